@@ -1,0 +1,43 @@
+# Everything runs in .venv; only Python >= 3.11 and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEPENDENCIES := pyproject.toml constraints.txt
+
+.PHONY: install benchmark test lint check bench clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: $(DEPENDENCIES)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable .
+	touch $@
+
+$(VENV)/.test-tools: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[test]'
+	touch $@
+
+# run the default suite into runs/default, print its table, compare it with the published one
+benchmark: install
+	$(BIN)/w2s run --suite default
+	$(BIN)/w2s leaderboard --results runs/default
+
+test: $(VENV)/.test-tools
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+lint: $(VENV)/.test-tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# what CI runs
+check: lint test
+	$(BIN)/w2s leaderboard --check
+
+# speed of the engine beside the ordinary way; minutes
+bench: $(VENV)/.test-tools
+	$(BIN)/python -m pytest tests/bench --benchmark-only -s
+
+clean:
+	rm -rf $(VENV) build *.egg-info

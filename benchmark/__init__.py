@@ -1,0 +1,1 @@
+"""The harness: knows no single task or method by name."""

@@ -1,0 +1,30 @@
+"""All that the author of a method or a task imports."""
+
+from benchmark.arrays import ArrayTask
+from benchmark.errors import NotAvailable, W2SError
+from benchmark.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax, safe_log
+from benchmark.registry import register_method, register_task
+from benchmark.task import Domain, Encoder, Model, Supervisor, Task, TaskCard, WeakModel
+
+__all__ = [
+    "ArrayTask",
+    "Batch",
+    "Domain",
+    "Encoder",
+    "Method",
+    "Model",
+    "NotAvailable",
+    "Supervision",
+    "Supervisor",
+    "Task",
+    "TaskCard",
+    "Trainer",
+    "W2SError",
+    "WeakModel",
+    "cross_entropy",
+    "hard",
+    "log_softmax",
+    "register_method",
+    "register_task",
+    "safe_log",
+]

@@ -1,0 +1,163 @@
+"""Bring your own arrays: a task made from features, soft labels and labels."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load_file
+
+from benchmark.errors import W2SError
+from benchmark.task import Task, TaskCard
+
+
+class ArrayTask(Task):
+    """A task whose pool is given ready-made; condition `ood` only, split 70/10/20 by seed.
+
+    Args:
+        features: (N, D), or (N, 2, D) for preference pairs (then K = 2).
+        soft_labels: (N, M, K), rows sum to 1.
+        labels: (N,) in 0..K-1, -1 for unknown (never scored).
+        groups: (N,) or None. With groups the worst group's accuracy is the second metric.
+        name: the task's name.
+        split_by_group: keep each group whole when splitting.
+
+    Raises:
+        W2SError: an array has another shape or other values than expected; the message says which and what was found.
+    """
+
+    condition = "ood"
+
+    def __init__(
+        self,
+        features: ArrayLike,
+        soft_labels: ArrayLike,
+        labels: ArrayLike,
+        groups: ArrayLike | None = None,
+        *,
+        name: str = "arrays",
+        split_by_group: bool = False,
+    ) -> None:
+        self.name = name
+        self.features = _numeric("features", features, np.float32)
+        self.soft_labels = _numeric("soft_labels", soft_labels, np.float32)
+        self.labels = _integers("labels", labels)
+        self.groups = None if groups is None else _group_ids(groups)
+        self.split_by_group = split_by_group
+        self._check()
+        K = self.soft_labels.shape[2]
+        pairs = self.features.ndim == 3
+        self.card = TaskCard(
+            modality="preference" if pairs else "arrays",
+            shift="the user's own arrays",
+            sources=(),
+            target=name,
+            classes=("first preferred", "second preferred") if pairs else tuple(map(str, range(K))),
+            metric="accuracy" if self.groups is None else "worst_group_accuracy",
+            licence="the user's own",
+            citation="the user's own",
+            requires="the file",
+            size=f"{len(self.labels)} examples, {self.soft_labels.shape[1]} supervisors, {K} classes",
+        )
+        digest = hashlib.sha256()
+        for value in (self.features, self.soft_labels, self.labels, self.groups):
+            if value is not None:
+                digest.update(f"{value.dtype}{value.shape}".encode())
+                digest.update(np.ascontiguousarray(value).data)
+        digest.update(str(split_by_group).encode())
+        self.fingerprint = digest.hexdigest()
+
+    @classmethod
+    def from_file(cls, path: Path, *, split_by_group: bool = False) -> ArrayTask:
+        """Read an npz or safetensors file; the task is named after it."""
+        if not path.is_file():
+            raise W2SError(f"--arrays {path}: no such file")
+        try:
+            if path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as file:
+                    arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
+            elif path.suffix == ".safetensors":
+                arrays = load_file(path)
+            else:
+                raise W2SError(f"--arrays {path}: expected a name that ends in .npz or .safetensors")
+        except W2SError:
+            raise
+        except Exception as error:  # whatever a broken file makes the readers raise
+            raise W2SError(f"--arrays {path}: cannot be read ({error})") from error
+        known = {"features", "soft_labels", "labels", "groups"}
+        if extra := sorted(set(arrays) - known):
+            raise W2SError(f"--arrays {path}: unknown array '{extra[0]}', expected {', '.join(sorted(known))}")
+        for name in ("features", "soft_labels", "labels"):
+            if name not in arrays:
+                raise W2SError(
+                    f"--arrays {path}: array '{name}' is missing, found {', '.join(sorted(arrays)) or 'none'}"
+                )
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "arrays"
+        try:
+            return cls(**arrays, name=name, split_by_group=split_by_group)
+        except W2SError as error:
+            raise W2SError(f"--arrays {path}: {error}") from error
+
+    def _check(self) -> None:
+        x, p, y = self.features, self.soft_labels, self.labels
+        if x.ndim not in (2, 3) or (x.ndim == 3 and x.shape[1] != 2):
+            raise W2SError(f"features: shape {x.shape}, expected (N, D) or (N, 2, D)")
+        if p.ndim != 3:
+            raise W2SError(f"soft_labels: shape {p.shape}, expected (N, M, K)")
+        N, M, K = p.shape
+        if min(N, M) == 0 or K < 2 or x.shape[-1] == 0:
+            raise W2SError(f"soft_labels: shape {p.shape}, features: shape {x.shape}; expected N, M, D >= 1 and K >= 2")
+        for name, value in (("features", x), ("labels", y), ("groups", self.groups)):
+            if value is not None and len(value) != N:
+                raise W2SError(f"{name}: {len(value)} examples, but soft_labels has {N}")
+        if x.ndim == 3 and K != 2:
+            raise W2SError(f"soft_labels: K = {K}, but features are pairs (N, 2, D), which need K = 2")
+        if self.split_by_group and self.groups is None:
+            raise W2SError("groups: missing, but --split-by-group needs them")
+        if not np.isfinite(x).all():
+            raise W2SError(f"features: NaN or infinity in row {_first(~np.isfinite(x))}")
+        if not np.isfinite(p).all():
+            raise W2SError(f"soft_labels: NaN or infinity in row {_first(~np.isfinite(p))}")
+        if (p < 0).any():
+            raise W2SError(f"soft_labels: negative value {p.min():.4g} in row {_first(p < 0)}")
+        if (off := np.abs(p.sum(-1) - 1) > 1e-3).any():
+            raise W2SError(f"soft_labels: row {_first(off)} sums to {p.sum(-1)[off][0]:.4g}, expected 1")
+        if y.ndim != 1:
+            raise W2SError(f"labels: shape {y.shape}, expected (N,)")
+        if (bad := (y < -1) | (y >= K)).any():
+            raise W2SError(f"labels: {y[bad][0]} in row {_first(bad)}, expected 0..{K - 1} or -1 for unknown")
+        if not (y >= 0).any():
+            raise W2SError("labels: all unknown (-1), so nothing could be scored")
+
+
+def _numeric(name: str, value: ArrayLike, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise W2SError(f"{name}: dtype {array.dtype}, expected numbers")
+    return array.astype(dtype, copy=False)
+
+
+def _integers(name: str, value: ArrayLike) -> NDArray[np.int64]:
+    array = np.asarray(value)
+    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
+        return array.astype(np.int64)
+    if array.dtype.kind not in "iub":
+        raise W2SError(f"{name}: dtype {array.dtype}, expected whole numbers")
+    return array.astype(np.int64)
+
+
+def _group_ids(groups: ArrayLike) -> NDArray[np.int64]:
+    array = np.asarray(groups)
+    if array.ndim != 1:
+        raise W2SError(f"groups: shape {array.shape}, expected (N,)")
+    if array.dtype.kind not in "iubUS":
+        raise W2SError(f"groups: dtype {array.dtype}, expected whole numbers or text")
+    return np.unique(array, return_inverse=True)[1].astype(np.int64)
+
+
+def _first(mask: NDArray[np.bool_]) -> int:
+    return int(np.argwhere(mask)[0][0])

@@ -1,0 +1,52 @@
+"""Writing files so that a kill at any moment leaves the old content or the new one, never a torn file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+_PREFIX, _SUFFIX = ".writing-", ".tmp"
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`: write a temporary file beside it, sync, rename, sync the folder.
+
+    Missing parent folders are made. Writers of the same path don't disturb each other; the last one wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left behind, in `folder` and below. Only for whoever holds the folder's lock."""
+    for path in folder.rglob(f"{_PREFIX}*{_SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; a file system that can't sync folders is left alone."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,142 @@
+"""The contract of a method: what it declares, what it is given, what it returns.
+
+Shapes: R replicas (seeds for an `ensemble` method, seeds x supervisors for a `single` one), N examples of
+the pool's train split, B examples of a minibatch, M supervisors (1 for `single`), K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+LOG_FLOOR = 1e-8  # given probabilities are clamped here before a logarithm (methods.md)
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """All that a method may know before training.
+
+    Attributes:
+        soft_labels: (R, N, M, K) supervisors' probabilities on the train split; a view, not to be written to.
+        num_classes: K.
+        epochs, steps_per_epoch, total_steps: of one stage of training.
+        generators: one `torch.Generator` per replica (on the CPU); a replica's draws must come from its own.
+        device: where tensors live.
+        encoders: names for `Trainer.fit(encoder=...)`, from the weakest to the student's own.
+    """
+
+    soft_labels: Tensor
+    num_classes: int
+    epochs: int
+    steps_per_epoch: int
+    total_steps: int
+    generators: tuple[torch.Generator, ...]
+    device: torch.device
+    encoders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One minibatch of every replica.
+
+    Attributes:
+        soft_labels: (R, B, M, K) supervisors' probabilities, or (R, B, 1, K) the stage's own targets.
+        index: (R, B) positions in the train split.
+        epoch: the current epoch, from 0.
+        progress: share of all steps including this one, in (0, 1].
+    """
+
+    soft_labels: Tensor
+    index: Tensor
+    epoch: int
+    progress: float
+
+
+class Trainer(Protocol):
+    """What a method of several stages is given in `Method.fit`."""
+
+    supervision: Supervision
+
+    def fit(self, targets: Tensor | None = None, keep: Tensor | None = None, encoder: str | None = None) -> None:
+        """Train one stage from the initial weights; every stage runs the same number of steps.
+
+        Args:
+            targets: (R, N, K) to learn instead of the supervisors' soft labels; `Batch.soft_labels` is then (R, B, 1, K).
+            keep: (R, N) bool; each replica draws its minibatches from what it keeps (all, if it keeps nothing).
+            encoder: one of `supervision.encoders`; the student's own by default.
+        """
+
+    def predict(self) -> Tensor:
+        """(R, N, K) probabilities of the last stage's student on the train split."""
+
+
+@dataclass(eq=False)
+class Method:
+    """A rule by which the student learns from soft labels. Subclass, declare, write `loss`.
+
+    Options are dataclass fields with defaults; they are recorded as the method's hyperparameters. State that is
+    allocated in `start` is not a field.
+
+    Class attributes:
+        name: unique, snake_case; also the name of the folder of its results.
+        version: raise it when the method's results change.
+        title: a few words for tables.
+        citation: authors, year and where the formula stands.
+        kind: `single` sees one supervisor at a time (scores are averaged over them), `ensemble` sees all.
+        min_supervisors: a task with fewer is refused with a message.
+        ablation_of: the method that this one is a variant of, if any.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    title: ClassVar[str]
+    citation: ClassVar[str]
+    kind: ClassVar[Literal["single", "ensemble"]]
+    min_supervisors: ClassVar[int] = 1
+    ablation_of: ClassVar[str | None] = None
+
+    def start(self, supervision: Supervision) -> None:
+        """Allocate per-replica state; called once, before training."""
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Loss of each example, (R, B), from the student's logits (R, B, K); replicas must not mix."""
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Update own parameters from their gradients, project them, set the gradients to None."""
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """Values worth recording at the end of training, each with a leading dimension R."""
+        return {}
+
+    def fit(self, trainer: Trainer) -> None:
+        """Train; methods of several stages override this."""
+        trainer.fit()
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """log q (..., K) of the logits (..., K), by log-sum-exp: finite without a clamp.
+
+    For few classes this is about three times as fast on a CPU as `torch.log_softmax`.
+    """
+    return logits - logits.logsumexp(-1, keepdim=True)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """CE(q, t) = -sum_c t_c log q_c with q = softmax(logits): (..., K), (..., K) -> (...)."""
+    return ((logits.logsumexp(-1, keepdim=True) - logits) * targets).sum(-1)
+
+
+def safe_log(probabilities: Tensor) -> Tensor:
+    """log of given probabilities, clamped at 1e-8."""
+    return probabilities.clamp_min(LOG_FLOOR).log()
+
+
+def hard(scores: Tensor) -> Tensor:
+    """One-hot argmax (the first of a tie) over the last dimension, without a gradient: (..., K) -> (..., K)."""
+    scores = scores.detach()
+    # `max` is several times as fast as `argmax` on a CPU when classes are strided
+    return torch.zeros_like(scores).scatter_(-1, scores.max(-1, keepdim=True).indices, 1)

@@ -1,0 +1,127 @@
+"""The contract of a task: a data set with domains, its weak supervisors, its student's encoder and its metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Modality = Literal["image", "text", "preference", "arrays"]
+Inputs = Any  # what encoders and supervisors take: list[str], or an array whose first axis is the examples
+
+
+@dataclass(frozen=True)
+class Domain:
+    """All labelled examples of one domain.
+
+    Attributes:
+        load: returns the n raw inputs; called only when something is not cached.
+        labels: (n,) class ids, -1 for examples that the task leaves out; for preference tasks (n,) ratings, NaN to
+            leave out, from which pairs are made.
+        groups: (n,) ids within the domain; examples of one group always stay in one split.
+        fingerprint: hash of the inputs (their source and preparation); tasks with equal inputs share cached features.
+    """
+
+    load: Callable[[], Inputs]
+    labels: NDArray[Any]
+    groups: NDArray[np.int64]
+    fingerprint: str
+
+
+class Encoder(Protocol):
+    """A frozen encoder. `fingerprint` changes with everything that changes its features (weights, preprocessing, version).
+
+    `outputs` names its feature sets from the weakest to the student's own (the last); more than one is a
+    bootstrapping chain, for instance a network cut at half depth and whole.
+    """
+
+    name: str
+    outputs: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def encode(self, inputs: Inputs, device: str = "cpu") -> dict[str, NDArray[np.float32]]:
+        """(n, D) features for each of `outputs`."""
+
+
+class Model(Protocol):
+    """A trained weak model."""
+
+    def predict_proba(self, inputs: Inputs) -> NDArray[np.float64]:
+        """(n, K) probabilities. For preferences `inputs` is a pair (first responses, second responses) and K = 2."""
+
+
+class WeakModel(Protocol):
+    """How a supervisor is trained: a frozen dataclass of hyperparameters with a class attribute `version`."""
+
+    version: ClassVar[int]
+
+    def fit(self, inputs: Inputs, labels: NDArray[np.int64], num_classes: int, seed: int) -> Model:
+        """Train on n inputs and class ids (n,). For preferences: a pair of responses, label = the preferred one."""
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """One weak supervisor of a task: a recipe, where its training data come from, and how many examples.
+
+    Attributes:
+        model: the recipe.
+        domains: source domains whose first part it trains on.
+        size: number of training examples (pairs, for preferences), drawn by seed; None for all.
+        adversarial: its class columns are rotated by one after training.
+    """
+
+    model: WeakModel
+    domains: tuple[str, ...]
+    size: int | None = None
+    adversarial: bool = False
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What is known of a task without running it; printed by `w2s describe`."""
+
+    modality: Modality
+    shift: str  # one line
+    sources: tuple[str, ...]
+    target: str
+    classes: tuple[str, ...]
+    metric: str
+    licence: str
+    citation: str
+    requires: str
+    size: str
+    tags: tuple[str, ...] = field(default=())
+
+
+class Task:
+    """Subclass, give a `card`, an `encoder`, and write `domain` and `supervisors`.
+
+    Class attributes:
+        name: unique, kebab-case. version: raise it when the task's problems change.
+        source_share: the first part of each source domain, on which supervisors train; the rest is the `ind` pool.
+        pair_gap: preference tasks only: least difference of the two ratings in a pair.
+    """
+
+    name: str
+    version: int = 1
+    source_share: float = 0.6
+    pair_gap: float = 1.0
+    card: TaskCard
+    encoder: Encoder
+
+    def domain(self, name: str) -> Domain:
+        """The examples of one of `card.sources` or of `card.target`."""
+        raise NotImplementedError
+
+    def supervisors(self, seed: int) -> Sequence[Supervisor]:
+        """The M supervisors of this seed; M and their order are the same for all seeds."""
+        raise NotImplementedError
+
+    def missing(self) -> str | None:
+        """One line that says what this machine lacks and the command that fixes it, or None."""
+        return None

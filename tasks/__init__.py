@@ -1,0 +1,1 @@
+"""One file per data set family; each registers its tasks."""
