@@ -1,0 +1,1 @@
+"""Students: what is trained by the harness."""

@@ -1,0 +1,129 @@
+"""Linear heads on frozen features: all replicas of a training run, trained by batched matrix products.
+
+Shapes: S seeds, H heads a seed, N train examples, D features, K classes, B examples of a minibatch. Features of
+preference pairs are (..., 2, D): a head is then one weight vector without bias, its two logits are the scores of
+the two responses (Bradley-Terry).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.seeding import torch_rng
+
+
+class Standardiser(NamedTuple):
+    """Mean and scale of features, from a pool's train split (for pairs: over both responses); each (D,)."""
+
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Standardiser:
+        """Statistics of (N, D) or (N, 2, D); a constant feature keeps its scale."""
+        flat = features.reshape(-1, features.shape[-1])
+        scale, mean = torch.std_mean(flat, dim=0, correction=0)
+        return cls(mean, torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Standardised features, same shape."""
+        return (features - self.mean) / self.scale
+
+
+def initial_head(seed: int, outputs: int, dim: int) -> tuple[Tensor, Tensor]:
+    """`nn.Linear`'s initial weight (outputs, D) and bias (outputs,): U(-1/sqrt(D), 1/sqrt(D)), by the seed only."""
+    rng, bound = torch_rng("head", seed), 1 / math.sqrt(dim)
+    return (
+        torch.empty(outputs, dim).uniform_(-bound, bound, generator=rng),
+        torch.empty(outputs).uniform_(-bound, bound, generator=rng),
+    )
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Trained heads. weight: (S, H, K, D) and bias: (S, H, K); for pairs weight: (S, H, 1, D) and no bias."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def heads(self, part: slice) -> Heads:
+        """Some of the heads of every seed."""
+        return Heads(self.weight[:, part], None if self.bias is None else self.bias[:, part])
+
+    def seed(self, position: int) -> Heads:
+        """The heads of one seed, S = 1."""
+        part = slice(position, position + 1)
+        return Heads(self.weight[part], None if self.bias is None else self.bias[part])
+
+    def finite(self) -> bool:
+        """Whether training stayed free of NaN and infinity."""
+        return bool(self.weight.isfinite().all())
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Probabilities (S, H, n, K) for standardised features (S, n, D) or (S, n, 2, D)."""
+        S, H, outputs, D = self.weight.shape
+        rows = features.reshape(S, -1, D)
+        scores = torch.bmm(rows, self.weight.reshape(S, H * outputs, D).transpose(1, 2))
+        if self.bias is None:
+            return scores.view(S, -1, 2, H).permute(0, 3, 1, 2).softmax(-1)
+        return (scores.view(S, -1, H, outputs) + self.bias[:, None]).transpose(1, 2).softmax(-1)
+
+
+class LinearStudent:
+    """The heads in training, bound to the train split's features.
+
+    Args:
+        features: (S, N, D) or (S, N, 2, D), standardised; a seed axis of stride 0 shares one table.
+        num_classes: K.
+        seeds: S seeds; all heads of a seed start from the same weights.
+        heads: H.
+    """
+
+    def __init__(self, features: Tensor, num_classes: int, seeds: tuple[int, ...], heads: int) -> None:
+        S, N, D = len(seeds), features.shape[1], features.shape[-1]
+        self.pairs = features.dim() == 4
+        self.outputs = 1 if self.pairs else num_classes
+        self._heads, self._dim = heads, D
+        shared = features.stride(0) == 0
+        self._table = (features[0] if shared else features.flatten(0, 1)).flatten(1)
+        offsets = torch.zeros(S) if shared else torch.arange(S) * N
+        self._offsets = offsets.to(features.device, torch.int64)[:, None, None]
+        self._rows: Tensor | None = None
+        start = [initial_head(seed, self.outputs, D) for seed in seeds]
+        # (S, H*K, D) and (S, H*K, 1): W x^T puts examples last, the layout that both products and the losses like best
+        weight = torch.stack([w.repeat(heads, 1) for w, _ in start])
+        bias = torch.stack([b.repeat(heads)[:, None] for _, b in start])
+        self.weight = nn.Parameter(weight.to(features.device))
+        self.bias = None if self.pairs else nn.Parameter(bias.to(features.device))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer updates."""
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
+
+    def logits(self, index: Tensor) -> Tensor:
+        """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""
+        S, streams, B = index.shape
+        rows = (index + self._offsets).flatten()
+        if self._rows is None:
+            self._rows = self._table.new_empty(len(rows), self._table.shape[1])
+        torch.index_select(self._table, 0, rows, out=self._rows)
+        x = self._rows.view(S * streams, -1, self._dim).transpose(1, 2)
+        weight = self.weight.view(S * streams, -1, self._dim)
+        if self.bias is None:
+            return torch.bmm(weight, x).view(S, self._heads, B, 2)
+        z = torch.baddbmm(self.bias.view(S * streams, -1, 1), weight, x)
+        return z.view(S, self._heads, self.outputs, B).transpose(2, 3)
+
+    def split(self, widths: list[int]) -> list[Heads]:
+        """The trained heads, in consecutive parts of the given widths (summing to H)."""
+        S = self.weight.shape[0]
+        weight = self.weight.detach().view(S, self._heads, self.outputs, self._dim).split(widths, dim=1)
+        if self.bias is None:
+            return [Heads(w, None) for w in weight]
+        bias = self.bias.detach().view(S, self._heads, self.outputs).split(widths, dim=1)
+        return [Heads(w, b) for w, b in zip(weight, bias, strict=True)]

@@ -1,0 +1,234 @@
+"""The training loop. There is one: every method, seed and supervisor of a task is a replica in it.
+
+Shapes: S seeds, M supervisors, N examples of the pool's train split, K classes; a method has h heads a seed (M for
+`single`, 1 for `ensemble`) and R = S*h replicas; B examples of a minibatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import MethodFailed, W2SError
+from benchmark.method import Batch, Method, Supervision
+from benchmark.minibatches import Minibatches
+from benchmark.seeding import torch_rng
+from benchmark.students.linear import Heads, LinearStudent
+
+ENGINE_VERSION = 1  # raise when the same plan would give other predictions
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the student is trained: Adam without weight decay, cosine schedule over all steps."""
+
+    learning_rate: float = 1e-3
+    epochs: int = 30
+    batch_size: int = 128
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What may be learned from; nothing here holds the truth or a test input.
+
+    Attributes:
+        features: encoder output -> (S, N, D) or (S, N, 2, D), standardised; from the weakest to the student's own.
+        soft_labels: (S, M, N, K), contiguous.
+        seeds: S seeds.
+    """
+
+    features: dict[str, Tensor]
+    soft_labels: Tensor
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method's result: `student` holds heads (S, h, ...), `diagnostics` tensors with leading dimension R."""
+
+    method: Method
+    student: Heads
+    diagnostics: dict[str, Tensor]
+    steps: int  # optimizer steps, all stages together
+
+
+def train(
+    methods: Sequence[Method],
+    data: TrainingData,
+    recipe: Recipe,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> list[Trained]:
+    """Train every method for every seed (and supervisor); methods of one stage share one run of the loop.
+
+    Args:
+        methods: fresh instances.
+        data: on the device where training shall happen.
+        recipe: the student's hyperparameters.
+        on_epoch: called after every epoch of every stage.
+
+    Returns:
+        One result for each method, in order.
+
+    Raises:
+        MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
+    """
+    stages = [_Stage(method, data, recipe, on_epoch) for method in methods]
+    for stage in stages:
+        with _Blamed(stage.method):
+            stage.method.start(stage.supervision)
+    together = [stage for stage in stages if type(stage.method).fit is Method.fit]
+    if together:
+        _fit(together, data, recipe, list(data.features)[-1], on_epoch=on_epoch)
+    for stage in stages:
+        if stage not in together:
+            with _Blamed(stage.method):
+                stage.method.fit(stage)
+    return [stage.result() for stage in stages]
+
+
+class _Stage:
+    """One method in training; the `Trainer` that methods of several stages are given."""
+
+    def __init__(self, method: Method, data: TrainingData, recipe: Recipe, on_epoch: Callable[[], None]) -> None:
+        S, M, N, K = data.soft_labels.shape
+        if method.min_supervisors > M:
+            raise MethodFailed(method.name, f"needs at least {method.min_supervisors} supervisors, found {M}")
+        self.method, self.data, self.recipe, self.on_epoch = method, data, recipe, on_epoch
+        self.single = method.kind == "single"
+        self.heads = M if self.single else 1
+        stream = Minibatches(data.seeds, N, recipe.batch_size)
+        self.supervision = Supervision(
+            soft_labels=self.own(data.soft_labels),
+            num_classes=K,
+            epochs=recipe.epochs,
+            steps_per_epoch=stream.steps_per_epoch,
+            total_steps=stream.steps_per_epoch * recipe.epochs,
+            generators=tuple(torch_rng(method.name, s) for s in data.seeds for _ in range(self.heads)),
+            device=data.soft_labels.device,
+            encoders=tuple(data.features),
+        )
+        self.student: Heads | None = None
+        self.encoder = ""
+        self.steps = 0
+
+    def own(self, soft_labels: Tensor) -> Tensor:
+        """The method's view of (S, M, n, K): (S*M, n, 1, K) for `single`, (S, n, M, K) for `ensemble`."""
+        return soft_labels.flatten(0, 1).unsqueeze(2) if self.single else soft_labels.transpose(1, 2)
+
+    def fit(self, targets: Tensor | None = None, keep: Tensor | None = None, encoder: str | None = None) -> None:
+        """See `benchmark.method.Trainer.fit`."""
+        if encoder is not None and encoder not in self.data.features:
+            raise MethodFailed(self.method.name, f"no encoder '{encoder}', expected one of {list(self.data.features)}")
+        R, N, _, K = self.supervision.soft_labels.shape
+        for what, given, shape in (("targets", targets, (R, N, K)), ("keep", keep, (R, N))):
+            if given is not None and given.shape != shape:
+                raise MethodFailed(self.method.name, f"{what} has shape {tuple(given.shape)}, expected {shape}")
+        _fit([self], self.data, self.recipe, encoder or list(self.data.features)[-1], targets, keep, self.on_epoch)
+
+    def predict(self) -> Tensor:
+        """See `benchmark.method.Trainer.predict`."""
+        if self.student is None:
+            raise MethodFailed(self.method.name, "predict() before the first fit()")
+        return self.student.predict(self.data.features[self.encoder]).flatten(0, 1)
+
+    def result(self) -> Trained:
+        if self.student is None or self.encoder != list(self.data.features)[-1]:
+            raise MethodFailed(self.method.name, "its last stage must train the student's own encoder")
+        with _Blamed(self.method):
+            diagnostics = {name: value.detach().cpu() for name, value in self.method.diagnostics().items()}
+        return Trained(self.method, self.student, diagnostics, self.steps)
+
+
+def _fit(
+    stages: Sequence[_Stage],
+    data: TrainingData,
+    recipe: Recipe,
+    encoder: str,
+    targets: Tensor | None = None,
+    keep: Tensor | None = None,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> None:
+    """Train one stage of the given methods together, from the initial weights."""
+    S, M, N, K = data.soft_labels.shape
+    device = data.soft_labels.device
+    widths = [stage.heads for stage in stages]
+    student = LinearStudent(data.features[encoder], K, data.seeds, sum(widths))
+    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
+    stream = Minibatches(data.seeds, N, recipe.batch_size, None if keep is None else keep.unflatten(0, (S, -1)))
+    total_steps = stream.steps_per_epoch * recipe.epochs
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total_steps)
+    labels = _Rows(data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous())
+    step = 0
+    for epoch in range(recipe.epochs):
+        for index in stream.epoch(epoch).to(device, non_blocking=True):
+            step += 1
+            logits = student.logits(index)
+            soft_labels = labels.at(index)
+            total = logits.new_zeros(())
+            for stage, own in zip(stages, logits.split(widths, dim=1), strict=True):
+                batch = Batch(
+                    soft_labels=stage.own(soft_labels) if targets is None else soft_labels.flatten(0, 1).unsqueeze(2),
+                    index=index.expand(S, stage.heads, -1).flatten(0, 1),
+                    epoch=epoch,
+                    progress=step / total_steps,
+                )
+                with _Blamed(stage.method):
+                    loss = stage.method.loss(_replicas(own), batch)
+                if loss.shape != batch.index.shape:
+                    expected = tuple(batch.index.shape)
+                    raise MethodFailed(
+                        stage.method.name, f"loss has shape {tuple(loss.shape)}, expected (R, B) = {expected}"
+                    )
+                total = total + loss.mean(1).sum()  # replicas never mix: each has its own mean
+            total.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            for stage in stages:
+                with _Blamed(stage.method):
+                    stage.method.after_step()
+        on_epoch()
+    for stage, heads in zip(stages, student.split(widths), strict=True):
+        stage.student, stage.encoder = heads, encoder
+        stage.steps += total_steps
+
+
+class _Blamed:
+    """Turns whatever a method's own code raises into `MethodFailed` (a class: it is entered at every step)."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
+            what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
+            raise MethodFailed(self._method.name, what) from error
+
+
+def _replicas(logits: Tensor) -> Tensor:
+    """(S, h, B, K) -> (R, B, K), keeping the layout in which examples are contiguous when logits come in it."""
+    if logits.stride(-1) == 1:
+        return logits.flatten(0, 1)
+    return logits.transpose(2, 3).flatten(0, 1).transpose(1, 2)
+
+
+class _Rows:
+    """Rows of (S, m, N, K), gathered by minibatch."""
+
+    def __init__(self, table: Tensor) -> None:
+        S, m, N, K = table.shape
+        self._rows = table.view(S * m * N, K)
+        self._offsets = (torch.arange(S * m, device=table.device) * N).view(S, m, 1)
+
+    def at(self, index: Tensor) -> Tensor:
+        """(S, m, B, K) for index (S, 1, B) or (S, m, B), laid out with examples contiguous, as the logits are."""
+        rows = index + self._offsets
+        S, m, B = rows.shape
+        gathered = self._rows.index_select(0, rows.flatten()).view(S, m, B, -1)
+        return gathered.transpose(2, 3).contiguous().transpose(2, 3)
