@@ -4,6 +4,7 @@ from benchmark.arrays import ArrayTask
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax, safe_log
 from benchmark.registry import register_method, register_task
+from benchmark.seeding import numpy_rng
 from benchmark.task import Domain, Encoder, Model, Supervisor, Task, TaskCard, WeakModel
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "cross_entropy",
     "hard",
     "log_softmax",
+    "numpy_rng",
     "register_method",
     "register_task",
     "safe_log",

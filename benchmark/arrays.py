@@ -93,9 +93,8 @@ class ArrayTask(Task):
             raise W2SError(f"--arrays {path}: unknown array '{extra[0]}', expected {', '.join(sorted(known))}")
         for name in ("features", "soft_labels", "labels"):
             if name not in arrays:
-                raise W2SError(
-                    f"--arrays {path}: array '{name}' is missing, found {', '.join(sorted(arrays)) or 'none'}"
-                )
+                found = ", ".join(sorted(arrays)) or "none"
+                raise W2SError(f"--arrays {path}: array '{name}' is missing, found {found}")
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "arrays"
         try:
             return cls(**arrays, name=name, split_by_group=split_by_group)

@@ -64,7 +64,7 @@ class Trainer(Protocol):
         """Train one stage from the initial weights; every stage runs the same number of steps.
 
         Args:
-            targets: (R, N, K) to learn instead of the supervisors' soft labels; `Batch.soft_labels` is then (R, B, 1, K).
+            targets: (R, N, K) to learn instead of the soft labels; `Batch.soft_labels` is then (R, B, 1, K).
             keep: (R, N) bool; each replica draws its minibatches from what it keeps (all, if it keeps nothing).
             encoder: one of `supervision.encoders`; the student's own by default.
         """

@@ -1,4 +1,4 @@
-"""Names to methods and tasks. Discovery happens at the first look-up: the two plug-in folders, entry points, --plugin files."""
+"""Names to methods and tasks, found at the first look-up: the two plug-in folders, entry points, --plugin files."""
 
 from __future__ import annotations
 
@@ -153,7 +153,8 @@ def load_plugin(path: Path) -> None:
     """Import a Python file that registers methods or tasks (`--plugin FILE`)."""
     if not path.is_file():
         raise W2SError(f"--plugin {path}: no such file")
-    METHODS.discover(), TASKS.discover()  # so that a duplicate name is blamed on the plug-in
+    METHODS.discover()  # first, so that a duplicate name is blamed on the plug-in
+    TASKS.discover()
     name = f"w2s_plugin_{path.resolve().stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -32,17 +32,21 @@ class Domain:
 
 
 class Encoder(Protocol):
-    """A frozen encoder. `fingerprint` changes with everything that changes its features (weights, preprocessing, version).
+    """A frozen encoder.
 
-    `outputs` names its feature sets from the weakest to the student's own (the last); more than one is a
-    bootstrapping chain, for instance a network cut at half depth and whole.
+    `fingerprint` changes with everything that changes its features (weights, preprocessing, version). `outputs` names
+    its feature sets from the weakest to the student's own (the last); more than one is a bootstrapping chain, for
+    instance a network cut at half depth and whole. `requires`: module -> distribution of what must be installed.
     """
 
-    name: str
-    outputs: tuple[str, ...]
-
+    @property
+    def name(self) -> str: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def requires(self) -> dict[str, str]: ...
 
     def encode(self, inputs: Inputs, device: str = "cpu") -> dict[str, NDArray[np.float32]]:
         """(n, D) features for each of `outputs`."""

@@ -93,7 +93,7 @@ class _Stage:
     """One method in training; the `Trainer` that methods of several stages are given."""
 
     def __init__(self, method: Method, data: TrainingData, recipe: Recipe, on_epoch: Callable[[], None]) -> None:
-        S, M, N, K = data.soft_labels.shape
+        _, M, N, K = data.soft_labels.shape
         if method.min_supervisors > M:
             raise MethodFailed(method.name, f"needs at least {method.min_supervisors} supervisors, found {M}")
         self.method, self.data, self.recipe, self.on_epoch = method, data, recipe, on_epoch
@@ -152,7 +152,7 @@ def _fit(
     on_epoch: Callable[[], None] = lambda: None,
 ) -> None:
     """Train one stage of the given methods together, from the initial weights."""
-    S, M, N, K = data.soft_labels.shape
+    S, _, N, K = data.soft_labels.shape
     device = data.soft_labels.device
     widths = [stage.heads for stage in stages]
     student = LinearStudent(data.features[encoder], K, data.seeds, sum(widths))
@@ -178,10 +178,8 @@ def _fit(
                 with _Blamed(stage.method):
                     loss = stage.method.loss(_replicas(own), batch)
                 if loss.shape != batch.index.shape:
-                    expected = tuple(batch.index.shape)
-                    raise MethodFailed(
-                        stage.method.name, f"loss has shape {tuple(loss.shape)}, expected (R, B) = {expected}"
-                    )
+                    found, expected = tuple(loss.shape), tuple(batch.index.shape)
+                    raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
                 total = total + loss.mean(1).sum()  # replicas never mix: each has its own mean
             total.backward()
             optimizer.step()

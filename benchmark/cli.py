@@ -1,0 +1,188 @@
+"""The command `w2s`: thin, one function per subcommand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from benchmark.errors import W2SError
+from benchmark.threads import one_thread
+
+F = TypeVar("F", bound=Callable[..., Any])
+PUBLISHED, LOCAL = Path("results"), Path("runs")
+
+app = typer.Typer(
+    name="w2s",
+    help="Benchmark of weak-to-strong generalization under distribution shift.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _guarded(function: F) -> F:
+    """Bad input is one line on standard error and exit status 2, without a traceback."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except W2SError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+    return wrapper  # type: ignore[return-value]
+
+
+@app.command("list", epilog="Example: w2s list methods")
+@_guarded
+def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; all three when left out")] = "") -> None:
+    """List tasks, methods and suites, a line each."""
+    from benchmark import plan
+    from benchmark.registry import CANARIES, METHODS, TASKS
+
+    known = ("tasks", "methods", "suites")
+    if kind and kind not in known:
+        raise W2SError(f"unknown kind '{kind}': expected one of {', '.join(known)}")
+    for wanted in (kind,) if kind else known:
+        if not kind:
+            typer.echo(f"{wanted}:")
+        rows: list[tuple[str, str]] = []
+        if wanted == "tasks":
+            rows = [(task.name, f"{task.card.modality}: {task.card.shift}") for task in TASKS]
+        elif wanted == "methods":
+            rows = [(method.name, f"{method.kind}: {method.title} ({method.citation})") for method in METHODS]
+            rows += [(name, f"canary: {what}") for name, what in CANARIES.items()]
+        else:
+            rows = [(name, plan.load_suite(name).description) for name in plan.suite_names()]
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, text in rows:
+            typer.echo(f"  {name:<{width}}  {text}")
+    for registry in (METHODS, TASKS):
+        for name, why in registry.broken.items():
+            typer.echo(f"warning: {registry.kind} plug-in '{name}' cannot be imported: {why}", err=True)
+
+
+@app.command(epilog="Example: w2s describe sentiment-to-tweets")
+@_guarded
+def describe(name: Annotated[str, typer.Argument(help="a task, method, canary or suite")]) -> None:
+    """Say what a task, method or suite is, without running it."""
+    from benchmark.describe import describe_any
+
+    typer.echo(describe_any(name))
+
+
+@app.command(epilog="Example: w2s run --suite default --tasks 'sentiment-*' --methods 'raven*,ensemble' --seeds 2")
+@_guarded
+def run(
+    suite: Annotated[str, typer.Option(help="name of a suite (w2s list suites)")] = "default",
+    tasks: Annotated[str, typer.Option(help="globs, comma-separated; the suite's tasks when left out")] = "",
+    methods: Annotated[str, typer.Option(help="globs, comma-separated, of methods and canaries")] = "",
+    conditions: Annotated[str, typer.Option(help="ind, ood or both, comma-separated")] = "",
+    seeds: Annotated[int | None, typer.Option(min=1, help="number of seeds, from 0")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    results: Annotated[Path | None, typer.Option(help="results folder [default: runs/<suite>]")] = None,
+    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="Python file with methods or tasks; repeatable")] = None,
+    arrays: Annotated[Path | None, typer.Option(help="npz or safetensors file to run on instead of tasks")] = None,
+    split_by_group: Annotated[bool, typer.Option("--split-by-group", help="with --arrays: keep groups whole")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be run, and stop")] = False,
+    force: Annotated[bool, typer.Option("--force", help="run and replace also what is there")] = False,
+) -> None:
+    """Run methods on tasks; what the results folder already holds is not run again."""
+    one_thread()
+    from benchmark.session import Request, start
+
+    request = Request(
+        suite=suite,
+        tasks=_names(tasks),
+        methods=_names(methods),
+        conditions=_names(conditions),
+        seeds=seeds,
+        device=device,
+        results=results,
+        cache=cache,
+        plugins=tuple(plugin or ()),
+        arrays=arrays,
+        split_by_group=split_by_group,
+        force=force,
+    )
+    raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
+
+
+@app.command(epilog="Example: w2s leaderboard --results runs/default")
+@_guarded
+def leaderboard(
+    results: Annotated[Path, typer.Option(help="results folder")] = PUBLISHED / "default",
+    check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 on anything stale or wrong")] = False,
+) -> None:
+    """Write the tables of a results folder as Markdown, and print the headline.
+
+    results/default gives LEADERBOARD.md beside the folder `results`; any other folder its own LEADERBOARD.md.
+    A folder under runs/ is compared with the published one of the same name.
+    """
+    from benchmark.publish import publish
+
+    raise typer.Exit(publish(results, check=check, say=typer.echo))
+
+
+@app.command(epilog="Example: w2s new method my_method")
+@_guarded
+def new(
+    kind: Annotated[str, typer.Argument(help="method or task")],
+    name: Annotated[str, typer.Argument(help="snake_case for a method, kebab-case for a task")],
+) -> None:
+    """Write a commented skeleton that already passes the contract tests."""
+    from benchmark.skeletons import write_skeleton
+
+    path = write_skeleton(kind, name)
+    flag = "" if path.parent.name in ("methods", "tasks") else f" --plugin {path}"
+    typer.echo(f"wrote {path}; run it with: w2s run{flag} --{kind}s {name}")
+
+
+cache_app = typer.Typer(help="The store of features and soft labels.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.command(epilog="Example: w2s cache info")
+@_guarded
+def info(cache: Annotated[Path | None, typer.Option(help="the cache's folder")] = None) -> None:
+    """Say where the cache is and what it holds."""
+    from benchmark.cache import Cache
+
+    store = Cache(cache)
+    typer.echo(store.root)
+    for kind, (files, size) in store.info().items():
+        typer.echo(f"  {kind:<12} {files:>6} files {size / 2**20:>9.1f} MiB")
+
+
+@cache_app.command(epilog="Example: w2s cache clear --cache /tmp/w2s-cache")
+@_guarded
+def clear(cache: Annotated[Path | None, typer.Option(help="the cache's folder")] = None) -> None:
+    """Delete the cache; everything in it can be made again."""
+    from benchmark.cache import Cache
+
+    store = Cache(cache)
+    typer.echo(f"freed {store.clear() / 2**20:.1f} MiB of {store.root}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def main() -> None:
+    """Entry point of `w2s`."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""One unit of work: build its problems, train its methods, score them. Runs in a worker; writes no results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache as memoise
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark import canaries
+from benchmark.arrays import ArrayTask
+from benchmark.cache import Cache
+from benchmark.errors import MethodFailed
+from benchmark.plan import Unit, hyperparameters, method_version
+from benchmark.problem import Problem, build_problem, training_data
+from benchmark.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
+from benchmark.registry import CANARIES, METHODS, TASKS, load_plugin
+from benchmark.scoring import compute_metrics
+from benchmark.task import Task
+from benchmark.training import ENGINE_VERSION, Recipe, Trained, train
+
+LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers")
+Entry = tuple[Record, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs to do any unit of a run.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        cache: the cache's folder.
+        student: the student's recipe.
+        plugins: files to load first.
+        arrays: file of an `ArrayTask`, if the run is on one.
+    """
+
+    device: str
+    cache: Path
+    student: Recipe
+    plugins: tuple[Path, ...] = ()
+    arrays: Path | None = None
+    split_by_group: bool = False
+
+    def load(self) -> None:
+        """Make the run's plug-ins and arrays known in this process."""
+        os.environ["W2S_CACHE"] = str(self.cache)
+        for plugin in self.plugins:
+            load_plugin(plugin)
+        if self.arrays is not None:
+            task = ArrayTask.from_file(self.arrays, split_by_group=self.split_by_group)
+            TASKS.register(task.name, task, str(self.arrays))
+
+
+@dataclass
+class UnitResult:
+    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions."""
+
+    unit: Unit
+    evaluation: Evaluation
+    entries: list[Entry] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def execute(unit: Unit, setup: Setup, say: Callable[[str], None] = lambda text: None) -> UnitResult:
+    """Do one unit.
+
+    Args:
+        unit: task, condition, and what is missing.
+        setup: of the run.
+        say: told what is going on, for progress bars.
+    """
+    task, cache = TASKS[unit.task], Cache(setup.cache)
+    seeds = sorted({seed for _, job_seeds in unit.jobs for seed in job_seeds})
+    problems: dict[int, Problem] = {}
+    for seed in seeds:
+        say(f"problem of seed {seed}")
+        problems[seed] = build_problem(task, unit.condition, seed, cache, setup.device)
+    result = UnitResult(unit, evaluate(task, list(problems.values())))
+    for names, job_seeds in unit.jobs:
+        # replicas of one run share the number of examples; the order of seeds stays
+        by_size = sorted(job_seeds, key=lambda s: (_size(problems[s]), s))
+        for _, group in groupby(by_size, key=lambda s: _size(problems[s])):
+            _train_and_score(task, [problems[s] for s in group], names, setup, say, result)
+    return result
+
+
+def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
+    """Everything that any score of these problems needs besides the students' predictions."""
+    return Evaluation(
+        task=task.name,
+        condition=problems[0].condition,  # type: ignore[arg-type]
+        modality=task.card.modality,
+        metric=task.card.metric,
+        num_classes=problems[0].soft_labels["test"].shape[-1],
+        target=task.card.target,
+        tags=tuple(task.card.tags),
+        supervisors=problems[0].supervisors,
+        task_version=task.version,
+        data_fingerprint=problems[0].fingerprint,
+        seeds={
+            p.seed: SeedEvaluation(
+                labels=p.truth.labels["test"],
+                groups=p.truth.groups["test"],
+                supervisors=p.soft_labels["test"].argmax(-1).T,
+                ensemble=p.soft_labels["test"].mean(1).argmax(-1),
+                majority=_majority(p),
+            )
+            for p in problems
+        },
+    )
+
+
+def _size(problem: Problem) -> int:
+    return len(problem.truth.labels["train"])
+
+
+def _majority(problem: Problem) -> int:
+    known = problem.truth.labels["train"]
+    known = known[known >= 0]
+    return int(np.bincount(known).argmax()) if len(known) else 0
+
+
+def _train_and_score(
+    task: Task,
+    problems: list[Problem],
+    names: Sequence[str],
+    setup: Setup,
+    say: Callable[[str], None],
+    result: UnitResult,
+) -> None:
+    """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
+    data, statistics = training_data(problems, setup.device)
+    student = list(data.features)[-1]
+    tests = [
+        s[student](torch.from_numpy(p.features[student]["test"])).to(setup.device)[None]
+        for p, s in zip(problems, statistics, strict=True)
+    ]
+    on_epoch = _Epochs(say, len(problems))
+    methods = [name for name in names if name not in CANARIES]
+    outcomes: dict[str, Trained] = {}
+    while methods and not outcomes:
+        try:
+            trained = train([METHODS[name]() for name in methods], data, setup.student, on_epoch)
+            outcomes = dict(zip(methods, trained, strict=True))
+        except MethodFailed as failed:  # the others train without it
+            result.failures.append(f"{result.unit.label}: {failed}")
+            methods.remove(failed.method)
+    if CANARIES.keys() & set(names):
+        supervision = canaries.canary_data(data, problems, task.card.metric)
+        (trained_canaries,) = train([canaries.Canary()], supervision, setup.student, on_epoch)
+        for position, name in enumerate(CANARIES):
+            if name in names:
+                heads = trained_canaries.student.heads(slice(position, position + 1))
+                outcomes[name] = replace(trained_canaries, student=heads)
+    for name, outcome in outcomes.items():
+        if not outcome.student.finite():
+            result.failures.append(
+                f"method '{name}' on {result.unit.label}: training gave NaN or infinity; nothing recorded"
+            )
+            continue
+        for s, problem in enumerate(problems):
+            predictions = outcome.student.seed(s).predict(tests[s])[0].argmax(-1).cpu().numpy()
+            diagnostics = _diagnostics(name, outcome, s, len(problems), problem, task.card.metric)
+            metrics = compute_metrics(result.evaluation, problem.seed, predictions)
+            record = _record(task, problem, name, outcome.steps, predictions, metrics, diagnostics, setup)
+            result.entries.append((record, predictions))
+
+
+class _Epochs:
+    """Tells the progress bar of each epoch. No closure: methods can reach it, and must not reach the problems."""
+
+    def __init__(self, say: Callable[[str], None], seeds: int) -> None:
+        self._say, self._seeds, self._done = say, seeds, 0
+
+    def __call__(self) -> None:
+        self._done += 1
+        self._say(f"{self._seeds} seeds, epoch {self._done}")
+
+
+def _diagnostics(
+    name: str, outcome: Trained, position: int, seeds: int, problem: Problem, metric: str
+) -> dict[str, Any]:
+    """One seed's diagnostics as plain numbers and lists; a value of a single replica loses the replica axis."""
+    if name in CANARIES:
+        return {"supervisor": canaries.best_supervisor(problem, metric)} if name == "best_supervisor" else {}
+    plain = {}
+    for key, value in outcome.diagnostics.items():
+        own = value.unflatten(0, (seeds, -1))[position].double().numpy().round(6)
+        plain[key] = (own if len(own) > 1 else own[0]).tolist()
+    return plain
+
+
+def _record(
+    task: Task,
+    problem: Problem,
+    name: str,
+    steps: int,
+    predictions: NDArray[Any],
+    metrics: dict[str, float],
+    diagnostics: dict[str, Any],
+    setup: Setup,
+) -> Record:
+    """The record of one (task, condition, method, seed) with test predictions (replicas, n)."""
+    options = hyperparameters(name, setup.student)
+    canary = name in CANARIES
+    return Record(
+        task=task.name,
+        condition=problem.condition,  # type: ignore[arg-type]
+        method=name,
+        setting=setting_hash(options),
+        seed=problem.seed,
+        metrics=metrics,
+        diagnostics=diagnostics,
+        hyperparameters=options,
+        cost=steps * len(predictions),
+        n_train=_size(problem),
+        n_test=predictions.shape[1],
+        predictions_sha256=digest(predictions),
+        device=torch.cuda.get_device_name() if setup.device == "cuda" else setup.device,
+        libraries=libraries(),
+        commit=commit(),
+        data_fingerprint=problem.fingerprint,
+        engine_version=ENGINE_VERSION,
+        task_version=task.version,
+        method_version=method_version(name),
+        kind="canary" if canary else METHODS[name].kind,
+        ablation_of=None if canary else METHODS[name].ablation_of,
+        title=CANARIES[name] if canary else METHODS[name].title,
+    )
+
+
+@memoise
+def libraries() -> dict[str, str]:
+    """Versions of the libraries that results depend on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@memoise
+def commit() -> str:
+    """The project's git commit, `-dirty` when tracked files differ from it, or `unknown` outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        if not (root / ".git").exists():
+            return "unknown"
+        call = ["git", "-C", str(root)]
+        head = subprocess.run([*call, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            [*call, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!*.md"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("-dirty" if changed.strip() else "")

@@ -1,0 +1,137 @@
+"""How examples are dealt: source parts, pools, splits, preference pairs. Everything by seed and by group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import W2SError
+from benchmark.seeding import numpy_rng
+from benchmark.task import Domain, Task
+
+Index = NDArray[np.int64]
+SPLITS = ("train", "val", "test")
+SHARES = (0.7, 0.1, 0.2)
+MAX_POOL = 4000
+VERSION = 1  # raise when the same seed would deal otherwise
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Which examples a student learns on, per split.
+
+    Attributes:
+        examples: split -> (n,) or, for pairs, (n, 2): positions in the concatenation of `domains`.
+        labels: split -> (n,) class ids, -1 unknown.
+        groups: split -> (n,) bootstrap groups; an id means the same group in every seed. A pair has its first
+            response's group.
+        domains: names, in the order of concatenation.
+    """
+
+    examples: dict[str, Index]
+    labels: dict[str, Index]
+    groups: dict[str, Index]
+    domains: tuple[str, ...]
+
+
+def deal_by_group(groups: NDArray[Any], shares: Sequence[float], rng: np.random.Generator) -> list[Index]:
+    """Positions of each part; whole groups are dealt, in random order, to the part that lacks most of its share."""
+    unique, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    lacking = np.asarray(shares) * len(groups)
+    part_of = np.empty(len(unique), dtype=np.int64)
+    for group in rng.permutation(len(unique)):
+        part_of[group] = lacking.argmax()
+        lacking[part_of[group]] -= sizes[group]
+    return [np.flatnonzero(part_of[inverse] == part) for part in range(len(shares))]
+
+
+def used(domain: Domain) -> Index:
+    """Positions of the examples that the task uses: a known class id, or a rating."""
+    if domain.labels.dtype.kind == "f":
+        return np.flatnonzero(np.isfinite(domain.labels))
+    return np.flatnonzero(domain.labels >= 0)
+
+
+def source_parts(domain: Domain, share: float, seed: int) -> tuple[Index, Index]:
+    """The part of a source domain on which supervisors train, and the part that goes into the `ind` pool."""
+    examples = used(domain)
+    first, second = deal_by_group(
+        domain.groups[examples], (share, 1 - share), numpy_rng("source parts", domain.fingerprint, seed)
+    )
+    return examples[first], examples[second]
+
+
+def draw_pairs(ratings: NDArray[np.float64], count: int | None, gap: float, rng: np.random.Generator) -> Index:
+    """Pairs (n, 2) of positions whose ratings differ by at least `gap`, each position in at most one pair.
+
+    What a round of random matching leaves over is matched again. `count` cuts the result; sides stay shuffled.
+    """
+    left, pairs = np.arange(len(ratings)), []
+    for _ in range(20):
+        shuffled = rng.permutation(left)
+        matched = shuffled[: len(shuffled) // 2 * 2].reshape(-1, 2)
+        far = np.abs(ratings[matched[:, 0]] - ratings[matched[:, 1]]) >= gap
+        pairs.append(matched[far])
+        left = np.setdiff1d(left, pairs[-1])
+    return np.concatenate(pairs)[:count]
+
+
+def sample_pairs(ratings: NDArray[np.float64], count: int, gap: float, rng: np.random.Generator) -> Index:
+    """`count` training pairs for a supervisor: as `draw_pairs`, but a position may be in several pairs."""
+    rounds: list[Index] = []
+    while sum(map(len, rounds)) < count:
+        rounds.append(draw_pairs(ratings, None, gap, rng))
+        if not len(rounds[-1]):
+            raise W2SError(f"no two of {len(ratings)} ratings differ by {gap}: cannot make preference pairs")
+    return np.concatenate(rounds)[:count]
+
+
+def preferred(ratings: NDArray[np.float64], pairs: Index) -> Index:
+    """(n,) class ids: 0 when the first response has the higher rating, else 1."""
+    return (ratings[pairs[:, 1]] > ratings[pairs[:, 0]]).astype(np.int64)
+
+
+def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int) -> Pool:
+    """The pool of one condition: the target domain, or the second parts of all source domains, mixed.
+
+    At most 4,000 examples, split 70/10/20 by group. For preferences, texts are split first and paired inside a
+    split. Sizes are cut to a round number, so that most seeds have pools of one size and train together.
+    """
+    names = (task.card.target,) if condition == "ood" else task.card.sources
+    rng = numpy_rng("pool", seed, condition, *(domains[name].fingerprint for name in names))
+    parts, labels, groups, start, first_group = [], [], [], 0, 0
+    for name in names:
+        domain = domains[name]
+        chosen = used(domain) if condition == "ood" else source_parts(domain, task.source_share, seed)[1]
+        parts.append(chosen + start)
+        labels.append(domain.labels[chosen])
+        groups.append(domain.groups[chosen] + first_group)
+        start += len(domain.labels)
+        first_group += int(domain.groups.max()) + 1
+    example, label, group = np.concatenate(parts), np.concatenate(labels), np.concatenate(groups)
+    splits = deal_by_group(group, SHARES, rng)
+    if task.card.modality == "preference":
+        pairs = [rows[draw_pairs(label[rows], None, task.pair_gap, rng)] for rows in splits]
+        dealt = [(example[p], preferred(label, p), group[p[:, 0]]) for p in pairs]
+    else:
+        dealt = [(example[rows], label[rows], group[rows]) for rows in splits]
+    size = _round_size([len(rows) for rows, _, _ in dealt], f"task '{task.name}' ({condition}, seed {seed})")
+    cut = {}
+    for split, share, (rows, y, g) in zip(SPLITS, SHARES, dealt, strict=True):
+        keep = rng.permutation(len(rows))[: round(share * size)]
+        cut[split] = rows[keep], y[keep], g[keep]
+    examples, pool_labels, pool_groups = ({split: cut[split][i] for split in SPLITS} for i in range(3))
+    return Pool(examples, pool_labels, pool_groups, names)
+
+
+def _round_size(available: Sequence[int], what: str) -> int:
+    """The largest round pool size whose shares the splits can fill."""
+    size = min(MAX_POOL, int(min(n / share for n, share in zip(available, SHARES, strict=True)) + 1e-9))
+    size -= size % (100 if size >= 1000 else 10)
+    if size < 10:
+        raise W2SError(f"{what}: a split is empty (train, val, test could have {list(available)} examples)")
+    return size

@@ -1,0 +1,53 @@
+"""`w2s leaderboard`: writes or checks the Markdown of a results folder, and compares a run with what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmark.checks import check as find_faults
+from benchmark.checks import compare
+from benchmark.files import atomic_write
+from benchmark.leaderboard import render, summary
+from benchmark.results import ResultStore
+
+LEADERBOARD = "LEADERBOARD.md"
+_SHOWN = 20
+
+
+def markdown_path(results: Path) -> Path:
+    """Where the leaderboard of a results folder is: beside `results` for results/default, else in the folder."""
+    folder = results.resolve()
+    published = folder.name == "default" and folder.parent.name == "results"
+    return (results / ".." / ".." if published else results) / LEADERBOARD
+
+
+def publish(results: Path, check: bool, say: Callable[[str], None]) -> int:
+    """Write the tables and print the headline, or with `check` only say what is wrong; returns the exit status.
+
+    Raises:
+        W2SError: the folder holds no results.
+    """
+    path = markdown_path(results).resolve()
+    store = ResultStore(results)
+    if check:
+        findings = find_faults(results, path)
+        for finding in findings:
+            say(finding)
+        say(f"{results}: {len(findings)} findings" if findings else f"{results}: all adds up, {path.name} is current")
+        return 1 if findings else 0
+    atomic_write(path, render(store).encode())
+    say(summary(store))
+    say(f"\nwrote {path.name} of {results}")
+    published = Path("results") / results.name
+    if published.resolve() != results.resolve() and published.is_dir():
+        found = compare(store, ResultStore(published))
+        say(f"compared with {published}: {found.agree} of {found.total} cells agree within their intervals")
+        for line in found.differing[:_SHOWN]:
+            say(f"  {line}")
+        if len(found.differing) > _SHOWN:
+            say(f"  and {len(found.differing) - _SHOWN} more")
+        for count, where in ((found.only_first, results), (found.only_second, published)):
+            if count:
+                say(f"  {count} cells are only in {where}")
+    return 0

@@ -1,0 +1,183 @@
+"""Runs a plan: units go to worker processes, this process alone writes results. A finished unit is on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from benchmark.errors import W2SError
+from benchmark.execute import Setup, UnitResult, execute
+from benchmark.plan import Unit
+from benchmark.results import ResultStore
+
+
+def choose_device(wanted: str) -> str:
+    """`cpu` or `cuda`; `auto` takes the GPU when there is one.
+
+    Raises:
+        W2SError: `cuda` is wanted and not there.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise W2SError("--device cuda: torch finds no CUDA device; use --device cpu, or install a CUDA build of torch")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+Outcomes = Generator[tuple[Unit, UnitResult | Exception], None, None]
+
+
+def run(plan: Sequence[Unit], setup: Setup, store: ResultStore) -> list[str]:
+    """Do every unit of the plan and write what it gives, unit by unit.
+
+    On a CPU there is one process a core; `benchmark.threads` keeps each to one thread.
+
+    Returns:
+        One line for each thing that failed; the other units are done and written all the same.
+
+    Raises:
+        W2SError: a unit met bad input. KeyboardInterrupt: SIGINT or SIGTERM; finished units are written.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = 1 if setup.device == "cuda" else max(1, min(cores, len(plan)))
+    failures: list[str] = []
+    with _terminable(), _progress(len(plan)) as progress:
+        if workers == 1:
+            results = _in_this_process(plan, setup, progress)
+        else:
+            results = _in_processes(plan, setup, workers, progress)
+        try:
+            for unit, outcome in results:
+                if isinstance(outcome, UnitResult):
+                    failures += outcome.failures
+                    store.write_unit(outcome.evaluation, outcome.entries)
+                else:
+                    failures.append(f"{unit.label}: {_one_line(outcome)}")
+                progress.finished(unit)
+        finally:
+            results.close()
+    return failures
+
+
+def _in_this_process(plan: Sequence[Unit], setup: Setup, progress: _Progress) -> Outcomes:
+    for unit in plan:
+        try:
+            yield unit, execute(unit, setup, partial(progress.say, unit))
+        except Exception as error:  # one unit's fault must not stop the others
+            yield unit, error
+
+
+def _in_processes(plan: Sequence[Unit], setup: Setup, workers: int, progress: _Progress) -> Outcomes:
+    context = multiprocessing.get_context("spawn")
+    messages: Any = context.SimpleQueue()
+    listener = threading.Thread(target=_listen, args=(messages, progress), daemon=True)
+    listener.start()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(setup, messages))
+    futures: dict[Future[UnitResult], Unit] = {pool.submit(_work, unit, setup): unit for unit in plan}
+    try:
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                raise W2SError(
+                    "a worker process died (killed, or out of memory); finished units are written, run again to go on"
+                ) from None
+            except Exception as error:
+                yield futures[future], error
+            del futures[future]  # a unit's results are big: let them go
+    finally:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=not futures, cancel_futures=True)
+        if futures:  # stopped in the middle: don't wait for units in flight
+            for process in processes:
+                process.kill()
+        messages.put(None)
+
+
+_messages: Any = None  # set in a worker
+
+
+def _start_worker(setup: Setup, messages: Any) -> None:
+    global _messages
+    _messages = messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    setup.load()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(unit: Unit, setup: Setup) -> UnitResult:
+    return execute(unit, setup, lambda text: _messages.put((unit, text)))
+
+
+def _listen(messages: Any, progress: _Progress) -> None:
+    while (message := messages.get()) is not None:
+        progress.say(*message)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a run like SIGINT does."""
+
+    def stop(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Progress:
+    """One bar over the units, naming those in flight; nothing when standard error is not a terminal."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar, self._task = bar, bar.add_task("starting", total=total)
+        self._in_flight: dict[str, str] = {}
+
+    def say(self, unit: Unit, text: str) -> None:
+        self._in_flight[unit.label] = text
+        self._show()
+
+    def finished(self, unit: Unit) -> None:
+        self._in_flight.pop(unit.label, None)
+        self._bar.advance(self._task)
+        self._show()
+
+    def _show(self) -> None:
+        text = " | ".join(f"{label}: {what}" for label, what in list(self._in_flight.items()))
+        self._bar.update(self._task, description=text or "working")
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[_Progress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
+        yield _Progress(bar, total)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, W2SError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,130 @@
+"""The engine beside the ordinary way, in one process and after warm-up: `make bench`.
+
+The ordinary way is one head at a time: a DataLoader over a TensorDataset, Adam, a cosine schedule. Both sides take the
+same steps on the same data with the same number of threads. Machines are noisy: read the ratios.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from statistics import median
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmark.registry import METHODS
+from benchmark.training import Recipe, TrainingData, train
+
+SEEDS, HEADS = 5, 10
+SHAPES = [(7_000, 768, 10), (60_000, 768, 2), (30_000, 768, 182)]
+WANTED = {10: 0.40, 2: 0.20, 182: 0.60}  # share of the matrix-product rate, by number of classes
+CORES = torch.get_num_threads()
+
+
+@dataclass
+class Row:
+    """One line of the report; times in milliseconds a head and epoch."""
+
+    what: str
+    batched: float
+    ordinary: float
+    share: float
+    wanted: float
+
+
+@pytest.fixture(scope="module")
+def report() -> Iterator[list[Row]]:
+    rows: list[Row] = []
+    yield rows
+    print(f"\n\n{SEEDS} seeds x {HEADS} heads, milliseconds a head and epoch")
+    print(f"{'(N, D, K), threads':<28}{'batched':>9}{'ordinary':>10}{'ratio':>8}{'share of rate':>15}{'wanted':>8}")
+    for row in rows:
+        ratio = row.ordinary / row.batched
+        print(
+            f"{row.what:<28}{row.batched:>9.2f}{row.ordinary:>10.1f}{ratio:>8.1f}{row.share:>15.0%}{row.wanted:>8.0%}"
+        )
+
+
+def matrix_rate(device: str) -> float:
+    """Measured float32 matrix-product rate in FLOP/s: the median of products of two 2048 x 2048 matrices."""
+    a, b = torch.randn(2048, 2048, device=device), torch.randn(2048, 2048, device=device)
+    return 2 * 2048**3 / median(timed(lambda: a @ b, device) for _ in range(12))
+
+
+def timed(work: Callable[[], object], device: str = "cpu") -> float:
+    """Seconds, with the device idle before and after."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - start
+
+
+def ordinary_epoch(features: Tensor, targets: Tensor, device: str) -> None:
+    """One head, one epoch."""
+    head = nn.Linear(features.shape[1], targets.shape[1], device=device)
+    loader = DataLoader(TensorDataset(features, targets), batch_size=128, shuffle=True, drop_last=True)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(loader))
+    for x, t in loader:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(head(x.to(device)), t.to(device)).backward()
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize("threads", sorted({1, CORES}))
+@pytest.mark.parametrize(("N", "D", "K"), SHAPES)
+def test_heads_per_epoch(N: int, D: int, K: int, threads: int, report: list[Row], benchmark) -> None:  # type: ignore[no-untyped-def]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(threads)
+    try:
+        rng = torch.Generator().manual_seed(0)
+        features = torch.randn(N, D, generator=rng)
+        soft_labels = torch.rand(HEADS, N, K, generator=rng).softmax(-1)
+        data = TrainingData(
+            {"full": features.to(device).expand(SEEDS, N, D)},
+            soft_labels.to(device).expand(SEEDS, HEADS, N, K).contiguous(),
+            tuple(range(SEEDS)),
+        )
+        naive, epoch = METHODS["naive"], Recipe(epochs=1)
+        benchmark.pedantic(lambda: timed(lambda: train([naive()], data, epoch), device), rounds=3, warmup_rounds=1)
+        batched = median(benchmark.stats.stats.data) / (SEEDS * HEADS)
+        ordinary_epoch(features[:1280], soft_labels[0][:1280], device)  # warm-up
+        ordinary = median(timed(lambda m=m: ordinary_epoch(features, soft_labels[m], device), device) for m in range(3))
+        arithmetic = 2 * 2 * (N // 128 * 128) * D * K  # two products, a multiplication and an addition each
+        share = arithmetic / batched / matrix_rate(device)
+        what = f"({N:,}, {D}, {K}), {threads}" if device == "cpu" else f"({N:,}, {D}, {K}), {device}"
+        report.append(Row(what, batched * 1e3, ordinary * 1e3, share, WANTED[K]))
+        benchmark.extra_info.update(ratio=ordinary / batched, share=share)
+    finally:
+        torch.set_num_threads(CORES)
+
+
+def _train_all(threads: int) -> None:
+    """A run of all methods, in the size of a default text task, in this process."""
+    torch.set_num_threads(threads)
+    rng = torch.Generator().manual_seed(0)
+    features = {"full": torch.randn(SEEDS, 2800, 384, generator=rng)}
+    soft_labels = torch.randn(SEEDS, 3, 2800, 2, generator=rng).softmax(-1)
+    data = TrainingData(features, soft_labels, tuple(range(SEEDS)))
+    names = [name for name in METHODS.names() if name != "dawid_skene"]  # its time is crowd-kit's, not the engine's
+    train([METHODS[name]() for name in names], data, Recipe(epochs=5))
+
+
+def test_processes_or_threads(benchmark) -> None:  # type: ignore[no-untyped-def]
+    """As many units as cores: one after the other with all threads, or side by side with one thread each."""
+    _train_all(CORES)
+    one_by_one = CORES * median(timed(lambda: _train_all(CORES)) for _ in range(3))
+    with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
+        benchmark.pedantic(lambda: list(pool.map(_train_all, [1] * CORES)), rounds=3, warmup_rounds=1)
+    side_by_side = median(benchmark.stats.stats.data)
+    print(f"\n{CORES} units: {CORES} threads {one_by_one:.1f} s, {CORES} processes {side_by_side:.1f} s")
+    print(f"processes are {one_by_one / side_by_side:.1f} times as fast")
