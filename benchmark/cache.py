@@ -52,7 +52,7 @@ class Cache:
         """
         text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
         path = self.path(kind, key)
-        if (found := self._read(path, text)) is not None:
+        if (found := self._read(path, text, quiet=True)) is not None:
             return found
         with _locked(path):
             if (found := self._read(path, text)) is not None:
@@ -83,7 +83,7 @@ class Cache:
         shutil.rmtree(self.root, ignore_errors=True)
         return freed
 
-    def _read(self, path: Path, text: str) -> Arrays | None:
+    def _read(self, path: Path, text: str, quiet: bool = False) -> Arrays | None:
         if not path.exists():
             return None
         try:
@@ -95,7 +95,8 @@ class Cache:
             if metadata.get("checksum") != _checksum(arrays):
                 raise ValueError("its checksum differs")
         except Exception as error:  # whatever a broken file makes the reader raise
-            _say(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
+            if not quiet:  # said once, by whoever builds it
+                _say(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
             return None
         return arrays
 

@@ -55,5 +55,7 @@ def _supervision(problem: Problem, metric: str) -> NDArray[np.float32]:
     one_hot = np.eye(K, dtype=np.float32)
     truth = one_hot[labels.clip(0)] * (labels >= 0)[:, None]  # an unknown label's row is zero: its loss is zero
     best = soft_labels[:, best_supervisor(problem, metric)]
-    random = one_hot[numpy_rng("random supervision", problem.seed).integers(K, size=N)]
+    random = one_hot[
+        numpy_rng("random supervision", problem.fingerprint, problem.condition, problem.seed).integers(K, size=N)
+    ]
     return np.stack([truth.astype(np.float32), best, random])

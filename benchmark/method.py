@@ -118,16 +118,17 @@ class Method:
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """log q (..., K) of the logits (..., K), by log-sum-exp: finite without a clamp.
+    """log q of the logits (B, K) or (R, B, K), same shape; finite without a clamp.
 
-    For few classes this is about three times as fast on a CPU as `torch.log_softmax`.
+    Taken along the first of the last two dimensions of the transposed logits: in the layout that the engine gives them,
+    with examples contiguous, that is one fast kernel.
     """
-    return logits - logits.logsumexp(-1, keepdim=True)
+    return logits.mT.log_softmax(-2).mT
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """CE(q, t) = -sum_c t_c log q_c with q = softmax(logits): (..., K), (..., K) -> (...)."""
-    return ((logits.logsumexp(-1, keepdim=True) - logits) * targets).sum(-1)
+    """CE(q, t) = -sum_c t_c log q_c with q = softmax(logits): (R, B, K), (R, B, K) -> (R, B)."""
+    return -(logits.mT.log_softmax(-2) * targets.mT).sum(-2)
 
 
 def safe_log(probabilities: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int)
         labels.append(domain.labels[chosen])
         groups.append(domain.groups[chosen] + first_group)
         start += len(domain.labels)
-        first_group += int(domain.groups.max()) + 1
+        first_group += int(domain.groups.max(initial=-1)) + 1
     example, label, group = np.concatenate(parts), np.concatenate(labels), np.concatenate(groups)
     splits = deal_by_group(group, SHARES, rng)
     if task.card.modality == "preference":

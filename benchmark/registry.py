@@ -111,8 +111,8 @@ def _check_method(method: type[Method]) -> None:
     for attribute in ("name", "title", "citation", "kind"):
         if not isinstance(getattr(method, attribute, None), str):
             raise W2SError(f"{where}: declare the class attribute `{attribute}` (a string)")
-    if not method.name.isidentifier():
-        raise W2SError(f"{where}: name '{method.name}' is not snake_case (letters, digits, '_')")
+    if not method.name.isidentifier() or method.name.startswith("_"):
+        raise W2SError(f"{where}: name '{method.name}' is not snake_case (a letter, then letters, digits, '_')")
     if method.kind not in ("single", "ensemble"):
         raise W2SError(f"{where}: kind is '{method.kind}', expected 'single' or 'ensemble'")
     if not isinstance(method.version, int) or method.version < 1:

@@ -1,0 +1,300 @@
+"""The folder `results/<suite>/`: the one place that writes results, and their reader.
+
+    _tasks/<task>-<condition>.safetensors   an `Evaluation`
+    <method>/records.jsonl                  its records, one a line, sorted
+    <method>/predictions.safetensors        "task/condition/setting/seed" -> (replicas, n) class ids
+
+Each file is replaced atomically: the evaluation first, then per method the predictions before the records. So a kill
+leaves at worst predictions without a record, which count for nothing and are overwritten by the next run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from benchmark.errors import W2SError
+from benchmark.files import atomic_write, remove_temporaries
+from benchmark.records import (
+    Evaluation,
+    Record,
+    RecordKey,
+    SeedEvaluation,
+    Versions,
+    compact,
+    digest,
+    setting_hash,
+)
+
+__all__ = [
+    "Contents",
+    "Evaluation",
+    "Record",
+    "RecordKey",
+    "ResultStore",
+    "SeedEvaluation",
+    "Versions",
+    "compact",
+    "digest",
+    "setting_hash",
+]
+
+TASKS, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
+
+
+@dataclass
+class Contents:
+    """What a suite's folder holds.
+
+    Attributes:
+        evaluations: by (task, condition).
+        predictions: class ids (replicas, n).
+        problems: one line for each thing that could not be read, beginning with its file (and line).
+    """
+
+    records: dict[RecordKey, Record] = field(default_factory=dict)
+    evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+    predictions: dict[RecordKey, NDArray[Any]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def misfit(self, record: Record) -> str | None:
+        """Why a record can't be used with the evaluation and predictions that are here; None if it can."""
+        name = _tensor_file(record.task, record.condition)
+        evaluation = self.evaluations.get((record.task, record.condition))
+        if evaluation is None:
+            return f"{name} is missing"
+        if record.task_version != evaluation.task_version:
+            return f"task_version: found {record.task_version}, but {name} has {evaluation.task_version}"
+        if record.data_fingerprint != evaluation.data_fingerprint:
+            return f"data_fingerprint: found {record.data_fingerprint}, but {name} has {evaluation.data_fingerprint}"
+        if record.seed not in evaluation.seeds:
+            return f"seed: {name} has no seed {record.seed}"
+        predictions = self.predictions.get(record.key)
+        if predictions is None:
+            return f"its predictions are missing from {record.method}/{PREDICTIONS}"
+        replicas = len(evaluation.supervisors) if record.kind == "single" else 1
+        expected = (replicas, len(evaluation.seeds[record.seed].labels))
+        if predictions.shape != expected or record.n_test != expected[1]:
+            return f"predictions: found shape {predictions.shape} and n_test {record.n_test}, expected {expected}"
+        if predictions.max() >= evaluation.num_classes:
+            return f"predictions: found class id {predictions.max()}, expected 0..{evaluation.num_classes - 1}"
+        if digest(predictions) != record.predictions_sha256:
+            return "predictions_sha256: the predictions are not those that the record was written with"
+        return None
+
+
+class ResultStore:
+    """Reads and writes one suite's folder. Contents are read once and kept; `lock` reads them anew.
+
+    Args:
+        root: `results/<suite>` or `runs/<suite>`; need not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.revision = 0  # raised with every change of the contents
+        self._contents: Contents | None = None
+        self._lines: dict[RecordKey, str] = {}  # canonical JSON of what is in `_contents.records`
+
+    def load(self) -> Contents:
+        """The folder's contents; what can't be read is in `problems` and doesn't stop the rest."""
+        if self._contents is None:
+            self.revision += 1
+            self._contents = _read(self.root)
+            self._lines = {key: record.to_line() for key, record in self._contents.records.items()}
+        return self._contents
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs out of the folder; clears what a killed run left. The lock dies with its process."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise W2SError(
+                f"{self.root}: another run is writing here; wait until it ends, or name another folder with --results"
+            ) from None
+        except OSError as error:
+            raise W2SError(f"{self.root}: results can't be written here: {error}") from error
+        try:
+            remove_temporaries(self.root)
+            self._contents = None
+            yield
+        finally:
+            lock.release()
+
+    def complete(self, key: RecordKey, versions: Versions, data_fingerprint: str) -> bool:
+        """Whether this result is here, with its predictions and evaluation, made by these versions from these data."""
+        contents = self.load()
+        record = contents.records.get(key)
+        return (
+            record is not None
+            and record.versions == versions
+            and record.data_fingerprint == data_fingerprint
+            and contents.misfit(record) is None
+        )
+
+    def write_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
+        """Add the results of one (task, condition), replacing records of the same key; all else stays.
+
+        Seeds of an evaluation are merged with those that are there, unless versions or data differ: then the old
+        ones are dropped, and so are records and predictions that can't be read.
+
+        Args:
+            entries: records and their predictions (replicas, n). Call it while holding `lock`.
+        """
+        contents = self.load()
+        unit = (evaluation.task, evaluation.condition)
+        old = contents.evaluations.get(unit)
+        if old is not None and old.same_data(evaluation):
+            evaluation = evaluation.model_copy(update={"seeds": {**old.seeds, **evaluation.seeds}})
+
+        new = Contents(evaluations={unit: evaluation})
+        lines: dict[RecordKey, str] = {}
+        for record, predictions in entries:
+            if (record.task, record.condition) != unit:
+                raise W2SError(f"{record.key}: found in the unit {unit[0]}/{unit[1]}")
+            if record.key in new.records:
+                raise W2SError(f"{record.key}: found twice in one unit")
+            new.records[record.key], new.predictions[record.key] = record, compact(predictions)
+            lines[record.key] = record.to_line()
+            if reason := new.misfit(Record.model_validate_json(lines[record.key])):
+                raise W2SError(f"{record.key}: {reason}")
+
+        atomic_write(self.root / _tensor_file(*unit), _evaluation_bytes(evaluation))
+        self.revision += 1
+        contents.evaluations[unit] = evaluation
+        for method in sorted({record.method for record, _ in entries}):
+            fresh = {key for key in new.records if key.method == method}
+            contents.records.update((key, new.records[key]) for key in fresh)
+            contents.predictions.update((key, new.predictions[key]) for key in fresh)
+            self._lines.update((key, lines[key]) for key in fresh)
+            self._write_method(method)
+
+    def _write_method(self, method: str) -> None:
+        contents = self.load()
+        keys = sorted(key for key in contents.records if key.method == method)
+        arrays = {_array_name(key): contents.predictions[key] for key in keys if key in contents.predictions}
+        atomic_write(self.root / method / PREDICTIONS, save(arrays))
+        text = "".join(self._lines[key] + "\n" for key in keys)
+        atomic_write(self.root / method / RECORDS, text.encode())
+
+
+def _tensor_file(task: str, condition: str) -> str:
+    return f"{TASKS}/{task}-{condition}.safetensors"
+
+
+def _array_name(key: RecordKey) -> str:
+    return f"{key.task}/{key.condition}/{key.setting}/{key.seed}"
+
+
+def _evaluation_bytes(evaluation: Evaluation) -> bytes:
+    arrays: dict[str, NDArray[Any]] = {}
+    for seed, truth in sorted(evaluation.seeds.items()):
+        arrays[f"{seed}/labels"] = truth.labels.astype(np.int32)
+        arrays[f"{seed}/groups"] = np.ascontiguousarray(truth.groups)
+        arrays[f"{seed}/supervisors"] = compact(truth.supervisors)
+        arrays[f"{seed}/ensemble"] = compact(truth.ensemble)
+        arrays[f"{seed}/majority"] = np.array(truth.majority, np.int32)
+    # One entry only: safetensors writes several in no fixed order.
+    return save(arrays, metadata={"evaluation": json.dumps(evaluation.model_dump(mode="json"), sort_keys=True)})
+
+
+def _read(root: Path) -> Contents:
+    contents = Contents()
+    for path in sorted((root / TASKS).glob("*.safetensors")):
+        try:
+            evaluation = _read_evaluation(path)
+        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as error:
+            contents.problems.append(f"{TASKS}/{path.name}: {_reason(error)}")
+        else:
+            contents.evaluations[evaluation.task, evaluation.condition] = evaluation
+    for folder in sorted(path for path in root.glob("[!._]*") if path.is_dir()):
+        if (folder / RECORDS).exists():
+            _read_records(folder, contents)
+        if (folder / PREDICTIONS).exists():
+            _read_predictions(folder, contents)
+    return contents
+
+
+def _read_evaluation(path: Path) -> Evaluation:
+    with safe_open(path, framework="np") as file:
+        values = json.loads((file.metadata() or {})["evaluation"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if floats := [name for name, array in arrays.items() if array.dtype.kind not in "iu"]:
+        raise ValueError(f"{floats[0]}: found {arrays[floats[0]].dtype}, expected integers")
+    seeds = {
+        int(seed): SeedEvaluation(
+            labels=arrays[f"{seed}/labels"].astype(np.int64),
+            groups=arrays[f"{seed}/groups"],
+            supervisors=arrays[f"{seed}/supervisors"].astype(np.int64),
+            ensemble=arrays[f"{seed}/ensemble"].astype(np.int64),
+            majority=int(arrays[f"{seed}/majority"]),
+        )
+        for seed in sorted({name.partition("/")[0] for name in arrays})
+    }
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    evaluation = Evaluation.model_validate({**values, "seeds": seeds})
+    if path.name != f"{evaluation.task}-{evaluation.condition}.safetensors":
+        raise ValueError(f"holds {evaluation.task}/{evaluation.condition}, which is not what its name says")
+    return evaluation
+
+
+def _read_records(folder: Path, contents: Contents) -> None:
+    try:
+        lines = (folder / RECORDS).read_bytes().splitlines()
+    except OSError as error:
+        contents.problems.append(f"{folder.name}/{RECORDS}: {_reason(error)}")
+        return
+    for number, line in enumerate(lines, 1):
+        where = f"{folder.name}/{RECORDS}:{number}"
+        try:
+            record = Record.model_validate_json(line)
+        except ValidationError as error:
+            contents.problems.append(f"{where}: {_reason(error)}")
+            continue
+        if record.method != folder.name:
+            contents.problems.append(f"{where}: method: found '{record.method}', expected the folder's name")
+        elif record.key in contents.records:
+            contents.problems.append(f"{where}: repeats the record of {record.key}")
+        else:
+            contents.records[record.key] = record
+
+
+def _read_predictions(folder: Path, contents: Contents) -> None:
+    try:
+        with safe_open(folder / PREDICTIONS, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                task, condition, setting, seed = name.split("/")
+                predictions = compact(file.get_tensor(name))
+                contents.predictions[RecordKey(task, condition, folder.name, setting, int(seed))] = predictions
+    except (ValueError, SafetensorError, OSError) as error:
+        contents.problems.append(f"{folder.name}/{PREDICTIONS}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """One line: 'field: reason' for each invalid field, or what went wrong with the file."""
+    if isinstance(error, ValidationError):
+        found = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_url=False)]
+        return _one_line("; ".join(f"{where}: {message}" if where else message for where, message in found))
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, SafetensorError):
+        return f"not a readable safetensors file ({error})"
+    return _one_line(str(error))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
