@@ -180,6 +180,8 @@ def _fit(
                 if loss.shape != batch.index.shape:
                     found, expected = tuple(loss.shape), tuple(batch.index.shape)
                     raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
+                if not loss.requires_grad:
+                    raise MethodFailed(stage.method.name, "loss does not depend on the logits (it has no gradient)")
                 total = total + loss.mean(1).sum()  # replicas never mix: each has its own mean
             total.backward()
             optimizer.step()

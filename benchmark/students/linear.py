@@ -62,7 +62,7 @@ class Heads:
 
     def finite(self) -> bool:
         """Whether training stayed free of NaN and infinity."""
-        return bool(self.weight.isfinite().all())
+        return bool(self.weight.isfinite().all()) and (self.bias is None or bool(self.bias.isfinite().all()))
 
     def predict(self, features: Tensor) -> Tensor:
         """Probabilities (S, H, n, K) for standardised features (S, n, D) or (S, n, 2, D)."""

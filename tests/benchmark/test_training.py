@@ -230,11 +230,14 @@ class Broken(Single):
             raise ValueError("boom")
         if self.how == "exit":
             raise SystemExit(3)
+        if self.how == "detached":
+            return super().loss(logits.detach(), batch)
         return logits.sum()
 
 
 @pytest.mark.parametrize(
-    ("how", "message"), [("raise", "boom"), ("exit", "SystemExit"), ("shape", r"expected \(R, B\)")]
+    ("how", "message"),
+    [("raise", "boom"), ("exit", "SystemExit"), ("detached", "no gradient"), ("shape", r"expected \(R, B\)")],
 )
 def test_a_method_that_fails_is_named(how: str, message: str) -> None:
     with pytest.raises(MethodFailed, match=f"method 'single'.*{message}") as caught:

@@ -1,0 +1,80 @@
+"""RAVEN: the supervisors' weights are learned together with the student."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Batch, Method, Supervision, W2SError, cross_entropy, register_method
+from methods.entropy_weighting import entropy, inverse_entropy_weights
+
+
+@register_method
+@dataclass(eq=False)
+class Raven(Method):
+    """CE(q, t), t = sum_m w_m p_m divided by its sum over classes; w (R, M) on the simplex, learned by plain SGD.
+
+    For the first easy_fraction * epochs (rounded) an example counts only if all supervisors' argmax agree (the mean
+    stays over the whole minibatch) and w is fixed. Then each backward pass also steps w, which is clamped to >= 1e-6
+    and divided by its sum. Because t is divided, the gradient of w_m at sum w = 1 is CE(q, p_m) - CE(q, t): a
+    supervisor that agrees with the student better than the mixture gains weight.
+
+    Deviation: the released eta = 1e-3 adds up to 12-23 over the released runs, but in a few hundred steps leaves w
+    almost uniform; None is 15 / (total steps * (1 - easy_fraction)), any other eta is taken literally.
+
+    Source: Jeon, Sobotka, Choi and Brbić (NeurIPS 2025), arXiv:2510.21332. Options: `learn_weights` or leave w fixed;
+    `per_sample` weights (R, N, M), eta times N as each is seen once an epoch; `init` is `uniform`, `random` (uniform
+    on the simplex) or `entropy` (inverse to mean entropy); `reset_each_epoch` starts each epoch from `init`.
+    """
+
+    name = "raven"
+    version = 1
+    title = "RAVEN"
+    citation = "Jeon et al. 2025, arXiv:2510.21332"
+    kind = "ensemble"
+
+    easy_fraction: float = 0.2
+    eta: float | None = None
+    learn_weights: bool = True
+    per_sample: bool = False
+    init: str = "uniform"
+    reset_each_epoch: bool = False
+
+    def start(self, supervision: Supervision) -> None:
+        if self.init not in ("uniform", "random", "entropy") or not 0 <= self.easy_fraction < 1:
+            raise W2SError(f"expected init uniform, random or entropy, easy_fraction in [0, 1), found {self}")
+        R, N, M, _ = supervision.soft_labels.shape
+        self.epoch, self.easy_epochs = 0, round(self.easy_fraction * supervision.epochs)
+        eta = 15 / (supervision.total_steps * (1 - self.easy_fraction)) if self.eta is None else self.eta
+        self.rate = eta * (N if self.per_sample else 1)
+        votes = supervision.soft_labels.max(-1).indices
+        self.agreed = (votes == votes[..., :1]).all(-1)
+        self.replicas = torch.arange(R, device=supervision.device)[:, None]
+        w = supervision.soft_labels.new_ones(R, N if self.per_sample else 1, M)
+        if self.init == "random":
+            for own, generator in zip(w, supervision.generators, strict=True):
+                own.copy_(torch.empty(own.shape).exponential_(generator=generator))
+        elif self.init == "entropy":
+            given = entropy(supervision.soft_labels)  # (R, N, M)
+            w = inverse_entropy_weights(given if self.per_sample else given.mean(1, keepdim=True))
+        self.initial = w / w.sum(-1, keepdim=True)
+        self.weights = self.initial.clone()
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        if batch.epoch != self.epoch and self.reset_each_epoch:
+            self.weights = self.initial.clone()
+        self.epoch, easy = batch.epoch, batch.epoch < self.easy_epochs
+        self.rows = batch.index if self.per_sample else torch.zeros_like(self.replicas)
+        self.leaf = self.weights[self.replicas, self.rows].requires_grad_(self.learn_weights and not easy)
+        target = (self.leaf[..., None] * batch.soft_labels).sum(2)  # leaf: (R, B, M) per sample, else (R, 1, M)
+        loss = cross_entropy(logits, target / target.sum(-1, keepdim=True))
+        return loss * self.agreed[self.replicas, batch.index] if easy else loss
+
+    def after_step(self) -> None:
+        if self.leaf.grad is not None:
+            w = (self.leaf.detach() - self.rate * self.leaf.grad).clamp_min(1e-6)
+            self.weights[self.replicas, self.rows] = w / w.sum(-1, keepdim=True)
+            self.leaf.grad = None
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return {"weights": self.weights.mean(1)}

@@ -1,0 +1,22 @@
+"""Ablation: RAVEN without easy phase."""
+
+from dataclasses import dataclass
+
+from benchmark.api import register_method
+from methods.raven import Raven
+
+
+@register_method
+@dataclass(eq=False)
+class RavenNoEasy(Raven):
+    """`raven` without the easy phase, so that weights are learned on all examples from the first epoch on.
+
+    Source: ablation in Jeon, Sobotka, Choi and Brbić (2025), arXiv:2510.21332.
+    """
+
+    name = "raven_no_easy"
+    version = 1
+    title = "RAVEN without easy phase"
+    ablation_of = "raven"
+
+    easy_fraction: float = 0.0

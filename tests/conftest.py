@@ -1,0 +1,16 @@
+"""`pytest --plugin FILE` runs the methods of an outside plug-in through the same suite."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.registry import load_plugin
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--plugin", action="append", default=[], metavar="FILE", help="Python file that registers methods")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for file in config.getoption("--plugin"):  # before collection, when tests are parametrised by the registry
+        load_plugin(Path(file))

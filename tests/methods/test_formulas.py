@@ -1,0 +1,459 @@
+"""Every loss against an independent computation: plain Python floats, one example at a time, no tensors."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.api import Batch, Method, W2SError
+from benchmark.registry import METHODS
+from benchmark.testing import make_supervision
+
+Vector = list[float]
+R, N, B = 2, 9, 6
+GRID = [(K, M, seed) for K in (2, 10) for M in (1, 2, 3, 4, 5) for seed in (0, 1)]
+SINGLE = [(K, 1, seed) for K in (2, 10) for seed in (0, 1, 2)]
+grid = pytest.mark.parametrize(("K", "M", "seed"), GRID)
+single = pytest.mark.parametrize(("K", "M", "seed"), SINGLE)
+
+
+# the oracle
+
+
+def softmax(z: Vector) -> Vector:
+    top = max(z)
+    e = [math.exp(v - top) for v in z]
+    return [v / math.fsum(e) for v in e]
+
+
+def ce(z: Vector, t: Vector) -> float:
+    return -math.fsum(tc * math.log(qc) for tc, qc in zip(t, softmax(z), strict=True))
+
+
+def onehot(scores: Vector) -> Vector:
+    best = scores.index(max(scores))
+    return [1.0 if c == best else 0.0 for c in range(len(scores))]
+
+
+def mean(vectors: Sequence[Vector]) -> Vector:
+    return [math.fsum(column) / len(vectors) for column in zip(*vectors, strict=True)]
+
+
+def mix(a: float, p: Vector, r: Vector) -> Vector:
+    return [(1 - a) * x + a * y for x, y in zip(p, r, strict=True)]
+
+
+def entropy(p: Vector) -> float:
+    return -math.fsum(v * math.log(max(v, 1e-8)) for v in p)
+
+
+def digamma(x: float) -> float:
+    """By recurrence up to 12, then the asymptotic series."""
+    below = 0.0
+    while x < 12:
+        below, x = below + 1 / x, x + 1
+    i = 1 / (x * x)
+    return math.log(x) - 0.5 / x - i * (1 / 12 - i * (1 / 120 - i * (1 / 252 - i * (1 / 240 - i / 132)))) - below
+
+
+def dirichlet_kl(a: Vector) -> float:
+    """KL(Dir(a) || Dir(1))."""
+    K, S = len(a), math.fsum(a)
+    value = math.lgamma(S) - math.lgamma(K)
+    return value + math.fsum(-math.lgamma(ac) + (ac - 1) * (digamma(ac) - digamma(S)) for ac in a)
+
+
+def evidential(z: Vector, t: Vector, s: float) -> float:
+    a = [max(v, 0.0) + 1 for v in z]
+    tilde = [(ac - 1) * (1 - tc) + 1 for ac, tc in zip(a, t, strict=True)]
+    fit = math.fsum(tc * (math.log(math.fsum(a)) - math.log(ac)) for tc, ac in zip(t, a, strict=True))
+    return fit + s * dirichlet_kl(tilde)
+
+
+# targets t of the methods whose loss is CE(q, t): (logits z, soft labels [p_1 .. p_M], progress s) -> t
+
+
+def naive(z: Vector, p: list[Vector], s: float) -> Vector:
+    return p[0]
+
+
+def ensemble(z: Vector, p: list[Vector], s: float) -> Vector:
+    return mean(p)
+
+
+def majority_vote(z: Vector, p: list[Vector], s: float) -> Vector:
+    votes = [0.0] * len(z)
+    for pm in p:
+        votes[pm.index(max(pm))] += 1
+    return [v / len(p) for v in votes]
+
+
+def confidence(z: Vector, p: list[Vector], s: float) -> Vector:
+    return mix(0.5 * min(1.0, s / 0.2), mean(p), onehot(z))
+
+
+def adaptive_confidence(z: Vector, p: list[Vector], s: float) -> Vector:
+    given = mean(p)
+    own, other = math.exp(ce(z, onehot(z))), math.exp(ce(z, onehot(given)))
+    return mix(own / (own + other), given, onehot(z))
+
+
+def entropy_weighting(z: Vector, p: list[Vector], s: float) -> Vector:
+    w = [1 / (entropy(pm) + 1e-8) for pm in p]
+    return [math.fsum(wm * pm[c] for wm, pm in zip(w, p, strict=True)) / math.fsum(w) for c in range(len(z))]
+
+
+TARGETS: dict[str, Callable[[Vector, list[Vector], float], Vector]] = {
+    "naive": naive,
+    "bootstrapping": naive,
+    "confidence": confidence,
+    "adaptive_confidence": adaptive_confidence,
+    "ensemble": ensemble,
+    "co_supervised": ensemble,
+    "majority_vote": majority_vote,
+    "ensemble_confidence": confidence,
+    "ensemble_adaptive_confidence": adaptive_confidence,
+    "entropy_weighting": entropy_weighting,
+}
+
+
+# the case under test
+
+
+class Case:
+    """Random logits (R, B, K), soft labels (R, N, M, K) and a minibatch, in float64."""
+
+    def __init__(self, K: int, M: int, seed: int, progress: float = 0.1) -> None:
+        rng = torch.Generator().manual_seed(seed)
+        self.labels = (2 * torch.randn(R, N, M, K, generator=rng, dtype=torch.float64)).softmax(-1)
+        z = 2 * torch.randn(R, K, B, generator=rng, dtype=torch.float64)
+        self.logits = z.transpose(1, 2).requires_grad_()  # classes strided, as the engine gives them
+        self.index = torch.stack([torch.randperm(N, generator=rng)[:B] for _ in range(R)])
+        self.progress = progress
+
+    def loss(self, method: Method) -> Tensor:
+        method.start(make_supervision(self.labels))
+        rows = self.labels[torch.arange(R)[:, None], self.index]
+        return method.loss(self.logits, Batch(rows, self.index, epoch=0, progress=self.progress))
+
+    def examples(self) -> list[tuple[int, int, Vector, list[Vector]]]:
+        """(replica, position in the minibatch, logits, soft labels) of every example."""
+        z, p = self.logits.tolist(), self.labels.tolist()
+        return [(r, b, z[r][b], p[r][self.index[r, b]]) for r in range(R) for b in range(B)]
+
+
+@pytest.mark.parametrize("progress", [0.05, 0.7])
+@pytest.mark.parametrize(
+    ("name", "K", "M", "seed"),
+    [(name, *case) for name in TARGETS for case in (SINGLE if METHODS[name].kind == "single" else GRID)],
+)
+def test_cross_entropy_losses_and_gradients(name: str, K: int, M: int, seed: int, progress: float) -> None:
+    case = Case(K, M, seed, progress)
+    loss = case.loss(METHODS[name]())
+    (grad,) = torch.autograd.grad(loss.sum(), case.logits)
+    for r, b, z, p in case.examples():
+        target = TARGETS[name](z, p, progress)
+        assert loss[r, b].item() == pytest.approx(ce(z, target), rel=1e-9)
+        # with t constant (no gradient through ŷ, c or α) the gradient for z is q - t
+        expected = [qc - tc for qc, tc in zip(softmax(z), target, strict=True)]
+        assert grad[r, b].tolist() == pytest.approx(expected, abs=1e-9)
+
+
+@grid
+@pytest.mark.parametrize("progress", [0.05, 1.0])
+def test_bayesian(K: int, M: int, seed: int, progress: float) -> None:
+    case = Case(K, M, seed, progress)
+    loss = case.loss(METHODS["bayesian"]())
+    (grad,) = torch.autograd.grad(loss.sum(), case.logits)
+
+    def expected(z: Vector, p: list[Vector], own: Vector) -> float:
+        votes = math.fsum(evidential(z, onehot(pm), progress) for pm in p)
+        return 0.5 * votes + 0.5 * evidential(z, own, progress)
+
+    for r, b, z, p in case.examples():
+        own = onehot(z)
+        assert loss[r, b].item() == pytest.approx(expected(z, p, own), rel=1e-9)
+        for c in range(K):
+            up, down = list(z), list(z)
+            up[c], down[c] = z[c] + 1e-6, z[c] - 1e-6
+            slope = (expected(up, p, own) - expected(down, p, own)) / 2e-6
+            assert grad[r, b, c].item() == pytest.approx(slope, abs=1e-6)
+
+
+def test_the_oracles_dirichlet_divergence() -> None:
+    for a in ([1.0, 1.0, 1.0], [1.0, 3.5], [7.0, 1.0, 2.0, 1.2]):
+        given = torch.distributions.Dirichlet(torch.tensor(a, dtype=torch.float64))
+        flat = torch.distributions.Dirichlet(torch.ones(len(a), dtype=torch.float64))
+        assert dirichlet_kl(a) == pytest.approx(torch.distributions.kl_divergence(given, flat).item(), abs=1e-10)
+
+
+# confidence
+
+
+@single
+def test_confidence_grows_linearly_and_stays(K: int, M: int, seed: int) -> None:
+    def coefficient(progress: float) -> float:
+        """c, read off the first example's loss, which is linear in it."""
+        case = Case(K, M, seed, progress)
+        _, _, z, p = case.examples()[0]
+        at_zero, at_one = ce(z, p[0]), ce(z, onehot(z))
+        return (case.loss(METHODS["confidence"]())[0, 0].item() - at_zero) / (at_one - at_zero)
+
+    for step in range(1, 41):
+        s = step / 40
+        assert coefficient(s) == pytest.approx(2.5 * s if s <= 0.2 else 0.5, rel=1e-6)
+    assert coefficient(0.2 - 1e-9) == pytest.approx(coefficient(0.2 + 1e-9), abs=1e-6)
+
+
+def test_confidence_without_warmup_is_constant() -> None:
+    case = Case(3, 1, 0, progress=0.01)
+    loss = case.loss(METHODS["confidence"](warmup=0.0, max_confidence=0.3))
+    for r, b, z, p in case.examples():
+        assert loss[r, b].item() == pytest.approx(ce(z, mix(0.3, p[0], onehot(z))))
+
+
+@pytest.mark.parametrize("name", ["confidence", "ensemble_confidence"])
+@pytest.mark.parametrize("seed", range(5))
+def test_balanced_confidence(name: str, seed: int) -> None:
+    M = 1 if name == "confidence" else 3
+    case = Case(2, M, seed, progress=1.0)
+    with torch.no_grad():
+        case.logits[..., 0] += 5.0  # by argmax the student would call nearly everything class 0
+    loss = case.loss(METHODS[name](balanced=True))
+    for r in range(R):
+        rows = [(b, z, mean(p)) for replica, b, z, p in case.examples() if replica == r]
+        count = round(math.fsum(given[1] for _, _, given in rows))
+        assert count > 0
+        second = {b for b, _, _ in sorted(rows, key=lambda row: row[1][1] - row[1][0], reverse=True)[:count]}
+        for b, z, given in rows:
+            own = [0.0, 1.0] if b in second else [1.0, 0.0]
+            assert loss[r, b].item() == pytest.approx(ce(z, mix(0.5, given, own)))
+
+
+def test_balanced_confidence_is_for_two_classes() -> None:
+    with pytest.raises(W2SError, match="2 classes, found 3"):
+        Case(3, 1, 0).loss(METHODS["confidence"](balanced=True))
+
+
+def test_adaptive_confidence_temperature() -> None:
+    case = Case(4, 1, 3)
+    loss = case.loss(METHODS["adaptive_confidence"](temperature=2.5))
+    for r, b, z, p in case.examples():
+        own, other = math.exp(ce(z, onehot(z)) / 2.5), math.exp(ce(z, onehot(p[0])) / 2.5)
+        assert loss[r, b].item() == pytest.approx(ce(z, mix(own / (own + other), p[0], onehot(z))))
+
+
+# votes
+
+
+def targets(name: str, labels: Tensor, **options: object) -> Tensor:
+    """The targets (N, K) that an ensemble method makes of soft labels (N, M, K)."""
+    return METHODS[name](**options).aggregate(labels[None])[0]  # type: ignore[attr-defined]
+
+
+def test_majority_vote_keeps_ties() -> None:
+    p = torch.tensor([[[0.6, 0.4, 0.0], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.9, 0.0, 0.1]]], dtype=torch.float64)
+    assert targets("majority_vote", p).tolist() == [[0.5, 0.5, 0.0]]
+
+
+def test_a_tie_within_a_supervisor_goes_to_the_lowest_class() -> None:
+    p = torch.tensor([[[0.4, 0.2, 0.4], [0.0, 0.5, 0.5]]], dtype=torch.float64)
+    assert targets("majority_vote", p).tolist() == [[0.5, 0.5, 0.0]]
+
+
+def test_bayesian_counts_votes_only() -> None:
+    sure, unsure = Case(3, 2, 0), Case(3, 2, 0)
+    unsure.labels = (0.1 * sure.labels.log()).softmax(-1)  # same argmax
+    bayesian = METHODS["bayesian"]
+    assert torch.equal(sure.loss(bayesian()), unsure.loss(bayesian()))
+
+
+def test_entropy_weighting_extremes() -> None:
+    sure, flat = [1.0, 0.0, 0.0], [1 / 3] * 3
+    p = torch.tensor([[sure, flat], [flat, flat], [sure, [0.0, 1.0, 0.0]]], dtype=torch.float32)
+    t = targets("entropy_weighting", p)
+    torch.testing.assert_close(t, torch.tensor([sure, flat, [0.5, 0.5, 0.0]]), rtol=0, atol=1e-6)
+    above_one = torch.tensor([[[1 + 2**-23, 0.0], [0.0, 1.0]]])  # a rounding error must not make a weight negative
+    assert targets("entropy_weighting", above_one)[0].tolist() == pytest.approx([0.5, 0.5], abs=1e-5)
+
+
+# Dawid-Skene
+
+
+def em(votes: list[list[int]], K: int, rounds: int) -> list[Vector]:
+    """Dawid and Skene's EM from the vote shares: posteriors after `rounds` rounds of an E and an M step."""
+    N, M, tiny = len(votes), len(votes[0]), 1e-10
+    posterior = [[row.count(c) / M for c in range(K)] for row in votes]
+    for _ in range(rounds):
+        prior = mean(posterior)
+        error = [[[tiny] * K for _ in range(K)] for _ in range(M)]  # supervisor, true class, vote
+        for m in range(M):
+            for c in range(K):
+                for n in range(N):
+                    error[m][c][votes[n][m]] += posterior[n][c]
+                total = math.fsum(error[m][c])
+                error[m][c] = [v / total for v in error[m][c]]
+        logs = [[math.log(max(prior[c], tiny)) for c in range(K)] for _ in range(N)]
+        for n, c, m in product(range(N), range(K), range(M)):
+            logs[n][c] += math.log(error[m][c][votes[n][m]])
+        posterior = [softmax(row) for row in logs]
+    return posterior
+
+
+def annotators(accuracies: Sequence[float], K: int, examples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """True classes (N,) and soft labels (N, M, K) whose argmax is right with the given probabilities."""
+    rng = torch.Generator().manual_seed(seed)
+    truth = torch.randint(K, (examples,), generator=rng)
+    votes = []
+    for accuracy in accuracies:
+        wrong = (truth + torch.randint(1, K, (examples,), generator=rng)) % K
+        votes.append(torch.where(torch.rand(examples, generator=rng) < accuracy, truth, wrong))
+    one_hot = torch.nn.functional.one_hot(torch.stack(votes, 1), K).double()
+    return truth, 0.9 * one_hot + 0.1 / K
+
+
+@pytest.mark.parametrize(("K", "M"), [(2, 3), (3, 5), (4, 2)])
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_dawid_skene_is_em(K: int, M: int, rounds: int) -> None:
+    _, p = annotators([0.5 + 0.1 * m for m in range(M)], K, examples=40, seed=M)
+    t = targets("dawid_skene", p, iterations=rounds, tolerance=-math.inf)
+    for row, expected in zip(t.tolist(), em(p.argmax(-1).tolist(), K, rounds), strict=True):
+        assert row == pytest.approx(expected, abs=1e-6)
+
+
+def test_dawid_skene_sees_through_a_majority_that_guesses() -> None:
+    truth, p = annotators([0.95, 0.95, 0.55, 0.5, 0.5], 2, examples=400, seed=0)
+
+    def accuracy(name: str) -> float:
+        return (targets(name, p).argmax(-1) == truth).double().mean().item()
+
+    assert accuracy("dawid_skene") > accuracy("majority_vote") + 0.03
+
+
+def test_dawid_skene_has_a_column_for_every_class() -> None:
+    p = torch.eye(5, dtype=torch.float64)[torch.tensor([[3, 3], [1, 1], [3, 3], [1, 1]])]  # nobody votes 0, 2 or 4
+    t = targets("dawid_skene", p)
+    assert t.shape == (4, 5)
+    torch.testing.assert_close(t, p[:, 0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("K", [2, 10])
+def test_dawid_skene_of_one_supervisor_is_its_vote(K: int) -> None:
+    _, p = annotators([0.6], K, examples=30, seed=1)
+    torch.testing.assert_close(targets("dawid_skene", p), (p[:, 0] > 0.5).double(), rtol=0, atol=1e-6)
+
+
+def test_dawid_skene_of_uniform_labels_is_finite() -> None:
+    t = targets("dawid_skene", torch.full((6, 3, 4), 0.25))
+    assert t.dtype == torch.float32
+    torch.testing.assert_close(t.sum(-1), torch.ones(6))
+
+
+def test_dawid_skene_loss_looks_up_its_own_example() -> None:
+    case = Case(3, 3, 0)
+    method = METHODS["dawid_skene"]()
+    loss = case.loss(method)
+    posteriors = [targets("dawid_skene", own).tolist() for own in case.labels]
+    for r, b, z, _ in case.examples():
+        assert loss[r, b].item() == pytest.approx(ce(z, posteriors[r][case.index[r, b]]))
+
+
+# methods of several stages
+
+
+class FakeTrainer:
+    """Records what it is told to fit, and predicts what it is told to predict."""
+
+    def __init__(self, labels: Tensor, predictions: Sequence[Tensor], encoders: tuple[str, ...] = ("own",)) -> None:
+        supervision = make_supervision(labels)
+        object.__setattr__(supervision, "encoders", encoders)
+        self.supervision = supervision
+        self.predictions = list(predictions)
+        self.fits: list[dict[str, Tensor | str | None]] = []
+
+    def fit(self, targets: Tensor | None = None, keep: Tensor | None = None, encoder: str | None = None) -> None:
+        self.fits.append({"targets": targets, "keep": keep, "encoder": encoder})
+
+    def predict(self) -> Tensor:
+        return self.predictions[len(self.fits) - 1]
+
+
+@pytest.mark.parametrize("encoders", [("own",), ("half", "own"), ("a", "b", "c")])
+def test_bootstrapping_is_a_chain(encoders: tuple[str, ...]) -> None:
+    case = Case(3, 1, 0)
+    predictions = [torch.rand(R, N, 3) for _ in range(4)]
+    trainer = FakeTrainer(case.labels, predictions, encoders)
+    METHODS["bootstrapping"]().fit(trainer)
+    assert [fit["encoder"] for fit in trainer.fits] == list(encoders if len(encoders) > 1 else encoders * 2)
+    assert trainer.fits[0]["targets"] is None
+    for stage, fit in enumerate(trainer.fits[1:]):
+        assert fit["targets"] is predictions[stage]
+    assert all(fit["keep"] is None for fit in trainer.fits)
+
+
+def assignment(student: list[Vector], p: list[list[Vector]]) -> tuple[list[Vector], set[int], list[float]]:
+    """Targets, positions kept and CE of one replica, from the previous student's predictions and M soft labels."""
+
+    def log(v: float) -> float:
+        return math.log(max(v, 1e-8))
+
+    chosen, hits, costs = [], 0, []
+    for q, row in zip(student, p, strict=True):
+        divergence = [math.fsum(qc * (log(qc) - log(pc)) for qc, pc in zip(q, pm, strict=True)) for pm in row]
+        target = row[divergence.index(min(divergence))]
+        chosen.append(target)
+        top = sorted(range(len(q)), key=lambda c: -q[c])[: 1 if len(q) <= 3 else 3]
+        hits += target.index(max(target)) in top
+        costs.append(-math.fsum(tc * log(qc) for tc, qc in zip(target, q, strict=True)))
+    return chosen, set(sorted(range(len(costs)), key=costs.__getitem__)[:hits]), costs
+
+
+@grid
+def test_co_supervised_assigns_and_keeps(K: int, M: int, seed: int) -> None:
+    case = Case(K, M, seed)
+    rng = torch.Generator().manual_seed(100 + seed)
+    student = (2 * torch.randn(R, N, K, generator=rng, dtype=torch.float64)).softmax(-1)
+    trainer = FakeTrainer(case.labels, [student])
+    method = METHODS["co_supervised"]()
+    method.start(trainer.supervision)
+    method.fit(trainer)
+    generalist, specialists = trainer.fits
+    assert generalist["keep"] is None
+    targets, keep = specialists["targets"], specialists["keep"]
+    assert isinstance(targets, Tensor)
+    assert isinstance(keep, Tensor)
+    for r in range(R):
+        for n, p in enumerate(case.labels[r].tolist()):
+            assert generalist["targets"][r, n].tolist() == pytest.approx(mean(p))  # type: ignore[index]
+        chosen, kept, _ = assignment(student[r].tolist(), case.labels[r].tolist())
+        assert targets[r].tolist() == chosen
+        assert set(keep[r].nonzero()[:, 0].tolist()) == kept
+        assert method.diagnostics()["kept"][r].item() == pytest.approx(len(kept) / N)
+
+
+def test_co_supervised_filters_in_the_grid() -> None:
+    """The cases above do keep some and drop some, for few and for many classes."""
+    for K in (2, 10):
+        kept = []
+        for seed in range(2):
+            case = Case(K, 3, seed)
+            rng = torch.Generator().manual_seed(100 + seed)
+            student = (2 * torch.randn(R, N, K, generator=rng, dtype=torch.float64)).softmax(-1)
+            kept += [len(assignment(student[r].tolist(), case.labels[r].tolist())[1]) for r in range(R)]
+        assert any(0 < k < N for k in kept)
+
+
+def test_co_supervised_takes_given_layers() -> None:
+    case = Case(3, 4, 0)
+    predictions = [torch.rand(R, N, 3, dtype=torch.float64).softmax(-1) for _ in range(3)]
+    trainer = FakeTrainer(case.labels, predictions)
+    METHODS["co_supervised"](layers=((2,), (0, 1), (0, 1, 3))).fit(trainer)
+    assert len(trainer.fits) == 3
+    assert torch.equal(trainer.fits[0]["targets"], case.labels[:, :, 2])  # type: ignore[arg-type]
+    for stage, layer in ((1, [0, 1]), (2, [0, 1, 3])):
+        for r in range(R):
+            chosen, _, _ = assignment(predictions[stage - 1][r].tolist(), case.labels[r][:, layer].tolist())
+            assert trainer.fits[stage]["targets"][r].tolist() == chosen  # type: ignore[index]
