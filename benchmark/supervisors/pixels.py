@@ -1,0 +1,38 @@
+"""Weak model of images: logistic regression on raw pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.supervisors.logistic import Logistic, fit_logistic
+
+
+@dataclass(frozen=True)
+class PixelClassifier:
+    """A fitted `PixelLogistic`."""
+
+    logistic: Logistic
+
+    def predict_proba(self, inputs: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """(n, K) probabilities of n images."""
+        return self.logistic.predict_proba(_pixels(inputs))
+
+
+@dataclass(frozen=True)
+class PixelLogistic:
+    """Logistic regression on the pixels of uint8 images of one size, scaled to 0..1."""
+
+    C: float = 1.0
+    version: ClassVar[int] = 1
+
+    def fit(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, seed: int) -> PixelClassifier:
+        """Train on images (n, H, W[, 3]) and class ids (n,); nothing in it is random."""
+        return PixelClassifier(fit_logistic(_pixels(inputs), labels, num_classes, self.C, balanced=False))
+
+
+def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return images.reshape(len(images), -1) / 255

