@@ -20,6 +20,7 @@ from benchmark import canaries
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.errors import MethodFailed
+from benchmark.method import Method
 from benchmark.plan import Unit, hyperparameters, method_version
 from benchmark.problem import Problem, build_problem, training_data
 from benchmark.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
@@ -58,6 +59,7 @@ class Setup:
             load_plugin(plugin)
         if self.arrays is not None:
             task = ArrayTask.from_file(self.arrays, split_by_group=self.split_by_group)
+            TASKS.discover()  # first, so that a duplicate name is blamed on the file
             TASKS.register(task.name, task, str(self.arrays))
 
 
@@ -71,26 +73,32 @@ class UnitResult:
     failures: list[str] = field(default_factory=list)
 
 
-def execute(unit: Unit, setup: Setup, say: Callable[[str], None] = lambda text: None) -> UnitResult:
+Say = Callable[[str, float], None]  # what is going on, and the share of the unit that is done
+
+
+def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> UnitResult:
     """Do one unit.
 
     Args:
         unit: task, condition, and what is missing.
         setup: of the run.
-        say: told what is going on, for progress bars.
+        say: told how the unit goes on, for progress bars.
     """
     task, cache = TASKS[unit.task], Cache(setup.cache)
     seeds = sorted({seed for _, job_seeds in unit.jobs for seed in job_seeds})
     problems: dict[int, Problem] = {}
     for seed in seeds:
-        say(f"problem of seed {seed}")
+        say(f"problem of seed {seed}", 0)
         problems[seed] = build_problem(task, unit.condition, seed, cache, setup.device)
     result = UnitResult(unit, evaluate(task, list(problems.values())))
+    runs = []
     for names, job_seeds in unit.jobs:
         # replicas of one run share the number of examples; the order of seeds stays
         by_size = sorted(job_seeds, key=lambda s: (_size(problems[s]), s))
-        for _, group in groupby(by_size, key=lambda s: _size(problems[s])):
-            _train_and_score(task, [problems[s] for s in group], names, setup, say, result)
+        runs += [(names, [problems[s] for s in group]) for _, group in groupby(by_size, lambda s: _size(problems[s]))]
+    on_epoch = _Epochs(say, sum(_expected_epochs(names, setup.student) for names, _ in runs))
+    for names, group in runs:
+        _train_and_score(task, group, names, setup, on_epoch, result)
     return result
 
 
@@ -135,7 +143,7 @@ def _train_and_score(
     problems: list[Problem],
     names: Sequence[str],
     setup: Setup,
-    say: Callable[[str], None],
+    on_epoch: Callable[[], None],
     result: UnitResult,
 ) -> None:
     """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
@@ -145,7 +153,6 @@ def _train_and_score(
         s[student](torch.from_numpy(p.features[student]["test"])).to(setup.device)[None]
         for p, s in zip(problems, statistics, strict=True)
     ]
-    on_epoch = _Epochs(say, len(problems))
     methods = [name for name in names if name not in CANARIES]
     outcomes: dict[str, Trained] = {}
     while methods and not outcomes:
@@ -179,12 +186,20 @@ def _train_and_score(
 class _Epochs:
     """Tells the progress bar of each epoch. No closure: methods can reach it, and must not reach the problems."""
 
-    def __init__(self, say: Callable[[str], None], seeds: int) -> None:
-        self._say, self._seeds, self._done = say, seeds, 0
+    def __init__(self, say: Say, expected: int) -> None:
+        self._say, self._expected, self._done = say, expected, 0
 
     def __call__(self) -> None:
         self._done += 1
-        self._say(f"{self._seeds} seeds, epoch {self._done}")
+        self._say(f"epoch {self._done}", min(1.0, self._done / self._expected))
+
+
+def _expected_epochs(names: Sequence[str], student: Recipe) -> int:
+    """A guess for the time left: how many stages a staged method has shows only as it runs; two is usual."""
+    methods = [METHODS[name] for name in names if name not in CANARIES]
+    staged = sum(method.fit is not Method.fit for method in methods)
+    stages = 2 * staged + (staged < len(methods)) + bool(CANARIES.keys() & set(names))
+    return stages * student.epochs
 
 
 def _diagnostics(

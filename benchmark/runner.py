@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from benchmark.errors import W2SError
 from benchmark.execute import Setup, UnitResult, execute
@@ -124,7 +125,7 @@ def _die_with_parent() -> None:
 
 
 def _work(unit: Unit, setup: Setup) -> UnitResult:
-    return execute(unit, setup, lambda text: _messages.put((unit, text)))
+    return execute(unit, setup, lambda text, share: _messages.put((unit, text, share)))
 
 
 def _listen(messages: Any, progress: _Progress) -> None:
@@ -149,30 +150,40 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _UnitsColumn(ProgressColumn):
+    """Finished units of all."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{int(task.completed)}/{int(task.total or 0)}")
+
+
 class _Progress:
     """One bar over the units, naming those in flight; nothing when standard error is not a terminal."""
 
     def __init__(self, bar: Progress, total: int) -> None:
         self._bar, self._task = bar, bar.add_task("starting", total=total)
-        self._in_flight: dict[str, str] = {}
+        self._in_flight: dict[str, tuple[str, float]] = {}
+        self._finished = 0
 
-    def say(self, unit: Unit, text: str) -> None:
-        self._in_flight[unit.label] = text
+    def say(self, unit: Unit, text: str, share: float) -> None:
+        self._in_flight[unit.label] = text, share
         self._show()
 
     def finished(self, unit: Unit) -> None:
         self._in_flight.pop(unit.label, None)
-        self._bar.advance(self._task)
+        self._finished += 1
         self._show()
 
     def _show(self) -> None:
-        text = " | ".join(f"{label}: {what}" for label, what in list(self._in_flight.items()))
-        self._bar.update(self._task, description=text or "working")
+        in_flight = dict(self._in_flight)
+        text = " | ".join(f"{label}: {what}" for label, (what, _) in in_flight.items())
+        done = self._finished + sum(share for _, share in in_flight.values())
+        self._bar.update(self._task, description=text or "working", completed=done)
 
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[_Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), _UnitsColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
         yield _Progress(bar, total)

@@ -150,6 +150,7 @@ class _Given:
     def __init__(self, method: Hostile) -> None:
         self._method = method
         self.kind, self.version, self.title, self.ablation_of = method.kind, method.version, method.title, None
+        self.fit = type(method).fit
 
     def __call__(self) -> Hostile:
         return self._method
