@@ -79,7 +79,7 @@ def read_legacy_weights(data: bytes, what: str) -> dict[str, torch.Tensor]:
         return _read(data)
     except W2SError as error:
         raise W2SError(f"{what}: {error}") from error
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError, struct.error) as error:
         raise W2SError(
             f"{what}: not a weight file of torch's legacy format ({type(error).__name__}: {error})"
         ) from error

@@ -1,0 +1,141 @@
+"""The seventeen tasks of the default suite, as far as they can be known without their data."""
+
+import dataclasses
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import benchmark.fetch
+from benchmark.registry import TASKS
+from tasks._shared import connected_groups
+
+VADER = ("tweets", "amazon", "movies", "nyt")
+BROKEN = {
+    "solar-mono-to-poly-broken",
+    "digits-to-mnist-broken",
+    "sentiment-to-amazon-broken",
+    "preference-to-tweets-broken",
+}
+NAMES = {
+    "solar-mono-to-poly",
+    "solar-poly-to-mono",
+    *(f"digits-to-{target}" for target in ("mnist", "uci", "fonts")),
+    *(f"sentiment-to-{target}" for target in VADER),
+    *(f"preference-to-{target}" for target in VADER),
+    *BROKEN,
+}
+METRICS = {
+    "solar": "balanced_accuracy",
+    "digits": "accuracy",
+    "sentiment": "balanced_accuracy",
+    "preference": "accuracy",
+}
+
+
+def test_names():
+    assert len(NAMES) == 17
+    assert set(TASKS.names()) >= NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_task_is_described_without_its_data(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(benchmark.fetch, "find_spec", lambda module: None)
+    monkeypatch.setenv("W2S_CACHE", str(tmp_path / "none"))
+    task = TASKS[name]
+    card = task.card
+    for field in dataclasses.fields(card):
+        assert field.name == "tags" or getattr(card, field.name), f"{field.name} is empty"
+    family = name.split("-")[0]
+    assert card.metric == METRICS[family]
+    assert card.target not in card.sources
+    assert len(card.classes) == (10 if family == "digits" else 2)
+    assert "\n" not in card.shift
+    assert ("broken" in card.tags) == name.endswith("-broken")
+    assert task.encoder.fingerprint
+    assert task.supervisors(0)
+    line = task.missing()
+    assert line is not None
+    assert "\n" not in line
+    assert "pip install -c constraints.txt " in line
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_nothing_is_missing_here(name):
+    assert TASKS[name].missing() is None
+
+
+def test_listing_tasks_imports_no_data_package():
+    heavy = {"transformers", "sklearn", "matplotlib", "mlxtend", "elpv_dataset", "PIL", "efficientnet_lite_pytorch"}
+    code = (
+        f"import sys; from benchmark.registry import TASKS; TASKS.names(); print(sorted({heavy!r} & set(sys.modules)))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_cards_name_the_licences():
+    assert "CC BY-NC-SA 4.0" in TASKS["solar-mono-to-poly"].card.licence
+    for words in ("MNIST CC BY-SA 3.0", "UCI digits CC BY 4.0", "DejaVu", "Open Font Licence", "BaKoMa"):
+        assert words in TASKS["digits-to-mnist"].card.licence
+    for name in ("sentiment-to-nyt", "preference-to-nyt"):
+        assert "MIT" in TASKS[name].card.licence
+        assert "Hutto & Gilbert 2014" in TASKS[name].card.citation
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_supervisors_keep_number_and_order(name):
+    task = TASKS[name]
+    first = task.supervisors(0)
+    assert len(first) == (4 if name.startswith("digits") else 3)
+    for seed in range(10):
+        supervisors = task.supervisors(seed)
+        assert [s.domains for s in supervisors] == [s.domains for s in first]
+        assert [s.model for s in supervisors] == [s.model for s in first]
+        assert list(task.supervisors(seed)) == list(supervisors)
+    assert {domain for s in first for domain in s.domains} == set(task.card.sources)
+
+
+def test_digits_supervisors_differ_in_source_and_size():
+    supervisors = TASKS["digits-to-uci"].supervisors(3)
+    assert [(s.domains, s.size) for s in supervisors] == [
+        (("mnist",), 100),
+        (("mnist",), 1000),
+        (("fonts",), 100),
+        (("fonts",), 1000),
+    ]
+
+
+@pytest.mark.parametrize("family", ["sentiment", "preference"])
+def test_sizes_are_dealt_by_seed(family):
+    task = TASKS[f"{family}-to-nyt"]
+    deals = [tuple(s.size for s in task.supervisors(seed)) for seed in range(30)]
+    assert all(Counter(deal) == Counter((150, 1000, None)) for deal in deals)
+    assert len(set(deals)) == 6
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_one_supervisor_of_a_broken_task_is_adversarial(name):
+    broken, sound = TASKS[name], TASKS[name.removesuffix("-broken")]
+    positions = []
+    for seed in range(30):
+        flags = [s.adversarial for s in broken.supervisors(seed)]
+        assert sum(flags) == 1
+        positions.append(flags.index(True))
+        # otherwise they are the sound task's, so that the two can be compared seed by seed
+        assert [dataclasses.replace(s, adversarial=False) for s in broken.supervisors(seed)] == sound.supervisors(seed)
+    assert set(positions) == set(range(len(sound.supervisors(0))))
+    assert broken.card.sources == sound.card.sources
+
+
+def test_connected_groups():
+    groups = connected_groups(["a", "a", "b", "c", "d", "d"], [1, 2, 2, 3, 4, 5])
+    assert groups.tolist() == [0, 0, 0, 1, 2, 2]
+    assert connected_groups([5, 6, 7], [1, 2, 1]).tolist() == [0, 1, 0]
+    chain = connected_groups(list(range(1000)), [i // 2 for i in range(1000)], [(i + 1) // 2 for i in range(1000)])
+    assert np.unique(chain).tolist() == [0]
