@@ -34,7 +34,7 @@ def _guarded(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except W2SError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from None
 
     return wrapper  # type: ignore[return-value]

@@ -124,7 +124,7 @@ def make_plan(
                     jobs.setdefault(lacking, []).append(seed)
             if jobs:
                 units.append(Unit(task.name, condition, tuple((names, tuple(s)) for names, s in jobs.items())))
-    if not any(condition in conditions(task) for condition in wanted_conditions for task in tasks):
+    if tasks and not any(condition in conditions(task) for condition in wanted_conditions for task in tasks):
         has = sorted({c for task in tasks for c in conditions(task)})
         raise W2SError(f"no task here has the condition '{', '.join(wanted_conditions)}', only {', '.join(has)}")
     return units

@@ -85,8 +85,10 @@ def _in_processes(plan: Sequence[Unit], setup: Setup, workers: int, progress: _P
     listener = threading.Thread(target=_listen, args=(messages, progress), daemon=True)
     listener.start()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(setup, messages))
-    futures: dict[Future[UnitResult], Unit] = {pool.submit(_work, unit, setup): unit for unit in plan}
+    futures: dict[Future[UnitResult], Unit] = {}
     try:
+        for unit in plan:
+            futures[pool.submit(_work, unit, setup)] = unit
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
@@ -103,7 +105,8 @@ def _in_processes(plan: Sequence[Unit], setup: Setup, workers: int, progress: _P
         if futures:  # stopped in the middle: don't wait for units in flight
             for process in processes:
                 process.kill()
-        messages.put(None)
+        else:  # (a killed worker may hold the queue's lock; the listener is a daemon)
+            messages.put(None)
 
 
 _messages: Any = None  # set in a worker

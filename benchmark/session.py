@@ -77,7 +77,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
                 return 130
         say(f"{len(plan)} units run, results in {results}" if plan else f"nothing to do: all is in {results}")
     for line in failures:
-        say(line)
+        say(" ".join(line.split()))
     return 1 if failures else 0
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from pathlib import Path
 
+from benchmark import api
 from benchmark.errors import W2SError
 from benchmark.registry import METHODS, RESERVED, TASKS
 
@@ -19,18 +21,20 @@ def write_skeleton(kind: str, name: str, folder: Path | None = None) -> Path:
     """
     if kind not in ("method", "task"):
         raise W2SError(f"unknown kind '{kind}': expected method or task")
-    pattern, example = (r"[a-z][a-z0-9_]*", "my_method") if kind == "method" else (r"[a-z][a-z0-9-]*", "my-task")
-    if not re.fullmatch(pattern, name):
-        raise W2SError(f"{kind} name '{name}': expected lower-case letters, digits and '{example[2]}', as in {example}")
+    separator, example = ("_", "my_method") if kind == "method" else ("-", "my-task")
+    if not re.fullmatch(f"[a-z][a-z0-9]*({separator}[a-z0-9]+)*", name):
+        raise W2SError(f"{kind} name '{name}': expected lower-case letters, digits and '{separator}', as in {example}")
     if name in RESERVED or name in (METHODS if kind == "method" else TASKS).names():
         raise W2SError(f"{kind} name '{name}' is taken")
+    class_name = "".join(part.capitalize() for part in re.split("[-_]", name))
+    if keyword.iskeyword(class_name) or hasattr(api, class_name):
+        raise W2SError(f"{kind} name '{name}': would give a class '{class_name}', which Python or benchmark.api has")
     if folder is None:
         plugins = Path(f"{kind}s")
         folder = plugins if (plugins / "__init__.py").is_file() else Path()
     path = folder / f"{name.replace('-', '_')}.py"
     if path.exists():
         raise W2SError(f"{path}: exists already")
-    class_name = "".join(part.capitalize() for part in re.split("[-_]", name))
     text = (TEMPLATES / f"{kind}.py.txt").read_text()
     path.write_text(text.replace("{name}", name).replace("{class_name}", class_name))
     return path
