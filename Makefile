@@ -20,11 +20,10 @@ $(VENV)/.test-tools: $(VENV)/.installed
 
 # run the default suite into runs/default, print its table, compare it with the published one
 benchmark: install
-	$(BIN)/w2s run --suite default
-	$(BIN)/w2s leaderboard --results runs/default
+	$(BIN)/w2s run --suite default; status=$$?; $(BIN)/w2s leaderboard --results runs/default && exit $$status
 
 test: $(VENV)/.test-tools
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 lint: $(VENV)/.test-tools
 	$(BIN)/ruff check .

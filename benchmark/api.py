@@ -2,6 +2,7 @@
 
 from benchmark.arrays import ArrayTask
 from benchmark.errors import NotAvailable, W2SError
+from benchmark.fetch import fetch_sdist, missing_packages, package_folder
 from benchmark.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax, safe_log
 from benchmark.registry import register_method, register_task
 from benchmark.seeding import numpy_rng
@@ -23,9 +24,12 @@ __all__ = [
     "W2SError",
     "WeakModel",
     "cross_entropy",
+    "fetch_sdist",
     "hard",
     "log_softmax",
+    "missing_packages",
     "numpy_rng",
+    "package_folder",
     "register_method",
     "register_task",
     "safe_log",

@@ -27,6 +27,7 @@ from benchmark.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
 _FORMAT = 1
+KINDS = ("features", "soft_labels", "downloads")
 
 
 def cache_root() -> Path:
@@ -72,15 +73,16 @@ class Cache:
     def info(self) -> dict[str, tuple[int, int]]:
         """Kind -> (files, bytes), downloads included."""
         found: dict[str, tuple[int, int]] = {}
-        for folder in sorted(self.root.iterdir()) if self.root.is_dir() else []:
-            sizes = [p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"]
-            found[folder.name] = (len(sizes), sum(sizes))
+        for kind in KINDS:
+            files = [p for p in (self.root / kind).rglob("*") if p.is_file() and p.suffix != ".lock"]
+            found[kind] = (len(files), sum(p.stat().st_size for p in files))
         return found
 
     def clear(self) -> int:
-        """Delete everything; returns the bytes freed."""
+        """Delete what the cache made, and nothing else that lies in its folder; returns the bytes freed."""
         freed = sum(size for _, size in self.info().values())
-        shutil.rmtree(self.root, ignore_errors=True)
+        for kind in KINDS:
+            shutil.rmtree(self.root / kind, ignore_errors=True)
         return freed
 
     def _read(self, path: Path, text: str, quiet: bool = False) -> Arrays | None:

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache as memoise
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from benchmark import canaries
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.errors import MethodFailed
+from benchmark.libraries import libraries
 from benchmark.method import Method
 from benchmark.plan import Unit, hyperparameters, method_version
 from benchmark.problem import Problem, build_problem, training_data
@@ -27,9 +27,9 @@ from benchmark.records import Evaluation, Record, SeedEvaluation, digest, settin
 from benchmark.registry import CANARIES, METHODS, TASKS, load_plugin
 from benchmark.scoring import compute_metrics
 from benchmark.task import Task
-from benchmark.training import ENGINE_VERSION, Recipe, Trained, train
+from benchmark.training import ENGINE_VERSION, Recipe, Trained, TrainingData, train
 
-LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers")
+LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit")
 Entry = tuple[Record, NDArray[Any]]
 
 
@@ -154,21 +154,17 @@ def _train_and_score(
         for p, s in zip(problems, statistics, strict=True)
     ]
     methods = [name for name in names if name not in CANARIES]
-    outcomes: dict[str, Trained] = {}
-    while methods and not outcomes:
-        try:
-            trained = train([METHODS[name]() for name in methods], data, setup.student, on_epoch)
-            outcomes = dict(zip(methods, trained, strict=True))
-        except MethodFailed as failed:  # the others train without it
-            result.failures.append(f"{result.unit.label}: {failed}")
-            methods.remove(failed.method)
-    if CANARIES.keys() & set(names):
+    outcomes = _train_all(methods, data, setup.student, on_epoch, result)
+    wanted = [name for name in CANARIES if name in names]
+    if wanted and not all((p.truth.labels["train"] >= 0).any() for p in problems):
+        result.failures.append(f"{result.unit.label}: canaries need known labels in the train split, found none")
+    elif wanted:
         supervision = canaries.canary_data(data, problems, task.card.metric)
         (trained_canaries,) = train([canaries.Canary()], supervision, setup.student, on_epoch)
-        for position, name in enumerate(CANARIES):
-            if name in names:
-                heads = trained_canaries.student.heads(slice(position, position + 1))
-                outcomes[name] = replace(trained_canaries, student=heads)
+        for name in wanted:
+            position = list(CANARIES).index(name)
+            heads = trained_canaries.student.heads(slice(position, position + 1))
+            outcomes[name] = replace(trained_canaries, student=heads)
     for name, outcome in outcomes.items():
         if not outcome.student.finite():
             result.failures.append(
@@ -179,8 +175,31 @@ def _train_and_score(
             predictions = outcome.student.seed(s).predict(tests[s])[0].argmax(-1).cpu().numpy()
             diagnostics = _diagnostics(name, outcome, s, len(problems), problem, task.card.metric)
             metrics = compute_metrics(result.evaluation, problem.seed, predictions)
-            record = _record(task, problem, name, outcome.steps, predictions, metrics, diagnostics, setup)
+            evaluation_sha256 = result.evaluation.seeds[problem.seed].sha256
+            record = _record(
+                task, problem, name, outcome.steps, predictions, evaluation_sha256, metrics, diagnostics, setup
+            )
             result.entries.append((record, predictions))
+
+
+def _train_all(
+    names: list[str], data: TrainingData, student: Recipe, on_epoch: Callable[[], None], result: UnitResult
+) -> dict[str, Trained]:
+    """Train methods together; one that fails is reported, and the others train without it."""
+    if not names:
+        return {}
+    try:
+        return dict(zip(names, train([METHODS[name]() for name in names], data, student, on_epoch), strict=True))
+    except MethodFailed as failed:
+        result.failures.append(f"{result.unit.label}: {failed}")
+        return _train_all([name for name in names if name != failed.method], data, student, on_epoch, result)
+    except Exception as error:  # not blamed on a method: in its backward pass, say
+        if len(names) == 1:
+            what = MethodFailed(names[0], f"{type(error).__name__}: {error}")
+            result.failures.append(f"{result.unit.label}: {what}")
+            return {}
+        alone = [_train_all([name], data, student, on_epoch, result) for name in names]
+        return {name: trained for one in alone for name, trained in one.items()}
 
 
 class _Epochs:
@@ -221,6 +240,7 @@ def _record(
     name: str,
     steps: int,
     predictions: NDArray[Any],
+    evaluation_sha256: str,
     metrics: dict[str, float],
     diagnostics: dict[str, Any],
     setup: Setup,
@@ -241,8 +261,9 @@ def _record(
         n_train=_size(problem),
         n_test=predictions.shape[1],
         predictions_sha256=digest(predictions),
+        evaluation_sha256=evaluation_sha256,
         device=torch.cuda.get_device_name() if setup.device == "cuda" else setup.device,
-        libraries=libraries(),
+        libraries=libraries(*LIBRARIES),
         commit=commit(),
         data_fingerprint=problem.fingerprint,
         engine_version=ENGINE_VERSION,
@@ -252,18 +273,6 @@ def _record(
         ablation_of=None if canary else METHODS[name].ablation_of,
         title=CANARIES[name] if canary else METHODS[name].title,
     )
-
-
-@memoise
-def libraries() -> dict[str, str]:
-    """Versions of the libraries that results depend on."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 @memoise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,10 @@ from typing import Any
 from benchmark import canaries
 from benchmark.errors import W2SError, unknown_name
 from benchmark.method import Method
-from benchmark.problem import conditions, data_fingerprint
+from benchmark.problem import conditions
 from benchmark.records import RecordKey, Versions, setting_hash
-from benchmark.registry import CANARIES, METHODS
+from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import ResultStore
-from benchmark.task import Task
 from benchmark.training import ENGINE_VERSION, Recipe
 
 SUITES = Path(__file__).parent / "suites"
@@ -85,11 +85,12 @@ def hyperparameters(name: str, student: Recipe) -> dict[str, Any]:
 
 def method_options(method: Method) -> dict[str, Any]:
     """A method's options: its dataclass fields."""
-    return {field.name: getattr(method, field.name) for field in fields(method) if field.init}
+    options = {field.name: getattr(method, field.name) for field in fields(method) if field.init}
+    return json.loads(json.dumps(options))  # as a record holds them: tuples become lists
 
 
 def make_plan(
-    tasks: Sequence[Task],
+    tasks: Mapping[str, str],
     methods: Sequence[str],
     wanted_conditions: Sequence[str],
     seeds: Sequence[int],
@@ -99,16 +100,18 @@ def make_plan(
 ) -> list[Unit]:
     """The units with anything missing in `store`, or all of them with `force`.
 
+    Args:
+        tasks: names of the tasks that can be run, and the fingerprints of their data.
+
     Raises:
         W2SError: no task has any of the wanted conditions.
     """
     settings = {name: setting_hash(hyperparameters(name, student)) for name in methods}
     units = []
     for condition in wanted_conditions:
-        for task in tasks:
+        for task, data in ((TASKS[name], data) for name, data in tasks.items()):
             if condition not in conditions(task):
                 continue
-            data = data_fingerprint(task)
             versions = {name: Versions(ENGINE_VERSION, task.version, method_version(name)) for name in methods}
             jobs: dict[tuple[str, ...], list[int]] = {}
             for seed in seeds:
@@ -124,7 +127,7 @@ def make_plan(
                     jobs.setdefault(lacking, []).append(seed)
             if jobs:
                 units.append(Unit(task.name, condition, tuple((names, tuple(s)) for names, s in jobs.items())))
-    if tasks and not any(condition in conditions(task) for condition in wanted_conditions for task in tasks):
-        has = sorted({c for task in tasks for c in conditions(task)})
+    has = sorted({c for name in tasks for c in conditions(TASKS[name])})
+    if tasks and not set(has) & set(wanted_conditions):
         raise W2SError(f"no task here has the condition '{', '.join(wanted_conditions)}', only {', '.join(has)}")
     return units

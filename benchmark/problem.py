@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.errors import W2SError
+from benchmark.libraries import libraries
 from benchmark.protocol import (
     SHARES,
     SPLITS,
@@ -144,21 +146,41 @@ def _from_domains(task: Task, condition: str, seed: int, cache: Cache, device: s
         soft_labels=_soft_labels(task, domains, pool, seed, cache),
         truth=Truth(pool.labels, pool.groups),
         fingerprint=data_fingerprint(task, domains),
-        supervisors=tuple(f"{'+'.join(s.domains)}" for s in task.supervisors(seed)),
+        supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),
     )
 
 
 def data_fingerprint(task: Task, domains: dict[str, Domain] | None = None) -> str:
-    """Hash of everything that a task's problems are dealt from: inputs, labels, groups."""
+    """Hash of all that a task's problems are made from: inputs, labels, groups, protocol, encoder and supervisors.
+
+    Supervisors are those of seed 0: how a task deals them to other seeds is its `version`'s business.
+    """
     if isinstance(task, ArrayTask):
         return task.fingerprint
-    digest = hashlib.sha256(str(VERSION).encode())
-    for name in (*task.card.sources, task.card.target):
-        domain = domains[name] if domains else task.domain(name)
-        digest.update(f"{name}|{domain.fingerprint}".encode())
-        digest.update(np.ascontiguousarray(domain.labels).data)
-        digest.update(np.ascontiguousarray(domain.groups).data)
-    return digest.hexdigest()
+    names = (*task.card.sources, task.card.target)
+    found = domains or {name: task.domain(name) for name in names}
+    made_from = {
+        "protocol": VERSION,
+        "share": task.source_share,
+        "gap": task.pair_gap,
+        "domains": [(name, _content(found[name])) for name in names],
+        "encoder": task.encoder.fingerprint,
+        "supervisors": [
+            {**_recipe(s), "domains": s.domains, "adversarial": s.adversarial} for s in task.supervisors(0)
+        ],
+    }
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _recipe(supervisor: Supervisor) -> dict[str, Any]:
+    """What kind of model a supervisor is, apart from whom it learns from."""
+    kind = type(supervisor.model)
+    return {
+        "model": f"{kind.__module__}.{kind.__qualname__}",
+        "version": supervisor.model.version,
+        "parameters": asdict(supervisor.model),  # type: ignore[call-overload]
+        "size": supervisor.size,
+    }
 
 
 def _features(
@@ -168,7 +190,12 @@ def _features(
     encoded = [
         cache.get(
             "features",
-            {"domain": domains[name].fingerprint, "encoder": task.encoder.fingerprint},
+            {
+                "domain": domains[name].fingerprint,
+                "encoder": task.encoder.fingerprint,
+                "device": device,
+                "libraries": libraries("torch", "transformers", "pillow"),
+            },
             lambda name=name: _encode(task, domains[name], device),  # type: ignore[misc]
         )
         for name in pool.domains
@@ -197,11 +224,8 @@ def _soft_labels(
     columns = []
     for position, supervisor in enumerate(task.supervisors(seed)):
         spec: dict[str, Any] = {
-            "model": type(supervisor.model).__name__,
-            "version": supervisor.model.version,
-            "parameters": asdict(supervisor.model),  # type: ignore[call-overload]
+            **_recipe(supervisor),
             "sources": [(name, _content(domains[name])) for name in supervisor.domains],
-            "size": supervisor.size,
             "share": task.source_share,
             "position": position,
             "seed": seed,
@@ -209,6 +233,7 @@ def _soft_labels(
         key = {
             **spec,
             "protocol": VERSION,
+            "libraries": libraries("torch", "scikit-learn"),
             "gap": task.pair_gap if task.card.modality == "preference" else None,
             "classes": len(task.card.classes),
             "pool": [_content(domains[name]) for name in pool.domains],
@@ -234,23 +259,22 @@ def _supervise(
 ) -> dict[str, NDArray[np.float32]]:
     """Train one supervisor on its source domains' first parts; its probabilities on the pool."""
     rng = np.random.default_rng(model_seed)
-    pairs = task.card.modality == "preference"
-    inputs, labels, start, chosen = [], [], 0, []
+    inputs, labels, chosen, start = [], [], [], 0
     for name in supervisor.domains:
         domain = domains[name]
+        rows = source_parts(domain, task.source_share, seed)[0]
+        if task.card.modality == "preference":
+            rows = rows[sample_pairs(domain.labels[rows], len(rows), task.pair_gap, rng)]
+            labels.append(preferred(domain.labels, rows))
+        else:
+            labels.append(domain.labels[rows].astype(np.int64))
         inputs.append(domain.load())
-        labels.append(domain.labels)
-        chosen.append(start + source_parts(domain, task.source_share, seed)[0])
+        chosen.append(rows + start)
         start += len(domain.labels)
-    train_inputs, values, rows = _concatenate(inputs), np.concatenate(labels), np.concatenate(chosen)
-    if pairs:
-        examples = rows[sample_pairs(values[rows], supervisor.size or len(rows), task.pair_gap, rng)]
-        y = preferred(values, examples)
-    else:
-        examples = rng.permutation(rows)[: supervisor.size]
-        y = values[examples].astype(np.int64)
+    kept = rng.permutation(sum(map(len, chosen)))[: supervisor.size]
+    examples, y = np.concatenate(chosen)[kept], np.concatenate(labels)[kept]
     K = len(task.card.classes)
-    model = supervisor.model.fit(_take(train_inputs, examples), y, K, model_seed % 2**31)
+    model = supervisor.model.fit(_take(_concatenate(inputs), examples), y, K, model_seed % 2**31)
     pool_inputs = _concatenate([domains[name].load() for name in pool.domains])
     soft_labels = {}
     for split, index in pool.examples.items():

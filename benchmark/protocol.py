@@ -17,7 +17,7 @@ Index = NDArray[np.int64]
 SPLITS = ("train", "val", "test")
 SHARES = (0.7, 0.1, 0.2)
 MAX_POOL = 4000
-VERSION = 1  # raise when the same seed would deal otherwise
+VERSION = 2  # raise when the same seed would deal otherwise
 
 
 @dataclass(frozen=True)
@@ -98,40 +98,61 @@ def preferred(ratings: NDArray[np.float64], pairs: Index) -> Index:
 def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int) -> Pool:
     """The pool of one condition: the target domain, or the second parts of all source domains, mixed.
 
-    At most 4,000 examples, split 70/10/20 by group. For preferences, texts are split first and paired inside a
-    split. Sizes are cut to a round number, so that most seeds have pools of one size and train together.
+    At most 4,000 examples; each domain is split 70/10/20 by group. For preferences, texts are split first and paired
+    inside a split, each with one of its own domain. Sizes are cut to a round number, so that most seeds have pools
+    of one size and train together.
     """
     names = (task.card.target,) if condition == "ood" else task.card.sources
     rng = numpy_rng("pool", seed, condition, *(domains[name].fingerprint for name in names))
-    parts, labels, groups, start, first_group = [], [], [], 0, 0
+    dealt: list[list[_Rows]] = []  # by domain and split
+    start, first_group = 0, 0
     for name in names:
         domain = domains[name]
         chosen = used(domain) if condition == "ood" else source_parts(domain, task.source_share, seed)[1]
-        parts.append(chosen + start)
-        labels.append(domain.labels[chosen])
-        groups.append(domain.groups[chosen] + first_group)
+        splits = []
+        for rows in deal_by_group(domain.groups[chosen], SHARES, rng):
+            examples = chosen[rows]
+            if task.card.modality == "preference":
+                examples = examples[draw_pairs(domain.labels[examples], None, task.pair_gap, rng)]
+                labels, leading = preferred(domain.labels, examples), examples[:, 0]
+            else:
+                labels, leading = domain.labels[examples].astype(np.int64), examples
+            splits.append((examples + start, labels, domain.groups[leading] + first_group))
+        dealt.append(_cut(splits, _full_size(splits), rng))
         start += len(domain.labels)
         first_group += int(domain.groups.max(initial=-1)) + 1
-    example, label, group = np.concatenate(parts), np.concatenate(labels), np.concatenate(groups)
-    splits = deal_by_group(group, SHARES, rng)
-    if task.card.modality == "preference":
-        pairs = [rows[draw_pairs(label[rows], None, task.pair_gap, rng)] for rows in splits]
-        dealt = [(example[p], preferred(label, p), group[p[:, 0]]) for p in pairs]
-    else:
-        dealt = [(example[rows], label[rows], group[rows]) for rows in splits]
-    size = _round_size([len(rows) for rows, _, _ in dealt], f"task '{task.name}' ({condition}, seed {seed})")
-    cut = {}
-    for split, share, (rows, y, g) in zip(SPLITS, SHARES, dealt, strict=True):
-        keep = rng.permutation(len(rows))[: round(share * size)]
-        cut[split] = rows[keep], y[keep], g[keep]
-    examples, pool_labels, pool_groups = ({split: cut[split][i] for split in SPLITS} for i in range(3))
-    return Pool(examples, pool_labels, pool_groups, names)
+    mixed: list[_Rows] = [
+        tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))  # type: ignore[misc]
+        for parts in zip(*dealt, strict=True)
+    ]
+    size = _round_size(_full_size(mixed))
+    if size < 10 or not all(len(rows) for rows, _, _ in mixed):
+        found = ", ".join(f"{split} {len(rows)}" for split, (rows, _, _) in zip(SPLITS, mixed, strict=True))
+        raise W2SError(f"task '{task.name}' ({condition}, seed {seed}): a split is empty or too small ({found})")
+    cut = dict(zip(SPLITS, _cut(mixed, size, rng), strict=True))
+    columns = [{split: cut[split][i] for split in SPLITS} for i in range(3)]
+    return Pool(columns[0], columns[1], columns[2], names)
 
 
-def _round_size(available: Sequence[int], what: str) -> int:
-    """The largest round pool size whose shares the splits can fill."""
-    size = min(MAX_POOL, int(min(n / share for n, share in zip(available, SHARES, strict=True)) + 1e-9))
-    size -= size % (100 if size >= 1000 else 10)
-    if size < 10:
-        raise W2SError(f"{what}: a split is empty (train, val, test could have {list(available)} examples)")
-    return size
+_Rows = tuple[Index, Index, Index]  # examples, labels, groups
+
+
+def _full_size(splits: Sequence[_Rows]) -> float:
+    """Size of the largest pool whose train and test shares are there; validation may fall short of its own."""
+    return min(len(splits[at][0]) / SHARES[at] for at in (0, 2))
+
+
+def _cut(splits: Sequence[_Rows], size: float, rng: np.random.Generator) -> list[_Rows]:
+    """Random parts of the splits, in random order, for a pool of this size: so a mixed pool has in every split the
+    same share of each domain, also where a domain's groups are too large to be dealt evenly."""
+    cut: list[_Rows] = []
+    for share, (examples, labels, groups) in zip(SHARES, splits, strict=True):
+        keep = rng.permutation(len(examples))[: round(share * size)]
+        cut.append((examples[keep], labels[keep], groups[keep]))
+    return cut
+
+
+def _round_size(available: float) -> int:
+    """The largest round pool size that is there."""
+    size = min(MAX_POOL, int(available + 1e-9))
+    return size - size % (100 if size >= 1000 else 10)

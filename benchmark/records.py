@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -84,6 +85,7 @@ class Record(_Model):
         cost: optimizer steps x heads.
         n_train, n_test: examples in the pool's train and test split.
         predictions_sha256: `digest` of the test predictions, so that a record and its predictions belong together.
+        evaluation_sha256: `SeedEvaluation.sha256` of its seed, likewise.
         ablation_of: the method that this one is a variant of.
     """
 
@@ -103,6 +105,7 @@ class Record(_Model):
     n_train: Count
     n_test: Annotated[int, Field(ge=1)]
     predictions_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    evaluation_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     device: str
     libraries: dict[str, str]
     commit: str
@@ -157,6 +160,13 @@ class SeedEvaluation:
     supervisors: NDArray[np.int64]
     ensemble: NDArray[np.int64]
     majority: int
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of everything here: the truth and what the supervisors say."""
+        arrays = [self.labels[None], self.groups[None], self.supervisors, self.ensemble[None]]
+        content = b"".join(np.ascontiguousarray(array, "<i8").tobytes() for array in arrays)
+        return hashlib.sha256(f"{self.supervisors.shape}|{self.majority}|".encode() + content).hexdigest()
 
 
 class Evaluation(_Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -143,9 +144,10 @@ def register_method(method: type[Method]) -> type[Method]:
 def register_task(task: Task | type[Task]) -> Task | type[Task]:
     """Make a task known under its `name`: an instance, or (as a decorator) a class without arguments."""
     instance = task() if isinstance(task, type) else task
-    TASKS.register(
-        getattr(instance, "name", "?"), instance, f"{type(instance).__module__}.{type(instance).__qualname__}"
-    )
+    origin = f"{type(instance).__module__}.{type(instance).__qualname__}"
+    if instance is task:  # one class may make many tasks: each instance is an origin of its own
+        origin += f" at {id(instance):#x}"
+    TASKS.register(getattr(instance, "name", "?"), instance, origin)
     return task
 
 
@@ -155,7 +157,10 @@ def load_plugin(path: Path) -> None:
         raise W2SError(f"--plugin {path}: no such file")
     METHODS.discover()  # first, so that a duplicate name is blamed on the plug-in
     TASKS.discover()
-    name = f"w2s_plugin_{path.resolve().stem}"
+    content = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()
+    name = f"w2s_plugin_{path.resolve().stem}_{content[:12]}"
+    if name in sys.modules:
+        return
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise W2SError(f"--plugin {path}: not a Python file (expected a name that ends in .py)")
@@ -166,4 +171,5 @@ def load_plugin(path: Path) -> None:
     except W2SError:
         raise
     except BaseException as error:  # also a sys.exit in the plug-in
+        del sys.modules[name]
         raise W2SError(f"--plugin {path}: {type(error).__name__}: {error}") from error

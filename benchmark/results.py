@@ -89,6 +89,8 @@ class Contents:
             return f"predictions: found shape {predictions.shape} and n_test {record.n_test}, expected {expected}"
         if predictions.max() >= evaluation.num_classes:
             return f"predictions: found class id {predictions.max()}, expected 0..{evaluation.num_classes - 1}"
+        if evaluation.seeds[record.seed].sha256 != record.evaluation_sha256:
+            return f"evaluation_sha256: the truth or the supervisors' predictions in {name} are not those of the record"
         if digest(predictions) != record.predictions_sha256:
             return "predictions_sha256: the predictions are not those that the record was written with"
         return None
@@ -173,6 +175,7 @@ class ResultStore:
             if reason := new.misfit(Record.model_validate_json(lines[record.key])):
                 raise W2SError(f"{record.key}: {reason}")
 
+        self._refuse_orphans(evaluation, new)
         atomic_write(self.root / _tensor_file(*unit), _evaluation_bytes(evaluation))
         self.revision += 1
         contents.evaluations[unit] = evaluation
@@ -182,6 +185,26 @@ class ResultStore:
             contents.predictions.update((key, new.predictions[key]) for key in fresh)
             self._lines.update((key, lines[key]) for key in fresh)
             self._write_method(method)
+
+    def _refuse_orphans(self, evaluation: Evaluation, new: Contents) -> None:
+        """Results that stay must not lose the evaluation they were scored against to one made elsewhere."""
+        contents = self.load()
+        orphans = [
+            key
+            for key, record in contents.records.items()
+            if (key.task, key.condition) == (evaluation.task, evaluation.condition)
+            and key not in new.records
+            and key.seed in evaluation.seeds
+            and (record.task_version, record.data_fingerprint) == (evaluation.task_version, evaluation.data_fingerprint)
+            and evaluation.seeds[key.seed].sha256 != record.evaluation_sha256
+            and contents.misfit(record) is None
+        ]
+        if orphans:
+            raise W2SError(
+                f"{evaluation.task} ({evaluation.condition}): the supervisors' predictions differ from those that "
+                f"{len(orphans)} results in {self.root} were made with (another machine, or other library versions?); "
+                "nothing was written: run all its methods again with --force, or name another folder with --results"
+            )
 
     def _write_method(self, method: str) -> None:
         contents = self.load()

@@ -36,6 +36,7 @@ def choose_device(wanted: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
+MOST_WORKERS = 8  # each holds about 1 GB
 Outcomes = Generator[tuple[Unit, UnitResult | Exception], None, None]
 
 
@@ -48,10 +49,10 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore) -> list[str]:
         One line for each thing that failed; the other units are done and written all the same.
 
     Raises:
-        W2SError: a unit met bad input. KeyboardInterrupt: SIGINT or SIGTERM; finished units are written.
+        W2SError: a worker died. KeyboardInterrupt: SIGINT or SIGTERM. Finished units are written either way.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = 1 if setup.device == "cuda" else max(1, min(cores, len(plan)))
+    workers = 1 if setup.device == "cuda" else max(1, min(cores, len(plan), MOST_WORKERS))
     failures: list[str] = []
     with _terminable(), _progress(len(plan)) as progress:
         if workers == 1:
@@ -62,7 +63,10 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore) -> list[str]:
             for unit, outcome in results:
                 if isinstance(outcome, UnitResult):
                     failures += outcome.failures
-                    store.write_unit(outcome.evaluation, outcome.entries)
+                    try:
+                        store.write_unit(outcome.evaluation, outcome.entries)
+                    except W2SError as error:  # it would spoil results that are there
+                        failures.append(str(error))
                 else:
                     failures.append(f"{unit.label}: {_one_line(outcome)}")
                 progress.finished(unit)
@@ -166,21 +170,22 @@ class _Progress:
     def __init__(self, bar: Progress, total: int) -> None:
         self._bar, self._task = bar, bar.add_task("starting", total=total)
         self._in_flight: dict[str, tuple[str, float]] = {}
-        self._finished = 0
+        self._gone: set[str] = set()
 
     def say(self, unit: Unit, text: str, share: float) -> None:
-        self._in_flight[unit.label] = text, share
-        self._show()
+        if unit.label not in self._gone:  # a message may arrive after its unit
+            self._in_flight[unit.label] = text, share
+            self._show()
 
     def finished(self, unit: Unit) -> None:
         self._in_flight.pop(unit.label, None)
-        self._finished += 1
+        self._gone.add(unit.label)
         self._show()
 
     def _show(self) -> None:
         in_flight = dict(self._in_flight)
         text = " | ".join(f"{label}: {what}" for label, (what, _) in in_flight.items())
-        done = self._finished + sum(share for _, share in in_flight.values())
+        done = len(self._gone) + sum(share for _, share in in_flight.values())
         self._bar.update(self._task, description=text or "working", completed=done)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.cache import Cache, cache_root
-from benchmark.errors import W2SError
+from benchmark.errors import NotAvailable, W2SError
 from benchmark.execute import Setup
 from benchmark.plan import Suite, Unit, load_suite, make_plan
-from benchmark.problem import CONDITIONS, build_problem
+from benchmark.problem import CONDITIONS, build_problem, data_fingerprint
 from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import ResultStore
 from benchmark.runner import choose_device, run
@@ -55,12 +55,15 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
             for condition in conditions:
                 build_problem(tasks[0], condition, seed, Cache(setup.cache))
 
-    available, failures = [], []
+    available: dict[str, str] = {}  # task -> fingerprint of its data
+    failures = []
     for task in tasks:
-        if (lack := task.missing()) is None:
-            available.append(task)
-        else:
-            failures.append(f"not run: {task.name}: {lack}")
+        try:
+            if lack := task.missing():
+                raise NotAvailable(lack)
+            available[task.name] = data_fingerprint(task)
+        except NotAvailable as error:
+            failures.append(f"not run: {task.name}: {error}")
     store = ResultStore(results)
     if dry_run:
         plan = make_plan(available, methods, conditions, seeds, suite.student, store, request.force)

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.api import W2SError
-from benchmark.fetch import fetch_sdist
+from benchmark.api import W2SError, fetch_sdist
 from tasks._shared import connected_groups
 
 DOMAINS = ("tweets", "amazon", "movies", "nyt")

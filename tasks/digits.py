@@ -15,9 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.api import Domain, Supervisor, Task, TaskCard, W2SError, numpy_rng, register_task
+from benchmark.api import (
+    Domain,
+    Supervisor,
+    Task,
+    TaskCard,
+    W2SError,
+    missing_packages,
+    numpy_rng,
+    package_folder,
+    register_task,
+)
 from benchmark.encoders.efficientnet import EfficientNetLite0
-from benchmark.fetch import missing_packages, package_folder
 from benchmark.supervisors.pixels import PixelLogistic
 from tasks._shared import BROKEN, break_one
 

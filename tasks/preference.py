@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.api import Domain, Supervisor, Task, TaskCard, numpy_rng, register_task
+from benchmark.api import Domain, Supervisor, Task, TaskCard, missing_packages, numpy_rng, register_task
 from benchmark.encoders.minilm import MiniLM
-from benchmark.fetch import missing_packages
 from benchmark.supervisors.tfidf import TfidfBradleyTerry
 from tasks import _vader
 from tasks._shared import BROKEN, break_one

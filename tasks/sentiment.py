@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.api import Domain, Supervisor, Task, TaskCard, numpy_rng, register_task
+from benchmark.api import Domain, Supervisor, Task, TaskCard, missing_packages, numpy_rng, register_task
 from benchmark.encoders.minilm import MiniLM
-from benchmark.fetch import missing_packages
 from benchmark.supervisors.tfidf import TfidfClassifier
 from tasks import _vader
 from tasks._shared import BROKEN, break_one

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.api import Domain, Supervisor, Task, TaskCard, W2SError, register_task
+from benchmark.api import Domain, Supervisor, Task, TaskCard, W2SError, missing_packages, package_folder, register_task
 from benchmark.encoders.efficientnet import EfficientNetLite0
-from benchmark.fetch import missing_packages, package_folder
 from benchmark.supervisors.cnn import SmallCNN
 from tasks._shared import BROKEN, break_one, connected_groups
 
