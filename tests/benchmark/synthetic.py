@@ -122,6 +122,7 @@ def entry(task: Task, evaluated: Evaluation, method: str, seed: int, **changes: 
         "n_train": 400,
         "n_test": task.test,
         "predictions_sha256": digest(predictions),
+        "evaluation_sha256": evaluated.seeds[seed].sha256,
         "device": "cpu",
         "libraries": {"numpy": "2.0"},
         "commit": "c0ffee",
