@@ -6,8 +6,8 @@ import inspect
 
 from benchmark.arrays import ArrayTask
 from benchmark.errors import unknown_name
-from benchmark.method import Method
-from benchmark.plan import Suite, load_suite, method_options, suite_names
+from benchmark.method import Method, method_options
+from benchmark.plan import Suite, load_suite, suite_names
 from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS
 from benchmark.task import Task
 

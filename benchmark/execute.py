@@ -60,6 +60,7 @@ class Setup:
         if self.arrays is not None:
             task = ArrayTask.from_file(self.arrays, split_by_group=self.split_by_group)
             TASKS.discover()  # first, so that a duplicate name is blamed on the file
+            TASKS.forget(str(self.arrays))
             TASKS.register(task.name, task, str(self.arrays))
 
 

@@ -6,8 +6,9 @@ the pool's train split, B examples of a minibatch, M supervisors (1 for `single`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+import json
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -115,6 +116,17 @@ class Method:
     def fit(self, trainer: Trainer) -> None:
         """Train; methods of several stages override this."""
         trainer.fit()
+
+
+def method_options(method: Method) -> dict[str, Any]:
+    """A method's options, its dataclass fields, as a record holds them: plain JSON, so tuples become lists.
+
+    Raises:
+        TypeError, ValueError: an option is no JSON value.
+    """
+    options = {field.name: getattr(method, field.name) for field in fields(method) if field.init}
+    plain: dict[str, Any] = json.loads(json.dumps(options, allow_nan=False))
+    return plain
 
 
 def log_softmax(logits: Tensor) -> Tensor:

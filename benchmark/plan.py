@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark import canaries
 from benchmark.errors import W2SError, unknown_name
-from benchmark.method import Method
+from benchmark.method import method_options
 from benchmark.problem import conditions
 from benchmark.records import RecordKey, Versions, setting_hash
-from benchmark.registry import CANARIES, METHODS, TASKS
+from benchmark.registry import CANARIES, METHODS
 from benchmark.results import ResultStore
+from benchmark.task import Task
 from benchmark.training import ENGINE_VERSION, Recipe
 
 SUITES = Path(__file__).parent / "suites"
@@ -83,14 +83,8 @@ def hyperparameters(name: str, student: Recipe) -> dict[str, Any]:
     return {"method": method, "student": asdict(student)}
 
 
-def method_options(method: Method) -> dict[str, Any]:
-    """A method's options: its dataclass fields."""
-    options = {field.name: getattr(method, field.name) for field in fields(method) if field.init}
-    return json.loads(json.dumps(options))  # as a record holds them: tuples become lists
-
-
 def make_plan(
-    tasks: Mapping[str, str],
+    tasks: Sequence[tuple[Task, str]],
     methods: Sequence[str],
     wanted_conditions: Sequence[str],
     seeds: Sequence[int],
@@ -101,7 +95,7 @@ def make_plan(
     """The units with anything missing in `store`, or all of them with `force`.
 
     Args:
-        tasks: names of the tasks that can be run, and the fingerprints of their data.
+        tasks: those that can be run, and the fingerprints of their data.
 
     Raises:
         W2SError: no task has any of the wanted conditions.
@@ -109,7 +103,7 @@ def make_plan(
     settings = {name: setting_hash(hyperparameters(name, student)) for name in methods}
     units = []
     for condition in wanted_conditions:
-        for task, data in ((TASKS[name], data) for name, data in tasks.items()):
+        for task, data in tasks:
             if condition not in conditions(task):
                 continue
             versions = {name: Versions(ENGINE_VERSION, task.version, method_version(name)) for name in methods}
@@ -127,7 +121,7 @@ def make_plan(
                     jobs.setdefault(lacking, []).append(seed)
             if jobs:
                 units.append(Unit(task.name, condition, tuple((names, tuple(s)) for names, s in jobs.items())))
-    has = sorted({c for name in tasks for c in conditions(TASKS[name])})
+    has = sorted({c for task, _ in tasks for c in conditions(task)})
     if tasks and not set(has) & set(wanted_conditions):
         raise W2SError(f"no task here has the condition '{', '.join(wanted_conditions)}', only {', '.join(has)}")
     return units

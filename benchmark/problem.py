@@ -136,7 +136,7 @@ def _from_arrays(task: ArrayTask, seed: int) -> Problem:
 
 
 def _from_domains(task: Task, condition: str, seed: int, cache: Cache, device: str) -> Problem:
-    domains = {name: task.domain(name) for name in (*task.card.sources, task.card.target)}
+    domains = _domains(task)
     pool = draw_pool(task, domains, condition, seed)
     return Problem(
         task=task.name,
@@ -157,19 +157,34 @@ def data_fingerprint(task: Task, domains: dict[str, Domain] | None = None) -> st
     """
     if isinstance(task, ArrayTask):
         return task.fingerprint
-    names = (*task.card.sources, task.card.target)
-    found = domains or {name: task.domain(name) for name in names}
+    found = domains or _domains(task)
     made_from = {
         "protocol": VERSION,
         "share": task.source_share,
         "gap": task.pair_gap,
-        "domains": [(name, _content(found[name])) for name in names],
+        "domains": [(name, _content(domain)) for name, domain in found.items()],
         "encoder": task.encoder.fingerprint,
         "supervisors": [
             {**_recipe(s), "domains": s.domains, "adversarial": s.adversarial} for s in task.supervisors(0)
         ],
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _domains(task: Task) -> dict[str, Domain]:
+    """Sources and target by name, their arrays checked."""
+    found = {name: task.domain(name) for name in (*task.card.sources, task.card.target)}
+    for name, domain in found.items():
+        what, n = f"domain '{name}' of task '{task.name}'", len(domain.labels)
+        if domain.labels.shape != (n,) or domain.groups.shape != (n,):
+            raise W2SError(
+                f"{what}: labels are {domain.labels.shape}, groups {domain.groups.shape}, expected (n,) both"
+            )
+        K = len(task.card.classes)
+        if domain.labels.dtype.kind != "f" and n and not -1 <= domain.labels.min() <= domain.labels.max() < K:
+            found_range = f"{domain.labels.min()}..{domain.labels.max()}"
+            raise W2SError(f"{what}: labels are {found_range}, expected 0..{K - 1}, or -1 to leave out")
+    return found
 
 
 def _recipe(supervisor: Supervisor) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from benchmark.arrays import ArrayTask
 from benchmark.errors import W2SError, unknown_name
-from benchmark.method import Method
+from benchmark.method import Method, method_options
 from benchmark.task import Task
 
 T = TypeVar("T")
@@ -43,9 +43,14 @@ class Registry(Generic[T]):
         self._check(item)
         if name in RESERVED:
             raise W2SError(f"{self.kind} name '{name}' in {origin} is reserved for a canary or reference row")
-        if name in self._items and self._origin[name] != origin:
+        if name in self._items:
             raise W2SError(f"duplicate {self.kind} name '{name}': registered by {self._origin[name]} and by {origin}")
         self._items[name], self._origin[name] = item, origin
+
+    def forget(self, origin: str) -> None:
+        """Drop what was registered from `origin`, a file or module that is about to be loaded again."""
+        for name in [name for name, known in self._origin.items() if known.split(":")[0] == origin]:
+            del self._items[name], self._origin[name]
 
     def discover(self) -> None:
         """Import the plug-in folder and the entry points, once."""
@@ -58,7 +63,7 @@ class Registry(Generic[T]):
         for entry in entry_points(group=self._group):
             try:
                 entry.load()
-            except Exception as error:  # an installed package must not stop the others
+            except (Exception, SystemExit) as error:  # an installed package must not stop the others
                 self.broken[entry.name] = f"{type(error).__name__}: {error}"
 
     def names(self) -> list[str]:
@@ -116,6 +121,12 @@ def _check_method(method: type[Method]) -> None:
         raise W2SError(f"{where}: name '{method.name}' is not snake_case (a letter, then letters, digits, '_')")
     if method.kind not in ("single", "ensemble"):
         raise W2SError(f"{where}: kind is '{method.kind}', expected 'single' or 'ensemble'")
+    try:
+        method_options(method())
+    except Exception as error:
+        raise W2SError(
+            f"{where}: its options must have defaults that are JSON values ({type(error).__name__}: {error})"
+        ) from None
     if not isinstance(method.version, int) or method.version < 1:
         raise W2SError(f"{where}: version is {method.version!r}, expected an integer from 1")
 
@@ -137,16 +148,14 @@ TASKS: Registry[Task] = Registry("task", "tasks", "w2s.tasks", _check_task)
 
 def register_method(method: type[Method]) -> type[Method]:
     """Class decorator: make a method known under its `name`."""
-    METHODS.register(getattr(method, "name", "?"), method, f"{method.__module__}.{method.__qualname__}")
+    METHODS.register(getattr(method, "name", "?"), method, f"{method.__module__}:{method.__qualname__}")
     return method
 
 
 def register_task(task: Task | type[Task]) -> Task | type[Task]:
     """Make a task known under its `name`: an instance, or (as a decorator) a class without arguments."""
     instance = task() if isinstance(task, type) else task
-    origin = f"{type(instance).__module__}.{type(instance).__qualname__}"
-    if instance is task:  # one class may make many tasks: each instance is an origin of its own
-        origin += f" at {id(instance):#x}"
+    origin = f"{type(instance).__module__}:{type(instance).__qualname__}"
     TASKS.register(getattr(instance, "name", "?"), instance, origin)
     return task
 
@@ -157,10 +166,9 @@ def load_plugin(path: Path) -> None:
         raise W2SError(f"--plugin {path}: no such file")
     METHODS.discover()  # first, so that a duplicate name is blamed on the plug-in
     TASKS.discover()
-    content = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()
-    name = f"w2s_plugin_{path.resolve().stem}_{content[:12]}"
-    if name in sys.modules:
-        return
+    name = f"w2s_plugin_{path.resolve().stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    METHODS.forget(name)
+    TASKS.forget(name)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise W2SError(f"--plugin {path}: not a Python file (expected a name that ends in .py)")

@@ -55,15 +55,18 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
             for condition in conditions:
                 build_problem(tasks[0], condition, seed, Cache(setup.cache))
 
-    available: dict[str, str] = {}  # task -> fingerprint of its data
+    available = []
     failures = []
     for task in tasks:
         try:
             if lack := task.missing():
                 raise NotAvailable(lack)
-            available[task.name] = data_fingerprint(task)
+            available.append((task, data_fingerprint(task)))
         except NotAvailable as error:
             failures.append(f"not run: {task.name}: {error}")
+        except Exception as error:  # a plug-in's fault must not stop the others
+            what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
+            failures.append(f"not run: {task.name}: {what}")
     store = ResultStore(results)
     if dry_run:
         plan = make_plan(available, methods, conditions, seeds, suite.student, store, request.force)

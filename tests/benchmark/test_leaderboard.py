@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save, save_file
 from scipy.stats import spearmanr
 from synthetic import METHODS, Task, default_tasks, entry, evaluation, fill
 
@@ -509,15 +510,26 @@ def test_one_edited_prediction_is_noticed_even_when_no_score_changes(store: Resu
 
 
 def test_an_edited_label_is_noticed(store: ResultStore, page: str) -> None:
-    contents = store.load()
-    evaluated = contents.evaluations["solar", "ood"]
-    truth = evaluated.seeds[0]
-    labels = truth.labels.copy()
-    labels[0] = 1 - labels[0]
-    edited = evaluated.model_copy(update={"seeds": {**evaluated.seeds, 0: replace(truth, labels=labels)}})
-    store.write_unit(edited, [])
+    path = store.root / "_tasks" / "solar-ood.safetensors"
+    with safe_open(path, framework="numpy") as file:
+        metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    arrays["0/labels"][0] = 1 - arrays["0/labels"][0]
+    path.write_bytes(save(arrays, metadata))
     findings = check(store.root, write(store, page))
-    assert sum("solar/ood, seed 0: metrics." in finding for finding in findings) >= len(METHODS)
+    assert sum("solar/ood, seed 0: evaluation_sha256: the truth" in finding for finding in findings) >= len(METHODS)
+
+
+def test_results_keep_the_evaluation_that_they_were_scored_against(store: ResultStore) -> None:
+    """A method run where supervisors came out otherwise must not move the other methods' floor."""
+    evaluated = store.load().evaluations["solar", "ood"]
+    truth = evaluated.seeds[0]
+    other = evaluated.model_copy(
+        update={"seeds": {0: replace(truth, supervisors=(truth.supervisors + 1) % evaluated.num_classes)}}
+    )
+    before = (store.root / "_tasks" / "solar-ood.safetensors").read_bytes()
+    with store.lock(), pytest.raises(W2SError, match=r"solar \(ood\): the supervisors' predictions differ .* --force"):
+        store.write_unit(other, [])
+    assert (store.root / "_tasks" / "solar-ood.safetensors").read_bytes() == before
 
 
 def test_missing_files_are_findings(store: ResultStore, page: str) -> None:

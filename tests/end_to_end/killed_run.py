@@ -1,0 +1,55 @@
+"""A run to be killed: a plug-in with tasks and a method that can be held in the middle of a unit.
+
+Environment: `W2S_TEST_HOLD` is a folder in which each unit that begins leaves a number; from `W2S_TEST_HOLD_FROM` on,
+units wait there until they are killed. `W2S_TEST_DATA` changes the data of the last task.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from benchmark.api import ArrayTask, Batch, Method, Supervision, cross_entropy, register_method, register_task
+
+TASKS = ("kill-a", "kill-b", "kill-c", "kill-d", "kill-e")
+PATIENCE = 120  # seconds until a held unit gives up
+
+
+@register_method
+@dataclass(eq=False)
+class Held(Method):
+    """CE(q, mean p)."""
+
+    name = "held"
+    title = citation = "test"
+    kind = "ensemble"
+
+    def start(self, supervision: Supervision) -> None:
+        folder = os.environ.get("W2S_TEST_HOLD")
+        if folder is None:
+            return
+        number = 0
+        while True:
+            try:
+                (Path(folder) / str(number)).touch(exist_ok=False)
+                break
+            except FileExistsError:
+                number += 1
+        if number >= int(os.environ["W2S_TEST_HOLD_FROM"]):
+            time.sleep(PATIENCE)
+            raise TimeoutError("held, and never killed")
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(logits, batch.soft_labels.mean(2))
+
+
+for position, task in enumerate(TASKS):
+    last = task == TASKS[-1]
+    rng = np.random.default_rng(position + 100 * last * int(os.environ.get("W2S_TEST_DATA", "0")))
+    labels = rng.integers(3, size=150)
+    says = np.where(rng.random((150, 2)) < 0.7, labels[:, None], rng.integers(3, size=(150, 2)))
+    features = rng.normal(size=(150, 16)) + rng.normal(size=(3, 16))[labels]
+    register_task(ArrayTask(features, 0.8 * np.eye(3)[says] + 0.2 / 3, labels, name=task))

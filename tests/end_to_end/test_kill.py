@@ -1,0 +1,385 @@
+"""A kill at any moment loses at most what is in flight; the same command goes on and ends with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.files import atomic_write
+from benchmark.results import ResultStore
+
+HERE = Path(__file__).parent
+TASKS = ("kill-a", "kill-b", "kill-c", "kill-d", "kill-e")  # of killed_run.py
+METHODS = ("ground_truth", "held", "naive")  # sorted, as they are written
+SEEDS = 2
+PER_UNIT = len(METHODS) * SEEDS
+TOKEN = "W2S_TEST_TOKEN"  # in the environment of a run's processes, by which they are found
+DEADLINE = 120
+
+
+def arguments(results: Path, tasks: tuple[str, ...] = TASKS) -> list[str]:
+    asked = ["run", "--suite", "smoke", "--plugin", str(HERE / "killed_run.py"), "--tasks", ",".join(tasks)]
+    return [*asked, "--methods", ",".join(METHODS), "--seeds", str(SEEDS), "--results", str(results)]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """One thread, and no git, as a commit may be made while tests run."""
+    (folder / "no-programs").mkdir(exist_ok=True)
+    extra = {"PATH": str(folder / "no-programs"), "OMP_NUM_THREADS": "1", "W2S_CACHE": str(folder / "cache")}
+    return {**os.environ, **extra, TOKEN: uuid.uuid4().hex}
+
+
+# `w2s` as on a machine with two cores, whatever this one has: two worker processes
+DRIVER = "import os; os.sched_getaffinity = lambda pid: {0, 1}; from benchmark.cli import main; main()"
+
+
+@dataclass
+class Run:
+    """A `w2s run` in processes of its own."""
+
+    folder: Path
+    hold_from: int | None = None
+    tasks: tuple[str, ...] = TASKS
+    process: subprocess.Popen[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.results = self.folder / "results"
+        self.held = self.folder / f"held-{uuid.uuid4().hex}"
+        self.held.mkdir()
+        self.environment = environment(self.folder)
+        if self.hold_from is not None:
+            self.environment |= {"W2S_TEST_HOLD": str(self.held), "W2S_TEST_HOLD_FROM": str(self.hold_from)}
+        call = [sys.executable, "-c", DRIVER, *arguments(self.results, self.tasks)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            call, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def wait_for(self, what: Callable[[], bool]) -> None:
+        until = time.monotonic() + DEADLINE
+        while not what():
+            if self.process.poll() is not None:
+                pytest.fail(f"ended too early: {self.process.communicate()}")
+            assert time.monotonic() < until, "took too long"
+            time.sleep(0.002)
+
+    def wait_until_held(self, already: int = 0) -> None:
+        """`hold_from` units are written, besides those that were there already, and two more wait in the middle."""
+        assert self.hold_from is not None
+        written = (self.hold_from + already) * PER_UNIT
+        self.wait_for(lambda: len(os.listdir(self.held)) == self.hold_from + 2)
+        self.wait_for(lambda: lines(self.results) >= written)
+
+    def processes(self) -> dict[int, str]:
+        """Process id -> command line of everything that this run started and that lives, the driver included."""
+        found = {}
+        mark = f"{TOKEN}={self.environment[TOKEN]}".encode()
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it has just ended
+                continue
+        return found
+
+    def workers(self) -> list[int]:
+        return [pid for pid, command in self.processes().items() if "spawn_main" in command]
+
+    def ended(self) -> tuple[int, str, str]:
+        """Exit status, standard output and error; nothing that was started may be left."""
+        out, err = self.process.communicate(timeout=DEADLINE)
+        until = time.monotonic() + 30
+        while left := self.processes():
+            assert time.monotonic() < until, f"left behind: {left}"
+            time.sleep(0.01)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Run]]:
+    """Starts runs, and sees to it that no process outlives the test."""
+    runs: list[Run] = []
+
+    def begin(folder: Path, hold_from: int | None = None) -> Run:
+        runs.append(Run(folder, hold_from))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        for pid in run.processes():
+            os.kill(pid, signal.SIGKILL)
+        run.process.wait()
+        for pipe in (run.process.stdout, run.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def lines(results: Path) -> int:
+    """Number of lines in all records files."""
+    total = 0
+    for method in METHODS:
+        path = results / method / "records.jsonl"
+        total += path.read_bytes().count(b"\n") if path.exists() else 0
+    return total
+
+
+def contents(results: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(results)): path.read_bytes()
+        for path in sorted(results.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def assert_sound(results: Path, undisturbed: dict[str, bytes]) -> set[bytes]:
+    """What a killed run left: no torn, doubled or foreign record, predictions and truth to each; the records' lines."""
+    found = ResultStore(results).load()
+    assert found.problems == []
+    assert [found.misfit(record) for record in found.records.values() if found.misfit(record)] == []
+    ours: list[bytes] = []
+    for method in METHODS:
+        path = results / method / "records.jsonl"
+        own = path.read_bytes().splitlines() if path.exists() else []
+        assert set(own) <= set(undisturbed[f"{method}/records.jsonl"].splitlines())
+        ours += own
+    assert len(ours) == len(set(ours)) == len(found.records)
+    return set(ours)
+
+
+# Forks a `w2s run` for each line on standard input (its arguments, data, moment, delay) and answers with its exit
+# status. It is killed at the n-th of these moments: before a file is synced, before it is renamed, after it is renamed;
+# or after a delay; or, if both are 0, not at all. Units run in the process itself. Forking saves the seconds that each
+# start costs.
+FORKER = """
+import os, signal, sys, time
+os.sched_getaffinity = lambda pid: {0}
+import torch._dynamo  # the first optimizer would import it, for more than a second
+from benchmark import cli, execute, session  # and `w2s run` these
+from benchmark.registry import METHODS, TASKS
+METHODS.discover(), TASKS.discover()
+
+def run(arguments, data, moment):
+    os.environ["W2S_TEST_DATA"] = data
+    moments = 0
+
+    def step():
+        nonlocal moments
+        moments += 1
+        if moments == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    fsync, replace = os.fsync, os.replace
+
+    def sync(descriptor):
+        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            step()
+        fsync(descriptor)
+
+    def rename(source, target):
+        step()
+        replace(source, target)
+        step()
+
+    os.fsync, os.replace = sync, rename
+    sys.argv[1:] = arguments
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code or 0
+
+for line in sys.stdin:
+    *arguments, data, moment, delay = line.rstrip("\\n").split("\\t")
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 99
+        try:
+            status = run(arguments, data, int(moment))
+        finally:
+            os._exit(status)
+    if float(delay):
+        time.sleep(float(delay))
+        os.kill(child, signal.SIGKILL)  # if it has ended, it waits to be asked for its status
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+LAST_TWO = TASKS[-2:]
+MOMENTS = 3 * (1 + 2 * len(METHODS))  # of writing one unit
+
+
+class Forker:
+    """See `FORKER`."""
+
+    def __init__(self, folder: Path) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", FORKER], cwd=folder, env=environment(folder), stdin=pipe, stdout=pipe, text=True
+        )
+
+    def run(
+        self, results: Path, *, data: int = 0, moment: int = 0, delay: float = 0, tasks: tuple[str, ...] = TASKS
+    ) -> int:
+        """Exit status of a run."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(*arguments(results, tasks), data, moment, delay, sep="\t", file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    """Ready to run."""
+    forker = Forker(tmp_path_factory.mktemp("forker"))
+    yield forker
+    forker.process.communicate(timeout=DEADLINE)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(forker: Forker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a run that nobody kills leaves."""
+    results = tmp_path_factory.mktemp("undisturbed")
+    assert forker.run(results) == 0
+    assert lines(results) == PER_UNIT * len(TASKS)
+    return contents(results)
+
+
+def test_a_killed_driver_takes_its_workers_along_and_the_next_run_goes_on(
+    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run]
+) -> None:
+    """Killed again and again at other moments; each run begins with what the one before has left."""
+    results = tmp_path / "results"
+
+    def kill(run: Run) -> set[bytes]:
+        run.process.kill()
+        assert run.ended()[:2] == (-signal.SIGKILL, "")
+        return assert_sound(results, undisturbed)
+
+    # while workers start
+    run = start(tmp_path)
+    run.wait_for(lambda: len(run.workers()) > 0)
+    assert kill(run) == set()
+
+    # in the middle of the first two units
+    run = start(tmp_path, hold_from=0)
+    run.wait_until_held()
+    assert len(run.workers()) == 2
+    assert kill(run) == set()
+
+    # when the first record appears, in the middle of writing a unit or just after
+    run = start(tmp_path)
+    run.wait_for(lambda: lines(results) > 0)
+    kept = kill(run)
+    assert kept
+
+    run = start(tmp_path)
+    status, out, err = run.ended()
+    assert (status, err) == (0, "")
+    assert out.endswith(f" units run, results in {results}\n")
+    assert contents(results) == undisturbed
+
+
+def test_a_killed_worker_or_a_sigterm_ends_the_run_with_one_line_and_finished_units_stay(
+    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run], forker: Forker
+) -> None:
+    run = start(tmp_path, hold_from=1)
+    run.wait_until_held()
+    os.kill(run.workers()[0], signal.SIGKILL)
+    status, out, err = run.ended()
+    assert (status, out) == (2, "")
+    assert err.startswith("error: a worker process died")
+    assert len(err.splitlines()) == 1
+    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT
+
+    run = start(tmp_path, hold_from=1)
+    run.wait_until_held(already=1)
+    run.process.terminate()
+    status, out, err = run.ended()
+    assert (status, err) == (130, "")
+    assert out == f"stopped: finished units are in {run.results}; the same command goes on from there\n"
+    assert len(assert_sound(run.results, undisturbed)) == 2 * PER_UNIT
+    assert not list(run.results.rglob(".writing-*"))
+
+    assert forker.run(run.results) == 0
+    assert contents(run.results) == undisturbed
+
+
+def test_killed_at_random_times(tmp_path: Path, undisturbed: dict[str, bytes], forker: Forker) -> None:
+    """The times are seeded, but where they hit depends on the machine; the outcome must not."""
+    begun = time.monotonic()
+    assert forker.run(tmp_path / "whole") == 0
+    whole = time.monotonic() - begun
+    killed = 0
+    for position, share in enumerate(np.random.default_rng(0).uniform(0.05, 0.95, size=8)):
+        results = tmp_path / str(position)
+        killed += forker.run(results, delay=float(share * whole)) == -signal.SIGKILL
+        assert_sound(results, undisturbed)
+        assert forker.run(results) == 0
+        assert contents(results) == undisturbed
+    assert killed > 0
+
+
+def test_killed_at_every_step_of_writing_a_unit(forker: Forker, tmp_path: Path) -> None:
+    """The second task's data have changed, so its unit replaces records, predictions and truth that are there."""
+    begun, expected = tmp_path / "begun", tmp_path / "expected"
+    assert forker.run(begun, tasks=LAST_TWO) == 0
+    assert forker.run(expected, data=1, tasks=LAST_TWO) == 0
+    goal = contents(expected)
+    first, second = (name.encode() for name in LAST_TWO)
+    old = contents(begun)
+    states = set()
+    for moment in range(1, MOMENTS + 1):
+        results = tmp_path / f"killed-{moment}"
+        shutil.copytree(begun, results)
+        assert forker.run(results, data=1, moment=moment, tasks=LAST_TWO) == -signal.SIGKILL
+
+        found = ResultStore(results).load()
+        assert found.problems == []
+        for method in METHODS:
+            name = f"{method}/records.jsonl"
+            own = (results / name).read_bytes()
+            assert own in (old[name], goal[name]), "never torn"
+            kept = [line for line in own.splitlines() if b'"task":"%s"' % first in line]
+            assert kept == [line for line in goal[name].splitlines() if b'"task":"%s"' % first in line]
+        for record in found.records.values():
+            fits = found.misfit(record) is None
+            assert fits or record.task == second.decode(), "the other task's are whole"
+        states.add(tuple(contents(results).get(name) for name in sorted(goal)))
+
+        assert forker.run(results, data=1, tasks=LAST_TWO) == 0
+        assert contents(results) == goal, f"after a kill at moment {moment}"
+    assert len(states) == 1 + 2 * len(METHODS) + 1, "each file was once the last to be replaced"
+    results = tmp_path / "never"
+    shutil.copytree(begun, results)
+    assert forker.run(results, data=1, moment=MOMENTS + 1, tasks=LAST_TWO) == 0, "that was every moment"
+
+
+@pytest.mark.parametrize("moment", range(1, MOMENTS + 1, 4))
+def test_killed_while_writing_into_an_empty_folder(forker: Forker, tmp_path: Path, moment: int) -> None:
+    expected, results = tmp_path / "expected", tmp_path / "results"
+    assert forker.run(expected, tasks=TASKS[:1]) == 0
+    goal = contents(expected)
+    assert forker.run(results, moment=moment, tasks=TASKS[:1]) == -signal.SIGKILL
+    assert_sound(results, goal)
+    assert forker.run(results, tasks=TASKS[:1]) == 0
+    assert contents(results) == goal
+
+
+def test_the_comparison_would_notice_a_torn_file(undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    for name, data in undisturbed.items():
+        atomic_write(tmp_path / name, data)
+    assert len(assert_sound(tmp_path, undisturbed)) == PER_UNIT * len(TASKS)
+    path = tmp_path / "naive" / "records.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(AssertionError):
+        assert_sound(tmp_path, undisturbed)

@@ -1,0 +1,77 @@
+"""What the README shows is what works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+
+
+def w2s(*arguments: str, cwd: Path) -> str:
+    call = [sys.executable, "-m", "benchmark.cli", *arguments]
+    done = subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new folder with the README's two files."""
+    folder = tmp_path_factory.mktemp("readme")
+    method, arrays = BLOCKS
+    (folder / "agreement.py").write_text(method)
+    (folder / "make_arrays.py").write_text(arrays)
+    return folder
+
+
+def test_add_a_method_is_a_complete_file_of_at_most_25_lines_that_runs(folder: Path) -> None:
+    assert len(BLOCKS[0].splitlines()) <= 25
+    subprocess.run([sys.executable, "make_arrays.py"], cwd=folder, check=True)
+    methods = "agreement,ensemble"
+    w2s("run", "--plugin", "agreement.py", "--methods", methods, "--arrays", "mine.npz", "--seeds", "2", cwd=folder)
+    assert (folder / "runs/arrays-mine/agreement/records.jsonl").read_text().count("\n") == 2
+    table = w2s("leaderboard", "--results", "runs/arrays-mine", cwd=folder)
+    assert "agreement" in table
+    assert (folder / "runs/arrays-mine/LEADERBOARD.md").is_file()
+
+
+def test_the_methods_file_passes_the_contract(folder: Path) -> None:
+    from benchmark.registry import METHODS, load_plugin
+    from benchmark.testing import check_method
+
+    try:
+        load_plugin(folder / "agreement.py")
+        check_method(METHODS["agreement"])
+    finally:  # leave the registry as it was for other tests
+        METHODS._items.pop("agreement", None)
+
+
+def test_the_excerpt_is_the_leaderboards() -> None:
+    """Every row of a method that the README shows stands in LEADERBOARD.md, figures included."""
+    excerpt = README.split("## What it finds")[1].split("\n## ")[0]
+    rows = [line for line in excerpt.splitlines() if line.startswith("|")]
+    assert len(rows) > 6
+    published = [_cells(line) for line in (ROOT / "LEADERBOARD.md").read_text().splitlines() if line.startswith("|")]
+    for row in rows[:1] + rows[2:]:
+        assert any(set(_cells(row)) <= set(other) and _cells(row)[0] == other[0] for other in published), row
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip().strip("*") for cell in line.strip().strip("|").split("|")]
+
+
+def test_commands_and_files_that_the_readme_names_exist() -> None:
+    help_text = w2s("--help", cwd=ROOT)
+    for command in set(re.findall(r"^w2s (\w+)", README, re.M)):
+        assert command in help_text
+    for target in set(re.findall(r"^make (\w+)", README, re.M)):
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text()
+    for link in re.findall(r"\]\(([A-Z]+\.md)\)", README):
+        assert (ROOT / link).is_file()

@@ -1,0 +1,157 @@
+"""The smoke suite on the real data and encoders, with the user's ordinary cache: a minute cold, seconds warm."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.execute import libraries
+from benchmark.plan import load_suite
+from benchmark.problem import data_fingerprint
+from benchmark.records import Record
+from benchmark.registry import CANARIES, METHODS, TASKS
+from benchmark.results import Contents, ResultStore
+from benchmark.scoring import compute_metrics, reference_predictions, score
+
+SUITE = load_suite("smoke")
+SHIPPED = METHODS.select(list(SUITE.methods), extra=tuple(CANARIES))  # before any test registers its own
+UNITS = [(task, condition) for task in TASKS.select(list(SUITE.tasks)) for condition in SUITE.conditions]
+
+
+def w2s(*arguments: str, cwd: Path) -> str:
+    """Standard output of a command that must succeed."""
+    call = [sys.executable, "-m", "benchmark.cli", *arguments]
+    done = subprocess.run(call, cwd=cwd, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """What the suite left."""
+
+    folder: Path
+    results: Path
+    contents: Contents
+
+    def records(self, task: str, method: str) -> list[Record]:
+        found = [r for key, r in sorted(self.contents.records.items()) if (r.task, r.method) == (task, method)]
+        assert len(found) == SUITE.seeds
+        return found
+
+    def mean(self, task: str, method: str) -> float:
+        """Mean of the task's own metric over seeds."""
+        metric = TASKS[task].card.metric
+        return float(np.mean([record.metrics[metric] for record in self.records(task, method)]))
+
+    def floor(self, task: str) -> float:
+        """Mean score of the supervisors over seeds."""
+        (given,) = [e for e in self.contents.evaluations.values() if e.task == task]
+        scores = []
+        for truth in given.seeds.values():
+            predictions = reference_predictions(truth)["mean_supervisor"]
+            scores.append(score(given.metric, predictions, truth.labels, truth.groups, given.num_classes))
+        return float(np.mean(scores))
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    """The suite, run as a user runs it."""
+    folder = tmp_path_factory.mktemp("smoke")
+    out = w2s("run", "--suite", "smoke", "--results", "results", cwd=folder)
+    assert out == f"{len(UNITS)} units run, results in results\n"
+    return Smoke(folder, folder / "results", ResultStore(folder / "results").load())
+
+
+def test_every_method_and_canary_is_recorded_for_every_unit_and_seed(smoke: Smoke) -> None:
+    assert smoke.contents.problems == []
+    assert set(CANARIES) < set(SHIPPED)
+    assert len(SHIPPED) >= 19
+    found = {(r.task, r.condition, r.method, r.seed) for r in smoke.contents.records.values()}
+    expected = {(*unit, method, seed) for unit in UNITS for method in SHIPPED for seed in range(SUITE.seeds)}
+    assert found == expected
+    assert len(smoke.contents.records) == len(expected)
+    assert len({unit[0] for unit in UNITS}) == 3
+    assert {TASKS[task].card.modality for task, _ in UNITS} == {"image", "text", "preference"}
+
+
+def test_records_fit_their_predictions_and_are_in_range(smoke: Smoke) -> None:
+    for key, record in smoke.contents.records.items():
+        assert smoke.contents.misfit(record) is None
+        evaluation = smoke.contents.evaluations[record.task, record.condition]
+        assert record.metrics == compute_metrics(evaluation, record.seed, smoke.contents.predictions[key])
+        assert record.metrics.keys() == {"accuracy", TASKS[record.task].card.metric}
+        assert all(0 <= value <= 1 and math.isfinite(value) for value in record.metrics.values())
+        assert record.n_test == len(evaluation.seeds[record.seed].labels) >= 100
+        assert record.cost > 0
+        assert record.data_fingerprint == data_fingerprint(TASKS[record.task])
+        assert record.libraries.items() >= {"torch": libraries()["torch"]}.items()
+        supervisors = len(evaluation.supervisors)
+        replicas = supervisors if record.kind == "single" else 1
+        assert smoke.contents.predictions[key].shape == (replicas, record.n_test)
+
+
+def test_learned_weights_are_recorded_and_lie_on_the_simplex(smoke: Smoke) -> None:
+    for task, _ in UNITS:
+        for record in smoke.records(task, "raven"):
+            weights = np.array(record.diagnostics["weights"])
+            assert weights.shape == (3,)
+            assert weights.min() >= 0
+            assert weights.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_canaries_are_where_they_must_be(smoke: Smoke) -> None:
+    for task, _ in UNITS:
+        ceiling, floor = smoke.mean(task, "ground_truth"), smoke.floor(task)
+        assert ceiling > floor + 0.05, task
+        assert smoke.mean(task, "best_supervisor") <= ceiling + 0.02
+        random = smoke.mean(task, "random_supervision")
+        assert abs(random - 0.5) < 0.15, "two classes, metrics for which chance is a half"
+        assert random < ceiling - 0.05
+        for record in smoke.records(task, "best_supervisor"):
+            assert record.diagnostics["supervisor"] in (0, 1, 2)
+
+
+def test_the_adversarial_supervisor_is_worse_than_chance(smoke: Smoke) -> None:
+    (task,) = [task for task, _ in UNITS if task.endswith("-broken")]
+    (evaluation,) = [e for e in smoke.contents.evaluations.values() if e.task == task]
+    assert "broken" in evaluation.tags
+    for seed, truth in evaluation.seeds.items():
+        accuracy = (truth.supervisors == truth.labels).mean(1)
+        (broken,) = [m for m, s in enumerate(TASKS[task].supervisors(seed)) if s.adversarial]
+        assert accuracy[broken] < 0.5 < np.delete(accuracy, broken).min()
+
+
+def test_running_again_does_nothing(smoke: Smoke) -> None:
+    before = {path: path.stat().st_mtime_ns for path in smoke.results.rglob("*.*")}
+    again = w2s("run", "--suite", "smoke", "--results", "results", cwd=smoke.folder)
+    assert again == "nothing to do: all is in results\n"
+    assert {path: path.stat().st_mtime_ns for path in smoke.results.rglob("*.*")} == before
+
+
+def test_the_leaderboard_renders_and_checks_out(smoke: Smoke) -> None:
+    shown = w2s("leaderboard", "--results", "results", cwd=smoke.folder)
+    text = (smoke.results / "LEADERBOARD.md").read_text()
+    for method in SHIPPED:
+        title = method if method in CANARIES else METHODS[method].title
+        assert title in text or method in text, f"{method} has a row"
+    for task, _ in UNITS:
+        assert task in text
+    assert "nan" not in text.lower().replace("finance", "").split()
+    assert shown
+    checked = w2s("leaderboard", "--results", "results", "--check", cwd=smoke.folder)
+    assert "all adds up" in checked
+    assert (smoke.results / "LEADERBOARD.md").read_text() == text
+
+
+def test_the_ordinary_cache_was_used(smoke: Smoke) -> None:
+    """So that the next test run is warm; the tests' own folder holds results only."""
+    assert sorted(os.listdir(smoke.folder)) == ["results"]
