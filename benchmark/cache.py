@@ -75,8 +75,7 @@ class Cache:
         found: dict[str, tuple[int, int]] = {}
         for kind in KINDS:
             files = [p for p in (self.root / kind).rglob("*") if p.is_file() and p.suffix != ".lock"]
-            if files:
-                found[kind] = (len(files), sum(p.stat().st_size for p in files))
+            found[kind] = (len(files), sum(p.stat().st_size for p in files))
         return found
 
     def clear(self) -> int:

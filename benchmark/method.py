@@ -122,10 +122,14 @@ def method_options(method: Method) -> dict[str, Any]:
     """A method's options, its dataclass fields, as a record holds them: plain JSON, so tuples become lists.
 
     Raises:
-        TypeError, ValueError: an option is no JSON value.
+        ValueError: an option is no JSON value; the message names it.
     """
-    options = {field.name: getattr(method, field.name) for field in fields(method) if field.init}
-    plain: dict[str, Any] = json.loads(json.dumps(options, allow_nan=False))
+    plain = {}
+    for name in (field.name for field in fields(method) if field.init):
+        try:
+            plain[name] = json.loads(json.dumps(getattr(method, name), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}: {error}") from None
     return plain
 
 

@@ -49,7 +49,7 @@ class Registry(Generic[T]):
 
     def forget(self, origin: str) -> None:
         """Drop what was registered from `origin`, a file or module that is about to be loaded again."""
-        for name in [name for name, known in self._origin.items() if known.split(":")[0] == origin]:
+        for name in [n for n, known in self._origin.items() if known == origin or known.startswith(f"{origin}.")]:
             del self._items[name], self._origin[name]
 
     def discover(self) -> None:
@@ -124,9 +124,8 @@ def _check_method(method: type[Method]) -> None:
     try:
         method_options(method())
     except Exception as error:
-        raise W2SError(
-            f"{where}: its options must have defaults that are JSON values ({type(error).__name__}: {error})"
-        ) from None
+        what = f"the options of '{method.name}' must have defaults that are JSON values"
+        raise W2SError(f"{where}: {what} ({type(error).__name__}: {error})") from None
     if not isinstance(method.version, int) or method.version < 1:
         raise W2SError(f"{where}: version is {method.version!r}, expected an integer from 1")
 
@@ -148,14 +147,14 @@ TASKS: Registry[Task] = Registry("task", "tasks", "w2s.tasks", _check_task)
 
 def register_method(method: type[Method]) -> type[Method]:
     """Class decorator: make a method known under its `name`."""
-    METHODS.register(getattr(method, "name", "?"), method, f"{method.__module__}:{method.__qualname__}")
+    METHODS.register(getattr(method, "name", "?"), method, f"{method.__module__}.{method.__qualname__}")
     return method
 
 
 def register_task(task: Task | type[Task]) -> Task | type[Task]:
     """Make a task known under its `name`: an instance, or (as a decorator) a class without arguments."""
     instance = task() if isinstance(task, type) else task
-    origin = f"{type(instance).__module__}:{type(instance).__qualname__}"
+    origin = f"{type(instance).__module__}.{type(instance).__qualname__}"
     TASKS.register(getattr(instance, "name", "?"), instance, origin)
     return task
 

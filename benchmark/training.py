@@ -139,6 +139,11 @@ class _Stage:
             raise MethodFailed(self.method.name, "its last stage must train the student's own encoder")
         with _Blamed(self.method):
             diagnostics = {name: value.detach().cpu() for name, value in self.method.diagnostics().items()}
+        R = len(self.supervision.soft_labels)
+        for name, value in diagnostics.items():
+            if value.shape[:1] != (R,) or not value.isfinite().all():
+                found = f"shape {tuple(value.shape)}" if value.shape[:1] != (R,) else "NaN or infinity"
+                raise MethodFailed(self.method.name, f"diagnostics['{name}']: {found}, expected {R} replicas' numbers")
         return Trained(self.method, self.student, diagnostics, self.steps)
 
 

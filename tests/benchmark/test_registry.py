@@ -184,7 +184,7 @@ def make_method(**attributes: Any) -> type[Method]:
     ],
 )
 def test_a_method_that_declares_too_little_is_refused(attributes: dict[str, Any], message: str) -> None:
-    with pytest.raises(W2SError, match=f"^method MadeUp: .*{message}"):
+    with pytest.raises(W2SError, match=f"^method '.*': {message}"):
         register_method(make_method(**attributes))
     assert "made_up_method" not in METHODS.names()
 
@@ -253,7 +253,6 @@ def test_a_plugin_file_is_registered_and_may_be_named_twice(tmp_path: Path) -> N
         assert METHODS["mine"].title == "Mine"
 
 
-@pytest.mark.xfail(strict=True, reason="after a W2SError the half-loaded module stays, and counts as loaded")
 def test_a_plugin_that_was_refused_is_refused_again(tmp_path: Path) -> None:
     path = plugin(tmp_path / "taken.py", name="raven")
     for _ in range(2):
@@ -268,7 +267,7 @@ def test_a_plugin_that_was_refused_is_refused_again(tmp_path: Path) -> None:
         ("import sys; sys.exit(0)", "SystemExit: 0"),
         ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
         ("def broken(:", "SyntaxError: invalid syntax"),
-        (PLUGIN.format(name="raven", title="t"), r"duplicate method name 'raven': registered by methods\.raven:Raven"),
+        (PLUGIN.format(name="raven", title="t"), r"duplicate method name 'raven': registered by methods\.raven\.Raven"),
         (PLUGIN.format(name="ground_truth", title="t"), "method name 'ground_truth' in .*Mine is reserved"),
         (PLUGIN.format(name="not a name", title="t"), "name 'not a name' is not snake_case"),
     ],

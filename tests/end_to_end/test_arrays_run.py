@@ -383,13 +383,7 @@ FAULTS_LATER: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize(
     "how",
-    [
-        *FAULTS,
-        *(
-            pytest.param(how, marks=pytest.mark.xfail(strict=True, reason="costs the whole unit, and names no method"))
-            for how in FAULTS_LATER
-        ),
-    ],
+    [*FAULTS, *FAULTS_LATER],
 )
 def test_a_failing_plugin_is_reported_and_the_others_are_as_without_it(
     mine: Path, base: Path, w2s: CommandLine, how: str
