@@ -123,7 +123,19 @@ def _modality(analysis: Analysis, modality: str) -> str:
         text += f"\n\nMetric: {'; '.join(f'{metric} ({listing(tasks)})' for metric, tasks in by_metric.items())}."
         if small := [cell.evaluation.task for cell in cells if cell.has_gap is False]:
             text += f" The gap between floor and ceiling is too small for PGR on {listing(small)}."
+        if weak := [cell.evaluation.task for cell in cells if _at_chance(cell)]:
+            text += (
+                f" The floor is within its interval of chance (1/K) on {listing(weak)}: differences there say little."
+            )
     return text
+
+
+def _at_chance(cell: Cell) -> bool:
+    """Whether the supervisors are hardly better than guessing; a worst group's chance is not known."""
+    floor = estimate([cell.samples[FLOOR]])
+    return (
+        cell.evaluation.metric != "worst_group_accuracy" and floor.mean - 1 / cell.evaluation.num_classes <= floor.half
+    )
 
 
 def _cell_text(cell: Cell, row: str) -> str:

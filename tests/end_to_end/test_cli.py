@@ -174,14 +174,16 @@ def test_dry_run_leaves_out_what_is_done(w2s: CommandLine, arrays: Path) -> None
 
 def test_cache_info_and_clear(w2s: CommandLine, tmp_path: Path) -> None:
     folder = tmp_path / "other-cache"
-    assert w2s("cache", "info", "--cache", folder).out == f"{folder}\n"
+    first, *kinds = w2s("cache", "info", "--cache", folder).out.splitlines()
+    assert first == str(folder)
+    assert all(line.split()[1] == "0" for line in kinds)
     Cache(folder).get("features", {"seed": 1}, lambda: {"x": np.zeros(2**18)})
-    kind, files, _, size, unit = w2s("cache", "info", "--cache", folder).out.splitlines()[1].split()
-    assert (kind, files, size, unit) == ("features", "1", "2.0", "MiB")
+    shown = [line.split() for line in w2s("cache", "info", "--cache", folder).out.splitlines()]
+    assert ["features", "1", "files", "2.0", "MiB"] in shown
     cleared = w2s("cache", "clear", "--cache", folder)
     assert (cleared.status, cleared.out) == (0, f"freed 2.0 MiB of {folder}\n")
-    assert w2s("cache", "info", "--cache", folder).out == f"{folder}\n"
-    assert w2s("cache", "info").out == f"{tmp_path / 'cache'}\n", "the environment's, if none is named"
+    assert w2s("cache", "info", "--cache", folder).out.splitlines() == [first, *kinds]
+    assert w2s("cache", "info").out.splitlines()[0] == str(tmp_path / "cache"), "the environment's, if none is named"
 
 
 # ---- bad input: arrays
@@ -408,7 +410,8 @@ def test_a_plugin_whose_options_cannot_be_recorded(
 ) -> None:
     path = plugin(tmp_path / "bad.py", option=option)
     refusal = w2s("run", "--arrays", arrays, "--plugin", path, "--methods", "mine").refusal
-    assert refusal.startswith("method 'mine': its options must have defaults that are JSON values"), reason
+    assert "mine" in refusal
+    assert "alpha" in refusal, reason
 
 
 # ---- what is not there

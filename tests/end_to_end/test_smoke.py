@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.execute import libraries
+from benchmark.libraries import libraries
 from benchmark.plan import load_suite
 from benchmark.problem import data_fingerprint
 from benchmark.records import Record
@@ -93,7 +93,7 @@ def test_records_fit_their_predictions_and_are_in_range(smoke: Smoke) -> None:
         assert record.n_test == len(evaluation.seeds[record.seed].labels) >= 100
         assert record.cost > 0
         assert record.data_fingerprint == data_fingerprint(TASKS[record.task])
-        assert record.libraries.items() >= {"torch": libraries()["torch"]}.items()
+        assert record.libraries.items() >= libraries("torch", "scikit-learn").items()
         supervisors = len(evaluation.supervisors)
         replicas = supervisors if record.kind == "single" else 1
         assert smoke.contents.predictions[key].shape == (replicas, record.n_test)
@@ -120,14 +120,16 @@ def test_canaries_are_where_they_must_be(smoke: Smoke) -> None:
             assert record.diagnostics["supervisor"] in (0, 1, 2)
 
 
-def test_the_adversarial_supervisor_is_worse_than_chance(smoke: Smoke) -> None:
+def test_the_adversarial_supervisor_is_worse_than_the_others(smoke: Smoke) -> None:
     (task,) = [task for task, _ in UNITS if task.endswith("-broken")]
     (evaluation,) = [e for e in smoke.contents.evaluations.values() if e.task == task]
     assert "broken" in evaluation.tags
+    broken, honest = [], []
     for seed, truth in evaluation.seeds.items():
-        accuracy = (truth.supervisors == truth.labels).mean(1)
-        (broken,) = [m for m, s in enumerate(TASKS[task].supervisors(seed)) if s.adversarial]
-        assert accuracy[broken] < 0.5 < np.delete(accuracy, broken).min()
+        for supervisor, said in zip(TASKS[task].supervisors(seed), truth.supervisors, strict=True):
+            (broken if supervisor.adversarial else honest).append((said == truth.labels).mean())
+    assert len(broken) == SUITE.seeds
+    assert np.mean(broken) < np.mean(honest) - 0.08
 
 
 def test_running_again_does_nothing(smoke: Smoke) -> None:
