@@ -1,0 +1,54 @@
+"""Tasks on rated texts: three genres to the fourth. Supervisors differ in genre and in how much they have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from benchmark.api import Supervisor, Task, TaskCard, WeakModel, missing_packages, numpy_rng
+from benchmark.encoders.minilm import MiniLM
+from benchmark.task import Modality
+from tasks import _vader
+from tasks._shared import BROKEN, break_one
+
+SIZES = (150, 1000, None)  # training examples, dealt to the source genres by seed
+
+
+class GenreTask(Task):
+    """Subclasses say what is judged (`family`, the card's words) and by which weak model, and give the labels."""
+
+    encoder = MiniLM()
+    family: ClassVar[str]
+    modality: ClassVar[Modality]
+    classes: ClassVar[tuple[str, ...]]
+    metric: ClassVar[str]
+    selection: ClassVar[str]
+    weak_model: ClassVar[WeakModel]
+
+    def __init__(self, target: str, broken: bool = False) -> None:
+        self.name = f"{self.family}-to-{target}{'-broken' * broken}"
+        sources = tuple(domain for domain in _vader.DOMAINS if domain != target)
+        self.card = TaskCard(
+            modality=self.modality,
+            shift=f"genre: {', '.join(sources)} to {target}{f'; {BROKEN}' * broken}",
+            sources=sources,
+            target=target,
+            classes=self.classes,
+            metric=self.metric,
+            licence=_vader.LICENCE,
+            citation=_vader.CITATION,
+            requires=_vader.REQUIRES,
+            size=f"{sum(_vader.COUNTS.values()):,} texts of four genres, {self.selection}",
+            tags=("broken",) * broken,
+        )
+        self._broken = broken
+
+    def supervisors(self, seed: int) -> Sequence[Supervisor]:
+        dealt = numpy_rng("sizes", self.family, self.card.target, seed).permutation(len(SIZES))
+        supervisors = [
+            Supervisor(self.weak_model, (source,), SIZES[i]) for source, i in zip(self.card.sources, dealt, strict=True)
+        ]
+        return break_one(supervisors, self.name, seed) if self._broken else supervisors
+
+    def missing(self) -> str | None:
+        return missing_packages({"sklearn": "scikit-learn", **self.encoder.requires})
