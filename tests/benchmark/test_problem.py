@@ -161,8 +161,17 @@ def test_a_preference_tasks_gap_is_part_of_the_key(cache: Cache) -> None:
     task = Blobs(ratings=True)
     build_problem(task, "ood", 0, cache)
     encoded_and_trained()
-    task.pair_gap = 1.5
+    task.pair_gap += 1e-9  # the pool stays as it is
     build_problem(task, "ood", 0, cache)
+    assert encoded_and_trained() == (0, 3)
+
+
+def test_so_are_the_pools_examples(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the protocol had changed and its version had been forgotten."""
+    build_problem(Blobs(), "ood", 0, cache)
+    encoded_and_trained()
+    monkeypatch.setattr("benchmark.protocol.MAX_POOL", 100)
+    assert len(build_problem(Blobs(), "ood", 0, cache).soft_labels["train"]) == 70
     assert encoded_and_trained() == (0, 3)
 
 
