@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmark.analysis import Analysis, Cell
 from benchmark.registry import CANARIES, REFERENCES
@@ -11,7 +13,9 @@ from benchmark.statistics import Estimate, Sample
 from benchmark.tables import NOT_RUN, escape, percent
 
 MODALITIES = ("image", "text", "preference")
-BASELINE = "ensemble"  # what every method is compared with
+_NAMED = tomllib.loads((Path(__file__).parent / "leaderboard.toml").read_text())
+BASELINE: str = _NAMED["baseline"]
+FOCUS: str = _NAMED["focus"]
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,13 @@ import numpy as np
 
 from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analysis_of, chance_deviation
 from benchmark.errors import W2SError
-from benchmark.headline import BASELINE, headline_columns, in_order, leaders, ranked, references
+from benchmark.headline import BASELINE, FOCUS, headline_columns, in_order, leaders, ranked, references
 from benchmark.records import Record
 from benchmark.results import ResultStore
 from benchmark.statistics import RESAMPLES, Floats, estimate, rank_correlation
 from benchmark.tables import bold, escape, listing, markdown, number, percent, plain
 
 CONDITIONS = {"ood": "out of distribution (OOD)", "ind": "in distribution (InD)"}
-FOCUS = "raven"  # the reference point of the suite
 _ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 
 
