@@ -243,7 +243,7 @@ class WrongSign(Faulty):
         (NoGradient, testing.check_losses, "no gradient"),
         (ThreeSupervisorsOnly, testing.check_shapes, "size of tensor"),
         (NeedsContiguousLogits, testing.check_shapes, "view size is not compatible"),
-        (DiagnosticsWithoutReplicas, testing.check_shapes, "expected R = 2 first"),
+        (DiagnosticsWithoutReplicas, testing.check_shapes, "expected 2 replicas"),
         (LogOfZero, testing.check_extreme_labels, "NaN or infinity"),
         (GlobalNoise, testing.check_deterministic, "two runs differ"),
         (GlobalNoise, testing.check_global_random_state, "random state of random"),
