@@ -135,12 +135,7 @@ def check_shapes(cls: type[Method]) -> None:
     """Trains with 1 to 5 supervisors (from `min_supervisors`), 2 and 10 classes, and on preference pairs."""
     plans = [(M, K, False) for M, K in product(_supervisors(cls), (2, 10))]
     for M, K, pairs in [*plans, (max(3, cls.min_supervisors), 2, True)]:
-        data = make_data(supervisors=M, classes=K, pairs=pairs)
-        trained = _train(cls(), data)
-        replicas = len(data.seeds) * (M if cls.kind == "single" else 1)
-        for name, value in trained.diagnostics.items():
-            found = f"diagnostics['{name}'] has shape {tuple(value.shape)}"
-            _expect(value.shape[:1] == (replicas,), cls, f"{found}, expected R = {replicas} first")
+        _train(cls(), make_data(supervisors=M, classes=K, pairs=pairs))  # the engine checks what comes of it
 
 
 def check_extreme_labels(cls: type[Method]) -> None:
