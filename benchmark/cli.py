@@ -65,8 +65,8 @@ def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; al
         for name, text in rows:
             typer.echo(f"  {name:<{width}}  {text}")
     for registry in (METHODS, TASKS):
-        for name, why in registry.broken.items():
-            typer.echo(f"warning: {registry.kind} plug-in '{name}' cannot be imported: {why}", err=True)
+        for line in registry.warnings():
+            typer.echo(line, err=True)
 
 
 @app.command(epilog="Example: w2s describe sentiment-to-tweets")
@@ -82,9 +82,9 @@ def describe(name: Annotated[str, typer.Argument(help="a task, method, canary or
 @_guarded
 def run(
     suite: Annotated[str, typer.Option(help="name of a suite (w2s list suites)")] = "default",
-    tasks: Annotated[str, typer.Option(help="globs, comma-separated; the suite's tasks when left out")] = "",
-    methods: Annotated[str, typer.Option(help="globs, comma-separated, of methods and canaries")] = "",
-    conditions: Annotated[str, typer.Option(help="ind, ood or both, comma-separated")] = "",
+    tasks: Annotated[str | None, typer.Option(help="globs, comma-separated; the suite's tasks when left out")] = None,
+    methods: Annotated[str | None, typer.Option(help="globs, comma-separated, of methods and canaries")] = None,
+    conditions: Annotated[str | None, typer.Option(help="ind, ood or both, comma-separated")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="number of seeds, from 0")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     results: Annotated[Path | None, typer.Option(help="results folder [default: runs/<suite>]")] = None,
@@ -101,9 +101,9 @@ def run(
 
     request = Request(
         suite=suite,
-        tasks=_names(tasks),
-        methods=_names(methods),
-        conditions=_names(conditions),
+        tasks=_names("--tasks", tasks),
+        methods=_names("--methods", methods),
+        conditions=_names("--conditions", conditions),
         seeds=seeds,
         device=device,
         results=results,
@@ -146,7 +146,9 @@ def new(
     typer.echo(f"wrote {path}; run it with: w2s run{flag} --{kind}s {name}")
 
 
-cache_app = typer.Typer(help="The store of features and soft labels.", no_args_is_help=True)
+cache_app = typer.Typer(
+    help="The store of features and soft labels.", no_args_is_help=True, epilog="Example: w2s cache info"
+)
 app.add_typer(cache_app, name="cache")
 
 
@@ -172,8 +174,12 @@ def clear(cache: Annotated[Path | None, typer.Option(help="the cache's folder")]
     typer.echo(f"freed {store.clear() / 2**20:.1f} MiB of {store.root}")
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _names(option: str, text: str | None) -> list[str]:
+    """The names in a comma-separated option; none when it was left out."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if text is not None and not names:
+        raise W2SError(f"{option}: expected names, found nothing")
+    return names
 
 
 def main() -> None:

@@ -50,7 +50,8 @@ class Registry(Generic[T]):
     def forget(self, origin: str) -> None:
         """Drop what was registered from `origin`, a file or module that is about to be loaded again."""
         for name in [n for n, known in self._origin.items() if known == origin or known.startswith(f"{origin}.")]:
-            del self._items[name], self._origin[name]
+            self._items.pop(name, None)
+            del self._origin[name]
 
     def discover(self) -> None:
         """Import the plug-in folder and the entry points, once."""
@@ -65,6 +66,11 @@ class Registry(Generic[T]):
                 entry.load()
             except (Exception, SystemExit) as error:  # an installed package must not stop the others
                 self.broken[entry.name] = f"{type(error).__name__}: {error}"
+
+    def warnings(self) -> list[str]:
+        """A line for each outside plug-in that could not be imported."""
+        self.discover()
+        return [f"warning: {self.kind} plug-in '{name}' cannot be imported: {why}" for name, why in self.broken.items()]
 
     def names(self) -> list[str]:
         """All names, sorted."""

@@ -48,6 +48,9 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     conditions = request.conditions or (list(suite.conditions) if request.arrays is None else ["ood"])
     if unknown := [c for c in conditions if c not in CONDITIONS]:
         raise W2SError(f"unknown condition '{unknown[0]}': expected ind, ood or both")
+    for registry in (METHODS, TASKS):
+        for line in registry.warnings():
+            say(line)
     methods = METHODS.select(request.methods or list(suite.methods), extra=tuple(CANARIES))
     seeds = range(request.seeds or suite.seeds)
     if request.arrays is not None:  # cheap, so that bad arrays are found before anything runs

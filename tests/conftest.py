@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.errors import W2SError
 from benchmark.registry import load_plugin
 
 
@@ -13,4 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     for file in config.getoption("--plugin"):  # before collection, when tests are parametrised by the registry
-        load_plugin(Path(file))
+        try:
+            load_plugin(Path(file))
+        except W2SError as error:
+            raise pytest.UsageError(str(error)) from None

@@ -62,7 +62,7 @@ def test_a_new_task_runs_with_a_few_methods() -> None:
 
 
 def test_skeletons_are_formatted_and_lint_clean(tmp_path: Path) -> None:
-    paths = [write_skeleton("method", "my_method", tmp_path), write_skeleton("task", "my-task", tmp_path)]
+    paths = [write_skeleton("method", "lint_method", tmp_path), write_skeleton("task", "lint-task", tmp_path)]
     config = Path(__file__).resolve().parents[2] / "pyproject.toml"
     for command in (["check"], ["format", "--check"]):
         call = [sys.executable, "-m", "ruff", *command, "--no-cache", "--config", str(config), *map(str, paths)]

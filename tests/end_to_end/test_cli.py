@@ -330,6 +330,7 @@ def test_arrays_that_are_named_like_a_task(tmp_path: Path) -> None:
         (["run", "--methods", "ravn"], "unknown method 'ravn': did you mean 'raven'?"),
         (["run", "--methods", "naive,ground_trut"], "unknown method 'ground_trut': did you mean 'ground_truth'?"),
         (["run", "--conditions", "odd"], "unknown condition 'odd': expected ind, ood or both"),
+        (["run", "--methods", ","], "--methods: expected names, found nothing"),
         (["run", "--device", "gpu"], "--device gpu: expected auto, cpu or cuda"),
         (["run", "--plugin", "nowhere.py"], "nowhere.py: no such file"),
         (["describe", "raevn"], "unknown name 'raevn': did you mean 'raven'?"),

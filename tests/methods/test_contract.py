@@ -37,17 +37,17 @@ def test_contract(cls: type[Method], check: Check) -> None:
 
 def test_the_template_is_a_method(tmp_path: Path) -> None:
     text = (Path(benchmark.__file__).parent / "templates" / "method.py.txt").read_text()
-    file = tmp_path / "my_method.py"
-    file.write_text(text.replace("{name}", "my_method").replace("{class_name}", "MyMethod"))
-    spec = importlib.util.spec_from_file_location("my_method", file)
+    file = tmp_path / "method_of_the_template.py"
+    file.write_text(text.replace("{name}", "method_of_the_template").replace("{class_name}", "MethodOfTheTemplate"))
+    spec = importlib.util.spec_from_file_location("method_of_the_template", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     finally:
-        METHODS._items.pop("my_method", None)
-    testing.check_method(module.MyMethod)
+        METHODS._items.pop("method_of_the_template", None)
+    testing.check_method(module.MethodOfTheTemplate)
 
 
 # methods with one fault each, and the check that must find it
