@@ -14,7 +14,6 @@ from benchmark.errors import W2SError
 from benchmark.threads import one_thread
 
 F = TypeVar("F", bound=Callable[..., Any])
-PUBLISHED, LOCAL = Path("results"), Path("runs")
 
 app = typer.Typer(
     name="w2s",
@@ -119,7 +118,7 @@ def run(
 @app.command(epilog="Example: w2s leaderboard --results runs/default")
 @_guarded
 def leaderboard(
-    results: Annotated[Path, typer.Option(help="results folder")] = PUBLISHED / "default",
+    results: Annotated[Path, typer.Option(help="results folder")] = Path("results/default"),
     check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 on anything stale or wrong")] = False,
 ) -> None:
     """Write the tables of a results folder as Markdown, and print the headline.

@@ -34,21 +34,7 @@ from benchmark.records import (
     Versions,
     compact,
     digest,
-    setting_hash,
 )
-
-__all__ = [
-    "Contents",
-    "Evaluation",
-    "Record",
-    "RecordKey",
-    "ResultStore",
-    "SeedEvaluation",
-    "Versions",
-    "compact",
-    "digest",
-    "setting_hash",
-]
 
 TASKS, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
 
