@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load_file
 
 from benchmark.errors import W2SError
+from benchmark.students.frozen import LinearHead
 from benchmark.task import Task, TaskCard
 
 
@@ -100,6 +101,11 @@ class ArrayTask(Task):
             return cls(**arrays, name=name, split_by_group=split_by_group)
         except W2SError as error:
             raise W2SError(f"--arrays {path}: {error}") from error
+
+    @property
+    def student(self) -> LinearHead:
+        """A linear head on the given features."""
+        return LinearHead(None)
 
     def _check(self) -> None:
         x, p, y = self.features, self.soft_labels, self.labels

@@ -27,7 +27,7 @@ from benchmark.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
 _FORMAT = 1
-KINDS = ("features", "soft_labels", "downloads")
+KINDS = ("features", "soft_labels", "downloads", "checkpoints")
 
 
 def cache_root() -> Path:

@@ -148,12 +148,7 @@ def _train_and_score(
     result: UnitResult,
 ) -> None:
     """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
-    data, statistics = training_data(problems, setup.device)
-    student = list(data.features)[-1]
-    tests = [
-        s[student](torch.from_numpy(p.features[student]["test"])).to(setup.device)[None]
-        for p, s in zip(problems, statistics, strict=True)
-    ]
+    data, tests = training_data(task.student, problems, setup.device)
     methods = [name for name in names if name not in CANARIES]
     outcomes = _train_all(methods, data, setup.student, on_epoch, result)
     wanted = [name for name in CANARIES if name in names]

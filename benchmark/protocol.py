@@ -16,7 +16,6 @@ from benchmark.task import Domain, Task
 Index = NDArray[np.int64]
 SPLITS = ("train", "val", "test")
 SHARES = (0.7, 0.1, 0.2)
-MAX_POOL = 4000
 VERSION = 2  # raise when the same seed would deal otherwise
 
 
@@ -25,10 +24,10 @@ class Pool:
     """Which examples a student learns on, per split.
 
     Attributes:
-        examples: split -> (n,) or, for pairs, (n, 2): positions in the concatenation of `domains`.
+        examples: split -> (n,) or, for pairs, (n, 2): positions in the concatenation of the inputs of `domains`.
         labels: split -> (n,) class ids, -1 unknown.
-        groups: split -> (n,) bootstrap groups; an id means the same group in every seed. A pair has its first
-            response's group.
+        groups: split -> (n,) groups for scoring; an id means the same group in every seed. A pair of rated responses
+            has its first response's group.
         domains: names, in the order of concatenation.
     """
 
@@ -49,9 +48,19 @@ def deal_by_group(groups: NDArray[Any], shares: Sequence[float], rng: np.random.
     return [np.flatnonzero(part_of[inverse] == part) for part in range(len(shares))]
 
 
+def rated(domain: Domain) -> bool:
+    """Whether examples are single responses with ratings, from which pairs are made."""
+    return domain.labels.dtype.kind == "f"
+
+
+def inputs_of(domain: Domain, examples: Index) -> Index:
+    """Positions of examples' inputs: (n,), or (n, 2) for given pairs (n,); made pairs (n, 2) are inputs already."""
+    return 2 * examples[:, None] + np.arange(2) if domain.paired else examples
+
+
 def used(domain: Domain) -> Index:
     """Positions of the examples that the task uses: a known class id, or a rating."""
-    if domain.labels.dtype.kind == "f":
+    if rated(domain):
         return np.flatnonzero(np.isfinite(domain.labels))
     return np.flatnonzero(domain.labels >= 0)
 
@@ -59,6 +68,8 @@ def used(domain: Domain) -> Index:
 def source_parts(domain: Domain, share: float, seed: int) -> tuple[Index, Index]:
     """The part of a source domain on which supervisors train, and the part that goes into the `ind` pool."""
     examples = used(domain)
+    if share == 1:
+        return examples, examples[:0]
     first, second = deal_by_group(
         domain.groups[examples], (share, 1 - share), numpy_rng("source parts", domain.fingerprint, seed)
     )
@@ -98,38 +109,46 @@ def preferred(ratings: NDArray[np.float64], pairs: Index) -> Index:
 def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int) -> Pool:
     """The pool of one condition: the target domain, or the second parts of all source domains, mixed.
 
-    At most 4,000 examples; each domain is split 70/10/20 by group. For preferences, texts are split first and paired
+    At most `task.max_pool` examples; each domain is split 70/10/20 by group. Rated texts are split first and paired
     inside a split, each with one of its own domain. Sizes are cut to a round number, so that most seeds have pools
     of one size and train together.
     """
-    names = (task.card.target,) if condition == "ood" else task.card.sources
+    names = (task.card.target,) if condition == "ood" else task.ind_domains or task.card.sources
     rng = numpy_rng("pool", seed, condition, *(domains[name].fingerprint for name in names))
     dealt: list[list[_Rows]] = []  # by domain and split
     start, first_group = 0, 0
     for name in names:
         domain = domains[name]
-        chosen = used(domain) if condition == "ood" else source_parts(domain, task.source_share, seed)[1]
+        held_out = condition == "ind" and not task.ind_domains
+        chosen = source_parts(domain, task.source_share, seed)[1] if held_out else used(domain)
+        scored = domain.groups if domain.score_groups is None else domain.score_groups
         splits = []
         for rows in deal_by_group(domain.groups[chosen], SHARES, rng):
             examples = chosen[rows]
-            if task.card.modality == "preference":
+            if rated(domain):
                 examples = examples[draw_pairs(domain.labels[examples], None, task.pair_gap, rng)]
                 labels, leading = preferred(domain.labels, examples), examples[:, 0]
             else:
                 labels, leading = domain.labels[examples].astype(np.int64), examples
-            splits.append((examples + start, labels, domain.groups[leading] + first_group))
+            splits.append((inputs_of(domain, examples) + start, labels, scored[leading] + first_group))
         dealt.append(_cut(splits, _full_size(splits), rng))
-        start += len(domain.labels)
-        first_group += int(domain.groups.max(initial=-1)) + 1
+        start += domain.num_inputs
+        if domain.score_groups is None:  # else ids mean the same in every domain
+            first_group += int(scored.max(initial=-1)) + 1
     mixed: list[_Rows] = [
         tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))  # type: ignore[misc]
         for parts in zip(*dealt, strict=True)
     ]
-    size = _round_size(_full_size(mixed))
+    size = _round_size(_full_size(mixed), task.max_pool)
     if size < 10 or not all(len(rows) for rows, _, _ in mixed):
         found = ", ".join(f"{split} {len(rows)}" for split, (rows, _, _) in zip(SPLITS, mixed, strict=True))
         raise W2SError(f"task '{task.name}' ({condition}, seed {seed}): a split is empty or too small ({found})")
     cut = dict(zip(SPLITS, _cut(mixed, size, rng), strict=True))
+    if task.max_train is not None:  # validation keeps its ratio; the test split stays whole
+        for split, share in zip(("train", "val"), SHARES, strict=False):
+            most = round(task.max_train * share / SHARES[0])
+            rows, labels, groups = cut[split]
+            cut[split] = rows[:most], labels[:most], groups[:most]
     columns = [{split: cut[split][i] for split in SPLITS} for i in range(3)]
     return Pool(columns[0], columns[1], columns[2], names)
 
@@ -152,7 +171,7 @@ def _cut(splits: Sequence[_Rows], size: float, rng: np.random.Generator) -> list
     return cut
 
 
-def _round_size(available: float) -> int:
-    """The largest round pool size that is there."""
-    size = min(MAX_POOL, int(available + 1e-9))
+def _round_size(available: float, most: int | None) -> int:
+    """The largest round pool size that is there and allowed."""
+    size = int(available + 1e-9) if most is None else min(most, int(available + 1e-9))
     return size - size % (100 if size >= 1000 else 10)

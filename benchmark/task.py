@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.inputs import Inputs
+
+if TYPE_CHECKING:
+    from benchmark.student import StudentKind
+
 Modality = Literal["image", "text", "preference", "arrays"]
-Inputs = Any  # what encoders and supervisors take: list[str], or an array whose first axis is the examples
 
 
 @dataclass(frozen=True)
@@ -18,17 +22,27 @@ class Domain:
     """All labelled examples of one domain.
 
     Attributes:
-        load: returns the n raw inputs; called only when something is not cached.
-        labels: (n,) class ids, -1 for examples that the task leaves out; for preference tasks (n,) ratings, NaN to
-            leave out, from which pairs are made.
+        load: returns the n raw inputs (2n if `paired`); called only when something is not cached.
+        labels: (n,) class ids, -1 for examples that the task leaves out; or, for preference tasks without pairs of
+            their own, (n,) ratings, NaN to leave out, from which pairs are made.
         groups: (n,) ids within the domain; examples of one group always stay in one split.
         fingerprint: hash of the inputs (their source and preparation); tasks with equal inputs share cached features.
+        paired: example i is the pair of inputs 2i and 2i + 1; its label, 0 or 1, says which is preferred.
+        score_groups: (n,) what is stored for scoring instead of `groups`, where the metric needs another division
+            (regions, users) than the splits; ids mean the same in all domains of the task.
     """
 
     load: Callable[[], Inputs]
     labels: NDArray[Any]
     groups: NDArray[np.int64]
     fingerprint: str
+    paired: bool = False
+    score_groups: NDArray[np.int64] | None = None
+
+    @property
+    def num_inputs(self) -> int:
+        """How many inputs `load` returns."""
+        return len(self.labels) * (2 if self.paired else 1)
 
 
 class Encoder(Protocol):
@@ -60,7 +74,12 @@ class Model(Protocol):
 
 
 class WeakModel(Protocol):
-    """How a supervisor is trained: a frozen dataclass of hyperparameters with a class attribute `version`."""
+    """How a supervisor is trained: a frozen dataclass of hyperparameters with a class attribute `version`.
+
+    For a supervisor with `validation` domains `fit` gets one more argument, `validation=(inputs, labels)`. A model
+    with a class attribute `resumable = True` gets `checkpoints`, a `benchmark.checkpoints.Checkpoints` of its own, and
+    one with `on_device = True` the `device`.
+    """
 
     version: ClassVar[int]
 
@@ -77,12 +96,14 @@ class Supervisor:
         domains: source domains whose first part it trains on.
         size: number of training examples (pairs, for preferences), drawn by seed; None for all.
         adversarial: its class columns are rotated by one after training.
+        validation: domains by which its training may be stopped early; never part of a pool.
     """
 
     model: WeakModel
     domains: tuple[str, ...]
     size: int | None = None
     adversarial: bool = False
+    validation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,23 +124,45 @@ class TaskCard:
 
 
 class Task:
-    """Subclass, give a `card`, an `encoder`, and write `domain` and `supervisors`.
+    """Subclass, give a `card`, an `encoder` (or another `student`), and write `domain` and `supervisors`.
 
     Class attributes:
         name: unique, kebab-case. version: raise it when the task's problems change.
         source_share: the first part of each source domain, on which supervisors train; the rest is the `ind` pool.
-        pair_gap: preference tasks only: least difference of the two ratings in a pair.
+        ind_domains: domains of held-out source data that are the `ind` pool; supervisors then train on whole sources.
+        max_pool: largest pool; None for all there is. max_train: largest train split of a pool.
+        pair_gap: preference tasks on ratings only: least difference of the two ratings in a pair.
+        seeds_per_unit: how many seeds are trained (and can be lost) together; None for all.
     """
 
     name: str
     version: int = 1
     source_share: float = 0.6
+    ind_domains: tuple[str, ...] = ()
+    max_pool: int | None = 4000
+    max_train: int | None = None
     pair_gap: float = 1.0
+    seeds_per_unit: int | None = None
     card: TaskCard
     encoder: Encoder
 
+    @property
+    def student(self) -> StudentKind:
+        """How the student reads the pool and learns: by default a linear head on the frozen encoder's features."""
+        from benchmark.students.frozen import LinearHead
+
+        return LinearHead(self.encoder)
+
+    def configured(self, options: Mapping[str, Any]) -> Task:
+        """The same task with other models or sizes; options that are not its own are left alone.
+
+        Raises:
+            W2SError: a value can't be used.
+        """
+        return self
+
     def domain(self, name: str) -> Domain:
-        """The examples of one of `card.sources` or of `card.target`."""
+        """The examples of one of `card.sources`, of `card.target`, `ind_domains` or a supervisor's `validation`."""
         raise NotImplementedError
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:

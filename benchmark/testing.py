@@ -21,6 +21,7 @@ from benchmark.errors import MethodFailed
 from benchmark.method import Batch, Method, Supervision
 from benchmark.registry import RESERVED
 from benchmark.seeding import torch_rng
+from benchmark.students.linear import Heads
 from benchmark.training import Recipe, Trained, TrainingData, train
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=3, batch_size=8)  # three epochs: one is RAVEN's easy phase
@@ -265,6 +266,7 @@ def _train(method: Method, data: TrainingData) -> Trained:
 def _values(trained: Trained, data: TrainingData) -> dict[str, Tensor]:
     """Predicted classes, the student's weights and the diagnostics, each (S, h, ...)."""
     student, seeds = trained.student, len(data.seeds)
+    assert isinstance(student, Heads)
     values = {"predictions": student.predict(data.features["own"]).argmax(-1), "the student's weights": student.weight}
     return values | {f"diagnostics['{name}']": v.unflatten(0, (seeds, -1)) for name, v in trained.diagnostics.items()}
 

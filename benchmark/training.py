@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,8 @@ from benchmark.errors import MethodFailed, W2SError
 from benchmark.method import Batch, Method, Supervision
 from benchmark.minibatches import Minibatches
 from benchmark.seeding import torch_rng
-from benchmark.students.linear import Heads, LinearStudent
+from benchmark.student import Fitted, Student
+from benchmark.students.linear import LinearStudent
 
 ENGINE_VERSION = 1  # raise when the same plan would give other predictions
 
@@ -35,14 +37,17 @@ class TrainingData:
     """What may be learned from; nothing here holds the truth or a test input.
 
     Attributes:
-        features: encoder output -> (S, N, D) or (S, N, 2, D), standardised; from the weakest to the student's own.
+        features: output -> what the student reads, from the weakest to the student's own; for linear heads (S, N, D) or
+            (S, N, 2, D), standardised.
         soft_labels: (S, M, N, K), contiguous.
         seeds: S seeds.
+        student: makes fresh heads on one of `features`: (features, K, seeds, heads) -> student.
     """
 
-    features: dict[str, Tensor]
+    features: dict[str, Any]
     soft_labels: Tensor
     seeds: tuple[int, ...]
+    student: Callable[[Any, int, tuple[int, ...], int], Student] = LinearStudent
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Trained:
     """A method's result: `student` holds heads (S, h, ...), `diagnostics` tensors with leading dimension R."""
 
     method: Method
-    student: Heads
+    student: Fitted
     diagnostics: dict[str, Tensor]
     steps: int  # optimizer steps, all stages together
 
@@ -110,7 +115,7 @@ class _Stage:
             device=data.soft_labels.device,
             encoders=tuple(data.features),
         )
-        self.student: Heads | None = None
+        self.student: Fitted | None = None
         self.encoder = ""
         self.steps = 0
 
@@ -160,7 +165,7 @@ def _fit(
     S, _, N, K = data.soft_labels.shape
     device = data.soft_labels.device
     widths = [stage.heads for stage in stages]
-    student = LinearStudent(data.features[encoder], K, data.seeds, sum(widths))
+    student = data.student(data.features[encoder], K, data.seeds, sum(widths))
     optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
     stream = Minibatches(data.seeds, N, recipe.batch_size, None if keep is None else keep.unflatten(0, (S, -1)))
     total_steps = stream.steps_per_epoch * recipe.epochs

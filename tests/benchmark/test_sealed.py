@@ -21,6 +21,7 @@ from benchmark.method import Batch, Method, Supervision, Trainer, cross_entropy
 from benchmark.plan import Unit
 from benchmark.problem import Problem, build_problem, training_data
 from benchmark.registry import METHODS, TASKS
+from benchmark.students.frozen import LinearHead
 from benchmark.training import Recipe, train
 
 SKIP = (types.ModuleType, type, str, bytes, int, float, bool, type(None))
@@ -159,7 +160,7 @@ class _Given:
 def test_the_walk_would_find_a_leak() -> None:
     """The same hostile method beside the truth, as it would be if canaries trained in the methods' own run."""
     problems = make_problems()
-    data, _ = training_data(problems)
+    data, _ = training_data(LinearHead(None), problems)
     hostile = HostileStaged()
     train([hostile], canary_data(data, problems, "accuracy"), Recipe(epochs=1, batch_size=32))
     assert holds(hostile.loot, np.eye(3)[problems[0].truth.labels["train"]])
@@ -169,6 +170,6 @@ def test_soft_labels_are_copies() -> None:
     """A method that writes into its supervision cannot change the problem that is scored."""
     problems = make_problems()
     before = problems[0].soft_labels["train"].copy()
-    data, _ = training_data(problems)
+    data, _ = training_data(LinearHead(None), problems)
     data.soft_labels.zero_()
     np.testing.assert_array_equal(problems[0].soft_labels["train"], before)

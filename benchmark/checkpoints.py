@@ -1,0 +1,107 @@
+"""The state of one training, written while it goes on, so that a killed one goes on where it stopped.
+
+A checkpoint is a safetensors file named by the hash of everything that decides the training; it holds that key, so one
+from other settings is told apart even when somebody moved it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from benchmark.errors import W2SError
+from benchmark.files import atomic_write
+
+FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where one training's state is kept.
+
+    Attributes:
+        path: the file; None keeps nothing.
+        key: canonical JSON of everything that decides the training.
+    """
+
+    path: Path | None
+    key: str = ""
+
+    @classmethod
+    def of(cls, root: Path, key: Mapping[str, Any]) -> Checkpoints:
+        """Those of the training that `key` (JSON values) decides, in the cache folder `root`."""
+        text = json.dumps(key, sort_keys=True)
+        return cls(root / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors", text)
+
+    def part(self, name: str) -> Checkpoints:
+        """Those of one part of the training: a stage."""
+        if self.path is None:
+            return self
+        return Checkpoints(self.path.with_name(f"{self.path.stem}-{name}.safetensors"), f"{self.key}|{name}")
+
+    def save(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        """Replace the state: tensors of any device, and JSON values that say how far training is."""
+        if self.path is not None:
+            state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            text = json.dumps({"key": self.key, "progress": progress}, sort_keys=True)
+            atomic_write(self.path, save(state, metadata={"checkpoint": text}))
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state that was saved last (on the CPU), or None; a broken file is reported in a line and counts as none.
+
+        Raises:
+            W2SError: the file belongs to a training with other settings.
+        """
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                found = json.loads((file.metadata() or {})["checkpoint"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            key, progress = found["key"], found["progress"]
+        except Exception as error:  # whatever a broken file makes the reader raise
+            print(f"checkpoint {self.path.name} is broken ({error}); training starts anew", file=sys.stderr, flush=True)
+            return None
+        if key != self.key:
+            raise W2SError(
+                f"checkpoint {self.path}: it is of a training with other settings ({_difference(key, self.key)}); "
+                "move it away, or run with the settings that it was made with"
+            )
+        return tensors, progress
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process at a time trains this; a second one waits, and finds it done."""
+        if self.path is None:
+            yield
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_suffix(".lock")):
+            yield
+
+    def discard(self) -> None:
+        """Delete the state, and those of all parts."""
+        if self.path is not None:
+            for path in self.path.parent.glob(f"{self.path.stem}*"):
+                path.unlink(missing_ok=True)
+
+
+def _difference(found: str, wanted: str) -> str:
+    """The first setting that differs."""
+    try:
+        a, b = json.loads(found.split("|")[0]), json.loads(wanted.split("|")[0])
+        name = next(name for name in sorted({*a, *b}) if a.get(name) != b.get(name))
+        return f"{name}: found {a.get(name)}, expected {b.get(name)}"
+    except (ValueError, StopIteration):
+        return "unknown ones"

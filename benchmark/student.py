@@ -1,0 +1,79 @@
+"""The contract of a student: what reads the pool, what is trained, what predicts.
+
+Shapes: S seeds, H heads a seed (a head is one replica: a linear head, or a set of adapter weights), B examples of a
+minibatch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from benchmark.cache import Cache
+    from benchmark.problem import Problem
+    from benchmark.protocol import Pool
+    from benchmark.task import Domain
+
+Readable = dict[str, dict[str, Any]]  # output -> split -> what the student reads of it
+
+
+class Fitted(Protocol):
+    """Trained heads, (S, H) of them."""
+
+    def heads(self, part: slice) -> Self:
+        """Some of the heads of every seed."""
+
+    def seed(self, position: int) -> Self:
+        """The heads of one seed, S = 1."""
+
+    def finite(self) -> bool:
+        """Whether training stayed free of NaN and infinity."""
+
+    def predict(self, inputs: Any) -> Tensor:
+        """Probabilities (S, H, n, K) for inputs as `StudentKind.prepare` gives them."""
+
+
+class Student(Protocol):
+    """The heads in training, bound to the train split."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer updates."""
+
+    def logits(self, index: Tensor) -> Tensor:
+        """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""
+
+    def split(self, widths: list[int]) -> Sequence[Fitted]:
+        """The trained heads, in consecutive parts of the given widths (summing to H)."""
+
+
+class StudentKind(Protocol):
+    """How a task's student reads a pool and is made.
+
+    Attributes:
+        outputs: what it can be trained on, from the weakest to its own (the last); more than one is a chain for
+            bootstrapping.
+        fingerprint: changes with everything that changes what is read (weights, tokenizer, preprocessing, version).
+        parameters: what was chosen for it, recorded as hyperparameters beside the recipe; JSON values.
+        requires: module -> distribution of what must be installed.
+    """
+
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def requires(self) -> dict[str, str]: ...
+
+    def read(self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str) -> Readable:
+        """The pool as the student reads it (from the cache, or made now)."""
+
+    def prepare(self, problems: Sequence[Problem], device: str) -> tuple[dict[str, Any], list[Any]]:
+        """For problems of one size: output -> the train splits of all seeds; and each seed's test split, S = 1."""
+
+    def start(self, inputs: Any, num_classes: int, seeds: tuple[int, ...], heads: int) -> Student:
+        """Fresh heads on the train splits of all seeds; all heads of a seed start from the same weights."""

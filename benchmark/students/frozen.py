@@ -1,0 +1,106 @@
+"""The usual student: a linear head on the features of a frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.errors import W2SError
+from benchmark.libraries import libraries
+from benchmark.students.linear import LinearStudent, Standardiser
+
+if TYPE_CHECKING:
+    from benchmark.cache import Cache
+    from benchmark.problem import Problem
+    from benchmark.protocol import Pool
+    from benchmark.task import Domain, Encoder
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear head on standardised features, by class or (for pairs) Bradley-Terry.
+
+    Args:
+        encoder: what gives the features; None when they are given (`ArrayTask`).
+    """
+
+    encoder: Encoder | None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The encoder's."""
+        return tuple(self.encoder.outputs) if self.encoder else ("features",)
+
+    @property
+    def fingerprint(self) -> str:
+        """The encoder's."""
+        return self.encoder.fingerprint if self.encoder else ""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Nothing beyond the recipe."""
+        return {}
+
+    @property
+    def requires(self) -> dict[str, str]:
+        """The encoder's."""
+        return self.encoder.requires if self.encoder else {}
+
+    def read(
+        self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str
+    ) -> dict[str, dict[str, Features]]:
+        """Features (n, D), or (n, 2, D) of pairs. Those of whole domains are cached: seeds, conditions and tasks share
+        them."""
+        assert self.encoder is not None
+        encoded = [_encoded(self.encoder, task, domains[name], cache, device) for name in pool.domains]
+        whole = {output: np.concatenate([e[output] for e in encoded]) for output in self.outputs}
+        return {output: {split: x[rows] for split, rows in pool.examples.items()} for output, x in whole.items()}
+
+    def prepare(self, problems: Sequence[Problem], device: str) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Standardised with each problem's own train split: output -> (S, N, D), and each test split (1, n, D)."""
+        scaled = [
+            {name: Standardiser.of(torch.from_numpy(splits["train"])) for name, splits in p.features.items()}
+            for p in problems
+        ]
+
+        def standardised(s: int, output: str, split: str) -> Tensor:
+            return scaled[s][output](torch.from_numpy(problems[s].features[output][split]))
+
+        outputs, seeds = list(problems[0].features), range(len(problems))
+        train = {o: torch.stack([standardised(s, o, "train") for s in seeds]).to(device) for o in outputs}
+        return train, [standardised(s, outputs[-1], "test").to(device)[None] for s in seeds]
+
+    def start(self, inputs: Tensor, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
+        """See `benchmark.student.StudentKind.start`."""
+        return LinearStudent(inputs, num_classes, seeds, heads)
+
+
+def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: str) -> dict[str, Features]:
+    key = {
+        "domain": domain.fingerprint,
+        "encoder": encoder.fingerprint,
+        "device": device,
+        "libraries": libraries("torch", "transformers", "pillow"),
+    }
+    return cache.get("features", key, lambda: _encode(encoder, task, domain, device))
+
+
+def _encode(encoder: Encoder, task: str, domain: Domain, device: str) -> dict[str, Features]:
+    encoded = encoder.encode(domain.load(), device)
+    what = f"encoder '{encoder.name}' of task '{task}'"
+    if tuple(encoded) != tuple(encoder.outputs):
+        raise W2SError(f"{what}: gave {list(encoded)}, expected {list(encoder.outputs)}")
+    for output, x in encoded.items():
+        if x.ndim != 2 or len(x) != domain.num_inputs or x.dtype != np.float32:
+            raise W2SError(f"{what}: '{output}' is {x.dtype} {x.shape}, expected float32 ({domain.num_inputs}, D)")
+        if not np.isfinite(x).all():
+            raise W2SError(f"{what}: '{output}' holds NaN or infinity")
+    return encoded
