@@ -77,3 +77,6 @@ class StudentKind(Protocol):
 
     def start(self, inputs: Any, num_classes: int, seeds: tuple[int, ...], heads: int) -> Student:
         """Fresh heads on the train splits of all seeds; all heads of a seed start from the same weights."""
+
+    def diagnostics(self, problem: Problem) -> dict[str, float]:
+        """What is worth recording about how it read a problem."""

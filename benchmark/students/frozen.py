@@ -82,6 +82,10 @@ class LinearHead:
         """See `benchmark.student.StudentKind.start`."""
         return LinearStudent(inputs, num_classes, seeds, heads)
 
+    def diagnostics(self, problem: Problem) -> dict[str, float]:
+        """Nothing: features are as the encoder gave them."""
+        return {}
+
 
 def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: str) -> dict[str, Features]:
     key = {

