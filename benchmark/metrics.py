@@ -4,6 +4,9 @@ Shapes: P rows of predictions, n test examples with known labels, U units that a
 
 `groups` (n,) mean what the metric says. Where groups are resampled they are what is drawn together: documents, cameras,
 users. For the worst group and the worst identity they are what the metric partitions by: regions, identities.
+
+Macro-F1 (iWildCam), worst group (fMoW), tenth percentile (Amazon) and worst identity (CivilComments) are the official
+metrics of WILDS (Koh et al. 2021, arXiv:2012.07421); `tests/wilds` compares them with its own code.
 """
 
 from __future__ import annotations
@@ -142,7 +145,7 @@ _Parts = Callable[[Index, Index], tuple[Index, Index]]
 
 
 def _by_group(labels: Index, groups: Index) -> tuple[Index, Index]:
-    """A group is a part; an example with a negative id is in none."""
+    """A group is a part. An example with a negative id is in none (in fMoW: region "Other", as in WILDS)."""
     at = np.flatnonzero(groups >= 0)
     return at, groups[at]
 
@@ -154,7 +157,9 @@ def _by_identity(labels: Index, groups: Index) -> tuple[Index, Index]:
 
 
 def _worst(parts: _Parts) -> Callable[[Split], Scores]:
-    """Accuracy on the part that fares worst; parts without examples don't count."""
+    """Accuracy on the part that fares worst. A part without examples doesn't count (WILDS scores an empty part of
+    CivilComments 0, but its official test set has none).
+    """
 
     def worst(split: Split) -> Scores:
         at, part = parts(split.labels, split.groups)
