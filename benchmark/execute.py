@@ -97,9 +97,9 @@ def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> Un
         # replicas of one run share the number of examples; the order of seeds stays
         by_size = sorted(job_seeds, key=lambda s: (_size(problems[s]), s))
         runs += [(names, [problems[s] for s in group]) for _, group in groupby(by_size, lambda s: _size(problems[s]))]
-    on_epoch = _Epochs(say, sum(_expected_epochs(names, setup.student) for names, _ in runs))
+    on_step = _Epochs(say, sum(_expected_epochs(names, setup.student) for names, _ in runs))
     for names, group in runs:
-        _train_and_score(task, group, names, setup, on_epoch, result)
+        _train_and_score(task, group, names, setup, on_step, result)
     return result
 
 
@@ -144,19 +144,19 @@ def _train_and_score(
     problems: list[Problem],
     names: Sequence[str],
     setup: Setup,
-    on_epoch: Callable[[], None],
+    on_step: Callable[[float], None],
     result: UnitResult,
 ) -> None:
     """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
     data, tests = training_data(task.student, problems, setup.device)
     methods = [name for name in names if name not in CANARIES]
-    outcomes = _train_all(methods, data, setup.student, on_epoch, result)
+    outcomes = _train_all(methods, data, setup.student, on_step, result)
     wanted = [name for name in CANARIES if name in names]
     if wanted and not all((p.truth.labels["train"] >= 0).any() for p in problems):
         result.failures.append(f"{result.unit.label}: canaries need known labels in the train split, found none")
     elif wanted:
         supervision = canaries.canary_data(data, problems, task.card.metric)
-        (trained_canaries,) = train([canaries.Canary()], supervision, setup.student, on_epoch)
+        (trained_canaries,) = train([canaries.Canary()], supervision, setup.student, on_step)
         for name in wanted:
             position = list(CANARIES).index(name)
             heads = trained_canaries.student.heads(slice(position, position + 1))
@@ -179,22 +179,22 @@ def _train_and_score(
 
 
 def _train_all(
-    names: list[str], data: TrainingData, student: Recipe, on_epoch: Callable[[], None], result: UnitResult
+    names: list[str], data: TrainingData, student: Recipe, on_step: Callable[[float], None], result: UnitResult
 ) -> dict[str, Trained]:
     """Train methods together; one that fails is reported, and the others train without it."""
     if not names:
         return {}
     try:
-        return dict(zip(names, train([METHODS[name]() for name in names], data, student, on_epoch), strict=True))
+        return dict(zip(names, train([METHODS[name]() for name in names], data, student, on_step), strict=True))
     except MethodFailed as failed:
         result.failures.append(f"{result.unit.label}: {failed}")
-        return _train_all([name for name in names if name != failed.method], data, student, on_epoch, result)
+        return _train_all([name for name in names if name != failed.method], data, student, on_step, result)
     except Exception as error:  # not blamed on a method: in its backward pass, say
         if len(names) == 1:
             what = MethodFailed(names[0], f"{type(error).__name__}: {error}")
             result.failures.append(f"{result.unit.label}: {what}")
             return {}
-        alone = [_train_all([name], data, student, on_epoch, result) for name in names]
+        alone = [_train_all([name], data, student, on_step, result) for name in names]
         return {name: trained for one in alone for name, trained in one.items()}
 
 
