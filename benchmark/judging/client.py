@@ -84,14 +84,9 @@ class Client:
     _key: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.endpoint)
         if not self.model:
             raise W2SError("--model: expected the judge's name, found nothing")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            shown = f"{parts.scheme}://{parts.hostname}{parts.path}"  # not what may be secret
-            raise W2SError(
-                f"--endpoint {shown}: expected a base address such as http://localhost:8000/v1, without user or query"
-            )
+        _check_address(self.endpoint)
         key = os.environ.get(self.key_variable, "").strip()
         if not all("!" <= character <= "~" for character in key):
             raise W2SError(f"the key in {self.key_variable} holds spaces or characters other than printable ASCII")
@@ -194,6 +189,19 @@ class Client:
 
 class _Garbage(Exception):
     """A response that is no verdict."""
+
+
+def _check_address(endpoint: str) -> None:
+    try:
+        parts = urlsplit(endpoint)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets or a port that make no sense
+        good = False
+    if not good or set("@?#") & set(endpoint) or not all("!" <= character <= "~" for character in endpoint):
+        shown = "" if "@" in endpoint else f" {endpoint!r}"  # a password may stand before the @
+        raise W2SError(
+            f"--endpoint{shown}: expected a base address such as http://localhost:8000/v1, no user, no query"
+        )
 
 
 def _read(response: Any, deadline: float) -> bytes:

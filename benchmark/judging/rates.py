@@ -39,12 +39,14 @@ class WinRate:
         sample: win rate per seed, with its resamples; None when nothing has been judged in both orders.
         replies, judged: how many there are, and of these judged in both orders.
         first_shown: of those judged, how many where the one that was shown first won in both orders.
+        unit_seeds: of how many seeds there are replies in this (task, condition), whatever the method.
     """
 
     sample: Sample | None
     replies: int
     judged: int
     first_shown: int
+    unit_seeds: int
 
 
 def points(verdicts: Mapping[Order, Verdict]) -> float | None:
@@ -103,6 +105,7 @@ def _unit(
         unit = next(iter(rows))
         rng = numpy_rng("judged win rate", unit.task, unit.condition)
         replicates = bootstrap("accuracy", splits, RESAMPLES, rng)
+    unit_seeds = len({key.record.seed for keys in rows.values() for key in keys})
     rates = {}
     for row, keys in rows.items():
         seeds = sorted({seed for where, seed in students if where == row})
@@ -112,7 +115,7 @@ def _unit(
             values = np.array([np.mean([splits[i].hits.mean() for i in indices]) for indices in at])
             resampled = np.array([np.mean([replicates[i].mean(0) for i in indices], axis=0) for indices in at])
             sample = Sample(tuple(seeds), values, resampled)
-        rates[row] = WinRate(sample, len(keys), judged[row], first_shown[row])
+        rates[row] = WinRate(sample, len(keys), judged[row], first_shown[row], unit_seeds)
     return rates
 
 
@@ -122,7 +125,7 @@ def section(judged: Judged, records: Container[RecordKey]) -> str:
     if not any(rate.judged for by_row in rates.values() for rate in by_row.values()):
         return ""
     headers, rows = _table(rates, escape)
-    lines = [f"- {_bias(judge, rates[judge], f'`{escape(judge.model)}`')}" for judge in rates]
+    lines = [f"- {_bias(judge, rates[judge], escape(judge.model))}" for judge in rates]
     return (
         "## Judged win rate\n\n"
         "How often a language model prefers the student's reply to the data set's chosen response, in percent, mean ± "
@@ -139,7 +142,8 @@ def summary(judged: Judged, records: Container[RecordKey], judge: Judge) -> str:
     if judge not in rates:
         return f"nothing has been judged by {judge.model} yet"
     headers, rows = _table({judge: rates[judge]}, str)
-    return f"{plain(headers, rows)}\n\n{_bias(judge, rates[judge], judge.model)}"
+    legend = "win rate in percent, mean ± half-width of the 95% interval; (k/n): k of n replies judged; †: fewer seeds"
+    return f"{plain(headers, rows)}\n\n{legend}\n{_bias(judge, rates[judge], judge.model)}"
 
 
 def _table(
@@ -165,7 +169,7 @@ def _cell(rate: WinRate) -> str:
     if rate.sample is None:
         return "not judged"
     lack = f" ({rate.judged}/{rate.replies})" if rate.judged < rate.replies else ""
-    return percent(estimate([rate.sample])) + lack
+    return percent(estimate([rate.sample]), of_runs=rate.unit_seeds) + lack
 
 
 def _bias(judge: Judge, rates: Mapping[Row, WinRate], name: str) -> str:

@@ -312,7 +312,20 @@ def test_a_key_that_no_header_can_hold_is_refused_unseen(server: FakeJudge, monk
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("endpoint", ["localhost:80", "ftp://host", "http://", f"http://u:{KEY}@host/v1", "file:///x"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "localhost:80",
+        "ftp://host",
+        "http://",
+        f"http://u:{KEY}@host/v1",
+        "file:///x",
+        "http://host:99999",
+        "http://[host",
+        "http://a b",
+        "http://h?k=1",
+    ],
+)
 def test_an_endpoint_must_be_a_plain_address(endpoint: str) -> None:
     with pytest.raises(W2SError, match="--endpoint") as caught:
         Client(endpoint, "m")
@@ -459,6 +472,14 @@ def test_a_limit_takes_the_same_prompts_for_all_methods(root: Path, server: Fake
     assert len(server.asked) == 4 * 2 * (2 + 6)
     assert "(8/12)" in said
     assert "(24/36)" in said
+
+
+def test_a_method_with_fewer_seeds_is_marked(root: Path, server: FakeJudge) -> None:
+    write_replies(root, [make_reply("raven", 2, 0, example) for example in EXAMPLES])
+    fill(ResultStore(root), [Task("pairs", "preference", "accuracy")], ("raven",), range(2, 3), ("ood",))
+    _, said = run(root, server.endpoint)
+    marked = {line.split()[2]: "†" in line for line in said.splitlines() if line.startswith("pairs")}
+    assert marked == {"raven": False, "naive": True}
 
 
 def test_globs_choose_and_unknown_names_are_refused(root: Path, server: FakeJudge) -> None:
