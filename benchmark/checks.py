@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmark.analysis import Analysis, Cell, analysis_of, chance_deviation
 from benchmark.errors import W2SError
+from benchmark.judging.judgements import read_judged
 from benchmark.leaderboard import render
 from benchmark.registry import REFERENCES
 from benchmark.results import ResultStore
@@ -21,10 +22,12 @@ def check(results_dir: Path, markdown_path: Path) -> list[str]:
     """Findings about `results/<suite>` and the leaderboard made from it; none if all is well.
 
     Found are lines and files that can't be read, records without predictions or evaluation, metrics that differ from
-    their recomputation, canaries that are not where they must be, and a stale leaderboard.
+    their recomputation, judgements of replies that are not there or have changed, canaries that are not where they must
+    be, and a stale leaderboard.
     """
     store = ResultStore(results_dir)
-    findings = [f"{results_dir}/{problem}" for problem in analysis_of(store).problems]
+    problems = [*analysis_of(store).problems, *read_judged(results_dir).problems]
+    findings = [f"{results_dir}/{problem}" for problem in problems]
     findings += canary_findings(store)
     try:
         expected = render(store)

@@ -10,6 +10,8 @@ import numpy as np
 from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analysis_of, chance_deviation
 from benchmark.errors import W2SError
 from benchmark.headline import BASELINE, FOCUS, headline_columns, in_order, leaders, ranked, references
+from benchmark.judging.judgements import read_judged
+from benchmark.judging.rates import section as judged_section
 from benchmark.metrics import METRICS, Floats
 from benchmark.records import Record
 from benchmark.results import ResultStore
@@ -23,15 +25,18 @@ _ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 def render(store: ResultStore) -> str:
     """The leaderboard of `results/<suite>` as Markdown."""
     analysis = _with_records(store)
-    return f"# Leaderboard\n\n{_intro()}\n\n" + "\n\n".join(sections(analysis, store.root.name)) + "\n"
+    return f"# Leaderboard\n\n{_intro()}\n\n" + "\n\n".join(sections(analysis, store)) + "\n"
 
 
-def sections(analysis: Analysis, suite: str) -> list[str]:
+def sections(analysis: Analysis, store: ResultStore) -> list[str]:
     """The parts of a suite's leaderboard, each a Markdown section with its heading."""
+    judged = read_judged(store.root)
     parts = [_headline(analysis)]
     modalities = in_order(cell.evaluation.modality for cell in analysis.cells.values())
     parts += [_modality(analysis, name) for name in modalities]
-    parts += [_winners(analysis), _weights(analysis), _provenance(analysis, suite), _problems(analysis)]
+    parts += [_winners(analysis), judged_section(judged, {record.key for record in analysis.records})]
+    parts += [_weights(analysis), _provenance(analysis, store.root.name)]
+    parts += [_problems([*analysis.problems, *judged.problems])]
     return [part for part in parts if part]
 
 
@@ -250,8 +255,8 @@ def _provenance(analysis: Analysis, suite: str) -> str:
     return "## How it was made\n\n" + "\n".join(lines) + f"\n\n```\n{command}\n```"
 
 
-def _problems(analysis: Analysis) -> str:
-    if not analysis.problems:
+def _problems(problems: Sequence[str]) -> str:
+    if not problems:
         return ""
-    lines = "\n".join(f"- {escape(problem)}" for problem in analysis.problems)
+    lines = "\n".join(f"- {escape(problem)}" for problem in problems)
     return f"## Problems\n\nNot used, or not as it should be:\n\n{lines}"

@@ -86,6 +86,7 @@ def test_every_commands_help_shows_an_example_that_parses(w2s: CommandLine) -> N
         ("describe",),
         ("run",),
         ("leaderboard",),
+        ("judge",),
         ("new",),
         ("cache", "info"),
         ("cache", "clear"),
