@@ -199,14 +199,14 @@ def _train_all(
 
 
 class _Epochs:
-    """Tells the progress bar of each epoch. No closure: methods can reach it, and must not reach the problems."""
+    """Tells the progress bar how epochs go on. No closure: methods can reach it, and must not reach the problems."""
 
     def __init__(self, say: Say, expected: int) -> None:
         self._say, self._expected, self._done = say, expected, 0
 
-    def __call__(self) -> None:
-        self._done += 1
-        self._say(f"epoch {self._done}", min(1.0, self._done / self._expected))
+    def __call__(self, share: float) -> None:
+        self._say(f"epoch {self._done + 1}", min(1.0, (self._done + share) / self._expected))
+        self._done += share == 1
 
 
 def _expected_epochs(names: Sequence[str], student: Recipe) -> int:

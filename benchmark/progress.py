@@ -32,9 +32,9 @@ class Progress:
         """Write the state after so many epochs."""
         if self.checkpoints.path is None:
             return
-        tensors = {f"student/{i}": p for i, p in enumerate(self.student.parameters())}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{i}/{name}": value for name, value in state.items()}
+        tensors: dict[str, Tensor] = {f"student/{i}": p for i, p in enumerate(self.student.parameters())}
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{i}/{name}": value for name, value in moments.items()}
         plain: dict[str, Any] = {"epochs": epochs, "schedule": self.schedule.state_dict(), "methods": {}}
         for method in self.methods:
             state = vars(method)
@@ -57,8 +57,8 @@ class Progress:
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer/"):
-                _, i, key = name.split("/")
-                state.setdefault(int(i), {})[key] = value
+                _, position, key = name.split("/")
+                state.setdefault(int(position), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.schedule.load_state_dict(plain["schedule"])
         for group, rate in zip(groups, plain["schedule"]["_last_lr"], strict=True):
@@ -71,9 +71,9 @@ class Progress:
             head = f"method/{method.name}/"
             device = self.student.parameters()[0].device
             kept = {name.removeprefix(head): value for name, value in tensors.items() if name.startswith(head)}
-            for key, value in kept.items():
-                setattr(method, key, value.to(device))
-            for key, value in plain["methods"][method.name].items():
-                setattr(method, key, value)
+            for key, tensor in kept.items():
+                setattr(method, key, tensor.to(device))
+            for key, word in plain["methods"][method.name].items():
+                setattr(method, key, word)
         epochs: int = plain["epochs"]
         return epochs

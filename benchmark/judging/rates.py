@@ -17,9 +17,10 @@ import numpy as np
 from benchmark.judging.judgements import ORDERS, Judge, Judged, Order, verdicts_by_judge
 from benchmark.judging.prompt import Verdict
 from benchmark.judging.replies import ReplyKey
+from benchmark.metrics import Split
 from benchmark.records import RecordKey
 from benchmark.seeding import numpy_rng
-from benchmark.statistics import RESAMPLES, Sample, Split, bootstrap, estimate
+from benchmark.statistics import RESAMPLES, Sample, bootstrap, estimate
 from benchmark.tables import escape, markdown, number, percent, plain
 
 
@@ -95,10 +96,10 @@ def _unit(
             judged[row] += len(found)
             values = np.array([value for _, value in found])
             # The mean of two rows of hits is the value: 1 + 1, 1 + 0 or 0 + 0.
-            hits = np.stack([values >= 0.5, values == 1.0])
+            misses = np.stack([values < 0.5, values < 1.0]).astype(np.int64)
             examples = np.array([example for example, _ in found], np.int64)
             students.append((row, seed))
-            splits.append(Split(hits, np.zeros(len(found), np.int64), examples))
+            splits.append(Split(misses, np.zeros(len(found), np.int64), examples))
 
     replicates = []
     if splits:
