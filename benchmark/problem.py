@@ -12,23 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.errors import W2SError
 from benchmark.libraries import libraries
 from benchmark.protocol import (
-    SHARES,
     SPLITS,
     VERSION,
     Index,
     Pool,
-    deal_by_group,
     draw_pool,
     preferred,
     sample_pairs,
     source_parts,
 )
-from benchmark.seeding import derive, numpy_rng
+from benchmark.seeding import derive
 from benchmark.students.linear import Standardiser
 from benchmark.task import Domain, Inputs, Supervisor, Task
 from benchmark.training import TrainingData
@@ -65,6 +62,22 @@ class Problem:
     supervisors: tuple[str, ...]
 
 
+class ReadyMade(Task):
+    """A task whose problems are given, not made from domains, an encoder and supervisors.
+
+    Attributes:
+        conditions: those that it has.
+        fingerprint: what `data_fingerprint` says of it.
+    """
+
+    conditions: tuple[str, ...]
+    fingerprint: str
+
+    def problem(self, condition: str, seed: int) -> Problem:
+        """The problem of one of `conditions`."""
+        raise NotImplementedError
+
+
 def build_problem(task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu") -> Problem:
     """Deal the pool, get features and soft labels (from the cache, or made now).
 
@@ -74,14 +87,14 @@ def build_problem(task: Task, condition: str, seed: int, cache: Cache, device: s
     """
     if condition not in conditions(task):
         raise W2SError(f"task '{task.name}' has no condition '{condition}', only {', '.join(conditions(task))}")
-    return (
-        _from_arrays(task, seed) if isinstance(task, ArrayTask) else _from_domains(task, condition, seed, cache, device)
-    )
+    if isinstance(task, ReadyMade):
+        return task.problem(condition, seed)
+    return _from_domains(task, condition, seed, cache, device)
 
 
 def conditions(task: Task) -> tuple[str, ...]:
     """The conditions of a task."""
-    return (ArrayTask.condition,) if isinstance(task, ArrayTask) else CONDITIONS
+    return task.conditions if isinstance(task, ReadyMade) else CONDITIONS
 
 
 def training_data(
@@ -106,35 +119,6 @@ def training_data(
     return data, statistics
 
 
-def _from_arrays(task: ArrayTask, seed: int) -> Problem:
-    N = len(task.labels)
-    rng = numpy_rng("arrays", seed)
-    if task.split_by_group and task.groups is not None:
-        splits = deal_by_group(task.groups, SHARES, rng)
-    else:
-        cuts = [round(SHARES[0] * N), round((SHARES[0] + SHARES[1]) * N)]
-        splits = [np.asarray(part) for part in np.split(rng.permutation(N), cuts)]
-    rows = dict(zip(SPLITS, splits, strict=True))
-    if empty := [split for split in SPLITS if not len(rows[split])]:
-        whole = f"{N} examples" if task.groups is None else f"{N} examples in {task.groups.max() + 1} groups"
-        raise W2SError(f"task '{task.name}': the {empty[0]} split is empty; {whole} are too few to split 70/10/20")
-    if not (task.labels[rows["test"]] >= 0).any():
-        raise W2SError(
-            f"task '{task.name}': no label of the test split (seed {seed}) is known, so nothing can be scored"
-        )
-    groups = np.arange(N) if task.groups is None else task.groups
-    return Problem(
-        task=task.name,
-        condition=task.condition,
-        seed=seed,
-        features={"features": {split: task.features[r] for split, r in rows.items()}},
-        soft_labels={split: task.soft_labels[r] for split, r in rows.items()},
-        truth=Truth({s: task.labels[r] for s, r in rows.items()}, {s: groups[r] for s, r in rows.items()}),
-        fingerprint=task.fingerprint,
-        supervisors=tuple(f"supervisor {m}" for m in range(task.soft_labels.shape[1])),
-    )
-
-
 def _from_domains(task: Task, condition: str, seed: int, cache: Cache, device: str) -> Problem:
     domains = _domains(task)
     pool = draw_pool(task, domains, condition, seed)
@@ -155,7 +139,7 @@ def data_fingerprint(task: Task, domains: dict[str, Domain] | None = None) -> st
 
     Supervisors are those of seed 0: how a task deals them to other seeds is its `version`'s business.
     """
-    if isinstance(task, ArrayTask):
+    if isinstance(task, ReadyMade):
         return task.fingerprint
     found = domains or _domains(task)
     made_from = {
@@ -164,9 +148,7 @@ def data_fingerprint(task: Task, domains: dict[str, Domain] | None = None) -> st
         "gap": task.pair_gap,
         "domains": [(name, _content(domain)) for name, domain in found.items()],
         "encoder": task.encoder.fingerprint,
-        "supervisors": [
-            {**_recipe(s), "domains": s.domains, "adversarial": s.adversarial} for s in task.supervisors(0)
-        ],
+        "supervisors": [supervisor_recipe(s) for s in task.supervisors(0)],
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
@@ -185,6 +167,11 @@ def _domains(task: Task) -> dict[str, Domain]:
             found_range = f"{domain.labels.min()}..{domain.labels.max()}"
             raise W2SError(f"{what}: labels are {found_range}, expected 0..{K - 1}, or -1 to leave out")
     return found
+
+
+def supervisor_recipe(supervisor: Supervisor) -> dict[str, Any]:
+    """Everything that is chosen for a supervisor, as JSON values."""
+    return {**_recipe(supervisor), "domains": supervisor.domains, "adversarial": supervisor.adversarial}
 
 
 def _recipe(supervisor: Supervisor) -> dict[str, Any]:
@@ -294,12 +281,13 @@ def _supervise(
     soft_labels = {}
     for split, index in pool.examples.items():
         p = np.asarray(model.predict_proba(_take(pool_inputs, index)), dtype=np.float32)
-        _check_probabilities(p, (len(index), K), f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'")
+        check_probabilities(p, (len(index), K), f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'")
         soft_labels[split] = p
     return soft_labels
 
 
-def _check_probabilities(p: NDArray[np.float32], shape: tuple[int, int], what: str) -> None:
+def check_probabilities(p: NDArray[np.float32], shape: tuple[int, ...], what: str) -> None:
+    """Refuse soft labels (..., K) of another shape than expected, or that are no probabilities."""
     if p.shape != shape:
         raise W2SError(f"{what}: soft labels have shape {p.shape}, expected {shape}")
     if not np.isfinite(p).all() or (p < 0).any():
