@@ -108,7 +108,7 @@ def write_pack(
                 )
                 truth = {"labels": problem.truth.labels, "groups": problem.truth.groups}
                 _save(folder / truth_file(condition, seed), truth)
-            atomic_write(folder / features_file(condition), save(table.arrays()))
+            _write(folder / features_file(condition), save(table.arrays()))
         content: dict[str, Any] = {
             "format": FORMAT,
             "protocol": VERSION,
@@ -127,10 +127,10 @@ def write_pack(
             "libraries": libraries(*LIBRARIES, "pillow", "safetensors"),
             "commit": commit(),
         }
-        atomic_write(folder / README, card(Sheet(**content, files={})).encode())
+        _write(folder / README, card(Sheet(**content, files={})).encode())
         files = {name: _entry(folder / name) for name in expected_files(wanted, seeds)}
         sheet = Sheet(**content, files=files)
-        atomic_write(folder / SHEET, sheet.to_text().encode())
+        _write(folder / SHEET, sheet.to_text().encode())
     return sheet
 
 
@@ -169,9 +169,16 @@ def _supervisors(task: Task, seed: int, names: tuple[str, ...]) -> tuple[Supervi
     return tuple(SupervisorEntry(name=n, recipe=r) for n, r in zip(names, recipes, strict=True))
 
 
+def _write(path: Path, data: bytes) -> None:
+    try:
+        atomic_write(path, data)
+    except OSError as error:  # a full disk, say
+        raise W2SError(f"{path}: cannot be written: {error}") from error
+
+
 def _save(path: Path, kinds: dict[str, dict[str, NDArray[Any]]]) -> None:
     arrays = {f"{kind}/{split}": np.ascontiguousarray(x) for kind, by in kinds.items() for split, x in by.items()}
-    atomic_write(path, save(arrays))
+    _write(path, save(arrays))
 
 
 def _entry(path: Path) -> FileEntry:
@@ -207,7 +214,9 @@ def _check_replaceable(out: Path, task: Task, fingerprint: str) -> None:
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
     """A folder that takes the place of `out` when all went well."""
-    out = out.absolute()
+    out = out.resolve()
+    if Path.cwd().is_relative_to(out):
+        raise W2SError(f"--out {out}: is the current folder or holds it, and would be replaced; name another folder")
     folder = out.with_name(f".{out.name}.packing")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -220,18 +229,25 @@ def _beside(out: Path) -> Iterator[Path]:
     try:
         _empty(folder)  # of what a killed one left
         yield folder
-        (folder / _LOCK).unlink(missing_ok=True)
-        old = out.with_name(f".{out.name}.replaced")
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            os.replace(out, old)
-        os.replace(folder, out)
-        shutil.rmtree(old, ignore_errors=True)
+        _put_in_place(folder, out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
         lock.release()
+
+
+def _put_in_place(folder: Path, out: Path) -> None:
+    (folder / _LOCK).unlink(missing_ok=True)
+    old = out.with_name(f".{out.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        if out.exists():
+            os.replace(out, old)
+        os.replace(folder, out)
+    except OSError as error:
+        raise W2SError(f"--out {out}: cannot be replaced: {error}") from error
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _empty(folder: Path) -> None:

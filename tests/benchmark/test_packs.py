@@ -385,6 +385,26 @@ def test_stopped_at_any_file_nothing_is_there(tmp_path: Path, monkeypatch: pytes
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(write, "atomic_write", full)
+    with pytest.raises(W2SError, match=r"supervision-0\.safetensors: cannot be written: .*No space left"):
+        pack(Blobs(), tmp_path / "pack")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    for out in (".", ".."):
+        with pytest.raises(W2SError, match="is the current folder or holds it"):
+            write_pack(Blobs(), (), [0], Path(out), Cache(tmp_path / "cache"), "cpu", lambda line: None)
+    assert inner.is_dir()
+
+
 def test_what_a_killed_one_left_is_no_part_of_the_next(tmp_path: Path) -> None:
     left = tmp_path / ".pack.packing" / "ood"
     left.mkdir(parents=True)
