@@ -70,8 +70,10 @@ def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; al
 
 @app.command(epilog="Example: w2s describe sentiment-to-tweets")
 @_guarded
-def describe(name: Annotated[str, typer.Argument(help="a task, method, canary or suite")]) -> None:
-    """Say what a task, method or suite is, without running it."""
+def describe(
+    name: Annotated[str, typer.Argument(help="a task, method, canary or suite, or the folder of a feature pack")],
+) -> None:
+    """Say what a task, method, suite or feature pack is, without running it."""
     from benchmark.describe import describe_any
 
     typer.echo(describe_any(name))
@@ -91,6 +93,7 @@ def run(
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with methods or tasks; repeatable")] = None,
     arrays: Annotated[Path | None, typer.Option(help="npz or safetensors file to run on instead of tasks")] = None,
     split_by_group: Annotated[bool, typer.Option("--split-by-group", help="with --arrays: keep groups whole")] = False,
+    pack: Annotated[str | None, typer.Option(help="feature pack to run on: a folder or data-set id (w2s pack)")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be run, and stop")] = False,
     force: Annotated[bool, typer.Option("--force", help="run and replace also what is there")] = False,
 ) -> None:
@@ -110,9 +113,32 @@ def run(
         plugins=tuple(plugin or ()),
         arrays=arrays,
         split_by_group=split_by_group,
+        pack=pack,
         force=force,
     )
     raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
+
+
+@app.command(epilog="Example: w2s pack digits-to-uci --seeds 5 --out packs/uci")
+@_guarded
+def pack(
+    task: Annotated[str, typer.Argument(help="name of a task")],
+    out: Annotated[Path, typer.Option(help="folder to write; made anew")],
+    conditions: Annotated[str | None, typer.Option(help="ind, ood or both, comma-separated [default: both]")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="number of seeds, from 0")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="Python file with tasks; repeatable")] = None,
+) -> None:
+    """Write features, soft labels, splits and truth of a task to a folder that runs without the data and the encoder.
+
+    `w2s run --pack` runs on it, `w2s describe` prints its data sheet.
+    """
+    one_thread()
+    from benchmark.packs.write import pack_task
+
+    asked = _names("--conditions", conditions)
+    pack_task(task, asked, seeds, out, device=device, cache=cache, plugins=tuple(plugin or ()), say=typer.echo)
 
 
 @app.command(epilog="Example: w2s leaderboard --results runs/default")

@@ -1,22 +1,24 @@
-"""What `w2s describe` prints: cards of tasks, methods, canaries and suites, without running anything."""
+"""What `w2s describe` prints: cards of tasks, methods, canaries, suites and packs, without running anything."""
 
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 from benchmark.arrays import ArrayTask
-from benchmark.errors import unknown_name
+from benchmark.errors import W2SError, unknown_name
 from benchmark.method import Method, method_options
+from benchmark.packs.sheet import SHEET, Sheet, check_files, read_sheet
 from benchmark.plan import Suite, load_suite, suite_names
 from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS
 from benchmark.task import Task
 
 
 def describe_any(name: str) -> str:
-    """The card of whatever has this name.
+    """The card of whatever has this name, or the data sheet of the feature pack in this folder.
 
     Raises:
-        W2SError: nothing has it; the nearest name is suggested.
+        W2SError: nothing has it; the nearest name is suggested. Or the pack's sheet can't be read.
     """
     if name in TASKS.names():
         return _task(TASKS[name])
@@ -27,6 +29,8 @@ def describe_any(name: str) -> str:
     for kind, names in (("canary", CANARIES), ("reference row", REFERENCES)):
         if name in names:
             return f"{name}: {kind}\n{names[name]}"
+    if (Path(name) / SHEET).is_file():
+        return _pack(Path(name), read_sheet(Path(name)))
     raise unknown_name("name", name, [*TASKS.names(), *METHODS.names(), *suite_names(), *CANARIES, *REFERENCES])
 
 
@@ -58,11 +62,46 @@ def _task(task: Task) -> str:
             "classes": f"{len(card.classes)}: {', '.join(card.classes)}",
             "metric": card.metric,
             **made,
-            "licence": card.licence,
+            "licence": card.licence + f"; not to be handed on: {card.redistribution}" * bool(card.redistribution),
             "citation": card.citation,
             "requires": card.requires,
             "size": card.size,
             "available": task.missing() or "yes",
+        },
+    )
+
+
+def _pack(folder: Path, sheet: Sheet) -> str:
+    card = sheet.card
+    try:
+        check_files(folder, sheet)
+        state = "complete and unaltered"
+    except W2SError as error:
+        state = str(error)
+    members = [
+        f"{entry.name}: {entry.recipe['model'].rpartition('.')[2]}, {entry.recipe['size'] or 'all'} examples"
+        + ", adversarial" * bool(entry.recipe["adversarial"])
+        for entry in sheet.supervisors[0]
+    ]
+    return _rows(
+        f"{folder}: feature pack of {sheet.task}, {card.modality} task, version {sheet.task_version}",
+        {
+            "shift": card.shift,
+            "sources": ", ".join(card.sources),
+            "target": card.target,
+            "classes": f"{len(card.classes)}: {', '.join(card.classes)}",
+            "metric": card.metric,
+            "conditions": ", ".join(sheet.conditions),
+            "seeds": ", ".join(map(str, sheet.seeds)),
+            "supervisors": f"{len(members)} (seed {sheet.seeds[0]}): {'; '.join(members)}",
+            "encoder": f"{sheet.encoder} ({', '.join(sheet.outputs)})",
+            "sharing": sheet.sharing,
+            "citation": card.citation,
+            "size": f"{sum(entry.bytes for entry in sheet.files.values()) / 2**20:.1f} MiB; of {card.size}",
+            "made with": ", ".join([f"commit {sheet.commit}", sheet.device, *map(" ".join, sheet.libraries.items())]),
+            "data": sheet.data_fingerprint,
+            "sheet": f"SHA-256 {sheet.sha256}",
+            "files": state,
         },
     )
 

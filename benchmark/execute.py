@@ -21,6 +21,7 @@ from benchmark.cache import Cache
 from benchmark.errors import MethodFailed
 from benchmark.libraries import libraries
 from benchmark.method import Method
+from benchmark.packs.read import use_pack
 from benchmark.plan import Unit, hyperparameters, method_version
 from benchmark.problem import Problem, build_problem, training_data
 from benchmark.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
@@ -43,6 +44,7 @@ class Setup:
         student: the student's recipe.
         plugins: files to load first.
         arrays: file of an `ArrayTask`, if the run is on one.
+        pack: folder of a feature pack, if the run is on one.
     """
 
     device: str
@@ -51,9 +53,10 @@ class Setup:
     plugins: tuple[Path, ...] = ()
     arrays: Path | None = None
     split_by_group: bool = False
+    pack: Path | None = None
 
     def load(self) -> None:
-        """Make the run's plug-ins and arrays known in this process."""
+        """Make the run's plug-ins, arrays and pack known in this process."""
         os.environ["W2S_CACHE"] = str(self.cache)
         for plugin in self.plugins:
             load_plugin(plugin)
@@ -62,6 +65,8 @@ class Setup:
             TASKS.discover()  # first, so that a duplicate name is blamed on the file
             TASKS.forget(str(self.arrays))
             TASKS.register(task.name, task, str(self.arrays))
+        if self.pack is not None:
+            use_pack(self.pack)
 
 
 @dataclass

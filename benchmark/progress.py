@@ -18,7 +18,7 @@ from benchmark.student import Student
 class Progress:
     """The student, its optimizer and schedule, and the state of the methods that train it.
 
-    A method's state is what it keeps in attributes: tensors, generators, and plain numbers, words and None. What else it
+    A method's state is what it keeps in attributes: tensors, generators, plain numbers, words and None. What else it
     keeps is made again by `start`.
     """
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from benchmark.cache import Cache, cache_root
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.execute import Setup
+from benchmark.packs.hub import find_pack
+from benchmark.packs.read import PackTask
 from benchmark.plan import Suite, Unit, load_suite, make_plan
 from benchmark.problem import CONDITIONS, build_problem, data_fingerprint
 from benchmark.registry import CANARIES, METHODS, TASKS
@@ -32,6 +34,7 @@ class Request:
     plugins: tuple[Path, ...]
     arrays: Path | None
     split_by_group: bool
+    pack: str | None
     force: bool
 
 
@@ -44,15 +47,19 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     suite = load_suite(request.suite)
     setup = _setup(request, suite)
     setup.load()
-    tasks, results = _tasks(request, suite)
-    conditions = request.conditions or (list(suite.conditions) if request.arrays is None else ["ood"])
+    tasks, results = _tasks(request, suite, setup)
+    pack = tasks[0] if isinstance(tasks[0], PackTask) else None
+    given = suite.conditions if request.arrays is None else ("ood",)
+    conditions = request.conditions or list(pack.conditions if pack else given)
     if unknown := [c for c in conditions if c not in CONDITIONS]:
         raise W2SError(f"unknown condition '{unknown[0]}': expected ind, ood or both")
     for registry in (METHODS, TASKS):
         for line in registry.warnings():
             say(line)
     methods = METHODS.select(request.methods or list(suite.methods), extra=tuple(CANARIES))
-    seeds = range(request.seeds or suite.seeds)
+    seeds = list(pack.sheet.seeds if pack and request.seeds is None else range(request.seeds or suite.seeds))
+    if pack:
+        pack.require(conditions, seeds)
     if request.arrays is not None:  # cheap, so that bad arrays are found before anything runs
         for seed in seeds:
             for condition in conditions:
@@ -91,10 +98,10 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
 
 
 def _setup(request: Request, suite: Suite) -> Setup:
-    if request.device not in ("auto", "cpu", "cuda"):
-        raise W2SError(f"--device {request.device}: expected auto, cpu or cuda")
     if request.split_by_group and request.arrays is None:
         raise W2SError("--split-by-group: only with --arrays (tasks say themselves how they are split)")
+    if request.pack is not None and (request.tasks or request.arrays is not None):
+        raise W2SError("--pack: not with --tasks or --arrays, as a pack is a task of its own")
     return Setup(
         device=choose_device(request.device),
         cache=(request.cache or cache_root()).absolute(),
@@ -102,16 +109,19 @@ def _setup(request: Request, suite: Suite) -> Setup:
         plugins=tuple(plugin.absolute() for plugin in request.plugins),
         arrays=None if request.arrays is None else request.arrays.absolute(),
         split_by_group=request.split_by_group,
+        pack=None if request.pack is None else find_pack(request.pack),
     )
 
 
-def _tasks(request: Request, suite: Suite) -> tuple[list[Task], Path]:
+def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], Path]:
     """The tasks to run on and where results go."""
     if request.arrays is not None:
         if request.tasks:
             raise W2SError("--tasks: not with --arrays, which is a task of its own")
         task = TASKS.by_origin(str(request.arrays.absolute()))
         return [task], request.results or Path("runs") / f"arrays-{task.name}"
+    if setup.pack is not None:
+        return [TASKS.by_origin(str(setup.pack))], request.results or Path("runs") / suite.name
     names = TASKS.select(request.tasks) if request.tasks else TASKS.select(list(suite.tasks))
     return [TASKS[name] for name in names], request.results or Path("runs") / suite.name
 

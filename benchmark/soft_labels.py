@@ -40,6 +40,11 @@ def recipe(supervisor: Supervisor) -> dict[str, Any]:
     }
 
 
+def supervisor_recipe(supervisor: Supervisor) -> dict[str, Any]:
+    """Everything that is chosen for a supervisor, as JSON values."""
+    return {**recipe(supervisor), "domains": supervisor.domains, "adversarial": supervisor.adversarial}
+
+
 def soft_labels(
     task: Task, domains: Mapping[str, Domain], pool: Pool, seed: int, cache: Cache, device: str
 ) -> dict[str, NDArray[np.float32]]:
@@ -109,7 +114,7 @@ def _supervise(
     labelled = {}
     for split, index in pool.examples.items():
         p = np.asarray(model.predict_proba(take(pool_inputs, index)), dtype=np.float32)
-        _check_probabilities(p, (len(index), K), f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'")
+        check_probabilities(p, (len(index), K), f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'")
         labelled[split] = p
     return labelled
 
@@ -136,7 +141,8 @@ def _training_examples(
     return concatenate(inputs), np.concatenate(chosen), np.concatenate(labels)
 
 
-def _check_probabilities(p: NDArray[np.float32], shape: tuple[int, int], what: str) -> None:
+def check_probabilities(p: NDArray[np.float32], shape: tuple[int, ...], what: str) -> None:
+    """Refuse soft labels (..., K) of another shape than expected, or that are no probabilities."""
     if p.shape != shape:
         raise W2SError(f"{what}: soft labels have shape {p.shape}, expected {shape}")
     if not np.isfinite(p).all() or (p < 0).any():

@@ -121,6 +121,8 @@ class TaskCard:
     requires: str
     size: str
     tags: tuple[str, ...] = field(default=())
+    # why features and soft labels made from its data may not be handed on; None: they may be, under `licence`
+    redistribution: str | None = None
 
 
 class Task:

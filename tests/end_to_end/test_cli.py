@@ -85,6 +85,7 @@ def test_every_commands_help_shows_an_example_that_parses(w2s: CommandLine) -> N
         ("list",),
         ("describe",),
         ("run",),
+        ("pack",),
         ("leaderboard",),
         ("judge",),
         ("new",),
