@@ -43,7 +43,7 @@ def _guarded(function: F) -> F:
 @_guarded
 def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; all three when left out")] = "") -> None:
     """List tasks, methods and suites, a line each."""
-    from benchmark import plan
+    from benchmark import suite
     from benchmark.registry import CANARIES, METHODS, TASKS
 
     known = ("tasks", "methods", "suites")
@@ -59,7 +59,7 @@ def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; al
             rows = [(method.name, f"{method.kind}: {method.title} ({method.citation})") for method in METHODS]
             rows += [(name, f"canary: {what}") for name, what in CANARIES.items()]
         else:
-            rows = [(name, plan.load_suite(name).description) for name in plan.suite_names()]
+            rows = [(name, suite.load_suite(name).description) for name in suite.suite_names()]
         width = max((len(name) for name, _ in rows), default=0)
         for name, text in rows:
             typer.echo(f"  {name:<{width}}  {text}")
@@ -83,6 +83,7 @@ def describe(
 @_guarded
 def run(
     suite: Annotated[str, typer.Option(help="name of a suite (w2s list suites)")] = "default",
+    full: Annotated[bool, typer.Option("--full", help="the suite's larger grid, for a GPU")] = False,
     tasks: Annotated[str | None, typer.Option(help="globs, comma-separated; the suite's tasks when left out")] = None,
     methods: Annotated[str | None, typer.Option(help="globs, comma-separated, of methods and canaries")] = None,
     conditions: Annotated[str | None, typer.Option(help="ind, ood or both, comma-separated")] = None,
@@ -94,6 +95,11 @@ def run(
     arrays: Annotated[Path | None, typer.Option(help="npz or safetensors file to run on instead of tasks")] = None,
     split_by_group: Annotated[bool, typer.Option("--split-by-group", help="with --arrays: keep groups whole")] = False,
     pack: Annotated[str | None, typer.Option(help="feature pack to run on: a folder or data-set id (w2s pack)")] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value: a model, a size, the student's recipe; repeatable")
+    ] = None,
+    replies: Annotated[int, typer.Option(min=0, help="replies that each policy writes, for w2s judge")] = 0,
+    download: Annotated[bool, typer.Option("--download", help="fetch data sets and models that are missing")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be run, and stop")] = False,
     force: Annotated[bool, typer.Option("--force", help="run and replace also what is there")] = False,
 ) -> None:
@@ -103,6 +109,7 @@ def run(
 
     request = Request(
         suite=suite,
+        full=full,
         tasks=_names("--tasks", tasks),
         methods=_names("--methods", methods),
         conditions=_names("--conditions", conditions),
@@ -114,6 +121,9 @@ def run(
         arrays=arrays,
         split_by_group=split_by_group,
         pack=pack,
+        options=options or [],
+        replies=replies,
+        download=download,
         force=force,
     )
     raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))

@@ -9,9 +9,10 @@ from benchmark.arrays import ArrayTask
 from benchmark.errors import W2SError, unknown_name
 from benchmark.method import Method, method_options
 from benchmark.packs.sheet import SHEET, Sheet, check_files, read_sheet
-from benchmark.plan import Suite, load_suite, suite_names
 from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS
+from benchmark.suite import Suite, load_suite, suite_names
 from benchmark.task import Task
+from benchmark.training import Recipe
 
 
 def describe_any(name: str) -> str:
@@ -51,7 +52,7 @@ def _task(task: Task) -> str:
         ]
         made = {
             "supervisors": f"{len(members)} (seed 0): {'; '.join(members)}",
-            "encoder": f"{task.encoder.name} ({', '.join(task.encoder.outputs)})",
+            "student": task.student.title,
         }
     return _rows(
         f"{task.name}: {card.modality} task, version {task.version}",
@@ -66,6 +67,7 @@ def _task(task: Task) -> str:
             "citation": card.citation,
             "requires": card.requires,
             "size": card.size,
+            "options": "; ".join(f"{name}: {what}" for name, what in task.options.items()) or "none",
             "available": task.missing() or "yes",
         },
     )
@@ -121,7 +123,7 @@ def _method(method: type[Method]) -> str:
 
 
 def _suite(suite: Suite) -> str:
-    student = suite.student
+    own = [f"{glob}: {_recipe(recipe)}" for glob, recipe in suite.student.by_task]
     return _rows(
         f"{suite.name}: suite",
         {
@@ -130,6 +132,11 @@ def _suite(suite: Suite) -> str:
             "methods": ", ".join(METHODS.select(list(suite.methods), extra=tuple(CANARIES))),
             "conditions": ", ".join(suite.conditions),
             "seeds": str(suite.seeds),
-            "student": f"linear head, Adam {student.learning_rate:g}, {student.epochs} epochs of {student.batch_size}",
+            "student": "; ".join([_recipe(suite.student.default), *own]),
+            "options": ", ".join(f"{name}={value}" for name, value in suite.options.items()) or "none",
         },
     )
+
+
+def _recipe(recipe: Recipe) -> str:
+    return f"Adam {recipe.learning_rate:g}, {recipe.epochs} epochs of {recipe.batch_size}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache as memoise
 from itertools import groupby
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from benchmark import canaries
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
-from benchmark.errors import MethodFailed
+from benchmark.checkpoints import Checkpoints
+from benchmark.errors import MethodFailed, W2SError
+from benchmark.judging.replies import Reply
 from benchmark.libraries import libraries
 from benchmark.method import Method
 from benchmark.packs.read import use_pack
@@ -27,10 +29,11 @@ from benchmark.problem import Problem, build_problem, training_data
 from benchmark.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
 from benchmark.registry import CANARIES, METHODS, TASKS, load_plugin
 from benchmark.scoring import compute_metrics
+from benchmark.suite import Recipes
 from benchmark.task import Task
-from benchmark.training import ENGINE_VERSION, Recipe, Trained, TrainingData, train
+from benchmark.training import ENGINE_VERSION, NOWHERE, Recipe, Trained, TrainingData, train
 
-LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit")
+LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
 Entry = tuple[Record, NDArray[Any]]
 
 
@@ -41,7 +44,9 @@ class Setup:
     Attributes:
         device: `cpu` or `cuda`.
         cache: the cache's folder.
-        student: the student's recipe.
+        student: the students' recipes.
+        options: for the tasks (`Task.configured`).
+        replies: how many replies of each policy to write, for judging.
         plugins: files to load first.
         arrays: file of an `ArrayTask`, if the run is on one.
         pack: folder of a feature pack, if the run is on one.
@@ -49,7 +54,9 @@ class Setup:
 
     device: str
     cache: Path
-    student: Recipe
+    student: Recipes
+    options: Mapping[str, Any] = field(default_factory=dict)
+    replies: int = 0
     plugins: tuple[Path, ...] = ()
     arrays: Path | None = None
     split_by_group: bool = False
@@ -68,15 +75,26 @@ class Setup:
         if self.pack is not None:
             use_pack(self.pack)
 
+    def task(self, name: str) -> Task:
+        """A task with the run's options."""
+        return TASKS[name].configured(self.options)
+
 
 @dataclass
 class UnitResult:
-    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions."""
+    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions.
+
+    Attributes:
+        replies: what policies answered.
+        checkpoints: of trainings that are no more needed when this is written.
+    """
 
     unit: Unit
     evaluation: Evaluation
     entries: list[Entry] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    checkpoints: list[Checkpoints] = field(default_factory=list)
 
 
 Say = Callable[[str, float], None]  # what is going on, and the share of the unit that is done
@@ -89,8 +107,20 @@ def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> Un
         unit: task, condition, and what is missing.
         setup: of the run.
         say: told how the unit goes on, for progress bars.
+
+    Raises:
+        W2SError: the unit can't be done; out of the GPU's memory, it says what to change.
     """
-    task, cache = TASKS[unit.task], Cache(setup.cache)
+    task = setup.task(unit.task)
+    try:
+        return _execute(task, unit, setup, say)
+    except torch.OutOfMemoryError as error:
+        relief = task.student.relief(setup.student.of(task.name))
+        raise W2SError(f"out of GPU memory; {relief}") from error
+
+
+def _execute(task: Task, unit: Unit, setup: Setup, say: Say) -> UnitResult:
+    cache = Cache(setup.cache)
     seeds = sorted({seed for _, job_seeds in unit.jobs for seed in job_seeds})
     problems: dict[int, Problem] = {}
     for seed in seeds:
@@ -102,7 +132,8 @@ def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> Un
         # replicas of one run share the number of examples; the order of seeds stays
         by_size = sorted(job_seeds, key=lambda s: (_size(problems[s]), s))
         runs += [(names, [problems[s] for s in group]) for _, group in groupby(by_size, lambda s: _size(problems[s]))]
-    on_step = _Epochs(say, sum(_expected_epochs(names, setup.student) for names, _ in runs))
+    recipe = setup.student.of(task.name)
+    on_step = _Epochs(say, sum(_expected_epochs(names, recipe) for names, _ in runs))
     for names, group in runs:
         _train_and_score(task, group, names, setup, on_step, result)
     return result
@@ -154,16 +185,20 @@ def _train_and_score(
 ) -> None:
     """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
     data, tests = training_data(task.student, problems, setup.device)
+    recipe = setup.student.of(task.name)
     methods = [name for name in names if name not in CANARIES]
-    outcomes = _train_all(methods, data, setup.student, on_step, result)
+    checkpoints = _checkpoints(task, problems, methods, setup, recipe)
+    result.checkpoints.append(checkpoints)
+    outcomes = _train_all(methods, data, recipe, on_step, result, checkpoints)
     wanted = [name for name in CANARIES if name in names]
     if wanted and not all((p.truth.labels["train"] >= 0).any() for p in problems):
         result.failures.append(f"{result.unit.label}: canaries need known labels in the train split, found none")
     elif wanted:
-        supervision = canaries.canary_data(data, problems, task.card.metric)
-        (trained_canaries,) = train([canaries.Canary()], supervision, setup.student, on_step)
-        for name in wanted:
-            position = list(CANARIES).index(name)
+        supervision = canaries.canary_data(data, problems, task.card.metric, wanted)
+        checkpoints = _checkpoints(task, problems, wanted, setup, recipe)
+        result.checkpoints.append(checkpoints)
+        (trained_canaries,) = train([canaries.Canary()], supervision, recipe, on_step, checkpoints)
+        for position, name in enumerate(wanted):
             heads = trained_canaries.student.heads(slice(position, position + 1))
             outcomes[name] = replace(trained_canaries, student=heads)
     for name, outcome in outcomes.items():
@@ -175,6 +210,7 @@ def _train_and_score(
         for s, problem in enumerate(problems):
             predictions = outcome.student.seed(s).predict(tests[s])[0].argmax(-1).cpu().numpy()
             diagnostics = _diagnostics(name, outcome, s, len(problems), problem, task.card.metric)
+            diagnostics |= task.student.diagnostics(problem)
             metrics = compute_metrics(result.evaluation, problem.seed, predictions)
             evaluation_sha256 = result.evaluation.seeds[problem.seed].sha256
             record = _record(
@@ -183,23 +219,52 @@ def _train_and_score(
             result.entries.append((record, predictions))
 
 
+def _checkpoints(
+    task: Task, problems: Sequence[Problem], names: Sequence[str], setup: Setup, recipe: Recipe
+) -> Checkpoints:
+    """Where a costly training of these methods keeps its state; nowhere for others."""
+    if not task.student.costly:
+        return NOWHERE
+    own = task.student.parameters
+    return Checkpoints.of(
+        setup.cache,
+        {
+            "task": [task.name, task.version, problems[0].condition, problems[0].fingerprint],
+            "seeds": [p.seed for p in problems],
+            "methods": {name: [method_version(name), hyperparameters(name, recipe, own)] for name in names},
+            "engine": ENGINE_VERSION,
+            "device": setup.device,
+            "libraries": libraries("torch", "transformers", "peft"),
+        },
+    )
+
+
 def _train_all(
-    names: list[str], data: TrainingData, student: Recipe, on_step: Callable[[float], None], result: UnitResult
+    names: list[str],
+    data: TrainingData,
+    student: Recipe,
+    on_step: Callable[[float], None],
+    result: UnitResult,
+    checkpoints: Checkpoints,
 ) -> dict[str, Trained]:
     """Train methods together; one that fails is reported, and the others train without it."""
     if not names:
         return {}
     try:
-        return dict(zip(names, train([METHODS[name]() for name in names], data, student, on_step), strict=True))
+        trained = train([METHODS[name]() for name in names], data, student, on_step, checkpoints)
+        return dict(zip(names, trained, strict=True))
     except MethodFailed as failed:
         result.failures.append(f"{result.unit.label}: {failed}")
-        return _train_all([name for name in names if name != failed.method], data, student, on_step, result)
+        others = [name for name in names if name != failed.method]
+        return _train_all(others, data, student, on_step, result, checkpoints.part(f"without-{failed.method}"))
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # not blamed on a method: in its backward pass, say
         if len(names) == 1:
             what = MethodFailed(names[0], f"{type(error).__name__}: {error}")
             result.failures.append(f"{result.unit.label}: {what}")
             return {}
-        alone = [_train_all([name], data, student, on_step, result) for name in names]
+        alone = [_train_all([name], data, student, on_step, result, checkpoints.part(name)) for name in names]
         return {name: trained for one in alone for name, trained in one.items()}
 
 
@@ -247,7 +312,7 @@ def _record(
     setup: Setup,
 ) -> Record:
     """The record of one (task, condition, method, seed) with test predictions (replicas, n)."""
-    options = hyperparameters(name, setup.student)
+    options = hyperparameters(name, setup.student.of(task.name), task.student.parameters)
     canary = name in CANARIES
     return Record(
         task=task.name,

@@ -103,7 +103,8 @@ def training_data(
     inputs, tests = student.prepare(problems, device)
     labels = np.stack([p.soft_labels["train"].transpose(1, 0, 2) for p in problems])
     tensor = torch.from_numpy(labels.copy()).to(device)
-    return TrainingData(inputs, tensor, tuple(p.seed for p in problems), student.start), tests
+    seeds = tuple(p.seed for p in problems)
+    return TrainingData(inputs, tensor, seeds, student.start, student.margin_beta), tests
 
 
 def _from_domains(task: Task, condition: str, seed: int, cache: Cache, device: str) -> Problem:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from benchmark.errors import W2SError
 from benchmark.execute import Setup, UnitResult, execute
+from benchmark.judging.replies import write_replies
 from benchmark.plan import Unit
 from benchmark.results import ResultStore
 
@@ -67,6 +68,9 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore) -> list[str]:
                     failures += outcome.failures
                     try:
                         store.write_unit(outcome.evaluation, outcome.entries)
+                        write_replies(store.root, outcome.replies)
+                        for checkpoints in outcome.checkpoints:
+                            checkpoints.discard()
                     except W2SError as error:  # it would spoil results that are there
                         failures.append(str(error))
                 else:

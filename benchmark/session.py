@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from benchmark.cache import Cache, cache_root
-from benchmark.errors import NotAvailable, W2SError
+from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
+from benchmark.models import DOWNLOAD
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask
-from benchmark.plan import Suite, Unit, load_suite, make_plan
+from benchmark.plan import Unit, make_plan
 from benchmark.problem import CONDITIONS, build_problem, data_fingerprint
 from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import ResultStore
 from benchmark.runner import choose_device, run
+from benchmark.suite import Suite, load_suite, read_options
 from benchmark.task import Task
+from benchmark.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Request:
     """What `w2s run` was asked for; empty lists and None stand for the suite's own choice."""
 
     suite: str
+    full: bool
     tasks: list[str]
     methods: list[str]
     conditions: list[str]
@@ -35,6 +41,9 @@ class Request:
     arrays: Path | None
     split_by_group: bool
     pack: str | None
+    options: list[str]
+    replies: int
+    download: bool
     force: bool
 
 
@@ -44,10 +53,13 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     Raises:
         W2SError: bad input; nothing was run.
     """
-    suite = load_suite(request.suite)
+    suite = load_suite(request.suite, request.full)
+    if request.download:
+        os.environ[DOWNLOAD] = "1"
     setup = _setup(request, suite)
     setup.load()
     tasks, results = _tasks(request, suite, setup)
+    _check_options(read_options(request.options), tasks)
     pack = tasks[0] if isinstance(tasks[0], PackTask) else None
     given = suite.conditions if request.arrays is None else ("ood",)
     conditions = request.conditions or list(pack.conditions if pack else given)
@@ -79,13 +91,13 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
             failures.append(f"not run: {task.name}: {what}")
     store = ResultStore(results)
     if dry_run:
-        plan = make_plan(available, methods, conditions, seeds, suite.student, store, request.force)
+        plan = make_plan(available, methods, conditions, seeds, setup.student, store, request.force)
         for unit in plan:
             say(_describe(unit))
         say(f"{len(plan)} units to run, results in {results}")
     else:
         with store.lock():
-            plan = make_plan(available, methods, conditions, seeds, suite.student, store, request.force)
+            plan = make_plan(available, methods, conditions, seeds, setup.student, store, request.force)
             try:
                 failures += run(plan, setup, store)
             except KeyboardInterrupt:
@@ -102,10 +114,13 @@ def _setup(request: Request, suite: Suite) -> Setup:
         raise W2SError("--split-by-group: only with --arrays (tasks say themselves how they are split)")
     if request.pack is not None and (request.tasks or request.arrays is not None):
         raise W2SError("--pack: not with --tasks or --arrays, as a pack is a task of its own")
+    options = {**suite.options, **read_options(request.options)}
     return Setup(
         device=choose_device(request.device),
         cache=(request.cache or cache_root()).absolute(),
-        student=suite.student,
+        student=suite.student.changed(read_options(request.options)),
+        options=options,
+        replies=request.replies,
         plugins=tuple(plugin.absolute() for plugin in request.plugins),
         arrays=None if request.arrays is None else request.arrays.absolute(),
         split_by_group=request.split_by_group,
@@ -121,9 +136,17 @@ def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], Pa
         task = TASKS.by_origin(str(request.arrays.absolute()))
         return [task], request.results or Path("runs") / f"arrays-{task.name}"
     if setup.pack is not None:
-        return [TASKS.by_origin(str(setup.pack))], request.results or Path("runs") / suite.name
+        return [TASKS.by_origin(str(setup.pack))], request.results or Path("runs") / suite.folder
     names = TASKS.select(request.tasks) if request.tasks else TASKS.select(list(suite.tasks))
-    return [TASKS[name] for name in names], request.results or Path("runs") / suite.name
+    return [setup.task(name) for name in names], request.results or Path("runs") / suite.folder
+
+
+def _check_options(options: Mapping[str, Any], tasks: Sequence[Task]) -> None:
+    """Every `--set` must mean something to the recipe or to one of the tasks."""
+    known = {f.name for f in fields(Recipe)}.union(*(task.options for task in tasks))
+    for name in options:
+        if name not in known:
+            raise unknown_name("option", name, known)
 
 
 def _describe(unit: Unit) -> str:

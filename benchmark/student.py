@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from benchmark.problem import Problem
     from benchmark.protocol import Pool
     from benchmark.task import Domain
+    from benchmark.training import Recipe
 
 Readable = dict[str, dict[str, Any]]  # output -> split -> what the student reads of it
 
@@ -53,13 +54,18 @@ class StudentKind(Protocol):
     """How a task's student reads a pool and is made.
 
     Attributes:
+        title: a line that says what it is.
         outputs: what it can be trained on, from the weakest to its own (the last); more than one is a chain for
             bootstrapping.
         fingerprint: changes with everything that changes what is read (weights, tokenizer, preprocessing, version).
         parameters: what was chosen for it, recorded as hyperparameters beside the recipe; JSON values.
         requires: module -> distribution of what must be installed.
+        costly: whether training takes so long that a seed is a unit of work of its own, with checkpoints.
+        margin_beta: beta of a policy whose method may use the margin form (RAVEN), else None.
     """
 
+    @property
+    def title(self) -> str: ...
     @property
     def outputs(self) -> tuple[str, ...]: ...
     @property
@@ -68,6 +74,10 @@ class StudentKind(Protocol):
     def parameters(self) -> Mapping[str, Any]: ...
     @property
     def requires(self) -> dict[str, str]: ...
+    @property
+    def costly(self) -> bool: ...
+    @property
+    def margin_beta(self) -> float | None: ...
 
     def read(self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str) -> Readable:
         """The pool as the student reads it (from the cache, or made now)."""
@@ -80,3 +90,6 @@ class StudentKind(Protocol):
 
     def diagnostics(self, problem: Problem) -> dict[str, float]:
         """What is worth recording about how it read a problem."""
+
+    def relief(self, recipe: Recipe) -> str:
+        """Which option to change, and to what, when the GPU's memory is not enough."""

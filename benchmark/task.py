@@ -134,7 +134,7 @@ class Task:
         ind_domains: domains of held-out source data that are the `ind` pool; supervisors then train on whole sources.
         max_pool: largest pool; None for all there is. max_train: largest train split of a pool.
         pair_gap: preference tasks on ratings only: least difference of the two ratings in a pair.
-        seeds_per_unit: how many seeds are trained (and can be lost) together; None for all.
+        options: names of what `configured` understands, and what they mean.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Task:
     max_pool: int | None = 4000
     max_train: int | None = None
     pair_gap: float = 1.0
-    seeds_per_unit: int | None = None
+    options: ClassVar[Mapping[str, str]] = {}
     card: TaskCard
     encoder: Encoder
 

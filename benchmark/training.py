@@ -45,12 +45,14 @@ class TrainingData:
         soft_labels: (S, M, N, K), contiguous.
         seeds: S seeds.
         student: makes fresh heads on one of `features`: (features, K, seeds, heads) -> student.
+        margin_beta: see `benchmark.student.StudentKind`.
     """
 
     features: dict[str, Any]
     soft_labels: Tensor
     seeds: tuple[int, ...]
     student: Callable[[Any, int, tuple[int, ...], int], Student] = LinearStudent
+    margin_beta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class _Stage:
             generators=tuple(torch_rng(method.name, s) for s in data.seeds for _ in range(self.heads)),
             device=data.soft_labels.device,
             encoders=tuple(data.features),
+            margin_beta=data.margin_beta,
         )
         self.student: Fitted | None = None
         self.encoder = ""

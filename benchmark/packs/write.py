@@ -41,6 +41,7 @@ from benchmark.registry import TASKS
 from benchmark.runner import choose_device
 from benchmark.soft_labels import supervisor_recipe
 from benchmark.students.frozen import LinearHead
+from benchmark.suite import Recipes
 from benchmark.task import Task
 from benchmark.training import Recipe
 
@@ -64,7 +65,7 @@ def pack_task(
     Raises:
         W2SError: as `write_pack`, or an unknown name.
     """
-    setup = Setup(choose_device(device), (cache or cache_root()).absolute(), Recipe(), tuple(plugins))
+    setup = Setup(choose_device(device), (cache or cache_root()).absolute(), Recipes(Recipe()), plugins=tuple(plugins))
     setup.load()
     sheet = write_pack(TASKS[name], wanted, range(seeds), out, Cache(setup.cache), setup.device, say)
     size = sum(entry.bytes for entry in sheet.files.values()) / 2**20

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from benchmark.problem import Problem
     from benchmark.protocol import Pool
     from benchmark.task import Domain, Encoder
+    from benchmark.training import Recipe
 
 Features = NDArray[np.float32]
 
@@ -33,6 +34,11 @@ class LinearHead:
     """
 
     encoder: Encoder | None
+
+    @property
+    def title(self) -> str:
+        """It and its encoder."""
+        return f"linear head on {self.encoder.name} ({', '.join(self.outputs)})" if self.encoder else "linear head"
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -53,6 +59,16 @@ class LinearHead:
     def requires(self) -> dict[str, str]:
         """The encoder's."""
         return self.encoder.requires if self.encoder else {}
+
+    @property
+    def costly(self) -> bool:
+        """No: thousands of steps a second."""
+        return False
+
+    @property
+    def margin_beta(self) -> float | None:
+        """It is no policy."""
+        return None
 
     def read(
         self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str
@@ -85,6 +101,10 @@ class LinearHead:
     def diagnostics(self, problem: Problem) -> dict[str, float]:
         """Nothing: features are as the encoder gave them."""
         return {}
+
+    def relief(self, recipe: Recipe) -> str:
+        """See `benchmark.student.StudentKind.relief`."""
+        return "run fewer methods or seeds at once (--methods, --seeds), or --device cpu"
 
 
 def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: str) -> dict[str, Features]:

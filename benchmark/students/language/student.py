@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benchmark.problem import Problem
     from benchmark.protocol import Pool
     from benchmark.task import Domain
+    from benchmark.training import Recipe
 
 _VERSION = 1
 _OUTPUT = "tokens"
@@ -66,6 +67,12 @@ class LanguageModel:
     checkpointing: bool = False
 
     @property
+    def title(self) -> str:
+        """Model, objective, and what is trained."""
+        where = "all blocks" if self.blocks is None else f"the last {self.blocks} blocks"
+        return f"{describe_model(self.model)}, as {self.objective}, LoRA on {where} and the head"
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """One only: a chain for bootstrapping has two students of the same model."""
         return (_OUTPUT,)
@@ -101,6 +108,16 @@ class LanguageModel:
     def requires(self) -> dict[str, str]:
         """The extra's packages."""
         return REQUIRES
+
+    @property
+    def costly(self) -> bool:
+        """Yes: minutes to hours a seed."""
+        return True
+
+    @property
+    def margin_beta(self) -> float | None:
+        """Beta, if the margin form is wanted."""
+        return self.beta if self.preference_loss == "margin" else None
 
     def network(self, device: str) -> Network:
         """The model in memory."""
@@ -176,6 +193,15 @@ class LanguageModel:
             "truncated_replies": float(sum(s.cut_replies for s in splits)),
             "sequences": float(sum(len(s) for s in splits)),
         }
+
+    def relief(self, recipe: Recipe) -> str:
+        """The next smaller micro-batch; below one example, checkpointing; then shorter texts."""
+        size = self.micro_batch or recipe.batch_size
+        if size > 1:
+            return f"run again with --set micro_batch={size // 2}: gradients add up, results stay the same"
+        if not self.checkpointing:
+            return "run again with --set checkpointing=true: slower, results stay the same"
+        return f"run again with --set max_tokens={self.max_tokens // 2} or a smaller --set model=..."
 
 
 Replica = list[nn.Parameter]
