@@ -5,8 +5,10 @@ A model is found as a folder and a fingerprint; nothing is downloaded unless the
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -122,6 +124,11 @@ def find_model(name: str) -> ModelFiles:
     return ModelFiles(folder, digest.hexdigest())
 
 
+def model_fingerprint(name: str) -> str:
+    """That of `find_model`, without making a packaged model ready first."""
+    return f"{name}-{PACKAGED[name].sha256}" if name in PACKAGED else find_model(name).fingerprint
+
+
 def _locate(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -155,15 +162,14 @@ def _packaged(name: str, package: Packaged) -> ModelFiles:
     found = _sha256(file, file.stat().st_mtime_ns, file.stat().st_size)
     if found != package.sha256:
         raise W2SError(f"{package.distribution}: {package.file} has SHA-256 {found}, expected {package.sha256}")
-    fingerprint = f"{name}-{package.sha256}"
     if not package.convert:
-        return ModelFiles(file.parent, fingerprint)
+        return ModelFiles(file.parent, model_fingerprint(name))
     folder = cache_root() / "models" / f"{name}-{package.sha256[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             _dequantise(file, folder)
-    return ModelFiles(folder, fingerprint)
+    return ModelFiles(folder, model_fingerprint(name))
 
 
 def _dequantise(file: Path, folder: Path) -> None:
@@ -176,7 +182,8 @@ def _dequantise(file: Path, folder: Path) -> None:
     quiet()
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar can't be turned off
+            model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
         del model.config.quantization_config  # it is a plain model from here on
         model.hf_quantizer = None
         model.save_pretrained(temporary)

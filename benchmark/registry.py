@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 
 from benchmark.errors import W2SError, unknown_name
 from benchmark.method import Method, method_options
-from benchmark.problem import ReadyMade
 from benchmark.task import Task
 
 T = TypeVar("T")
@@ -145,7 +144,7 @@ def _check_task(task: Task) -> None:
     where = f"task {type(task).__name__}"
     if not isinstance(task, Task):
         raise W2SError(f"{where}: expected an instance of benchmark.api.Task")
-    for attribute in ("name", "card") if isinstance(task, ReadyMade) else ("name", "card", "encoder"):
+    for attribute in ("name", "card") if type(task).student is not Task.student else ("name", "card", "encoder"):
         if not hasattr(task, attribute):
             raise W2SError(f"{where}: declare `{attribute}`")
     if not task.name.replace("-", "").replace("_", "").isalnum():

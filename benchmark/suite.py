@@ -56,7 +56,7 @@ class Suite:
 
     Attributes:
         tasks, methods: globs.
-        options: given to the tasks (`Task.configured`).
+        options: given to the tasks (`Task.configured`); the file's word "none" stands for the null that TOML lacks.
         full: whether this is the larger grid of the same name (`--full`).
     """
 
@@ -105,7 +105,7 @@ def load_suite(name: str, full: bool = False) -> Suite:
         conditions=tuple(content["conditions"]),
         seeds=content["seeds"],
         student=Recipes(default, tuple((glob, Recipe(**{**asdict(default), **own})) for glob, own in by_task.items())),
-        options=content.get("options", {}),
+        options={name: None if value == "none" else value for name, value in content.get("options", {}).items()},
         full=full,
     )
 
@@ -129,7 +129,7 @@ def read_options(given: list[str]) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Tables are merged, everything else replaced; the word "none" stands for TOML's missing null."""
+    """Tables are merged, everything else is replaced."""
     merged = dict(base)
     for key, value in changes.items():
         merged[key] = _merged(base.get(key, {}), value) if isinstance(value, dict) else value

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from benchmark.errors import W2SError
 from benchmark.inputs import Prompted, concatenate, take
 from benchmark.libraries import libraries
-from benchmark.models import describe_model, find_model
+from benchmark.models import describe_model, find_model, model_fingerprint
 from benchmark.students.language.network import REQUIRES, Network, Objective, network
 from benchmark.students.language.sequences import Sequences, load_tokenizer
 
@@ -85,7 +85,7 @@ class LanguageModel:
     @property
     def fingerprint(self) -> str:
         """The model's files, what is read of a text, and a version."""
-        made_of = (_VERSION, self.objective, find_model(self.model).fingerprint, self.max_tokens)
+        made_of = (_VERSION, self.objective, model_fingerprint(self.model), self.max_tokens)
         return f"language-model-{hashlib.sha256(repr(made_of).encode()).hexdigest()}"
 
     @property
