@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache as memoise
 from itertools import groupby
@@ -29,6 +29,7 @@ from benchmark.problem import Problem, build_problem, training_data
 from benchmark.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
 from benchmark.registry import CANARIES, METHODS, TASKS, load_plugin
 from benchmark.scoring import compute_metrics
+from benchmark.student import Fitted
 from benchmark.suite import Recipes
 from benchmark.task import Task
 from benchmark.training import ENGINE_VERSION, NOWHERE, Recipe, Trained, TrainingData, train
@@ -217,6 +218,22 @@ def _train_and_score(
                 task, problem, name, outcome.steps, predictions, evaluation_sha256, metrics, diagnostics, setup
             )
             result.entries.append((record, predictions))
+            if setup.replies and task.student.writes:
+                result.replies += _replies(task, record, outcome.student.seed(s), tests[s], problem, setup.replies)
+
+
+def _replies(task: Task, record: Record, student: Fitted, inputs: Any, problem: Problem, count: int) -> Iterator[Reply]:
+    """What the policies of one record answer, beside the responses that the data set prefers."""
+    chosen = dict(zip(inputs[0].examples.tolist(), problem.truth.labels["test"].tolist(), strict=True))
+    for answer in task.student.replies(student, inputs, count):
+        yield Reply(
+            **record.key._asdict(),
+            replica=answer.replica,
+            example=answer.example,
+            prompt=answer.prompt,
+            reply=answer.reply,
+            reference=answer.second if chosen[answer.example] else answer.first,
+        )
 
 
 def _checkpoints(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,11 +58,13 @@ def make_plan(
     student: Recipes,
     store: ResultStore,
     force: bool = False,
+    enough: Callable[[RecordKey], bool] = lambda key: True,
 ) -> list[Unit]:
     """The units with anything missing in `store`, or all of them with `force`.
 
     Args:
         tasks: those that can be run, and the fingerprints of their data.
+        enough: whether a record that is complete also has what else was asked for.
 
     Raises:
         W2SError: no task has any of the wanted conditions.
@@ -72,18 +74,17 @@ def make_plan(
         for task, data in tasks:
             if condition not in conditions(task):
                 continue
+            writes = task.student.writes
             recipe, own = student.of(task.name), task.student.parameters
             settings = {name: setting_hash(hyperparameters(name, recipe, own)) for name in methods}
             versions = {name: Versions(ENGINE_VERSION, task.version, method_version(name)) for name in methods}
             jobs: dict[tuple[str, ...], list[int]] = {}
             for seed in seeds:
+                keys = {name: RecordKey(task.name, condition, name, settings[name], seed) for name in methods}
                 lacking = tuple(
                     name
-                    for name in methods
-                    if force
-                    or not store.complete(
-                        RecordKey(task.name, condition, name, settings[name], seed), versions[name], data
-                    )
+                    for name, key in keys.items()
+                    if force or not (store.complete(key, versions[name], data) and (enough(key) or not writes))
                 )
                 if lacking:
                     jobs.setdefault(lacking, []).append(seed)

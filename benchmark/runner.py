@@ -68,7 +68,7 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore) -> list[str]:
                     failures += outcome.failures
                     try:
                         store.write_unit(outcome.evaluation, outcome.entries)
-                        write_replies(store.root, outcome.replies)
+                        write_replies(store.root, outcome.replies, {record.key for record, _ in outcome.entries})
                         for checkpoints in outcome.checkpoints:
                             checkpoints.discard()
                     except W2SError as error:  # it would spoil results that are there

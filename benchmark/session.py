@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 from benchmark.cache import Cache, cache_root
 from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
+from benchmark.judging.replies import read_replies
 from benchmark.models import DOWNLOAD
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask
 from benchmark.plan import Unit, make_plan
 from benchmark.problem import CONDITIONS, build_problem, data_fingerprint
+from benchmark.records import RecordKey
 from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import ResultStore
 from benchmark.runner import choose_device, run
@@ -90,14 +93,21 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
             what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             failures.append(f"not run: {task.name}: {what}")
     store = ResultStore(results)
+    if request.replies and not any(task.student.writes for task in tasks):
+        raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
+
+    def planned() -> list[Unit]:
+        enough = _enough_replies(results, request.replies)
+        return make_plan(available, methods, conditions, seeds, setup.student, store, request.force, enough)
+
     if dry_run:
-        plan = make_plan(available, methods, conditions, seeds, setup.student, store, request.force)
+        plan = planned()
         for unit in plan:
             say(_describe(unit))
         say(f"{len(plan)} units to run, results in {results}")
     else:
         with store.lock():
-            plan = make_plan(available, methods, conditions, seeds, setup.student, store, request.force)
+            plan = planned()
             try:
                 failures += run(plan, setup, store)
             except KeyboardInterrupt:
@@ -139,6 +149,15 @@ def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], Pa
         return [TASKS.by_origin(str(setup.pack))], request.results or Path("runs") / suite.folder
     names = TASKS.select(request.tasks) if request.tasks else TASKS.select(list(suite.tasks))
     return [setup.task(name) for name in names], request.results or Path("runs") / suite.folder
+
+
+def _enough_replies(results: Path, wanted: int) -> Callable[[RecordKey], bool]:
+    """Whether a record's policies have replied to so many prompts."""
+    if not wanted:
+        return lambda key: True
+    prompts = {(key.record, key.example) for key in read_replies(results)[0]}
+    counts = Counter(record for record, _ in prompts)
+    return lambda key: counts[key] >= wanted
 
 
 def _check_options(options: Mapping[str, Any], tasks: Sequence[Task]) -> None:

@@ -6,8 +6,8 @@ minibatch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from benchmark.training import Recipe
 
 Readable = dict[str, dict[str, Any]]  # output -> split -> what the student reads of it
+
+
+class Answer(NamedTuple):
+    """What one replica says to the prompt of one example, and the two responses that the data set has."""
+
+    replica: int
+    example: int
+    prompt: str
+    reply: str
+    first: str
+    second: str
 
 
 class Fitted(Protocol):
@@ -60,6 +71,7 @@ class StudentKind(Protocol):
         fingerprint: changes with everything that changes what is read (weights, tokenizer, preprocessing, version).
         parameters: what was chosen for it, recorded as hyperparameters beside the recipe; JSON values.
         requires: module -> distribution of what must be installed.
+        writes: whether it can reply to a prompt (`w2s run --replies`).
         costly: whether training takes so long that a seed is a unit of work of its own, with checkpoints.
         margin_beta: beta of a policy whose method may use the margin form (RAVEN), else None.
     """
@@ -74,6 +86,8 @@ class StudentKind(Protocol):
     def parameters(self) -> Mapping[str, Any]: ...
     @property
     def requires(self) -> dict[str, str]: ...
+    @property
+    def writes(self) -> bool: ...
     @property
     def costly(self) -> bool: ...
     @property
@@ -90,6 +104,10 @@ class StudentKind(Protocol):
 
     def diagnostics(self, problem: Problem) -> dict[str, float]:
         """What is worth recording about how it read a problem."""
+
+    def replies(self, student: Any, inputs: Any, count: int) -> Iterator[Answer]:
+        """Where it `writes`: answers of every replica of one seed to `count` prompts of its test split, the same ones
+        for all methods."""
 
     def relief(self, recipe: Recipe) -> str:
         """Which option to change, and to what, when the GPU's memory is not enough."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -78,16 +78,24 @@ def read_replies(root: Path) -> tuple[dict[ReplyKey, Reply], list[str]]:
     return replies, problems
 
 
-def write_replies(root: Path, replies: Iterable[Reply]) -> None:
+def write_replies(root: Path, replies: Iterable[Reply], renewed: Collection[RecordKey] = ()) -> None:
     """Add replies to `results/<suite>`, replacing those of the same key; each method's file is replaced atomically.
 
     What can't be read in a file that is written is dropped. Call it while holding the store's lock.
+
+    Args:
+        replies: to add.
+        renewed: records that were made anew; their old replies are those of students that are no more, and dropped.
     """
     by_method: dict[str, dict[ReplyKey, Reply]] = {}
     for reply in replies:
         by_method.setdefault(reply.method, {})[reply.key] = reply
-    for method, fresh in sorted(by_method.items()):
-        kept, _ = _read_folder(root / method)
+    for method in sorted({*by_method, *(key.method for key in renewed)}):
+        fresh = by_method.get(method, {})
+        before, _ = _read_folder(root / method)
+        kept = {key: reply for key, reply in before.items() if key.record not in renewed}
+        if not fresh and len(kept) == len(before):
+            continue
         merged = sorted({**kept, **fresh}.items())
         atomic_write(root / method / REPLIES, "".join(reply.to_line() for _, reply in merged).encode())
 

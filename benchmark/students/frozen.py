@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmark.errors import W2SError
 from benchmark.libraries import libraries
+from benchmark.student import Answer
 from benchmark.students.linear import LinearStudent, Standardiser
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class LinearHead:
         return self.encoder.requires if self.encoder else {}
 
     @property
+    def writes(self) -> bool:
+        """It can only choose."""
+        return False
+
+    @property
     def costly(self) -> bool:
         """No: thousands of steps a second."""
         return False
@@ -101,6 +107,10 @@ class LinearHead:
     def diagnostics(self, problem: Problem) -> dict[str, float]:
         """Nothing: features are as the encoder gave them."""
         return {}
+
+    def replies(self, student: Any, inputs: Any, count: int) -> Iterator[Answer]:
+        """None."""
+        return iter(())
 
     def relief(self, recipe: Recipe) -> str:
         """See `benchmark.student.StudentKind.relief`."""

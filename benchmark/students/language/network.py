@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -129,6 +130,27 @@ class Network:
         before = answered.roll(-1, 1)  # position t predicts token t + 1; a reply never stands first
         return sequence_log_probs(hidden[before], batch.ids[answered], counts.tolist(), _output_layer(model))
 
+    def replies(self, prompts: list[list[int]], most: int) -> list[list[int]]:
+        """The active policy's greedy replies to prompts, as token ids: at most so many, without the end token."""
+        L = max(map(len, prompts))
+        ids = torch.tensor([[self.tokenizer.pad_id] * (L - len(p)) + p for p in prompts], device=self.device)
+        mask = torch.tensor([[0] * (L - len(p)) + [1] * len(p) for p in prompts], device=self.device)
+        model: Any = self.network.get_base_model()
+        uncut = self.trunk.below() if self.trunk else contextlib.nullcontext()
+        with torch.inference_mode(), self._precision(), uncut:
+            made = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=most,
+                do_sample=False,
+                use_cache=True,
+                pad_token_id=self.tokenizer.pad_id,
+                eos_token_id=self.tokenizer.end_id,
+            )
+        rows = made[:, L:].tolist()
+        end = self.tokenizer.end_id
+        return [row[: row.index(end)] if end in row else row for row in rows]
+
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast("cuda", torch.bfloat16) if self.device == "cuda" else contextlib.nullcontext()
 
@@ -145,7 +167,7 @@ class _Trunk:
         states = torch.empty(len(sequences.ids), width)
         order = sequences.lengths(torch.arange(len(sequences))).argsort(stable=True)
         there = Sequences(sequences.ids, sequences.starts, sequences.replies).to(device)
-        with torch.inference_mode(), self._whole():
+        with torch.inference_mode(), self._alone():
             for rows in order.split(batch):
                 padded = pad(there, rows.to(device), pad_id, left=False)
                 hidden = self._base(**_inputs(padded, left=False)).last_hidden_state.float().cpu()
@@ -155,15 +177,27 @@ class _Trunk:
         return states
 
     @contextlib.contextmanager
-    def _whole(self) -> Iterator[None]:
+    def _alone(self) -> Iterator[None]:
         """The base with the trunk's blocks instead of the trained ones, and without its last norm."""
-        base: Any = self._base
-        upper, depth = base.layers, base.config.num_hidden_layers
-        base.layers, base.norm, base.config.num_hidden_layers = self._layers, nn.Identity(), len(self._layers)
+        upper, depth = self._base.layers, self._base.config.num_hidden_layers
+        self._set(self._layers, nn.Identity(), len(self._layers))
         try:
             yield
         finally:
-            base.layers, base.norm, base.config.num_hidden_layers = upper, self._norm, depth
+            self._set(upper, self._norm, depth)
+
+    @contextlib.contextmanager
+    def below(self) -> Iterator[None]:
+        """The whole model again: the trunk's blocks below the trained ones."""
+        upper, depth = self._base.layers, self._base.config.num_hidden_layers
+        self._set(nn.ModuleList([*self._layers, *upper]), self._norm, len(self._layers) + depth)
+        try:
+            yield
+        finally:
+            self._set(upper, self._norm, depth)
+
+    def _set(self, layers: nn.ModuleList, norm: nn.Module, depth: int) -> None:
+        self._base.layers, self._base.norm, self._base.config.num_hidden_layers = layers, norm, depth
 
 
 @functools.lru_cache(maxsize=2)
@@ -254,7 +288,8 @@ def _with_adapters(model: Any, objective: Objective, blocks: int | None, depth: 
         target_modules=targets,
         layers_to_transform=None if blocks is None else list(range(depth - blocks, depth)),
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about tied weights, which only matter where adapters are merged
         return get_peft_model(model, config)
 
 

@@ -26,6 +26,7 @@ class Sequences:
         replies: (n,) position in its sequence at which each reply begins (0 for a text without a prompt of its own).
         states: (T, D) hidden states below the trained blocks, or None when the whole network is run.
         reference: (n,) log p(reply) under the untrained policy, or None.
+        examples: (n,) ids of the examples they belong to, which mean the same in every seed; or None.
         cut_prompts, cut_replies: how many did not fit: prompts are cut on the left, replies and texts on the right.
     """
 
@@ -34,6 +35,7 @@ class Sequences:
     replies: Tensor
     states: Tensor | None = None
     reference: Tensor | None = None
+    examples: Tensor | None = None
     cut_prompts: int = 0
     cut_replies: int = 0
 

@@ -6,7 +6,7 @@ Shapes: S seeds, H heads a seed (a head is one set of adapter weights on the sha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ from benchmark.errors import W2SError
 from benchmark.inputs import Prompted, concatenate, take
 from benchmark.libraries import libraries
 from benchmark.models import describe_model, find_model, model_fingerprint
+from benchmark.student import Answer
 from benchmark.students.language.network import REQUIRES, Network, Objective, network
 from benchmark.students.language.sequences import Sequences, load_tokenizer
 
@@ -110,6 +111,11 @@ class LanguageModel:
         return REQUIRES
 
     @property
+    def writes(self) -> bool:
+        """Whether it can reply to a prompt."""
+        return self.objective == "policy"
+
+    @property
     def costly(self) -> bool:
         """Yes: minutes to hours a seed."""
         return True
@@ -144,7 +150,8 @@ class LanguageModel:
         made = {}
         for split in ("train", "test"):  # nothing learns from the validation split
             rows = pool.examples[split]
-            tokens = self.sequences(take(inputs, rows))
+            ids = torch.from_numpy(rows[:, 0] // 2 if self.pairs else rows)
+            tokens = self.sequences(take(inputs, rows)).having(examples=ids)
             key = {
                 "student": self.fingerprint,
                 "blocks": self.blocks,
@@ -193,6 +200,21 @@ class LanguageModel:
             "truncated_replies": float(sum(s.cut_replies for s in splits)),
             "sequences": float(sum(len(s) for s in splits)),
         }
+
+    def replies(self, student: LanguageHeads, inputs: Rows, count: int) -> Iterator[Answer]:
+        """Greedy answers, of at most `max_tokens` tokens, to the `count` prompts with the lowest ids."""
+        (own,), net = inputs, student.network
+        assert own.examples is not None
+        spans = [own.ids[a:b].tolist() for a, b in zip(own.starts.tolist(), own.starts.tolist()[1:], strict=False)]
+        begin, text = own.replies.tolist(), net.tokenizer.decode
+        first = own.examples.argsort(stable=True)[:count].tolist()
+        for r, replica in enumerate(student.replicas[0]):
+            net.activate(replica)
+            for rows in [first[i : i + _BATCH] for i in range(0, len(first), _BATCH)]:
+                prompts = [spans[2 * i][: begin[2 * i]] for i in rows]
+                for i, prompt, made in zip(rows, prompts, net.replies(prompts, self.max_tokens), strict=True):
+                    one, two = (text(spans[2 * i + side][begin[2 * i + side] :]) for side in (0, 1))
+                    yield Answer(r, int(own.examples[i]), text(prompt), text(made), one, two)
 
     def relief(self, recipe: Recipe) -> str:
         """The next smaller micro-batch; below one example, checkpointing; then shorter texts."""
