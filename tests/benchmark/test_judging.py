@@ -400,16 +400,16 @@ def test_a_torn_last_line_is_tolerated_and_mended(root: Path, server: FakeJudge)
 def test_a_changed_reply_is_a_finding_and_judged_again(root: Path, server: FakeJudge) -> None:
     run(root, server.endpoint)
     publish(root, check=False, say=lambda line: None)
-    assert check(root, root / "LEADERBOARD.md") == []
+    assert check([root], root / "LEADERBOARD.md") == []
     write_replies(root, [make_reply("raven", 1, 0, 2, reply="better: 9")])
-    findings = check(root, root / "LEADERBOARD.md")
+    findings = check([root], root / "LEADERBOARD.md")
     assert any("2 judgements" in finding and "example 2 of raven" in finding for finding in findings)
     assert any("stale" in finding for finding in findings)
     server.asked.clear()
     run(root, server.endpoint)
     assert [{a.first, a.second} for a in server.asked] == [{"better: 9", "chosen 5 to 2"}] * 2
     publish(root, check=False, say=lambda line: None)
-    assert check(root, root / "LEADERBOARD.md") == []
+    assert check([root], root / "LEADERBOARD.md") == []
 
 
 def test_a_judgement_without_its_reply_is_a_finding_and_kept(root: Path, server: FakeJudge) -> None:
@@ -417,7 +417,7 @@ def test_a_judgement_without_its_reply_is_a_finding_and_kept(root: Path, server:
     before = (root / "raven" / JUDGEMENTS).read_bytes()
     (root / "raven" / REPLIES).unlink()
     run(root, server.endpoint)
-    assert any("no such reply" in finding for finding in check(root, root / "LEADERBOARD.md"))
+    assert any("no such reply" in finding for finding in check([root], root / "LEADERBOARD.md"))
     assert (root / "raven" / JUDGEMENTS).read_bytes() == before
 
 
