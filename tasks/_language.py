@@ -21,13 +21,14 @@ OPTIONS = {
     "alpha": "of LoRA",
     "max_tokens": "of a text, or of prompt and reply together",
     "max_train": "largest train split; null for all",
+    "supervisor_tokens": "as max_tokens, for the supervisors",
     "supervisor_examples": "most training examples of a supervisor; null for all",
     "beta": "of DPO",
     "preference_loss": "soft, or margin (RAVEN's released form of DPO)",
     "micro_batch": "examples in memory at a time",
     "checkpointing": "recompute activations, to save memory",
 }
-_OF_OTHERS = {"supervisor_model", "max_train", "supervisor_examples"}  # the rest are the student's
+_OF_OTHERS = {"supervisor_model", "supervisor_tokens", "supervisor_examples", "max_train"}  # the rest are the student's
 _KINDS: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "supervisor_model": (str,),
@@ -63,10 +64,8 @@ class LanguageTask(Task):
         task = copy.copy(self)
         student = {name: value for name, value in mine.items() if name not in _OF_OTHERS}
         task.language_model = replace(self.language_model, **student)
-        if "supervisor_model" in mine:
-            task.weak_model = replace(self.weak_model, model=mine["supervisor_model"])
-        if "max_tokens" in mine:
-            task.weak_model = replace(task.weak_model, max_tokens=mine["max_tokens"])
+        weak = {"supervisor_model": "model", "supervisor_tokens": "max_tokens"}
+        task.weak_model = replace(self.weak_model, **{weak[name]: mine[name] for name in mine if name in weak})
         for name in ("max_train", "supervisor_examples"):
             setattr(task, name, mine.get(name, getattr(self, name)))
         return task

@@ -41,7 +41,7 @@ class PolicyPreference(LanguageTask, Preference):
     family = "dpo-preference"
     language_model = LanguageModel("policy")
     weak_model = FineTuned(objective="reward")
-    sizes = (150, 400, 1000)
+    sizes = (100, 200, 400)
 
     def domain(self, name: str) -> Domain:
         data = super().domain(name)

@@ -37,7 +37,7 @@ class LanguageModelSentiment(LanguageTask, Sentiment):
     family = "lm-sentiment"
     language_model = LanguageModel("classifier")
     weak_model = FineTuned(objective="classifier")
-    sizes = (150, 400, 1000)
+    sizes = (100, 200, 400)
 
 
 for _target in _vader.DOMAINS:

@@ -46,8 +46,8 @@ class FineTuned:
     rank: int = 8
     alpha: int = 16
     max_tokens: int = 128
-    learning_rate: float = 1e-3
-    epochs: int = 3
+    learning_rate: float = 2e-3
+    epochs: int = 4
     batch_size: int = 16
     version: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
