@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
 from benchmark.judging.replies import read_replies
 from benchmark.models import DOWNLOAD
+from benchmark.needs import needs
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask
 from benchmark.plan import Unit, make_plan
@@ -80,7 +81,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
             for condition in conditions:
                 build_problem(tasks[0], condition, seed, Cache(setup.cache))
 
-    available = []
+    available, absent = [], []
     failures = []
     for task in tasks:
         try:
@@ -89,6 +90,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
             available.append((task, data_fingerprint(task)))
         except NotAvailable as error:
             failures.append(f"not run: {task.name}: {error}")
+            absent.append((task, "not here"))
         except Exception as error:  # a plug-in's fault must not stop the others
             what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             failures.append(f"not run: {task.name}: {what}")
@@ -101,9 +103,8 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         return make_plan(available, methods, conditions, seeds, setup.student, store, request.force, enough)
 
     if dry_run:
-        plan = planned()
-        for unit in plan:
-            say(_describe(unit))
+        plan = planned() + make_plan(absent, methods, conditions, seeds, setup.student, store, request.force)
+        _foresee(plan, {task.name: task for task in tasks}, {task.name for task, _ in absent}, setup, say)
         say(f"{len(plan)} units to run, results in {results}")
     else:
         with store.lock():
@@ -166,6 +167,21 @@ def _check_options(options: Mapping[str, Any], tasks: Sequence[Task]) -> None:
     for name in options:
         if name not in known:
             raise unknown_name("option", name, known)
+
+
+def _foresee(
+    plan: Sequence[Unit], tasks: Mapping[str, Task], absent: Container[str], setup: Setup, say: Callable[[str], None]
+) -> None:
+    """Say each unit, what it takes where that is known, and whether it can be run here; and the sum."""
+    hours, disk = 0.0, {}
+    for unit in plan:
+        say(_describe(unit))
+        if foreseen := needs(tasks[unit.task], unit, setup.student.of(unit.task)):
+            say(f"  needs {foreseen}" + "; data or models are missing here" * (unit.task in absent))
+            hours += foreseen.gpu_hours
+            disk[unit.task] = foreseen.disk
+    if disk:
+        say(f"in all about {hours:.3g} GPU hours (at 100 TFLOP/s) and {sum(disk.values()) / 1e9:.3g} GB of disk")
 
 
 def _describe(unit: Unit) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.inputs import Inputs
+from benchmark.scale import Scale
 
 if TYPE_CHECKING:
     from benchmark.student import StudentKind
@@ -134,6 +135,7 @@ class Task:
         ind_domains: domains of held-out source data that are the `ind` pool; supervisors then train on whole sources.
         max_pool: largest pool; None for all there is. max_train: largest train split of a pool.
         pair_gap: preference tasks on ratings only: least difference of the two ratings in a pair.
+        scale: how large its data are, as published, for estimates before they are here.
         options: names of what `configured` understands, and what they mean.
     """
 
@@ -144,6 +146,7 @@ class Task:
     max_pool: int | None = 4000
     max_train: int | None = None
     pair_gap: float = 1.0
+    scale: Scale | None = None
     options: ClassVar[Mapping[str, str]] = {}
     card: TaskCard
     encoder: Encoder

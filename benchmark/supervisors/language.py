@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.canaries import Canary
 from benchmark.checkpoints import Checkpoints
+from benchmark.scale import Work
 from benchmark.students.language.network import Objective
 from benchmark.students.language.student import LanguageHeads, LanguageModel
 from benchmark.training import NOWHERE, Recipe, TrainingData, train
@@ -52,6 +53,10 @@ class FineTuned:
     version: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
     on_device: ClassVar[bool] = True
+
+    def work(self, length: int) -> Work:
+        """As that of the same model as a student."""
+        return LanguageModel(self.objective, 2, self.model, None, self.rank, self.alpha, self.max_tokens).work(length)
 
     def fit(
         self,

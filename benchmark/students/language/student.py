@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from benchmark.errors import W2SError
 from benchmark.inputs import Prompted, concatenate, take
 from benchmark.libraries import libraries
-from benchmark.models import describe_model, find_model, model_fingerprint
+from benchmark.models import describe_model, find_model, model_fingerprint, parameters_of
+from benchmark.scale import Work
 from benchmark.student import Answer
 from benchmark.students.language.network import REQUIRES, Network, Objective, network
 from benchmark.students.language.sequences import Sequences, load_tokenizer
@@ -215,6 +216,25 @@ class LanguageModel:
                 for i, prompt, made in zip(rows, prompts, net.replies(prompts, self.max_tokens), strict=True):
                     one, two = (text(spans[2 * i + side][begin[2 * i + side] :]) for side in (0, 1))
                     yield Answer(r, int(own.examples[i]), text(prompt), text(made), one, two)
+
+    def work(self, length: int) -> Work:
+        """A model of P parameters, h wide and P / 12 h^2 blocks deep (h / 128 of them, as is usual)."""
+        P = parameters_of(self.model)
+        width = (P * 128 / 12) ** (1 / 3)
+        depth = width / 128
+        tokens = min(length, self.max_tokens) * (2 if self.pairs else 1)
+        share = 1.0 if self.blocks is None else min(1.0, self.blocks / depth)
+        adapters = 18 * width * self.rank * depth * share  # seven matrices a block, some of them wide
+        below = 2 * P * (1 - share)
+        return Work(
+            weights=2 * P,
+            head=16 * adapters,
+            activations=34 * width * depth * share * tokens,  # Korthikanti et al. 2022, arXiv:2205.05198
+            stored=0 if self.blocks is None else 4 * width * tokens,
+            read=(below + 2 * P * share * (self.objective == "policy")) * tokens,
+            train=4 * P * share * tokens,
+            predict=2 * P * share * tokens,
+        )
 
     def relief(self, recipe: Recipe) -> str:
         """The next smaller micro-batch; below one example, checkpointing; then shorter texts."""
