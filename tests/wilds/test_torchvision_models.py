@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,14 +97,16 @@ def test_the_seed_decides_and_the_number_of_readers_does_not(monkeypatch: pytest
 
 
 @needs_torchvision
-@pytest.mark.parametrize("architecture", ["squeezenet1_1", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    ("architecture", "validation"),
+    [("squeezenet1_1", None), ("mobilenet_v3_small", None), ("mobilenet_v3_small", stripes(16, 1))],
+    ids=["dropout", "batch norm", "early stopping"],
+)
 def test_a_killed_training_goes_on_identically(
-    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str, validation: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SqueezeNet has dropout, as AlexNet has; MobileNet has batch norm as well."""
     x, y = stripes(24, 0)
     recipe = TorchvisionClassifier(architecture, pixels=64, epochs=4, batch=8, patience=4)
-    validation = stripes(16, 1)
     whole = recipe.fit(x, y, 2, 5, validation=validation)
     for saves in (1, 2):
         with monkeypatch.context() as patch:
