@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from benchmark.images import image_batches, rgb
 from benchmark.inputs import Inputs
 
 _VERSION = 1
+_UNUSED = {"pooler", "head"}  # parts of networks, which checkpoints may lack
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,16 @@ class VisionEncoder:
 
     def __post_init__(self) -> None:
         if self.batch < 1 or CHUNK % self.batch:  # so that chunks are cut where batches are
-            raise W2SError(f"{self.name}: batch is {self.batch}, expected a divisor of {CHUNK}: 1, 2, 4, ... {CHUNK}")
+            raise W2SError(
+                f"encoder '{self.name}': batch is {self.batch}, expected a divisor of {CHUNK}: 1, 2, 4, ... {CHUNK}"
+            )
         if self.pixels is not None and self.pixels < 1:
-            raise W2SError(f"{self.name}: pixels is {self.pixels}, expected at least 1")
+            raise W2SError(f"encoder '{self.name}': pixels is {self.pixels}, expected at least 1")
 
     @property
     def name(self) -> str:
-        """The model."""
-        return f"vision encoder '{self.model}'"
+        """The model's, without its owner or the way to its folder."""
+        return Path(self.model).name
 
     @property
     def fingerprint(self) -> str:
@@ -69,10 +72,8 @@ class VisionEncoder:
             NotAvailable: the model is not on this machine.
         """
         folder = _folder(self.model)
-        files = [folder / "config.json", folder / "preprocessor_config.json"]
         if Path(self.model).is_dir():
-            files += _weights(folder)
-            digest = hashlib.sha256("|".join(_sha256(path) for path in files).encode()).hexdigest()
+            digest = hashlib.sha256("|".join(_hashed(*stamp) for stamp in _stamps(folder)).encode()).hexdigest()
         else:
             digest = folder.name
         return f"vision-{_VERSION}-{digest}-{self.pixels}px"
@@ -97,8 +98,8 @@ class VisionEncoder:
         """Those of each range in turn; one loader reads them all, a few batches ahead."""
         cuts = [[slice(i, min(i + self.batch, r.stop)) for i in range(r.start, r.stop, self.batch)] for r in ranges]
         if not all(cuts):
-            raise W2SError(f"{self.name}: there are no images")
-        network, processor = _load(self.name, _folder(self.model), self.pixels, device)
+            raise W2SError(f"encoder '{self.name}': there are no images")
+        network, processor = _load(self.name, _stamps(_folder(self.model)), self.pixels, device)
         batches = [list(range(cut.start, cut.stop)) for batches in cuts for cut in batches]
         loader = iter(image_batches(inputs, functools.partial(_prepare, processor), batches, device))
         for part in cuts:
@@ -113,7 +114,9 @@ class VisionEncoder:
                 found = [_pool(network, x) for x in (states[len(states) // 2], out.last_hidden_state)]
                 return tuple(x.float().cpu().numpy() for x in found)
         except torch.OutOfMemoryError:
-            raise W2SError(f"{self.name}: out of GPU memory with batch={self.batch}; try {self.batch // 2}") from None
+            raise W2SError(
+                f"encoder '{self.name}': out of GPU memory with batch={self.batch}; try {self.batch // 2}"
+            ) from None
 
 
 def _prepare(processor: Any, image: Any, position: int) -> NDArray[np.float32]:
@@ -152,37 +155,36 @@ def _folder(model: str) -> Path:
     try:
         found = try_to_load_from_cache(model, "config.json")
     except HFValidationError:
-        raise NotAvailable(f"vision encoder '{model}': there is no such folder, and it is no id of the hub") from None
+        raise NotAvailable(f"encoder '{model}': there is no such folder, and it is no id of the hub") from None
     if not isinstance(found, str):
         raise NotAvailable(
-            f"vision encoder '{model}' is not on this machine; on a connected one run: hf download {model} "
+            f"encoder '{model}' is not on this machine; on a connected one run: hf download {model} "
             "--local-dir FOLDER, then give that folder as the model"
         )
     return Path(found).parent
 
 
-def _weights(folder: Path) -> list[Path]:
-    """The safetensors files that the model is loaded from."""
+def _files(folder: Path) -> list[Path]:
+    """The configuration, the preprocessing, and the safetensors files that the model is loaded from."""
+    described = [folder / "config.json", folder / "preprocessor_config.json"]
     if (single := folder / "model.safetensors").is_file():
-        return [single]
+        return [*described, single]
     if (index := folder / "model.safetensors.index.json").is_file():
-        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-    found = ", ".join(
-        sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".h5", ".msgpack"))
-    )
+        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        return [*described, index, *(folder / name for name in shards)]
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth"))
     raise W2SError(
-        f"vision encoder: {folder} has no model.safetensors, {f'only {found}' if found else 'nor other weights'}; "
+        f"encoder: {folder} has no model.safetensors, {f'only {pickles[0]}' if pickles else 'nor other weights'}; "
         "pickles are not read: where you trust them, load them with transformers and save_pretrained to another folder"
     )
 
 
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise NotAvailable(
-            f"vision encoder: {path.parent} has no {path.name}; fetch the whole model again: hf download"
-        )
-    stat = path.stat()
-    return _hashed(path, stat.st_mtime_ns, stat.st_size)
+def _stamps(folder: Path) -> tuple[tuple[Path, int, int], ...]:
+    """Each file with its time of modification and size."""
+    files = _files(folder)
+    if lacking := next((path.name for path in files if not path.is_file()), None):
+        raise NotAvailable(f"encoder: {folder} has no {lacking}; fetch the whole model again: hf download")
+    return tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
 
 
 @functools.cache
@@ -190,31 +192,41 @@ def _hashed(path: Path, mtime: int, size: int) -> str:
     return sha256_file(path)
 
 
-def _load(encoder: str, folder: Path, pixels: int | None, device: str) -> tuple[Any, Any]:
-    """Network and image processor."""
-    stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) for path in _weights(folder))
-    return _loaded(encoder, folder, pixels, device, stamps)
-
-
 @functools.lru_cache(maxsize=1)
-def _loaded(encoder: str, folder: Path, pixels: int | None, device: str, stamps: Any) -> tuple[Any, Any]:
+def _load(encoder: str, stamps: Any, pixels: int | None, device: str) -> tuple[Any, Any]:
+    """Network and image processor."""
     from transformers import AutoImageProcessor, AutoModel
 
+    folder = stamps[0][0].parent
     own = {} if pixels is None else {"size": {"height": pixels, "width": pixels}, "do_center_crop": False}
+    weights = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
     try:
-        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True, **own)
-        with torch.random.fork_rng(devices=[]):  # weights that the folder lacks (poolers) are random
+        with _quiet(), torch.random.fork_rng(devices=[]):  # weights that the folder lacks (poolers) are random
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True, **own)
             network, loading = AutoModel.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                output_loading_info=True,
+                folder, local_files_only=True, output_loading_info=True, **weights
             )
     except (OSError, ValueError, ImportError) as error:
-        raise W2SError(f"{encoder}: transformers can't load it ({' '.join(str(error).split())})") from error
-    if lacking := [name for name in loading["missing_keys"] if "pooler" not in name and "head" not in name]:
-        raise W2SError(f"{encoder}: the weights lack {len(lacking)} tensors of the network, first {sorted(lacking)[0]}")
+        raise W2SError(f"encoder '{encoder}': transformers can't load it ({' '.join(str(error).split())})") from error
+    if lacking := [name for name in loading["missing_keys"] if not _UNUSED & set(name.split("."))]:
+        raise W2SError(
+            f"encoder '{encoder}': the weights lack {len(lacking)} tensors of the network, first {sorted(lacking)[0]}"
+        )
     network = getattr(network, "vision_model", network)  # of CLIP and its like, which read texts as well
     return network.eval().requires_grad_(False).to(device), processor
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars, and no report of weights that are not used."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
