@@ -69,12 +69,14 @@ class VisionEncoder:
         """The weights' hash (of a folder) or the snapshot's commit (of a hub id), preprocessing and version.
 
         Raises:
-            NotAvailable: the model is not on this machine.
+            NotAvailable: the model is not on this machine, or not all of it.
+            W2SError: it has no safetensors weights.
         """
         folder = _folder(self.model)
+        stamps = _stamps(folder)
         if Path(self.model).is_dir():
-            digest = hashlib.sha256("|".join(_hashed(*stamp) for stamp in _stamps(folder)).encode()).hexdigest()
-        else:
+            digest = hashlib.sha256("|".join(_hashed(*stamp) for stamp in stamps).encode()).hexdigest()
+        else:  # the snapshot's folder
             digest = folder.name
         return f"vision-{_VERSION}-{digest}-{self.pixels}px"
 

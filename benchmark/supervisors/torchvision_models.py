@@ -141,7 +141,7 @@ class TorchvisionClassifier:
         batches = [list(range(i, min(i + self.batch, n))) for i in range(0, n, self.batch)]
         read = functools.partial(_whole, self.pixels)
         network.eval()
-        with self._memory_checked(), torch.inference_mode(), _exact(device):
+        with self._memory_checked(), torch.inference_mode(), _convolutions(device):
             return torch.cat(
                 [_forward(network, x, device).float().cpu() for x in image_batches(inputs, read, batches, device)]
             )
@@ -180,7 +180,7 @@ class TorchvisionClassifier:
             group["lr"] = self._lr(epoch)
         torch.manual_seed(derive("dropout", seed, epoch))
         state.network.train()
-        with self._memory_checked(), torch.enable_grad(), _exact(device):
+        with self._memory_checked(), torch.enable_grad(), _convolutions(device):
             for rows, x in zip(batches, image_batches(inputs, read, batches, device), strict=True):
                 state.optimizer.zero_grad()
                 loss = cross_entropy(_forward(state.network, x, device).float(), targets[rows].to(device))
@@ -306,7 +306,7 @@ def _forward(network: nn.Module, images: Tensor, device: str) -> Tensor:
     return out if isinstance(out, Tensor) else out.logits  # GoogLeNet and Inception add others while they train
 
 
-def _exact(device: str) -> Any:
+def _convolutions(device: str) -> Any:
     """All images have one size, so cuDNN may look for its fastest algorithm."""
     return nullcontext() if device == "cpu" else torch.backends.cudnn.flags(enabled=True, benchmark=True)
 

@@ -277,3 +277,13 @@ def test_images_are_read_when_their_chunk_is_wanted(vit: Path) -> None:
     assert watched.reads == list(range(8))
     next(chunks)
     assert watched.reads == [*range(8), *range(16, 24)]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_is_near_the_cpu(vit: Path) -> None:
+    encoder, x = VisionEncoder(str(vit), batch=8), Lazy.of(images(20))
+    there, here = encoder.encode(x, "cuda"), encoder.encode(x)
+    for output, expected in here.items():
+        assert there[output].dtype == np.float32
+        np.testing.assert_allclose(there[output], expected, atol=0.05 * np.abs(expected).max())  # 8 bits of mantissa
