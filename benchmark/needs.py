@@ -1,6 +1,6 @@
 """What a unit of a large suite takes: disk, memory and GPU time, estimated from published sizes.
 
-Orders of magnitude, for before anything is here: floating-point operations are counted by the usual rules (2 a parameter
+Orders of magnitude, for before anything is here. Operations are counted by the usual rules (2 a parameter
 and token forward, 4 forward and back through frozen weights) and divided by 100 TFLOP/s, what one large GPU sustains.
 """
 
