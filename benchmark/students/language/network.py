@@ -71,6 +71,8 @@ class Network:
         if blocks is not None and not 1 <= blocks <= depth:
             raise W2SError(f"blocks={blocks}: model '{model}' has {depth} blocks, expected 1..{depth}")
         self.left = not _is_encoder(whole)  # causal models look back: the last position is always the last token
+        if objective == "policy" and not self.left:
+            raise W2SError(f"model '{model}' is an encoder; a policy needs a causal language model (GPT, Llama, ...)")
         base = whole.base_model
         self.cut = blocks is not None and blocks < depth and self.left and _can_be_cut(base)
         self.trunk = _Trunk(base, depth - blocks) if self.cut and blocks is not None else None
@@ -112,8 +114,11 @@ class Network:
     def classify(self, sequences: Sequences, rows: Tensor) -> Tensor:
         """(B, K) logits of the active replica, or (B, 1) rewards; float32."""
         batch = pad(sequences, rows, self.tokenizer.pad_id, self.left)
+        given = _inputs(batch, self.left)
+        if self.left and "input_ids" in given:  # by ids, the library would skip a last token that is the padding's
+            given["inputs_embeds"] = self.network.get_input_embeddings()(given.pop("input_ids"))
         with self._precision():
-            logits: Tensor = self.network(**_inputs(batch, self.left)).logits
+            logits: Tensor = self.network(**given).logits
         return logits.float()
 
     def log_probs(self, sequences: Sequences, rows: Tensor) -> Tensor:
@@ -218,7 +223,9 @@ def network(
 
 
 def _inputs(batch: Padded, left: bool) -> dict[str, Tensor]:
-    given = {"attention_mask": batch.mask, "position_ids": batch.positions}
+    given = {"attention_mask": batch.mask}
+    if left:  # padded on the right, a model's own count is right, and families differ in where it begins
+        given["position_ids"] = batch.positions
     if batch.states is not None:
         return {"inputs_embeds": batch.states, **given}
     return {"input_ids": batch.ids, **given}
@@ -233,9 +240,10 @@ def _load(folder: Any, name: str, objective: Objective, num_classes: int, pad_id
         config = AutoConfig.from_pretrained(folder)
         config.pad_token_id, config.use_cache = pad_id, False
         for option, value in config.to_dict().items():
-            if "dropout" in option and isinstance(value, float):
+            if "drop" in option and isinstance(value, float):  # dropout, resid_pdrop, layerdrop, ...
                 setattr(config, option, 0.0)  # a step shall depend on weights and minibatch only
-        with torch.random.fork_rng(devices=[]):  # a new head's first weights are random, and soon replaced
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # what the files lack is random: a head, which is soon replaced; or a pooler
             if objective == "policy":
                 model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True)
             else:
@@ -261,6 +269,8 @@ def _can_be_cut(base: Any) -> bool:
         isinstance(getattr(base, "layers", None), nn.ModuleList) and isinstance(getattr(base, "norm", None), nn.Module)
     ):
         return False
+    if len(set(getattr(base.config, "layer_types", None) or ())) > 1:
+        return False  # blocks are told apart by position, which a cut would change
     device = next(base.parameters()).device
     ids = torch.arange(2, 12, device=device)[None] % base.config.vocab_size
     given = {"attention_mask": torch.ones_like(ids), "position_ids": torch.arange(10, device=device)[None]}
@@ -274,8 +284,9 @@ def _can_be_cut(base: Any) -> bool:
 
 def _with_adapters(model: Any, objective: Objective, blocks: int | None, depth: int, rank: int, alpha: int) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
+    from transformers.pytorch_utils import Conv1D  # GPT-2's name for a linear layer
 
-    inside = [name for name, module in model.base_model.named_modules() if isinstance(module, nn.Linear)]
+    inside = [name for name, module in model.base_model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
     targets = sorted({name.rpartition(".")[2] for name in inside})
     if objective == "policy":
         head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
