@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
+from benchmark.metrics import METRICS, Floats, Split
 from benchmark.records import Evaluation, Record
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.results import RECORDS, Contents, ResultStore
-from benchmark.scoring import compute_metrics, hits_of, reference_predictions, score
+from benchmark.scoring import compute_metrics, reference_predictions, score
 from benchmark.seeding import numpy_rng
 from benchmark.statistics import (
     RESAMPLES,
     Estimate,
-    Floats,
     Sample,
-    Split,
     bootstrap,
     difference,
     estimate,
@@ -208,7 +207,7 @@ def _show(value: float | None) -> str:
 
 
 def _cell(contents: Contents, evaluation: Evaluation, records: dict[str, dict[int, Record]], resamples: int) -> Cell:
-    """Scores and bootstrap replicates of every row; all replicas of all rows of a seed are one matrix of hits."""
+    """Scores and bootstrap replicates of every row; all replicas of all rows of a seed are one matrix."""
     metric, classes = evaluation.metric, evaluation.num_classes
     splits: list[Split] = []
     rows_of: list[dict[str, slice]] = []
@@ -220,8 +219,7 @@ def _cell(contents: Contents, evaluation: Evaluation, records: dict[str, dict[in
         rows_of.append({row: slice(end - len(blocks[row]), end) for row, end in zip(blocks, ends, strict=True)})
         predictions = np.concatenate(list(blocks.values()))
         scores.append(score(metric, predictions, truth.labels, truth.groups, classes))
-        known = truth.labels >= 0
-        splits.append(Split(hits_of(predictions, truth.labels), truth.labels[known], truth.groups[known]))
+        splits.append(Split.of(predictions, truth.labels, truth.groups))
     # Tasks that share their data (a task and its broken variant) share their resamples.
     rng = numpy_rng("bootstrap", evaluation.data_fingerprint, evaluation.condition)
     replicates = bootstrap(metric, splits, resamples, rng)
@@ -257,7 +255,8 @@ def chance_deviation(analysis: Analysis) -> Deviation | None:
     Chance is 1/K: uniform labels and `nn.Linear`'s initial weights treat all classes alike, so each example is
     predicted as each class with probability 1/K over the draws, and expected accuracy, like expected balanced accuracy,
     is 1/K whatever the classes' shares. That is the mean score of the K constant predictions; the majority class alone
-    would score higher on unbalanced pools. (A worst group has no such value: accuracy stands in for it.)
+    would score higher on unbalanced pools. For a metric without such a value (see `Metric.uniform_chance`), accuracy
+    stands in.
 
     Each seed draws labels anew, so every (task, condition, seed) is one observation and the standard error comes from
     their spread. Tasks with the same test split (a task and its broken variant, which differ in supervisors only) would
@@ -272,10 +271,10 @@ def chance_deviation(analysis: Analysis) -> Deviation | None:
             continue
         seen.add(pool)
         metric, chance = cell.evaluation.metric, 1 / cell.evaluation.num_classes
-        if metric == "worst_group_accuracy":
-            observations += [record.metrics["accuracy"] - chance for record in records.values()]
-        else:
+        if METRICS[metric].uniform_chance:
             observations += list(cell.samples["random_supervision"].values - chance)
+        else:
+            observations += [record.metrics["accuracy"] - chance for record in records.values()]
     runs = len(observations)
     if runs < 2:
         return None

@@ -10,9 +10,10 @@ import numpy as np
 from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analysis_of, chance_deviation
 from benchmark.errors import W2SError
 from benchmark.headline import BASELINE, FOCUS, headline_columns, in_order, leaders, ranked, references
+from benchmark.metrics import METRICS, Floats
 from benchmark.records import Record
 from benchmark.results import ResultStore
-from benchmark.statistics import RESAMPLES, Floats, estimate, rank_correlation
+from benchmark.statistics import RESAMPLES, estimate, rank_correlation
 from benchmark.tables import bold, escape, listing, markdown, number, percent, plain
 
 CONDITIONS = {"ood": "out of distribution (OOD)", "ind": "in distribution (InD)"}
@@ -130,11 +131,10 @@ def _modality(analysis: Analysis, modality: str) -> str:
 
 
 def _at_chance(cell: Cell) -> bool:
-    """Whether the supervisors are hardly better than guessing; a worst group's chance is not known."""
+    """Whether the supervisors are hardly better than guessing, where the metric has a score for that."""
     floor = estimate([cell.samples[FLOOR]])
-    return (
-        cell.evaluation.metric != "worst_group_accuracy" and floor.mean - 1 / cell.evaluation.num_classes <= floor.half
-    )
+    known = METRICS[cell.evaluation.metric].uniform_chance
+    return known and floor.mean - 1 / cell.evaluation.num_classes <= floor.half
 
 
 def _cell_text(cell: Cell, row: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, JsonValue, field_
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from benchmark.scoring import METRICS
+from benchmark.metrics import METRICS
 
 Condition = Literal["ind", "ood"]
 Kind = Literal["single", "ensemble", "canary"]
@@ -149,7 +149,8 @@ class SeedEvaluation:
 
     Attributes:
         labels: (n,) class ids, -1 for unknown (never scored).
-        groups: (n,) ids of what is resampled together; an id means the same group in every seed.
+        groups: (n,) ids, in the sense that the task's metric gives them (`metrics.py`): of what is resampled together,
+            or of the parts that it compares. An id means the same group in every seed.
         supervisors: (M, n) predicted class ids.
         ensemble: (n,) argmax of the supervisors' mean soft labels.
         majority: the most frequent class of the pool's train truth.
@@ -173,7 +174,7 @@ class Evaluation(_Model):
     """Truth, groups and supervisors' predictions of one (task, condition), per seed.
 
     Attributes:
-        metric: the task's own metric, a key of `scoring.METRICS`.
+        metric: the task's own metric, a key of `metrics.METRICS`.
         target: the shifted domain. supervisors: names of the M supervisors, in their order.
         data_fingerprint: hash of the data that the pool and the supervisors come from.
     """
@@ -218,6 +219,8 @@ class Evaluation(_Model):
                 return f"{name}: found values {array.min()}..{array.max()}, expected {low}..{classes - 1}"
         if not (arrays.labels >= 0).any():
             return "labels: no example has a known label"
+        if reason := METRICS[self.metric].undefined(arrays.groups[arrays.labels >= 0]):
+            return f"groups: {self.metric} is undefined: {reason}"
         if not 0 <= arrays.majority < classes:
             return f"majority: found {arrays.majority}, expected 0..{classes - 1}"
         return None

@@ -1,6 +1,6 @@
 """Intervals for paired scores: small pure functions on arrays.
 
-Shapes: S seeds, B bootstrap resamples, P rows of hits (a row is one replica of one method), n test examples, G groups.
+Shapes: S seeds, B bootstrap resamples, P rows of predictions (a row is one replica of one method), n test examples.
 
 **What an interval says.** The half-width of a 95% interval is sqrt(h_seed^2 + h_example^2):
 
@@ -9,7 +9,8 @@ Shapes: S seeds, B bootstrap resamples, P rows of hits (a row is one replica of 
   over tasks;
 - h_example, what other test examples would change: half the 2.5%..97.5% range of a bootstrap that resamples groups
   (documents, font families) of a (task, condition). All methods and all seeds of it get the same resample, since the
-  seeds' test splits overlap: a group must weigh the same in each of them.
+  seeds' test splits overlap: a group must weigh the same in each of them. (For the worst group or identity, single
+  examples are resampled, the same for all methods but not for all seeds.)
 
 The sum is conservative: a seed also draws its own test split, so part of what h_example measures is in h_seed already.
 With very few groups (a handful of font families) the bootstrap is known to be too narrow; h_seed carries the interval.
@@ -17,17 +18,14 @@ With very few groups (a handful of font families) the bootstrap is known to be t
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata, t
 
-Floats = NDArray[np.floating[Any]]
+from benchmark.metrics import METRICS, Floats, Index, Metric, Split, Weights, nanmean
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -56,7 +54,7 @@ class Sample:
     @cached_property
     def mean_replicates(self) -> Floats:
         """(B,) mean over seeds."""
-        return _nanmean(self.replicates)
+        return nanmean(self.replicates)
 
     def on(self, seeds: Sequence[int]) -> Sample:
         """The same quantity for some of its seeds."""
@@ -176,42 +174,37 @@ def rank_correlation(weights: Floats, scores: Floats) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One seed's test examples with known labels.
-
-    Attributes:
-        hits: (P, n) whether each row's prediction is right.
-        labels: (n,) classes. groups: (n,) ids that mean the same group in every seed.
-    """
-
-    hits: NDArray[np.bool_]
-    labels: NDArray[np.int64]
-    groups: NDArray[np.int64]
-
-
 def bootstrap(metric: str, splits: Sequence[Split], resamples: int, rng: np.random.Generator) -> list[Floats]:
-    """Scores of every row on every resample, (P, B) for each split; the splits of all seeds share their resamples.
+    """Scores of every row on every resample, (P, B) for each split.
 
-    Accuracy and balanced accuracy resample groups. Worst-group accuracy is about the groups that are there, so it
-    resamples examples within each group, for each split anew. A class that a resample lacks is left out of its mean.
+    The splits of all seeds share their resamples where groups are drawn; single examples (which have no name that holds
+    for all seeds) are drawn for each split anew. NaN where a resample has no example of a split.
     """
-    if metric == "worst_group_accuracy":
-        return [_worst_group(split, resamples, rng) for split in splits]
-    ids = np.unique(np.concatenate([split.groups for split in splits]))
-    counts = resample_counts(len(ids), resamples, rng)
+    chosen = METRICS[metric]
+    if chosen.resampled == "groups":
+        ids = np.unique(np.concatenate([split.groups for split in splits]))
+        counts = resample_counts(len(ids), resamples, rng)
+        return [_in_blocks(chosen, split, np.searchsorted(ids, split.groups), counts) for split in splits]
     scores = []
     for split in splits:
-        unit = np.searchsorted(ids, split.groups)
-        parts = np.zeros_like(split.labels) if metric == "accuracy" else split.labels
-        by_part = [
-            _weighted_mean(split.hits[:, parts == part], counts[unit[parts == part]]) for part in np.unique(parts)
-        ]
-        scores.append(_nanmean(np.array(by_part)))
+        n = len(split.labels)
+        counts = np.empty((n, resamples), np.float32)
+        strata = split.groups if chosen.resampled == "examples within groups" else np.zeros(n, np.int64)
+        for stratum in np.unique(strata):
+            at = strata == stratum
+            counts[at] = resample_counts(int(at.sum()), resamples, rng)
+        scores.append(_in_blocks(chosen, split, np.arange(n), counts))
     return scores
 
 
-def resample_counts(size: int, resamples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def _in_blocks(metric: Metric, split: Split, unit: Index, counts: Weights) -> Floats:
+    """`metric.on_resamples`, some resamples at a time: what it makes of them on the way stays small."""
+    block = max(1, 2_000_000 // len(split.labels))
+    starts = range(0, counts.shape[1], block)
+    return np.concatenate([metric.on_resamples(split, unit, counts[:, i : i + block]) for i in starts], axis=1)
+
+
+def resample_counts(size: int, resamples: int, rng: np.random.Generator) -> Weights:
     """(size, B): how often each of `size` things is drawn in `size` draws with replacement."""
     counts = np.empty((size, resamples), np.float32)
     block = max(1, 200_000 // size)  # resamples at a time, so that counting stays in the processor's cache
@@ -220,31 +213,3 @@ def resample_counts(size: int, resamples: int, rng: np.random.Generator) -> NDAr
         draws = rng.integers(0, size, (rows, size)) + np.arange(rows)[:, None] * size
         counts[:, start : start + rows] = np.bincount(draws.ravel(), minlength=rows * size).reshape(rows, size).T
     return counts
-
-
-def _weighted_mean(hits: NDArray[np.bool_], weights: NDArray[np.float32]) -> Floats:
-    """Means of hits (P, n) under each column of weights (n, B): (P, B), NaN where the weights are all 0.
-
-    The sums are whole numbers below 2^24, so float32 products give them exactly, in whatever order they are added.
-    """
-    total = weights.sum(0, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
-        means: Floats = (hits.astype(np.float32) @ weights) / total
-    return means
-
-
-def _worst_group(split: Split, resamples: int, rng: np.random.Generator) -> Floats:
-    worst = np.full((len(split.hits), resamples), np.inf)
-    for group in np.unique(split.groups):
-        hits = split.hits[:, split.groups == group]
-        np.minimum(worst, _weighted_mean(hits, resample_counts(hits.shape[1], resamples, rng)), out=worst)
-    return worst
-
-
-def _nanmean(values: Floats) -> Floats:
-    """Mean over the first axis of what is defined; NaN where nothing is."""
-    if not np.isnan(values).any():
-        return np.asarray(values.mean(0))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # an all-NaN column
-        return np.asarray(np.nanmean(values, axis=0))

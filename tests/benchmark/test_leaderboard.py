@@ -16,10 +16,12 @@ from benchmark.analysis import allowed_errors, analyse, chance_deviation
 from benchmark.checks import canary_findings, check, compare
 from benchmark.errors import W2SError
 from benchmark.leaderboard import render, summary
+from benchmark.metrics import METRICS
 from benchmark.records import digest
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.results import ResultStore
 from benchmark.scoring import compute_metrics, score
+from benchmark.statistics import estimate
 from benchmark.tables import escape, listing, number
 
 SEEDS = range(3)
@@ -333,6 +335,37 @@ def test_a_modality_of_its_own_and_worst_groups(tmp_path: Path) -> None:
     assert check(store.root, write(store, page)) == []
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_is_recomputed_from_the_results_alone(metric: str, tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "demo")
+    task = Task("made-up", "text", metric)
+    # Users with several reviews each; regions, or which of the first three identities are mentioned.
+    task.groups = task.groups % (20 if METRICS[metric].resampled == "groups" else 6)
+    fill(store, [task], conditions=("ood",))
+    page = render(ResultStore(store.root))
+    assert f"Metric: {metric.replace('_', ' ')} (made-up)" in page
+    (cell,) = analyse(store.load()).cells.values()
+    stored = [r.metrics[metric] for key, r in store.load().records.items() if key.method == "raven"]
+    assert cell.samples["raven"].mean == pytest.approx(np.mean(stored))
+    assert estimate([cell.samples["raven"]]).example_half > 0
+    assert check(store.root, write(store, page)) == []
+
+
+class Guessing(Task):
+    def answers(self, rows: np.ndarray, accuracy: float, rng: np.random.Generator) -> np.ndarray:
+        return rng.integers(self.num_classes, size=len(rows))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_floor_at_chance_is_said_where_chance_is_1_in_k(metric: str, tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "demo")
+    task = Guessing("guessed", "text", metric)
+    if METRICS[metric].resampled != "groups":
+        task.groups = task.groups % 2 + 1
+    fill(store, [task], conditions=("ood",))
+    assert ("within its interval of chance (1/K) on guessed" in render(store)) == METRICS[metric].uniform_chance
+
+
 def accuracies(store: ResultStore, method: str) -> list[float]:
     return [record.metrics["accuracy"] for key, record in store.load().records.items() if key.method == method]
 
@@ -570,6 +603,19 @@ def test_chance_does_not_depend_on_the_classes_shares(tmp_path: Path) -> None:
     assert deviation is not None
     assert deviation.runs == 6 * 2 * 3
     assert abs(deviation.mean) < 3 * deviation.standard_error
+    assert canary_findings(store) == []
+
+
+def test_accuracy_stands_in_for_a_metric_without_a_chance_level(tmp_path: Path) -> None:
+    """Uniform guesses have a macro-F1 far below 1/K where one class is frequent."""
+    store = ResultStore(tmp_path / "demo")
+    tasks = [Task(f"t{i}", "text", "macro_f1", 10) for i in range(4)]
+    for task in tasks:
+        task.labels = np.where(task.ease < 1.3, 0, task.labels)
+    fill_random(store, tasks)
+    deviation = chance_deviation(analyse(store.load()))
+    assert deviation is not None
+    assert deviation.mean == pytest.approx(np.mean(list(accuracies(store, "random_supervision"))) - 0.1)
     assert canary_findings(store) == []
 
 

@@ -1,15 +1,24 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from plain_metrics import PLAIN, random_groups
+from pydantic import ValidationError
 from sklearn.metrics import balanced_accuracy_score
 from synthetic import Task, evaluation
 
 from benchmark.errors import W2SError
-from benchmark.scoring import METRICS, compute_metrics, reference_predictions, score
+from benchmark.metrics import IDENTITIES, METRICS
+from benchmark.records import Evaluation
+from benchmark.scoring import compute_metrics, reference_predictions, score
 
 
-def example(seed: int = 0, classes: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def example(metric: str, seed: int = 0, classes: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Four rows; with 30 classes some are never the label, some never predicted."""
     rng = np.random.default_rng(seed)
-    return rng.integers(classes, size=(4, 60)), rng.integers(classes, size=60), rng.integers(5, size=60)
+    labels = rng.integers(classes, size=60)
+    predictions = np.where(rng.random((4, 60)) < 0.5, labels, rng.integers(classes, size=(4, 60)))
+    return predictions, labels, random_groups(metric, rng, 60, 5)
 
 
 def test_by_hand() -> None:
@@ -20,22 +29,54 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(score("worst_group_accuracy", predictions, labels, groups, 2), [1 / 2, 1 / 2, 0])
 
 
+def test_macro_f1_by_hand() -> None:
+    labels, groups = np.array([0, 0, 0, 2]), np.zeros(4, int)
+    # Class 0: TP 2, FN 1, no FP: 4/5. Class 2: TP 1, FP 1: 2/3. Class 1 is never the label, whoever predicts it.
+    assert score("macro_f1", np.array([[0, 0, 2, 2]]), labels, groups, 3) == pytest.approx([(4 / 5 + 2 / 3) / 2])
+    assert score("macro_f1", np.array([[0, 0, 1, 2]]), labels, groups, 3) == pytest.approx([(4 / 5 + 1) / 2])
+    assert score("macro_f1", np.array([[1, 1, 1, 1]]), labels, groups, 3) == [0]
+
+
+def test_tenth_percentile_by_hand() -> None:
+    """Eleven users with 0/10, 1/10, ... 10/10 right: the tenth percentile is the second lowest; of six, between two."""
+    groups, labels = np.repeat(np.arange(11), 10), np.zeros(110, int)
+    predictions = 1 - (np.tile(np.arange(10), 11) < groups)[None].astype(int)
+    metric = "tenth_percentile_accuracy"
+    assert score(metric, predictions, labels, groups, 2) == pytest.approx([0.1])
+    assert score(metric, predictions[:, :60], labels[:60], groups[:60], 2) == pytest.approx([0.05])
+    assert score(metric, predictions[:, 70:80], labels[70:80], groups[70:80], 2) == pytest.approx([0.7])
+
+
+def test_worst_identity_by_hand() -> None:
+    metric, female, both, none = "worst_identity_accuracy", 0b10, 0b10000010, 0
+    labels, groups = np.array([0, 0, 1, 1, 0, 1]), np.array([female, female, female, both, none, none])
+    # On those who mention `female`: label 0 2/2, label 1 1/2; `white` and label 1: 0/1. Who mentions none never counts.
+    assert score(metric, np.array([[0, 0, 1, 0, 1, 0]]), labels, groups, 2) == [0]
+    assert score(metric, np.array([[0, 0, 0, 1, 1, 0]]), labels, groups, 2) == [1 / 2]
+    assert score(metric, np.array([[0, 0, 1, 1, 1, 0]]), labels, groups, 2) == [1]
+    assert IDENTITIES.index("female") == 1
+    assert IDENTITIES.index("white") == 7
+
+
+def test_an_example_of_no_group_counts_in_accuracy_and_in_no_group() -> None:
+    labels, groups, predictions = np.zeros(3, int), np.array([0, 1, -1]), np.array([[0, 0, 1]])
+    assert score("worst_group_accuracy", predictions, labels, groups, 2) == [1]
+    assert score("accuracy", predictions, labels, groups, 2) == pytest.approx([2 / 3])
+
+
+@pytest.mark.parametrize("classes", [3, 30])
 @pytest.mark.parametrize("metric", METRICS)
-def test_against_loops(metric: str) -> None:
-    predictions, labels, groups = example()
-    for row, found in zip(predictions, score(metric, predictions, labels, groups, 3), strict=True):
-        hits = row == labels
-        expected = {
-            "accuracy": hits.mean(),
-            "balanced_accuracy": balanced_accuracy_score(labels, row),
-            "worst_group_accuracy": min(hits[groups == g].mean() for g in set(groups)),
-        }[metric]
-        assert found == pytest.approx(expected, abs=1e-12)
+def test_against_loops(metric: str, classes: int) -> None:
+    predictions, labels, groups = example(metric, classes=classes)
+    if metric == "worst_identity_accuracy":
+        labels = labels % 3
+    for row, found in zip(predictions, score(metric, predictions, labels, groups, classes), strict=True):
+        assert found == pytest.approx(PLAIN[metric](row, labels, groups), abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_unknown_labels_are_left_out(metric: str) -> None:
-    predictions, labels, groups = example()
+    predictions, labels, groups = example(metric)
     known = np.arange(60) % 3 > 0
     partly = np.where(known, labels, -1)
     found = score(metric, predictions, partly, groups, 3)
@@ -43,7 +84,7 @@ def test_unknown_labels_are_left_out(metric: str) -> None:
 
 
 def test_a_class_or_group_without_known_labels_does_not_count() -> None:
-    labels, groups = np.array([0, 0, 2, -1]), np.array([0, 0, 0, 1])
+    labels, groups = np.array([0, 0, 2, -1]), np.array([1, 1, 1, 2])
     predictions = np.array([[0, 0, 2, 1]])
     for metric in METRICS:
         assert score(metric, predictions, labels, groups, 4) == [1.0]
@@ -53,6 +94,34 @@ def test_a_class_or_group_without_known_labels_does_not_count() -> None:
 def test_no_known_label_is_an_error(metric: str) -> None:
     with pytest.raises(W2SError, match=f"{metric} is undefined: none of the 3"):
         score(metric, np.zeros((1, 3), int), np.full(3, -1), np.zeros(3, int), 2)
+
+
+@pytest.mark.parametrize(
+    ("metric", "groups", "message"),
+    [
+        ("worst_group_accuracy", [-1, -2], "none of the 2 examples is in a group"),
+        ("worst_identity_accuracy", [0, 0], "none of the 2 examples mentions an identity"),
+        ("worst_identity_accuracy", [1, 256], r"groups are 1\.\.256, expected bit masks of identities, 0\.\.255"),
+        ("worst_identity_accuracy", [-1, 5], r"groups are -1\.\.5, expected bit masks"),
+    ],
+)
+def test_groups_on_which_a_metric_has_no_value_are_refused(metric: str, groups: list[int], message: str) -> None:
+    with pytest.raises(W2SError, match=f"{metric} is undefined: {message}"):
+        score(metric, np.zeros((1, 3), int), np.array([0, 1, -1]), np.array([*groups, 3]), 2)
+    good = evaluation(Task("t"), "ood", range(1))
+    truth = replace(good.seeds[0], groups=np.resize(groups, len(good.seeds[0].groups)))
+    with pytest.raises(ValidationError, match=f"seed 0: groups: {metric} is undefined"):
+        Evaluation(**{**good.model_dump(), "metric": metric, "seeds": {0: truth}})
+
+
+def test_only_where_it_says_so_do_uniform_guesses_score_1_in_k() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.choice(4, size=300, p=[0.7, 0.2, 0.05, 0.05])
+    guesses = rng.integers(4, size=(400, 300))
+    for metric, rule in METRICS.items():
+        groups = random_groups(metric, rng, 300, 30)
+        mean = score(metric, guesses, labels, groups, 4).mean()
+        assert (abs(mean - 1 / 4) < 0.005) == rule.uniform_chance, metric
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+from plain_metrics import PLAIN, random_groups
 from scipy.stats import spearmanr
 
-from benchmark.scoring import score
+from benchmark.metrics import METRICS, Floats, Split
 from benchmark.statistics import (
-    Floats,
     Sample,
-    Split,
     bootstrap,
     common_seeds,
     difference,
@@ -29,9 +28,12 @@ def sample(values: list[float], seeds: tuple[int, ...] | None = None, spread: fl
     return Sample(seeds or tuple(range(len(values))), array, array[:, None] + np.linspace(-spread, spread, 50))
 
 
-def random_split(rng: np.random.Generator, rows: int = 3, n: int = 40, groups: int = 15, classes: int = 3) -> Split:
-    hits = rng.random((rows, n)) < 0.6
-    return Split(hits, rng.integers(classes, size=n), rng.integers(groups, size=n) * 7 - 20)
+def random_split(
+    metric: str, rng: np.random.Generator, rows: int = 3, n: int = 40, groups: int = 15, classes: int = 3
+) -> Split:
+    labels = rng.integers(classes, size=n)
+    predictions = np.where(rng.random((rows, n)) < 0.5, labels, rng.integers(classes, size=(rows, n)))
+    return Split(predictions, labels, random_groups(metric, rng, n, groups))
 
 
 # --- the bootstrap ---------------------------------------------------------------------------------------------------
@@ -47,43 +49,88 @@ def test_counts_are_draws_with_replacement() -> None:
     assert len(np.unique(counts, axis=1).T) == 400
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
-def test_bootstrap_equals_a_loop_over_resampled_examples(metric: str) -> None:
+def plain_scores(metric: str, split: Split, drawn: list[int], groups: list[int]) -> list[float]:
+    """Scores of the examples that were drawn, in these groups, by loops; NaN where none is drawn."""
+    if not drawn:
+        return [np.nan] * len(split.predictions)
+    return [PLAIN[metric](row[drawn], split.labels[drawn], np.array(groups)) for row in split.predictions]
+
+
+@pytest.mark.parametrize("classes", [3, 30])
+@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if metric.resampled == "groups"])
+def test_bootstrap_equals_a_loop_over_resampled_groups(metric: str, classes: int) -> None:
     rng = np.random.default_rng(1)
-    splits = [random_split(rng) for _ in range(3)]
+    splits = [random_split(metric, rng, groups=size, classes=classes) for size in (15, 15, 2, 40)]
     found = bootstrap(metric, splits, 30, np.random.default_rng(5))
     ids = sorted({int(g) for split in splits for g in split.groups})
     counts = resample_counts(len(ids), 30, np.random.default_rng(5))
     for split, scores in zip(splits, found, strict=True):
         for b in range(30):
-            times = {group: int(counts[i, b]) for i, group in enumerate(ids)}
-            drawn = [i for i, group in enumerate(split.groups) for _ in range(times[int(group)])]
-            labels = split.labels[drawn]
-            predictions = np.where(split.hits[:, drawn], labels, (labels + 1) % 3)
-            expected = score(metric, predictions, labels, split.groups[drawn], 3)
-            np.testing.assert_allclose(scores[:, b], expected, atol=1e-6)
+            copies = [(i, 1000 * copy) for i, group in enumerate(ids) for copy in range(int(counts[i, b]))]
+            drawn = [(j, ids[i] + copy) for i, copy in copies for j in np.flatnonzero(split.groups == ids[i])]
+            expected = plain_scores(metric, split, [j for j, _ in drawn], [group for _, group in drawn])
+            np.testing.assert_allclose(scores[:, b], expected, atol=1e-9)
+
+
+def test_a_group_that_is_drawn_twice_is_two_users() -> None:
+    split = Split(np.array([[1, 0, 0]]), np.zeros(3, int), np.arange(3))  # accuracies 0, 1, 1
+    weights = np.array([[1, 0, 3, 0], [1, 1, 0, 0], [1, 2, 8, 0]], np.float32)
+    found = METRICS["tenth_percentile_accuracy"].on_resamples(split, np.arange(3), weights)
+    expected = [np.percentile(users, 10) for users in ([0, 1, 1], [1, 1, 1], [0] * 3 + [1] * 8)]
+    np.testing.assert_allclose(found, [[*expected, np.nan]])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_many_resamples_are_those_of_one_block(metric: str) -> None:
+    """4,000 examples make blocks of 500 resamples."""
+    split = random_split(metric, np.random.default_rng(0), rows=2, n=4000)
+    (found,) = bootstrap(metric, [split], 1100, np.random.default_rng(5))
+    assert found.shape == (2, 1100)
+    if METRICS[metric].resampled == "groups":
+        ids, unit = np.unique(split.groups, return_inverse=True)
+        counts = resample_counts(len(ids), 1100, np.random.default_rng(5))
+        np.testing.assert_array_equal(found, METRICS[metric].on_resamples(split, unit, counts))
+    assert np.abs(found.mean(1) - METRICS[metric].score(split)).max() < 0.06
 
 
 def test_worst_group_bootstrap_equals_a_loop_within_groups() -> None:
-    split = random_split(np.random.default_rng(2), groups=4)
-    (found,) = bootstrap("worst_group_accuracy", [split], 30, np.random.default_rng(5))
+    metric = "worst_group_accuracy"
+    split = random_split(metric, np.random.default_rng(2), groups=4)
+    (found,) = bootstrap(metric, [split], 30, np.random.default_rng(5))
     rng = np.random.default_rng(5)
     counts = {g: resample_counts(int((split.groups == g).sum()), 30, rng) for g in np.unique(split.groups)}
+    assert -1 in counts
     for b in range(30):
-        worst = [np.average(split.hits[:, split.groups == g], axis=1, weights=counts[g][:, b]) for g in counts]
-        np.testing.assert_allclose(found[:, b], np.min(worst, axis=0), atol=1e-6)
+        drawn = [int(i) for g in counts for i in np.flatnonzero(split.groups == g).repeat(counts[g][:, b].astype(int))]
+        expected = plain_scores(metric, split, drawn, list(split.groups[drawn]))
+        np.testing.assert_allclose(found[:, b], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [4, 40])  # with four, some resamples lack a part, or all
+def test_worst_identity_bootstrap_equals_a_loop_over_resampled_examples(n: int) -> None:
+    metric = "worst_identity_accuracy"
+    splits = [random_split(metric, np.random.default_rng(seed), n=n, classes=2) for seed in (2, 3)]
+    found = bootstrap(metric, splits, 60, np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    for split, scores in zip(splits, found, strict=True):
+        counts = resample_counts(n, 60, rng)
+        for b in range(60):
+            drawn = [int(i) for i in np.arange(n).repeat(counts[:, b].astype(int))]
+            expected = plain_scores(metric, split, drawn, list(split.groups[drawn]))
+            np.testing.assert_allclose(scores[:, b], expected, atol=1e-9)
+    assert n == 40 or np.isnan(np.array(found)).any()
 
 
 def test_a_group_weighs_the_same_in_every_seed() -> None:
-    split = random_split(np.random.default_rng(3))
+    split = random_split("accuracy", np.random.default_rng(3))
     shuffled = np.random.default_rng(4).permutation(40)
-    same = Split(split.hits[:, shuffled], split.labels[shuffled], split.groups[shuffled])
+    same = Split(split.predictions[:, shuffled], split.labels[shuffled], split.groups[shuffled])
     one, two = bootstrap("accuracy", [split, same], 200, np.random.default_rng(0))
     np.testing.assert_allclose(one, two)
 
 
 def test_a_seed_without_any_drawn_group_is_left_out_of_the_mean() -> None:
-    splits = [Split(np.array([[True]]), np.array([0]), np.array([g])) for g in (1, 2)]
+    splits = [Split(np.array([[0]]), np.array([0]), np.array([g])) for g in (1, 2)]
     replicates = bootstrap("accuracy", splits, 200, np.random.default_rng(0))
     assert np.isnan(replicates[0]).any()
     both = Sample((0, 1), np.ones(2), np.concatenate(replicates))
@@ -118,7 +165,7 @@ def world(rng: np.random.Generator, seeds: int, seed_spread: float, copies: int 
         skills = np.array([1.0, 0.4]) + rng.normal(0.0, seed_spread, 2)
         threshold = np.where(rng.random(150) < 0.5, luck[groups], rng.random(150))
         hits = threshold < 1 / (1 + np.exp(-(ease[groups] + skills[:, None])))
-        splits.append(Split(np.repeat(hits, copies, 1), np.zeros(150 * copies, int), np.repeat(groups, copies)))
+        splits.append(Split(np.repeat(1 - hits, copies, 1), np.zeros(150 * copies, int), np.repeat(groups, copies)))
     return splits
 
 
@@ -169,7 +216,7 @@ def test_the_examples_part_covers_alone_with_one_seed_and_with_groups_of_copies(
 
 def test_ignoring_groups_would_be_too_narrow() -> None:
     (split,) = world(np.random.default_rng(0), 1, 0.0, copies=4)
-    ungrouped = Split(split.hits, split.labels, np.arange(600))
+    ungrouped = Split(split.predictions, split.labels, np.arange(600))
     wide, narrow = (
         percentile_half_width(bootstrap("accuracy", [s], 2000, np.random.default_rng(0))[0][0])
         for s in (split, ungrouped)
@@ -179,7 +226,7 @@ def test_ignoring_groups_would_be_too_narrow() -> None:
 
 def test_bootstrap_spread_is_the_known_one() -> None:
     hits = np.random.default_rng(0).random((1, 400)) < 0.7
-    split = Split(hits, np.zeros(400, int), np.arange(400))
+    split = Split(1 - hits, np.zeros(400, int), np.arange(400))
     (replicates,) = bootstrap("accuracy", [split], 4000, np.random.default_rng(0))
     assert replicates.std() == pytest.approx(np.sqrt(hits.var() / 400), rel=0.05)
     assert percentile_half_width(replicates[0]) == pytest.approx(1.96 * replicates.std(), rel=0.05)
