@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -39,6 +40,10 @@ def _guarded(function: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+_DATA_ROOT = typer.Option("--data-root", help="folder of large data sets [default: W2S_DATA]", metavar="DIR")
+_MIRROR = typer.Option("--mirror", help="base address of a copy of large data sets", metavar="URL")
+
+
 @app.command("list", epilog="Example: w2s list methods")
 @_guarded
 def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; all three when left out")] = "") -> None:
@@ -70,8 +75,12 @@ def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; al
 
 @app.command(epilog="Example: w2s describe sentiment-to-tweets")
 @_guarded
-def describe(name: Annotated[str, typer.Argument(help="a task, method, canary or suite")]) -> None:
-    """Say what a task, method or suite is, without running it."""
+def describe(
+    name: Annotated[str, typer.Argument(help="a task, method, canary or suite")],
+    data_root: Annotated[Path | None, _DATA_ROOT] = None,
+) -> None:
+    """Say what a task, method or suite is, without running it, and what this machine lacks to run it."""
+    _use_data_root(data_root)
     from benchmark.describe import describe_any
 
     typer.echo(describe_any(name))
@@ -91,11 +100,17 @@ def run(
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with methods or tasks; repeatable")] = None,
     arrays: Annotated[Path | None, typer.Option(help="npz or safetensors file to run on instead of tasks")] = None,
     split_by_group: Annotated[bool, typer.Option("--split-by-group", help="with --arrays: keep groups whole")] = False,
+    data_root: Annotated[Path | None, _DATA_ROOT] = None,
+    download: Annotated[bool, typer.Option("--download", help="get large data sets that are missing")] = False,
+    mirror: Annotated[str | None, _MIRROR] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be run, and stop")] = False,
     force: Annotated[bool, typer.Option("--force", help="run and replace also what is there")] = False,
 ) -> None:
     """Run methods on tasks; what the results folder already holds is not run again."""
     one_thread()
+    _use_data_root(data_root)
+    if mirror and not download:
+        raise W2SError("--mirror: only with --download")
     from benchmark.session import Request, start
 
     request = Request(
@@ -111,8 +126,28 @@ def run(
         arrays=arrays,
         split_by_group=split_by_group,
         force=force,
+        download=download,
+        mirror=mirror,
     )
     raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
+
+
+@app.command(epilog="Example: w2s download camelyon17 --data-root /data/wilds")
+@_guarded
+def download(
+    tasks: Annotated[str, typer.Argument(help="globs, comma-separated")],
+    data_root: Annotated[Path | None, _DATA_ROOT] = None,
+    mirror: Annotated[str | None, _MIRROR] = None,
+) -> None:
+    """Get large data sets into the data root; a download that broke off goes on where it was.
+
+    Says first how large it is. Tasks whose data come with packages have nothing to download. A mirror has each archive as
+    <mirror>/<folder>.tar.gz.
+    """
+    _use_data_root(data_root)
+    from benchmark.session import download as get
+
+    raise typer.Exit(get(_names("tasks", tasks), mirror, typer.echo))
 
 
 @app.command(epilog="Example: w2s leaderboard --results runs/default")
@@ -171,6 +206,12 @@ def clear(cache: Annotated[Path | None, typer.Option(help="the cache's folder")]
 
     store = Cache(cache)
     typer.echo(f"freed {store.clear() / 2**20:.1f} MiB of {store.root}")
+
+
+def _use_data_root(folder: Path | None) -> None:
+    """Through the environment, so that worker processes know it too."""
+    if folder is not None:
+        os.environ["W2S_DATA"] = str(folder.absolute())
 
 
 def _names(option: str, text: str | None) -> list[str]:

@@ -55,7 +55,7 @@ def _task(task: Task) -> str:
             "shift": card.shift,
             "sources": ", ".join(card.sources),
             "target": card.target,
-            "classes": f"{len(card.classes)}: {', '.join(card.classes)}",
+            "classes": f"{len(card.classes)}: {', '.join(card.classes[:12])}{', ...' * (len(card.classes) > 12)}",
             "metric": card.metric,
             **made,
             "licence": card.licence,
