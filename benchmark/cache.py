@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from benchmark.chunks import CHUNK, Part, StoredRows
 from benchmark.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
@@ -51,24 +52,55 @@ class Cache:
 
         Of several processes that ask for one key, one builds and the others wait for it.
         """
-        text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
-        path = self.path(kind, key)
+        text, path = _text(key), self.path(kind, key)
         if (found := self._read(path, text, quiet=True)) is not None:
             return found
         with _locked(path):
             if (found := self._read(path, text)) is not None:
                 return found
             arrays = {name: np.ascontiguousarray(value) for name, value in build().items()}
-            try:
-                atomic_write(path, save(arrays, metadata={"key": text, "checksum": _checksum(arrays)}))
-            except OSError as error:
-                _say(f"cache: could not write {path.name} ({error}); going on without")
+            self._write(path, text, arrays)
             return arrays
+
+    def get_chunks(
+        self, kind: str, key: Mapping[str, Any], n: int, build: Callable[[list[slice]], Iterator[Arrays]]
+    ) -> dict[str, list[Part]]:
+        """The arrays of n examples stored under `key`, in parts of at most `CHUNK` examples, for `chunks.gather`.
+
+        For what is too large to hold at once: each part is on disk before the next is built, so an interrupted build
+        goes on where it stopped. Broken parts are reported in one line, and only they are built again. Where nothing
+        can be written, the parts stay in memory.
+
+        Args:
+            build: given the ranges of examples that are lacking, yields the arrays of each in turn.
+        """
+        whole = {**key, "examples": n, "chunk": CHUNK}
+        folder = self.path(kind, whole).with_suffix("")
+        ranges = [slice(start, min(start + CHUNK, n)) for start in range(0, max(n, 1), CHUNK)]
+        entries = [
+            (folder / f"{i:06d}.safetensors", _text({**whole, "range": [r.start, r.stop]}))
+            for i, r in enumerate(ranges)
+        ]
+        mark = folder / "complete.json"
+        if mark.exists() and None not in (found := [self._read_rows(*entry) for entry in entries]):
+            return _by_name(found)
+        with _locked(folder):
+            found = [self._read_rows(*entry) for entry in entries]
+            lacking = [i for i, part in enumerate(found) if part is None]
+            if broken := [entries[i][0].stem for i in lacking if entries[i][0].exists()]:
+                what = f"{len(broken)} of {len(ranges)} chunks of {kind}/{folder.name} are broken"
+                _say(f"cache: {what} ({', '.join(broken[:5])}); building them again")
+            for i, made in zip(lacking, build([ranges[i] for i in lacking]) if lacking else (), strict=True):
+                arrays = {name: np.ascontiguousarray(value) for name, value in made.items()}
+                found[i] = _rows(entries[i][0], arrays) if self._write(*entries[i], arrays) else arrays
+            if all(path.exists() for path, _ in entries):
+                with contextlib.suppress(OSError):  # without it, the next reader takes the lock and looks again
+                    atomic_write(mark, _text(whole).encode())
+        return _by_name(found)
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
         """Where the entry of `key` is, or would be."""
-        text = json.dumps({"format": _FORMAT, **key}, sort_keys=True)
-        return self.root / kind / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+        return self.root / kind / f"{hashlib.sha256(_text(key).encode()).hexdigest()[:32]}.safetensors"
 
     def info(self) -> dict[str, tuple[int, int]]:
         """Kind -> (files, bytes), downloads included."""
@@ -101,6 +133,31 @@ class Cache:
                 _say(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
             return None
         return arrays
+
+    def _read_rows(self, path: Path, text: str) -> Mapping[str, Part] | None:
+        arrays = self._read(path, text, quiet=True)
+        return None if arrays is None else _rows(path, arrays)
+
+    def _write(self, path: Path, text: str, arrays: Arrays) -> bool:
+        try:
+            atomic_write(path, save(arrays, metadata={"key": text, "checksum": _checksum(arrays)}))
+        except OSError as error:
+            _say(f"cache: could not write {path.name} ({error}); going on without")
+            return False
+        return True
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return json.dumps({"format": _FORMAT, **key}, sort_keys=True)
+
+
+def _rows(path: Path, arrays: Arrays) -> dict[str, Part]:
+    """The same arrays, to be read from their file."""
+    return {name: StoredRows(path, name, value.shape, value.dtype) for name, value in arrays.items()}
+
+
+def _by_name(parts: Sequence[Any]) -> dict[str, list[Part]]:
+    return {name: [part[name] for part in parts] for name in parts[0]}
 
 
 def _checksum(arrays: Arrays) -> str:

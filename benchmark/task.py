@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,16 @@ class Encoder(Protocol):
 
     def encode(self, inputs: Inputs, device: str = "cpu") -> dict[str, NDArray[np.float32]]:
         """(n, D) features for each of `outputs`."""
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What an encoder for more inputs than fit into memory has as well; its features are cached part by part."""
+
+    def stream(
+        self, inputs: Inputs, ranges: Sequence[slice], device: str = "cpu"
+    ) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """What `encode` gives for the inputs of each range, in turn."""
 
 
 class Model(Protocol):

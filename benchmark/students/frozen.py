@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.chunks import Part, gather
 from benchmark.errors import W2SError
 from benchmark.libraries import libraries
 from benchmark.students.linear import LinearStudent, Standardiser
+from benchmark.task import Streaming
 
 if TYPE_CHECKING:
     from benchmark.cache import Cache
@@ -61,8 +63,8 @@ class LinearHead:
         them."""
         assert self.encoder is not None
         encoded = [_encoded(self.encoder, task, domains[name], cache, device) for name in pool.domains]
-        whole = {output: np.concatenate([e[output] for e in encoded]) for output in self.outputs}
-        return {output: {split: x[rows] for split, rows in pool.examples.items()} for output, x in whole.items()}
+        parts = {output: [part for e in encoded for part in e[output]] for output in self.outputs}
+        return {o: {split: gather(p, rows) for split, rows in pool.examples.items()} for o, p in parts.items()}
 
     def prepare(self, problems: Sequence[Problem], device: str) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Standardised with each problem's own train split: output -> (S, N, D), and each test split (1, n, D)."""
@@ -83,24 +85,33 @@ class LinearHead:
         return LinearStudent(inputs, num_classes, seeds, heads)
 
 
-def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: str) -> dict[str, Features]:
+def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: str) -> dict[str, list[Part]]:
+    """Output -> the features of a whole domain, in parts: those that the encoder streams, or a single one."""
     key = {
         "domain": domain.fingerprint,
         "encoder": encoder.fingerprint,
         "device": device,
         "libraries": libraries("torch", "transformers", "pillow"),
     }
-    return cache.get("features", key, lambda: _encode(encoder, task, domain, device))
+    n = domain.num_inputs
+    if isinstance(encoder, Streaming):
+
+        def build(ranges: list[slice]) -> Iterator[dict[str, Features]]:
+            for r, encoded in zip(ranges, encoder.stream(domain.load(), ranges, device), strict=True):
+                yield _checked(encoded, r.stop - r.start, encoder, task)
+
+        return cache.get_chunks("features", key, n, build)
+    whole = cache.get("features", key, lambda: _checked(encoder.encode(domain.load(), device), n, encoder, task))
+    return {output: [x] for output, x in whole.items()}
 
 
-def _encode(encoder: Encoder, task: str, domain: Domain, device: str) -> dict[str, Features]:
-    encoded = encoder.encode(domain.load(), device)
+def _checked(encoded: dict[str, Features], n: int, encoder: Encoder, task: str) -> dict[str, Features]:
     what = f"encoder '{encoder.name}' of task '{task}'"
     if tuple(encoded) != tuple(encoder.outputs):
         raise W2SError(f"{what}: gave {list(encoded)}, expected {list(encoder.outputs)}")
     for output, x in encoded.items():
-        if x.ndim != 2 or len(x) != domain.num_inputs or x.dtype != np.float32:
-            raise W2SError(f"{what}: '{output}' is {x.dtype} {x.shape}, expected float32 ({domain.num_inputs}, D)")
+        if x.ndim != 2 or len(x) != n or x.dtype != np.float32:
+            raise W2SError(f"{what}: '{output}' is {x.dtype} {x.shape}, expected float32 ({n}, D)")
         if not np.isfinite(x).all():
             raise W2SError(f"{what}: '{output}' holds NaN or infinity")
     return encoded

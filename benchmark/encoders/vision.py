@@ -1,0 +1,220 @@
+"""Vision models of the Hugging Face hub, frozen: DINO ViT-B/8 and whatever else `AutoModel` loads."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.chunks import CHUNK
+from benchmark.errors import NotAvailable, W2SError
+from benchmark.fetch import package_folder
+from benchmark.files import sha256_file
+from benchmark.images import image_batches, rgb
+from benchmark.inputs import Inputs
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class VisionEncoder:
+    """The class token after half of the layers (as it is) and after all (of ViT and DINO: after the last norm).
+
+    Models without a class token (Swin, SigLIP) or of convolutions (ResNet, ConvNeXt) give the mean over positions
+    instead. Poolers are not used: that of DINO has no pretrained weights. Inputs are PIL images or uint8 arrays
+    (H, W[, 3]), prepared by the model's own image processor, always with Pillow, so that features do not depend on
+    whether torchvision is installed.
+
+    Args:
+        model: a hub id, of which this machine must have a snapshot, or a folder that `hf download` or
+            `save_pretrained` wrote. Only safetensors weights are read.
+        pixels: resize to this square, without a crop, instead of what the image processor says; position embeddings
+            are interpolated where the model can do that.
+        batch: images at once; a divisor of 1,024. It changes features by rounding at most, so it is not part of the
+            fingerprint.
+    """
+
+    model: str = "facebook/dino-vitb8"
+    pixels: int | None = None
+    batch: int = 32
+    outputs: tuple[str, ...] = ("half", "full")
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or CHUNK % self.batch:  # so that chunks are cut where batches are
+            raise W2SError(f"{self.name}: batch is {self.batch}, expected a divisor of {CHUNK}: 1, 2, 4, ... {CHUNK}")
+        if self.pixels is not None and self.pixels < 1:
+            raise W2SError(f"{self.name}: pixels is {self.pixels}, expected at least 1")
+
+    @property
+    def name(self) -> str:
+        """The model."""
+        return f"vision encoder '{self.model}'"
+
+    @property
+    def fingerprint(self) -> str:
+        """The weights' hash (of a folder) or the snapshot's commit (of a hub id), preprocessing and version.
+
+        Raises:
+            NotAvailable: the model is not on this machine.
+        """
+        folder = _folder(self.model)
+        files = [folder / "config.json", folder / "preprocessor_config.json"]
+        if Path(self.model).is_dir():
+            files += _weights(folder)
+            digest = hashlib.sha256("|".join(_sha256(path) for path in files).encode()).hexdigest()
+        else:
+            digest = folder.name
+        return f"vision-{_VERSION}-{digest}-{self.pixels}px"
+
+    @property
+    def requires(self) -> dict[str, str]:
+        """Module -> distribution of what must be installed."""
+        return {"transformers": "transformers", "PIL": "pillow"}
+
+    def encode(self, inputs: Inputs, device: str = "cpu") -> dict[str, NDArray[np.float32]]:
+        """Features (n, D) `half` and `full`, computed in float32 on a CPU, in bfloat16 or float16 on a GPU.
+
+        Raises:
+            NotAvailable: the model is not on this machine.
+            W2SError: it has no safetensors weights, or lacks some; an input is no image; the GPU's memory is too small.
+        """
+        return next(self.stream(inputs, [slice(0, len(inputs))], device))
+
+    def stream(
+        self, inputs: Inputs, ranges: Sequence[slice], device: str = "cpu"
+    ) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """Those of each range in turn; one loader reads them all, a few batches ahead."""
+        cuts = [[slice(i, min(i + self.batch, r.stop)) for i in range(r.start, r.stop, self.batch)] for r in ranges]
+        if not all(cuts):
+            raise W2SError(f"{self.name}: there are no images")
+        network, processor = _load(self.name, _folder(self.model), self.pixels, device)
+        batches = [list(range(cut.start, cut.stop)) for batches in cuts for cut in batches]
+        loader = iter(image_batches(inputs, functools.partial(_prepare, processor), batches, device))
+        for part in cuts:
+            made = [self._features(network, next(loader), device) for _ in part]
+            yield {output: np.concatenate([m[o] for m in made]) for o, output in enumerate(self.outputs)}
+
+    def _features(self, network: Any, pixels: Tensor, device: str) -> tuple[NDArray[np.float32], ...]:
+        try:
+            with torch.inference_mode(), _autocast(device):
+                out = network(pixel_values=pixels.to(device, non_blocking=True), **_options(network, pixels.shape[-1]))
+                states = out.hidden_states
+                found = [_pool(network, x) for x in (states[len(states) // 2], out.last_hidden_state)]
+                return tuple(x.float().cpu().numpy() for x in found)
+        except torch.OutOfMemoryError:
+            raise W2SError(f"{self.name}: out of GPU memory with batch={self.batch}; try {self.batch // 2}") from None
+
+
+def _prepare(processor: Any, image: Any, position: int) -> NDArray[np.float32]:
+    return np.asarray(processor(images=rgb(image), return_tensors="np")["pixel_values"][0], np.float32)
+
+
+def _autocast(device: str) -> Any:
+    if device == "cpu":
+        return nullcontext()
+    return torch.autocast(device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+
+
+def _options(network: Any, pixels: int) -> dict[str, bool]:
+    wanted = {"output_hidden_states": True}
+    if "interpolate_pos_encoding" in inspect.signature(network.forward).parameters:
+        wanted["interpolate_pos_encoding"] = pixels != network.config.image_size
+    return wanted
+
+
+def _pool(network: Any, states: Tensor) -> Tensor:
+    """(n, D) of (n, tokens, D) or of feature maps (n, D, H, W)."""
+    if states.ndim == 4:
+        return states.mean((2, 3))
+    has_class_token = any(name.endswith(("cls_token", "class_embedding")) for name, _ in network.named_parameters())
+    return states[:, 0] if has_class_token else states.mean(1)
+
+
+def _folder(model: str) -> Path:
+    """The model's folder: the given one, or the hub's snapshot on this machine; nothing is downloaded."""
+    if Path(model).is_dir():
+        return Path(model)
+    package_folder("transformers", "transformers")
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+    except HFValidationError:
+        raise NotAvailable(f"vision encoder '{model}': there is no such folder, and it is no id of the hub") from None
+    if not isinstance(found, str):
+        raise NotAvailable(
+            f"vision encoder '{model}' is not on this machine; on a connected one run: hf download {model} "
+            "--local-dir FOLDER, then give that folder as the model"
+        )
+    return Path(found).parent
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The safetensors files that the model is loaded from."""
+    if (single := folder / "model.safetensors").is_file():
+        return [single]
+    if (index := folder / "model.safetensors.index.json").is_file():
+        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    found = ", ".join(
+        sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".h5", ".msgpack"))
+    )
+    raise W2SError(
+        f"vision encoder: {folder} has no model.safetensors, {f'only {found}' if found else 'nor other weights'}; "
+        "pickles are not read: where you trust them, load them with transformers and save_pretrained to another folder"
+    )
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise NotAvailable(
+            f"vision encoder: {path.parent} has no {path.name}; fetch the whole model again: hf download"
+        )
+    stat = path.stat()
+    return _hashed(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.cache
+def _hashed(path: Path, mtime: int, size: int) -> str:
+    return sha256_file(path)
+
+
+def _load(encoder: str, folder: Path, pixels: int | None, device: str) -> tuple[Any, Any]:
+    """Network and image processor."""
+    stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) for path in _weights(folder))
+    return _loaded(encoder, folder, pixels, device, stamps)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(encoder: str, folder: Path, pixels: int | None, device: str, stamps: Any) -> tuple[Any, Any]:
+    from transformers import AutoImageProcessor, AutoModel
+
+    own = {} if pixels is None else {"size": {"height": pixels, "width": pixels}, "do_center_crop": False}
+    try:
+        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True, **own)
+        with torch.random.fork_rng(devices=[]):  # weights that the folder lacks (poolers) are random
+            network, loading = AutoModel.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, ImportError) as error:
+        raise W2SError(f"{encoder}: transformers can't load it ({' '.join(str(error).split())})") from error
+    if lacking := [name for name in loading["missing_keys"] if "pooler" not in name and "head" not in name]:
+        raise W2SError(f"{encoder}: the weights lack {len(lacking)} tensors of the network, first {sorted(lacking)[0]}")
+    network = getattr(network, "vision_model", network)  # of CLIP and its like, which read texts as well
+    return network.eval().requires_grad_(False).to(device), processor
