@@ -141,8 +141,8 @@ def download(
 ) -> None:
     """Get large data sets into the data root; a download that broke off goes on where it was.
 
-    Says first how large it is. Tasks whose data come with packages have nothing to download. A mirror has each archive as
-    <mirror>/<folder>.tar.gz.
+    Says first how large it is. Tasks whose data come with packages have nothing to download. A mirror has each
+    archive as <mirror>/<folder>.tar.gz.
     """
     _use_data_root(data_root)
     from benchmark.session import download as get

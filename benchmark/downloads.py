@@ -98,7 +98,7 @@ def _check_space(archive: Archive, root: Path) -> None:
     free, needed = shutil.disk_usage(root).free, 2 * archive.size
     if free < needed:
         raise W2SError(
-            f"{root}: {gigabytes(free)} are free, {archive.folder} needs {gigabytes(needed)} (archive and unpacked files)"
+            f"{root}: {gigabytes(free)} are free, {archive.folder} needs {gigabytes(needed)} (also to unpack)"
         )
 
 

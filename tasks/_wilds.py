@@ -10,7 +10,7 @@ import functools
 import hashlib
 import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -76,7 +76,7 @@ class DataSet:
         return Archive(self.folder, url, self.size, f"RELEASE_v{self.version}.txt", _TROUBLE)
 
 
-# --- the local copy ----------------------------------------------------------------------------------------------------
+# --- the local copy --------------------------------------------------------------------------------------------------
 
 
 def lacking_packages() -> str | None:
@@ -160,7 +160,7 @@ def _fmow_images(folder: Path) -> Iterator[str]:
     return (f"images/rgb_img_{row}.png" for row, split in enumerate(splits) if split != "seq")
 
 
-# --- reading through the real package ------------------------------------------------------------------------------------
+# --- reading through the real package --------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -224,7 +224,7 @@ def table_hash(data: DataSet, root: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(Sequence[Any]):
     """Images of a data set, read one by one as RGB. Pickles as names and positions, so that it can go to workers."""
 
     data: DataSet
@@ -234,14 +234,14 @@ class Images:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i: int) -> Any:
+    def __getitem__(self, i: Any) -> Any:
         try:
             return open_dataset(self.data, self.root).get_input(int(self.rows[i])).convert("RGB")
         except OSError as error:
             raise W2SError(f"{self.root / self.data.folder}: image {self.rows[i]} can't be read ({error})") from error
 
 
-# --- what examples belong to -------------------------------------------------------------------------------------------
+# --- what examples belong to -----------------------------------------------------------------------------------------
 
 
 def _column(dataset: Any, field: str) -> Index:
@@ -290,8 +290,8 @@ _KINDS = ((0, 1, 2), (3, 4, 5), (6, 7))  # of `IDENTITIES`: gender and orientati
 
 
 def _civilcomments_units(dataset: Any) -> Units:
-    """Comments on one article stay together. The metric needs which identities a comment mentions, as a bit mask; source
-    domains are the kinds of identity: the first kind that a comment mentions."""
+    """Comments on one article stay together. The metric needs which identities a comment mentions, as a bit mask;
+    source domains are the kinds of identity: the first kind that a comment mentions."""
     mentions = np.stack([_column(dataset, identity) for identity in IDENTITIES], 1)
     mask = (mentions << np.arange(len(IDENTITIES))).sum(1)
     of_kind = np.stack([mentions[:, list(kind)].any(1) for kind in _KINDS], 1)

@@ -1,7 +1,7 @@
-"""The five data sets in small, in their true layout on disk: file names, columns, image formats, splits, RELEASE file.
+"""The five data sets in small, in their true layout on disk: file names, columns, image formats, splits and RELEASE.
 
-Columns are those that the data sets' makers write (`dataset_preprocessing` of the WILDS repository). Classes can be told
-apart by colour or by words, so that a small model learns them; the shift is a change of brightness or of vocabulary.
+Columns are those that the data sets' makers write (`dataset_preprocessing` of the WILDS repository). Classes can be
+told apart by colour or by words, so that a small model learns them; the shift is a change of brightness or of vocabulary.
 `write(name, root)` makes `root/<name>_v<version>`.
 """
 

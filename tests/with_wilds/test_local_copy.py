@@ -36,7 +36,9 @@ def no_root(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", TASK_NAMES)
 def test_a_card_says_where_the_data_are_from(name):
     card, data = TASKS[name].card, next(d for d in DATA_SETS if d.name == name.removesuffix("-by-domain"))
-    assert len(card.classes) == {"iwildcam": 182, "camelyon17": 2, "fmow": 62, "amazon": 5, "civilcomments": 2}[data.name]
+    assert (
+        len(card.classes) == {"iwildcam": 182, "camelyon17": 2, "fmow": 62, "amazon": 5, "civilcomments": 2}[data.name]
+    )
     assert data.archive.url in card.requires
     assert "GB" in card.requires or "MB" in card.requires
     assert card.licence
@@ -74,7 +76,7 @@ def test_a_missing_package_is_said_with_the_command(monkeypatch, root):
         TASKS["fmow"].domain("test")
 
 
-# --- the state of the local copy ---------------------------------------------------------------------------------------
+# --- the state of the local copy -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("data", DATA_SETS, ids=NAMES)
@@ -126,7 +128,7 @@ def test_an_unreadable_table(root, tmp_path):
     assert "metadata.csv can't be read" in (lacking_data(data, tmp_path) or "")
 
 
-# --- downloads -----------------------------------------------------------------------------------------------------------
+# --- downloads -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -220,7 +222,13 @@ def test_a_failing_server_is_said_with_ways_out(server, tmp_path):
     server.status = 500
     with pytest.raises(NotAvailable) as failure:
         get(server, tmp_path)
-    for words in (server.address, "HTTP 500", "issues 173 to 175", "--mirror URL", str(tmp_path / CIVILCOMMENTS.folder)):
+    for words in (
+        server.address,
+        "HTTP 500",
+        "issues 173 to 175",
+        "--mirror URL",
+        str(tmp_path / CIVILCOMMENTS.folder),
+    ):
         assert words in str(failure.value)
     with pytest.raises(NotAvailable, match="refused"):
         download(CIVILCOMMENTS.archive, tmp_path, "http://127.0.0.1:1", lambda line: None)
@@ -244,7 +252,7 @@ def test_a_wrong_archive_is_refused_and_deleted(server, root, tmp_path, kind):
         with tarfile.open(fileobj=buffer, mode="w") as tar:
             tar.addfile(tarfile.TarInfo("../escaped"))
         server.archive = gzip.compress(buffer.getvalue())
-    with pytest.raises(W2SError, match="it was deleted|and was deleted"):
+    with pytest.raises(W2SError, match=r"was deleted"):
         get(server, tmp_path)
     assert not (tmp_path.parent / "escaped").exists()
     assert {p.name for p in tmp_path.iterdir()} == {f"{CIVILCOMMENTS.folder}.lock"}
@@ -262,7 +270,7 @@ def test_nothing_that_is_there_is_overwritten(server, tmp_path):
 
 def test_a_full_disk_is_found_before_the_download(server, tmp_path):
     huge: Archive = replace(CIVILCOMMENTS.archive, size=10**17)
-    with pytest.raises(W2SError, match="are free, .* needs"):
+    with pytest.raises(W2SError, match=r"are free, .* needs"):
         download(huge, tmp_path, server.address, lambda line: None)
     assert server.asked == []
 
