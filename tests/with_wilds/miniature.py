@@ -1,7 +1,7 @@
 """The five data sets in small, in their true layout on disk: file names, columns, image formats, splits and RELEASE.
 
 Columns are those that the data sets' makers write (`dataset_preprocessing` of the WILDS repository). Classes can be
-told apart by colour or by words, so that a small model learns them; the shift is a change of brightness or of vocabulary.
+told apart by colour or by words, so that a small model learns them; the shift is brightness or vocabulary.
 `write(name, root)` makes `root/<name>_v<version>`.
 """
 
@@ -49,7 +49,7 @@ def _picture(rng: np.random.Generator, label: int, classes: int, size: tuple[int
 def _iwildcam(folder: Path) -> None:
     """K = 6. Locations 0-5 are the source; 6, 7 validation (OOD); 8-10 test. Bursts of three frames are sequences."""
     rng, rows, K = np.random.default_rng(1), [], 6
-    splits = {"train": (range(6), 30), "val": ((6, 7), 6), "test": ((8, 9, 10), 25), "id_val": (range(6), 6)}
+    splits = {"train": (range(6), 30), "val": ((6, 7), 6), "test": ((8, 9, 10), 100), "id_val": (range(6), 6)}
     sequence = 0
     (folder / "train").mkdir()
     for split, (locations, bursts) in {**splits, "id_test": (range(6), 12)}.items():
@@ -116,7 +116,7 @@ def _fmow(folder: Path) -> None:
     """Four of the 62 categories. Some times have fractions of a second, as some of the real ones."""
     rng, rows = np.random.default_rng(3), []
     years = {"train": range(2002, 2018), "val": range(2009, 2018), "test": range(2010, 2018), "seq": range(2012, 2014)}
-    sites = {"train": 40, "val": 40, "test": 60, "seq": 2}
+    sites = {"train": 40, "val": 40, "test": 120, "seq": 2}
     countries = list(_COUNTRIES)
     (folder / "images").mkdir()
     for split, per_split in sites.items():
@@ -125,7 +125,7 @@ def _fmow(folder: Path) -> None:
             country = countries[site % 5] if site % 20 else "XKX"
             place = f"{_CATEGORIES[category]}_{site}"
             for view in range(3):
-                year = years[split][(site + 5 * view) % len(years[split])]
+                year = years[split][(site + view) % len(years[split])]
                 fraction = ".643" if rng.random() < 0.2 else ""
                 dark = 0.05 * countries.index(country) + (0.2 if year >= 2016 else 0)
                 if split != "seq":
@@ -203,11 +203,11 @@ def _civilcomments(folder: Path) -> None:
     """Articles of six comments; about half of the comments mention identities, some several."""
     rng, rows = np.random.default_rng(5), []
     words = ("kind calm thoughtful polite fair", "stupid idiot hate disgusting moron")
-    for split, articles in {"train": 50, "val": 30, "test": 50}.items():
+    for split, articles in {"train": 50, "val": 120, "test": 80}.items():
         for article in range(articles):
             for _ in range(6):
                 toxic = int(rng.random() < 0.4)
-                mentioned = rng.random(8) < 0.15
+                mentioned = rng.random(8) < 0.2
                 flavour = " and ".join(i for i, m in zip(_IDENTITIES, mentioned, strict=True) if m) or "weather"
                 rows.append(
                     {
