@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: install install-lm benchmark test lint check bench clean
+.PHONY: install install-lm benchmark test test-wilds lint check bench clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +31,15 @@ benchmark: install
 test: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
+# the WILDS tasks on miniature data, through the real package, in an environment of their own (5 GB)
+test-wilds: .venv-wilds/.installed
+	OMP_NUM_THREADS=1 .venv-wilds/bin/python -m pytest tests/with_wilds
+
+.venv-wilds/.installed: pyproject.toml constraints-wilds.txt
+	$(PYTHON) -m venv .venv-wilds
+	.venv-wilds/bin/python -m pip install --quiet -c constraints-wilds.txt --editable '.[test,wilds]'
+	touch $@
+
 lint: $(VENV)/.test-tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,4 +54,4 @@ bench: $(VENV)/.test-tools
 	$(BIN)/python -m pytest tests/bench --benchmark-only -s
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-wilds build *.egg-info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -39,6 +40,10 @@ def _guarded(function: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+_DATA_ROOT = typer.Option("--data-root", help="folder of large data sets [default: W2S_DATA]", metavar="DIR")
+_MIRROR = typer.Option("--mirror", help="base address of a copy of large data sets", metavar="URL")
+
+
 @app.command("list", epilog="Example: w2s list methods")
 @_guarded
 def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; all three when left out")] = "") -> None:
@@ -72,8 +77,10 @@ def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; al
 @_guarded
 def describe(
     name: Annotated[str, typer.Argument(help="a task, method, canary or suite, or the folder of a feature pack")],
+    data_root: Annotated[Path | None, _DATA_ROOT] = None,
 ) -> None:
-    """Say what a task, method, suite or feature pack is, without running it."""
+    """Say what a task, method, suite or feature pack is, without running it, and what this machine lacks to run it."""
+    _use_data_root(data_root)
     from benchmark.describe import describe_any
 
     typer.echo(describe_any(name))
@@ -99,12 +106,17 @@ def run(
         list[str] | None, typer.Option("--set", help="name=value: a model, a size, the student's recipe; repeatable")
     ] = None,
     replies: Annotated[int, typer.Option(min=0, help="replies that each policy writes, for w2s judge")] = 0,
+    data_root: Annotated[Path | None, _DATA_ROOT] = None,
     download: Annotated[bool, typer.Option("--download", help="fetch data sets and models that are missing")] = False,
+    mirror: Annotated[str | None, _MIRROR] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be run, and stop")] = False,
     force: Annotated[bool, typer.Option("--force", help="run and replace also what is there")] = False,
 ) -> None:
     """Run methods on tasks; what the results folder already holds is not run again."""
     one_thread()
+    _use_data_root(data_root)
+    if mirror and not download:
+        raise W2SError("--mirror: only with --download")
     from benchmark.session import Request, start
 
     request = Request(
@@ -124,6 +136,7 @@ def run(
         options=options or [],
         replies=replies,
         download=download,
+        mirror=mirror,
         force=force,
     )
     raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
@@ -149,6 +162,24 @@ def pack(
 
     asked = _names("--conditions", conditions)
     pack_task(task, asked, seeds, out, device=device, cache=cache, plugins=tuple(plugin or ()), say=typer.echo)
+
+
+@app.command(epilog="Example: w2s download camelyon17 --data-root /data/wilds")
+@_guarded
+def download(
+    tasks: Annotated[str, typer.Argument(help="globs, comma-separated")],
+    data_root: Annotated[Path | None, _DATA_ROOT] = None,
+    mirror: Annotated[str | None, _MIRROR] = None,
+) -> None:
+    """Get large data sets into the data root; a download that broke off goes on where it was.
+
+    Says first how large it is. Tasks whose data come with packages have nothing to download. A mirror has each
+    archive as <mirror>/<folder>.tar.gz.
+    """
+    _use_data_root(data_root)
+    from benchmark.session import download as get
+
+    raise typer.Exit(get(_names("tasks", tasks), mirror, typer.echo))
 
 
 @app.command(epilog="Example: w2s leaderboard --results runs/default")
@@ -248,6 +279,12 @@ def clear(cache: Annotated[Path | None, typer.Option(help="the cache's folder")]
 
     store = Cache(cache)
     typer.echo(f"freed {store.clear() / 2**20:.1f} MiB of {store.root}")
+
+
+def _use_data_root(folder: Path | None) -> None:
+    """Through the environment, so that worker processes know it too."""
+    if folder is not None:
+        os.environ["W2S_DATA"] = str(folder.absolute())
 
 
 def _names(option: str, text: str | None) -> list[str]:

@@ -60,7 +60,7 @@ def _task(task: Task) -> str:
             "shift": card.shift,
             "sources": ", ".join(card.sources),
             "target": card.target,
-            "classes": f"{len(card.classes)}: {', '.join(card.classes)}",
+            "classes": f"{len(card.classes)}: {', '.join(card.classes[:12])}{', ...' * (len(card.classes) > 12)}",
             "metric": card.metric,
             **made,
             "licence": card.licence + f"; not to be handed on: {card.redistribution}" * bool(card.redistribution),

@@ -6,7 +6,7 @@ Shapes: P rows of predictions, n test examples with known labels, U units that a
 users. For the worst group and the worst identity they are what the metric partitions by: regions, identities.
 
 Macro-F1 (iWildCam), worst group (fMoW), tenth percentile (Amazon) and worst identity (CivilComments) are the official
-metrics of WILDS (Koh et al. 2021, arXiv:2012.07421); `tests/wilds` compares them with its own code.
+metrics of WILDS (Koh et al. 2021, arXiv:2012.07421); `tests/with_wilds` compares them with its own code.
 """
 
 from __future__ import annotations

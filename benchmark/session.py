@@ -48,6 +48,7 @@ class Request:
     options: list[str]
     replies: int
     download: bool
+    mirror: str | None
     force: bool
 
 
@@ -58,7 +59,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         W2SError: bad input; nothing was run.
     """
     suite = load_suite(request.suite, request.full)
-    if request.download:
+    if request.download and not dry_run:
         os.environ[DOWNLOAD] = "1"
     setup = _setup(request, suite)
     setup.load()
@@ -85,7 +86,11 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     failures = []
     for task in tasks:
         try:
-            if lack := task.missing():
+            lack = task.missing()
+            if lack and request.download and not dry_run:
+                task.download(request.mirror, say)
+                lack = task.missing()
+            if lack:
                 raise NotAvailable(lack)
             available.append((task, data_fingerprint(task)))
         except NotAvailable as error:
@@ -118,6 +123,21 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     for line in failures:
         say(" ".join(line.split()))
     return 1 if failures else 0
+
+
+def download(globs: list[str], mirror: str | None, say: Callable[[str], None]) -> int:
+    """Get the data of tasks that never fetch them by themselves; the exit status is 1 when a task can't be run then."""
+    ready = True
+    for name in TASKS.select(globs):
+        task = TASKS[name]
+        try:
+            task.download(mirror, say)
+            lack = task.missing()
+        except W2SError as error:
+            lack = str(error)
+        say(f"{name}: {' '.join(lack.split()) if lack else 'all is here'}")
+        ready = ready and not lack
+    return 0 if ready else 1
 
 
 def _setup(request: Request, suite: Suite) -> Setup:

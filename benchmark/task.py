@@ -187,3 +187,14 @@ class Task:
     def missing(self) -> str | None:
         """One line that says what this machine lacks and the command that fixes it, or None."""
         return None
+
+    def download(self, mirror: str | None, say: Callable[[str], None]) -> None:
+        """Get data that are too large to be fetched unasked; by default there are none. Only when a user asks.
+
+        Args:
+            mirror: base address of a copy; None for the data's own address.
+            say: told what is downloaded, how large it is, and how far it is.
+
+        Raises:
+            W2SError: it failed; the message says what to do.
+        """

@@ -3,8 +3,6 @@
 The data sets' `eval` methods are called on instances that hold the made-up metadata only: nothing is downloaded.
 """
 
-import sys
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,21 +18,6 @@ from wilds.datasets.amazon_dataset import AmazonDataset  # noqa: E402
 from wilds.datasets.civilcomments_dataset import CivilCommentsDataset  # noqa: E402
 from wilds.datasets.fmow_dataset import FMoWDataset  # noqa: E402
 from wilds.datasets.iwildcam_dataset import IWildCamDataset  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def scatter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """WILDS takes means over groups with torch_scatter, which needs a compiler; PyTorch has had its own for long."""
-    try:
-        import torch_scatter  # noqa: F401
-    except ImportError:
-        module = ModuleType("torch_scatter")
-
-        def mean(src: torch.Tensor, index: torch.Tensor, dim_size: int, reduce: str) -> torch.Tensor:
-            return torch.zeros(dim_size).scatter_reduce(0, index, src, reduce, include_self=False)
-
-        module.scatter = mean  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "torch_scatter", module)
 
 
 def dataset(kind: type, fields: list[str], columns: list[np.ndarray], **attributes: Any) -> Any:

@@ -1,0 +1,37 @@
+"""Tests of the WILDS tasks on miniature data. Those that read them through the real `wilds` run where it is installed
+(`make test-wilds`); the folder must not be called `wilds`, or `import wilds` would find it."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import miniature
+import pytest
+import torch
+
+collect_ignore = [] if find_spec("wilds") else ["test_official_metrics.py", "test_reading.py", "test_runs.py"]
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with all five data sets; read only."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in miniature.WRITERS:
+        miniature.write(name, folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def scatter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WILDS takes means over groups with torch_scatter, which needs a compiler; PyTorch has had its own for long."""
+    try:
+        import torch_scatter  # noqa: F401
+    except ImportError:
+        module = ModuleType("torch_scatter")
+
+        def mean(src: torch.Tensor, index: torch.Tensor, dim_size: int, reduce: str) -> torch.Tensor:
+            return torch.zeros(dim_size).scatter_reduce(0, index, src, reduce, include_self=False)
+
+        module.scatter = mean  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "torch_scatter", module)

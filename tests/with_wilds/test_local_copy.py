@@ -1,0 +1,300 @@
+"""Cards, the state of the local copy and downloads: all without `wilds`."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import miniature
+import pytest
+
+import tasks._wilds as wilds_data
+from benchmark.downloads import Archive, download
+from benchmark.errors import NotAvailable, W2SError
+from benchmark.registry import TASKS
+from tasks._wilds import CIVILCOMMENTS, DATA_SETS, lacking_data
+
+NAMES = [data.name for data in DATA_SETS]
+TASK_NAMES = [*NAMES, *(f"{name}-by-domain" for name in NAMES)]
+
+
+@pytest.fixture(autouse=True)
+def no_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("W2S_DATA", raising=False)
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_a_card_says_where_the_data_are_from(name):
+    card, data = TASKS[name].card, next(d for d in DATA_SETS if d.name == name.removesuffix("-by-domain"))
+    assert (
+        len(card.classes) == {"iwildcam": 182, "camelyon17": 2, "fmow": 62, "amazon": 5, "civilcomments": 2}[data.name]
+    )
+    assert data.archive.url in card.requires
+    assert "GB" in card.requires or "MB" in card.requires
+    assert card.licence
+    assert card.citation
+    assert "no data root" in (TASKS[name].missing() or "")
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_three_supervisors_with_their_own_validation(name):
+    task = TASKS[name]
+    supervisors = task.supervisors(0)
+    assert len(supervisors) == 3
+    parts = {domain for s in supervisors for domain in s.domains}
+    assert parts == ({"train-1", "train-2", "train-3"} if name.endswith("-by-domain") else {"train"})
+    for supervisor in supervisors:
+        assert not set(supervisor.validation) & set(task.ind_domains)
+        assert all(v[-2:] == supervisor.domains[0][-2:] for v in supervisor.validation if name.endswith("-by-domain"))
+
+
+def test_listing_tasks_imports_neither_wilds_nor_torchvision():
+    heavy = {"wilds", "torchvision", "transformers", "pandas"}
+    code = f"import sys; from benchmark.registry import TASKS; TASKS.names(); print({heavy!r} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_missing_package_is_said_with_the_command(monkeypatch, root):
+    monkeypatch.setattr(wilds_data, "find_spec", lambda name: None)
+    monkeypatch.setenv("W2S_DATA", str(root))
+    line = TASKS["fmow"].missing()
+    assert line is not None
+    assert f"complete in {root}" in line
+    assert "pip install 'w2s-bench[wilds]'" in line
+    with pytest.raises(NotAvailable, match="not installed: wilds, torchvision"):
+        TASKS["fmow"].domain("test")
+
+
+# --- the state of the local copy -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", DATA_SETS, ids=NAMES)
+def test_a_whole_copy_lacks_nothing(data, root):
+    assert lacking_data(data, root) is None
+
+
+@pytest.mark.parametrize("data", DATA_SETS, ids=NAMES)
+def test_no_copy(data, tmp_path):
+    line = lacking_data(data, tmp_path)
+    assert line is not None
+    assert f"{tmp_path / data.folder}: no such folder" in line
+    assert f"w2s download {data.name} --data-root {tmp_path}" in line
+
+
+@pytest.mark.parametrize("data", DATA_SETS, ids=NAMES)
+def test_damaged_copies(data, root, tmp_path):
+    def line() -> str:
+        found = lacking_data(data, tmp_path)
+        assert found is not None
+        assert "\n" not in found
+        return found
+
+    folder = tmp_path / data.folder
+    shutil.copytree(root / data.folder, folder)
+    (tmp_path / f"{data.name}_unlabeled_v9.0").mkdir()  # WILDS's unlabelled data lie beside
+    if data.images:
+        pictures = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.[jp][pn]g"))
+        for gone in pictures[:2]:
+            (folder / gone).unlink()
+        assert f"partial: 2 of {len(pictures):,} image files are missing" in line()
+        assert any(f"the first is {gone}" in line() for gone in pictures[:2])
+        shutil.rmtree(folder / pictures[0].split("/")[0])
+        assert f"partial: {len(pictures):,} of {len(pictures):,} image files" in line()
+    (folder / data.tables[-1]).unlink()
+    assert f"partial: {data.tables[-1]} is missing" in line()
+    (folder / data.archive.proof).rename(folder / "RELEASE_v0.9.txt")
+    assert f"found another version (RELEASE_v0.9.txt), expected {data.archive.proof}" in line()
+    (folder / "RELEASE_v0.9.txt").unlink()
+    assert f"partial: {data.archive.proof} is missing" in line()
+    folder.rename(tmp_path / f"{data.name}_v0.9")
+    assert f"found {data.name}_v0.9, expected {data.folder}" in line()
+
+
+def test_an_unreadable_table(root, tmp_path):
+    data = next(d for d in DATA_SETS if d.name == "camelyon17")
+    shutil.copytree(root / data.folder, tmp_path / data.folder)
+    (tmp_path / data.folder / "metadata.csv").write_text("patient,node\n1,2\n")
+    assert "metadata.csv can't be read" in (lacking_data(data, tmp_path) or "")
+
+
+# --- downloads -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """Serves one archive. `breaks_after`: bytes until the next connection breaks; `status`: of every answer."""
+
+    archive: bytes
+    status: int = 200
+    ranges: bool = True
+    breaks_after: int | None = None
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    address: str = ""
+
+
+@pytest.fixture
+def server(root) -> Iterator[Server]:
+    serves = Server(packed(root / CIVILCOMMENTS.folder))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            serves.asked.append((self.path, wanted))
+            if serves.status != 200:
+                self.send_error(serves.status)
+                return
+            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and serves.ranges else 0
+            if start >= len(serves.archive):
+                self.send_error(416)
+                return
+            body = serves.archive[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: serves.breaks_after])
+            serves.breaks_after = None
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    serves.address = f"http://127.0.0.1:{http.server_port}"
+    yield serves
+    http.shutdown()
+    http.server_close()
+
+
+def packed(folder: Path, top: str = ".") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.add(folder, arcname=top)
+    return buffer.getvalue()
+
+
+def get(server: Server, root: Path) -> list[str]:
+    said: list[str] = []
+    download(CIVILCOMMENTS.archive, root, server.address, said.append)
+    return said
+
+
+def same(a: Path, b: Path) -> bool:
+    names = {p.relative_to(a) for p in a.rglob("*")}
+    return names == {p.relative_to(b) for p in b.rglob("*")} and all(
+        (a / n).read_bytes() == (b / n).read_bytes() for n in names if (a / n).is_file()
+    )
+
+
+@pytest.mark.parametrize("top", [".", CIVILCOMMENTS.folder])
+def test_download(server, root, tmp_path, top):
+    server.archive = packed(root / CIVILCOMMENTS.folder, top)
+    said = get(server, tmp_path / "new")
+    assert server.asked == [(f"/{CIVILCOMMENTS.folder}.tar.gz", None)]
+    assert "90.6 MB" in said[0]  # before anything is sent
+    assert same(root / CIVILCOMMENTS.folder, tmp_path / "new" / CIVILCOMMENTS.folder)
+    left = {p.name for p in (tmp_path / "new").iterdir()} - {f"{CIVILCOMMENTS.folder}.lock"}
+    assert left == {CIVILCOMMENTS.folder}
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_goes_on(server, root, tmp_path, ranges):
+    server.breaks_after, server.ranges = 5000, ranges
+    with pytest.raises(NotAvailable, match="have arrived and are kept"):
+        get(server, tmp_path)
+    assert not (tmp_path / CIVILCOMMENTS.folder).exists()
+    get(server, tmp_path)
+    assert [wanted for _, wanted in server.asked] == [None, "bytes=5000-"]
+    assert same(root / CIVILCOMMENTS.folder, tmp_path / CIVILCOMMENTS.folder)
+
+
+def test_a_failing_server_is_said_with_ways_out(server, tmp_path):
+    server.status = 500
+    with pytest.raises(NotAvailable) as failure:
+        get(server, tmp_path)
+    for words in (
+        server.address,
+        "HTTP 500",
+        "issues 173 to 175",
+        "--mirror URL",
+        str(tmp_path / CIVILCOMMENTS.folder),
+    ):
+        assert words in str(failure.value)
+    with pytest.raises(NotAvailable, match="refused"):
+        download(CIVILCOMMENTS.archive, tmp_path, "http://127.0.0.1:1", lambda line: None)
+    with pytest.raises(W2SError, match="http://"):
+        download(CIVILCOMMENTS.archive, tmp_path, "ftp://mirror", lambda line: None)
+
+
+@pytest.mark.parametrize("kind", ["html", "cut", "damaged", "other", "escaping"])
+def test_a_wrong_archive_is_refused_and_deleted(server, root, tmp_path, kind):
+    whole = server.archive
+    if kind == "html":
+        server.archive = b"<html>Internal error</html>"
+    elif kind == "cut":
+        server.archive = whole[: len(whole) // 2]
+    elif kind == "damaged":  # the tar inside is readable; only the checksum at the end tells
+        server.archive = whole[:-8] + bytes(4) + whole[-4:]
+    elif kind == "other":
+        server.archive = packed(root / "amazon_v2.1")
+    else:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("../escaped"))
+        server.archive = gzip.compress(buffer.getvalue())
+    with pytest.raises(W2SError, match=r"was deleted"):
+        get(server, tmp_path)
+    assert not (tmp_path.parent / "escaped").exists()
+    assert {p.name for p in tmp_path.iterdir()} == {f"{CIVILCOMMENTS.folder}.lock"}
+    server.archive = whole
+    get(server, tmp_path)
+    assert lacking_data(CIVILCOMMENTS, tmp_path) is None
+
+
+def test_nothing_that_is_there_is_overwritten(server, tmp_path):
+    (tmp_path / CIVILCOMMENTS.folder).mkdir()
+    with pytest.raises(W2SError, match="move it away"):
+        get(server, tmp_path)
+    assert server.asked == []
+
+
+def test_a_full_disk_is_found_before_the_download(server, tmp_path):
+    huge: Archive = replace(CIVILCOMMENTS.archive, size=10**17)
+    with pytest.raises(W2SError, match=r"are free, .* needs"):
+        download(huge, tmp_path, server.address, lambda line: None)
+    assert server.asked == []
+
+
+def test_download_from_the_command_line(server, tmp_path):
+    def w2s(*arguments: str) -> subprocess.CompletedProcess[str]:
+        call = [sys.executable, "-m", "benchmark.cli", *arguments, "--data-root", str(tmp_path)]
+        return subprocess.run(call, capture_output=True, text=True)
+
+    described = w2s("describe", "civilcomments")
+    assert f"{tmp_path / CIVILCOMMENTS.folder}: no such folder" in described.stdout
+    assert CIVILCOMMENTS.archive.url in described.stdout
+    dry = w2s("run", "--tasks", "civilcomments", "--dry-run", "--download", "--mirror", server.address)
+    assert "no such folder" in dry.stdout
+    assert server.asked == []  # nothing is downloaded for a plan
+    done = w2s("download", "civilcomments", "--mirror", server.address)
+    assert lacking_data(CIVILCOMMENTS, tmp_path) is None
+    assert "downloading civilcomments_v1.0: 90.6 MB" in done.stdout
+    again = w2s("download", "civilcomments", "--mirror", server.address)
+    assert len(server.asked) == 1
+    assert "downloading" not in again.stdout
+    refused = w2s("run", "--tasks", "civilcomments", "--mirror", server.address)
+    assert "--mirror: only with --download" in refused.stderr
+
+
+def test_miniatures_have_the_versions_of_the_tasks():
+    assert {data.name: data.version for data in DATA_SETS} == miniature.VERSIONS
