@@ -48,11 +48,11 @@ def needs(task: Task, unit: Unit, recipe: Recipe) -> Needs | None:
         seen = min(scale.source / len(task.card.sources), supervisor.size or scale.source)
         epochs = getattr(supervisor.model, "epochs", 1)
         operations += seeds * (epochs * seen * weak.train + pool * weak.predict)
-    per_step = getattr(task.student, "micro_batch", None) or recipe.batch_size
-    gpu = student.weights + replicas / max(seeds, 1) * (student.head + (student.activations * per_step))
-    if getattr(task.student, "micro_batch", None):  # one replica's part at a time
-        gpu = student.weights + replicas / max(seeds, 1) * student.head + student.activations * per_step
-    disk = scale.disk + pool * student.stored
+    together, part = replicas / max(seeds, 1), getattr(task.student, "micro_batch", None)
+    in_memory = part or together * recipe.batch_size  # with micro-batches, one replica's part at a time
+    gpu = student.weights + together * student.head + in_memory * student.activations
+    weights = student.weights + max((_work(s.model, scale.length).weights for s in supervisors), default=0)
+    disk = scale.disk + weights + pool * student.stored
     return Needs(disk, 2e9 + student.weights + pool * student.stored, 1e9 + gpu, operations / RATE / 3600)
 
 

@@ -195,8 +195,11 @@ def _foresee(
     """Say each unit, what it takes where that is known, and whether it can be run here; and the sum."""
     hours, disk = 0.0, {}
     for unit in plan:
+        task = tasks[unit.task]
         say(_describe(unit))
-        if foreseen := needs(tasks[unit.task], unit, setup.student.of(unit.task)):
+        if task.scale and task.name not in disk:  # once a task
+            say(f"  student: {task.student.title}; requires {task.card.requires}")
+        if foreseen := needs(task, unit, setup.student.of(unit.task)):
             say(f"  needs {foreseen}" + "; data or models are missing here" * (unit.task in absent))
             hours += foreseen.gpu_hours
             disk[unit.task] = foreseen.disk

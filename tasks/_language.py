@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from benchmark.api import Task, W2SError
 from benchmark.models import model_missing
@@ -61,7 +61,7 @@ class LanguageTask(Task):
         mine = {name: value for name, value in options.items() if name in OPTIONS}
         for name, value in mine.items():
             _check(name, value)
-        task = copy.copy(self)
+        task = cast(Self, copy.copy(super().configured(options)))
         student = {name: value for name, value in mine.items() if name not in _OF_OTHERS}
         task.language_model = replace(self.language_model, **student)
         weak = {"supervisor_model": "model", "supervisor_tokens": "max_tokens"}
@@ -77,7 +77,7 @@ class LanguageTask(Task):
 
     def missing(self) -> str | None:
         models = (model_missing(model) for model in (self.language_model.model, self.weak_model.model))
-        return lacking_extra() or next(filter(None, models), None)
+        return "; ".join(filter(None, [lacking_extra(), *dict.fromkeys(models)])) or None
 
 
 def _check(name: str, value: Any) -> None:

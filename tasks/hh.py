@@ -63,7 +63,8 @@ class HH(LanguageTask):
         return [Supervisor(self.weak_model, self.card.sources, self.most(None)) for _ in range(3)]
 
     def missing(self) -> str | None:
-        return super().missing() or _hh.missing(self.hh_data, (*self.card.sources, self.card.target))
+        data = _hh.missing(self.hh_data, (*self.card.sources, self.card.target))
+        return "; ".join(filter(None, [data, super().missing()])) or None
 
 
 register_task(HH("helpful", "harmless"))

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from benchmark.fetch import package_folder
 from benchmark.files import sha256_file
 from benchmark.images import image_batches, rgb
 from benchmark.inputs import Inputs
+from benchmark.models import parameters_of
+from benchmark.scale import Work
 
 _VERSION = 1
 _UNUSED = {"pooler", "head"}  # parts of networks, which checkpoints may lack
@@ -63,6 +66,14 @@ class VisionEncoder:
     def name(self) -> str:
         """The model's, without its owner or the way to its folder."""
         return Path(self.model).name
+
+    def work(self, length: int) -> Work:
+        """As a ViT with the patches that its name says, at 224 px unless `pixels` says otherwise."""
+        parameters = parameters_of(self.model)
+        patch = int(found[1]) if (found := re.search(r"vit-?[sbl]-?(?:patch)?(\d+)", self.model.lower())) else 16
+        tokens = ((self.pixels or 224) / patch) ** 2
+        width = (parameters * 128 / 12) ** (1 / 3)
+        return Work(weights=4 * parameters, stored=4 * width * len(self.outputs), read=2 * parameters * tokens)
 
     @property
     def fingerprint(self) -> str:

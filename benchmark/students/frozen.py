@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmark.chunks import Part, gather
 from benchmark.errors import W2SError
 from benchmark.libraries import libraries
+from benchmark.scale import Estimable, Work
 from benchmark.student import Answer
 from benchmark.students.linear import LinearStudent, Standardiser
 from benchmark.task import Streaming
@@ -113,6 +114,10 @@ class LinearHead:
     def replies(self, student: Any, inputs: Any, count: int) -> Iterator[Answer]:
         """None."""
         return iter(())
+
+    def work(self, length: int) -> Work:
+        """The encoder's; heads are next to nothing beside it."""
+        return self.encoder.work(length) if isinstance(self.encoder, Estimable) else Work()
 
     def relief(self, recipe: Recipe) -> str:
         """See `benchmark.student.StudentKind.relief`."""

@@ -21,6 +21,7 @@ from benchmark.checkpoints import Checkpoints
 from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.images import image_batches, rgb
 from benchmark.inputs import Inputs
+from benchmark.scale import Work
 from benchmark.seeding import derive, numpy_rng, torch_rng
 
 Schedule = Literal["cosine", "step", "constant"]
@@ -43,6 +44,9 @@ class TrainedClassifier:
             W2SError: the GPU's memory is too small.
         """
         return self.recipe.logits(self.network, inputs, self.device).double().softmax(-1).numpy()
+
+
+_OPERATIONS = {"alexnet": 1.4e9, "resnet18": 3.6e9, "resnet34": 7.3e9, "resnet50": 8.2e9}  # torchvision's own figures
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ class TorchvisionClassifier:
             raise unknown_name("schedule", self.schedule, known)
         if not 0 < self.smallest_crop <= 1:
             raise W2SError(f"TorchvisionClassifier: smallest_crop is {self.smallest_crop}, expected in (0, 1]")
+
+    def work(self, length: int) -> Work:
+        """Published operations of a 224 px image, scaled with the area; training is three times as dear."""
+        forward = _OPERATIONS.get(self.architecture, 4e9) * (self.pixels / 224) ** 2
+        return Work(train=3 * forward, predict=forward)
 
     def fit(
         self,
