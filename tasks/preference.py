@@ -41,7 +41,7 @@ class PolicyPreference(LanguageTask, Preference):
     family = "dpo-preference"
     language_model = LanguageModel("policy")
     weak_model = FineTuned(objective="reward")
-    sizes = (100, 200, 400)
+    sizes = (32, 64, 128)
 
     def domain(self, name: str) -> Domain:
         data = super().domain(name)

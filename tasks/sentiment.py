@@ -37,7 +37,7 @@ class LanguageModelSentiment(LanguageTask, Sentiment):
     family = "lm-sentiment"
     language_model = LanguageModel("classifier")
     weak_model = FineTuned(objective="classifier")
-    sizes = (100, 200, 400)
+    sizes = (32, 64, 128)  # weak ones: about .5, .55 and .75 on held-out source texts
 
 
 for _target in _vader.DOMAINS:

@@ -49,7 +49,7 @@ class FineTuned:
     max_tokens: int = 128
     learning_rate: float = 2e-3
     epochs: int = 4
-    batch_size: int = 16
+    batch_size: int = 8
     version: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
     on_device: ClassVar[bool] = True
