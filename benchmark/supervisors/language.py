@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.canaries import Canary
 from benchmark.checkpoints import Checkpoints
+from benchmark.models import model_fingerprint
 from benchmark.students.language.network import Objective
 from benchmark.students.language.student import LanguageHeads, LanguageModel
 from benchmark.training import NOWHERE, Recipe, TrainingData, train
@@ -52,6 +53,12 @@ class FineTuned:
     version: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
     on_device: ClassVar[bool] = True
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "peft")
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pretrained model's files."""
+        return model_fingerprint(self.model)
 
     def fit(
         self,
