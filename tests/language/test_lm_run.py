@@ -354,7 +354,8 @@ def test_out_of_memory_says_which_knob_to_turn_and_other_seeds_go_on(
 
     monkeypatch.setattr(LanguageStudent, "__init__", remembered)
     monkeypatch.setattr(LanguageStudent, "logits", full)
-    outcome = tiny("tiny-said", "naive,raven,bootstrapping,ground_truth", "--set", "batch_size=16", seeds=2)
+    asked = ("tiny-said", "naive,raven,bootstrapping,ground_truth", "--set", "batch_size=16")
+    outcome = tiny(*asked, seeds=2)
     assert outcome.status == 1
     (line,) = [line for line in outcome.out.splitlines() if "GPU memory" in line]
     assert line == (
@@ -363,18 +364,7 @@ def test_out_of_memory_says_which_knob_to_turn_and_other_seeds_go_on(
     )
     assert {seed for _, seed in tiny.records} == {1}
     monkeypatch.setattr(LanguageStudent, "logits", original)
-    assert (
-        "1 units run"
-        in tiny(
-            "tiny-said",
-            "naive,raven,bootstrapping,ground_truth",
-            "--set",
-            "batch_size=16",
-            "--set",
-            "micro_batch=8",
-            seeds=2,
-        ).out
-    )
+    assert "1 units run" in tiny(*asked, "--set", "micro_batch=8", seeds=2).out
     assert {seed for _, seed in tiny.records} == {0, 1}
 
 

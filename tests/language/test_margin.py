@@ -82,7 +82,7 @@ def test_the_gradient_of_the_weights_is_that_of_finite_differences() -> None:
             for sign in (1, -1):
                 method.weights = w.clone()
                 method.weights[r, 0, m] += sign * 1e-6
-                values.append(float(take_step(method, labels, 9)[2].mean(1).sum()))
+                values.append(float(take_step(method, labels, 9)[2].detach().mean(1).sum()))
             assert found[r, 0, m].item() == pytest.approx((values[0] - values[1]) / 2e-6, abs=1e-6)
     assert found.abs().min() > 1e-6
 

@@ -43,9 +43,7 @@ def test_without_a_padding_token_the_end_token_fills_up(tmp_path: Path) -> None:
 def test_with_neither_a_model_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path, "llama")
     save_tokenizer(tmp_path)
-    with pytest.raises(
-        W2SError, match="neither a padding nor an end token; set `pad_token` in its tokenizer_config.json"
-    ):
+    with pytest.raises(W2SError, match="neither a padding nor an end token; set `pad_token` in its"):
         LanguageModel("policy", model=str(tmp_path)).sequences((["w1"], ["w2"]))
 
 
