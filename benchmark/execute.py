@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache as memoise
 from itertools import groupby
@@ -113,11 +114,10 @@ def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> Un
         W2SError: the unit can't be done; out of the GPU's memory, it says what to change.
     """
     task = setup.task(unit.task)
-    try:
+    with suppress(torch.OutOfMemoryError):
         return _execute(task, unit, setup, say)
-    except torch.OutOfMemoryError as error:
-        relief = task.student.relief(setup.student.of(task.name))
-        raise W2SError(f"out of GPU memory; {relief}") from error
+    # the error is gone, and with it what its frames held in memory: the next unit needs the room
+    raise W2SError(f"out of GPU memory; {task.student.relief(setup.student.of(task.name))}")
 
 
 def _execute(task: Task, unit: Unit, setup: Setup, say: Say) -> UnitResult:
@@ -273,8 +273,10 @@ def _train_all(
     except MethodFailed as failed:
         result.failures.append(f"{result.unit.label}: {failed}")
         others = [name for name in names if name != failed.method]
-        return _train_all(others, data, student, on_step, result, checkpoints.part(f"without-{failed.method}"))
-    except torch.OutOfMemoryError:
+        if METHODS[failed.method].fit is Method.fit:  # one of several stages has checkpoints of its own
+            checkpoints = checkpoints.part(f"without-{failed.method}")
+        return _train_all(others, data, student, on_step, result, checkpoints)
+    except (torch.OutOfMemoryError, W2SError):  # no method's fault: trying them one by one would not help
         raise
     except Exception as error:  # not blamed on a method: in its backward pass, say
         if len(names) == 1:

@@ -25,6 +25,17 @@ from benchmark.fetch import missing_packages, package_folder
 from benchmark.files import sha256_file
 
 DOWNLOAD = "W2S_DOWNLOAD"  # set by --download
+_READ = (  # what else changes a model's outputs
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "preprocessor_config.json",
+)
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]  # no pickles
 
 
@@ -128,7 +139,7 @@ def find_model(name: str) -> ModelFiles:
             "convert it, or name another model"
         )
     digest = hashlib.sha256()
-    for path in [*weights, *(folder / file for file in ("config.json", "tokenizer.json", "preprocessor_config.json"))]:
+    for path in [*weights, *(folder / file for file in _READ)]:
         if path.exists():
             digest.update(f"{path.name}:{_sha256(path, path.stat().st_mtime_ns, path.stat().st_size)}|".encode())
     return ModelFiles(folder, digest.hexdigest())

@@ -104,7 +104,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
 
     def planned() -> list[Unit]:
-        enough = _enough_replies(results, request.replies)
+        enough = _enough_replies(store, request.replies)
         return make_plan(available, methods, conditions, seeds, setup.student, store, request.force, enough)
 
     if dry_run:
@@ -172,13 +172,14 @@ def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], Pa
     return [setup.task(name) for name in names], request.results or Path("runs") / suite.folder
 
 
-def _enough_replies(results: Path, wanted: int) -> Callable[[RecordKey], bool]:
-    """Whether a record's policies have replied to so many prompts."""
+def _enough_replies(store: ResultStore, wanted: int) -> Callable[[RecordKey], bool]:
+    """Whether the policies of a record in the store have replied to so many prompts, or to all that there are."""
     if not wanted:
         return lambda key: True
-    prompts = {(key.record, key.example) for key in read_replies(results)[0]}
+    prompts = {(key.record, key.example) for key in read_replies(store.root)[0]}
     counts = Counter(record for record, _ in prompts)
-    return lambda key: counts[key] >= wanted
+    records = store.load().records
+    return lambda key: counts[key] >= min(wanted, records[key].n_test)
 
 
 def _check_options(options: Mapping[str, Any], tasks: Sequence[Task]) -> None:

@@ -32,12 +32,14 @@ def content(domain: Domain) -> str:
 def recipe(supervisor: Supervisor) -> dict[str, Any]:
     """What kind of model a supervisor is, apart from whom it learns from."""
     kind = type(supervisor.model)
-    return {
+    found = {
         "model": f"{kind.__module__}.{kind.__qualname__}",
         "version": supervisor.model.version,
         "parameters": asdict(supervisor.model),  # type: ignore[call-overload]
         "size": supervisor.size,
     }
+    fingerprint = getattr(supervisor.model, "fingerprint", None)
+    return found if fingerprint is None else {**found, "fingerprint": fingerprint}
 
 
 def supervisor_recipe(supervisor: Supervisor) -> dict[str, Any]:
@@ -60,16 +62,21 @@ def soft_labels(
         }
         if supervisor.validation:
             spec["validation"] = [(name, content(domains[name])) for name in supervisor.validation]
-        key = {
+        made_with: dict[str, Any] = {
             **spec,
             "protocol": VERSION,
-            "libraries": libraries("torch", "scikit-learn"),
+            "libraries": libraries("torch", "scikit-learn", *getattr(supervisor.model, "libraries", ())),
             "gap": task.pair_gap if task.card.modality == "preference" else None,
             "classes": len(task.card.classes),
+        }
+        if getattr(supervisor.model, "on_device", False):
+            made_with["device"] = device
+        key = {
+            **made_with,
             "pool": [content(domains[name]) for name in pool.domains],
             "examples": hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest(),
         }
-        training = Checkpoints.of(cache.root, {**spec, "libraries": key["libraries"], "device": device})
+        training = Checkpoints.of(cache.root, made_with)
 
         def build(supervisor: Supervisor = supervisor, spec: Any = spec, training: Any = training) -> Any:
             return _supervise(task, domains, pool, supervisor, seed, derive(str(spec)), training, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -43,7 +44,7 @@ class Recipes:
         for name, value in options.items():
             if name in names:
                 kind = names[name]
-                if isinstance(value, bool) or not isinstance(value, (int, kind)) or value <= 0:
+                if isinstance(value, bool) or not isinstance(value, (int, kind)) or not 0 < value < math.inf:
                     raise W2SError(f"option {name}={value}: expected a positive {kind.__name__}")
                 mine[name] = kind(value)
         changed = tuple((glob, replace(recipe, **mine)) for glob, recipe in self.by_task)

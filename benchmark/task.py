@@ -89,7 +89,8 @@ class WeakModel(Protocol):
 
     For a supervisor with `validation` domains `fit` gets one more argument, `validation=(inputs, labels)`. A model
     with a class attribute `resumable = True` gets `checkpoints`, a `benchmark.checkpoints.Checkpoints` of its own, and
-    one with `on_device = True` the `device`.
+    one with `on_device = True` the `device`. What else changes its soft labels is in the attributes `fingerprint`
+    (of pretrained weights, say) and `libraries` (names of distributions), where there is anything.
     """
 
     version: ClassVar[int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -9,7 +10,7 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,15 +140,32 @@ def _from_hub(name: str, subset: str) -> Iterable[dict[str, Any]]:
         raise NotAvailable(lacking)
     import datasets
 
-    local_only = datasets.DownloadConfig(local_files_only=not os.environ.get(DOWNLOAD))
     try:
-        found = datasets.load_dataset(name, data_dir=subset, download_config=local_only)
+        with contextlib.nullcontext() if os.environ.get(DOWNLOAD) else _offline():
+            found = datasets.load_dataset(name, data_dir=subset)
     except Exception as error:  # whatever the hub's client raises
         raise NotAvailable(
             f"data set '{name}' ({subset}) is not on this machine ({type(error).__name__}); run with --download, or "
             f"put {subset}/train.jsonl.gz and test.jsonl.gz into a folder and name it with --set hh_data=FOLDER"
         ) from None
     return [_checked(row, f"{name} {split}") for split in SPLITS if split in found for row in found[split]]
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """The hub's libraries ask nobody; they read their own switch for that once, when they are imported."""
+    import datasets
+    import huggingface_hub
+
+    switches: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
+    before = [switch.HF_HUB_OFFLINE for switch in switches]
+    try:
+        for switch in switches:
+            switch.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.HF_HUB_OFFLINE = value
 
 
 def _checked(row: Any, where: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Self, cast
@@ -84,7 +85,7 @@ def _check(name: str, value: Any) -> None:
     kinds = _KINDS.get(name, (int,))
     if value is None and name in _MAY_BE_NONE:
         return
-    wrong_number = isinstance(value, int | float) and not isinstance(value, bool) and value <= 0
+    wrong_number = isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds) or wrong_number:
         expected = " or ".join(kind.__name__ for kind in kinds) + (" or null" if name in _MAY_BE_NONE else "")
         raise W2SError(f"option {name}={value}: expected {expected}{', positive' if wrong_number else ''}")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.canaries import Canary
 from benchmark.checkpoints import Checkpoints
+from benchmark.models import model_fingerprint
 from benchmark.scale import Work
 from benchmark.students.language.network import Objective
 from benchmark.students.language.student import LanguageHeads, LanguageModel
@@ -53,6 +54,12 @@ class FineTuned:
     version: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
     on_device: ClassVar[bool] = True
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "peft")
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pretrained model's files."""
+        return model_fingerprint(self.model)
 
     def work(self, length: int) -> Work:
         """As that of the same model as a student."""

@@ -111,22 +111,24 @@ class Tokenizer:
                 f"model '{name}': its tokenizer has neither a padding nor an end token; set `pad_token` in its "
                 "tokenizer_config.json, or name another model"
             )
+        frame = self._tokenizer("")["input_ids"]  # the special tokens that it wants around a text
         begins = {self._tokenizer.bos_token_id, self._tokenizer.cls_token_id} - {None}
-        self._begin = [token for token in self._tokenizer("")["input_ids"][:1] if token in begins]  # if it wants one
+        self._begin = [token for token in frame[:1] if token in begins]
+        self._close = [token for token in frame[len(self._begin) :] if token in ({end, separator} - {None})]
 
     def texts(self, texts: Sequence[str], max_tokens: int) -> Sequences:
         """Whole texts with the model's own special tokens, cut on the right."""
-        special = self._tokenizer.num_special_tokens_to_add()
+        special = len(self._begin) + len(self._close)
+        self._refuse_less_than(special + 1, max_tokens)
         encoded = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        rows = [[*self._begin, *row[: max_tokens - special]] for row in encoded]
-        if special > len(self._begin) and self.end_id is not None:
-            rows = [[*row, self.end_id] for row in rows]
+        rows = [[*self._begin, *row[: max_tokens - special], *self._close] for row in encoded]
         cut = sum(len(row) > max_tokens - special for row in encoded)
         return _joined([row or [self.pad_id] for row in rows], [0] * len(rows), 0, cut)
 
     def prompted(self, items: Sequence[Prompted], max_tokens: int) -> Sequences:
         """Prompt, reply and the end token. What does not fit is taken from the left of the prompt, of which one token
         stays; a reply that alone is too long is cut on the right."""
+        self._refuse_less_than(len(self._begin) + 2, max_tokens)  # a token of the prompt and one of the reply
         prompts = self._tokenizer([item.prompt for item in items], add_special_tokens=False)["input_ids"]
         replies = self._tokenizer([item.reply for item in items], add_special_tokens=False)["input_ids"]
         rows, starts, cut_prompts, cut_replies = [], [], 0, 0
@@ -140,6 +142,10 @@ class Tokenizer:
             rows.append([*self._begin, *kept_prompt, *kept_reply])
             starts.append(len(self._begin) + len(kept_prompt))
         return _joined(rows, starts, cut_prompts, cut_replies)
+
+    def _refuse_less_than(self, least: int, max_tokens: int) -> None:
+        if max_tokens < least:
+            raise W2SError(f"max_tokens={max_tokens}: this model's tokenizer needs {least} at least")
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, without special tokens."""

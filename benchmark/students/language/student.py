@@ -151,7 +151,7 @@ class LanguageModel:
         made = {}
         for split in ("train", "test"):  # nothing learns from the validation split
             rows = pool.examples[split]
-            ids = torch.from_numpy(rows[:, 0] // 2 if self.pairs else rows)
+            ids = torch.from_numpy(rows[:, 0].copy() if self.pairs else rows)  # each response is in one pair at most
             tokens = self.sequences(take(inputs, rows)).having(examples=ids)
             key = {
                 "student": self.fingerprint,
