@@ -164,7 +164,7 @@ def test_keys_tell_apart_what_gives_other_soft_labels(keys: Any, models: Models)
     for other in (
         keys(weak, device="cuda"),
         keys(weak, gap=2.0),
-        keys(replace(weak, epochs=4)),
+        keys(replace(weak, epochs=5)),
         keys(replace(weak, model=models["llama"])),
     ):
         for (path, training), (other_path, other_training) in zip(keys(weak), other, strict=True):
