@@ -180,7 +180,7 @@ def test_bad_options_are_refused_in_one_line(tiny: Tiny, option: str, message: s
     ("option", "message"),
     [
         ("blocks=9", "has 4 blocks, expected 1..4"),
-        ("max_tokens=2", "max_tokens=2: this model's tokenizer needs 3 at least"),
+        ("supervisor_tokens=2", "max_tokens=2: this model's tokenizer needs 3 at least"),
     ],
 )
 def test_options_that_the_model_refuses_are_one_line(tiny: Tiny, option: str, message: str) -> None:
