@@ -37,7 +37,7 @@ test-wilds: .venv-wilds/.installed
 
 .venv-wilds/.installed: pyproject.toml constraints-wilds.txt
 	$(PYTHON) -m venv .venv-wilds
-	.venv-wilds/bin/python -m pip install --quiet -c constraints-wilds.txt --editable '.[test,wilds]'
+	.venv-wilds/bin/python -m pip install --quiet -c constraints-wilds.txt --editable '.[test,wilds,lm]'
 	touch $@
 
 lint: $(VENV)/.test-tools

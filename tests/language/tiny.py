@@ -14,11 +14,20 @@ from numpy.typing import NDArray
 WORDS = [f"w{i}" for i in range(80)] + ["good", "bad", "Human", "Assistant"]
 SPECIAL = ["<unk>", "<pad>", "<end>", "<begin>", "<cls>", "<sep>"]
 VOCABULARY = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
+
+
+def vocabulary_of(words: Sequence[str]) -> dict[str, int]:
+    """The special tokens and these words."""
+    return {word: i for i, word in enumerate([*SPECIAL, *words])}
+
+
 FAMILIES = ("llama", "gpt2", "bert", "roberta", "qwen2")
 DEPTH = 4
 
 
-def save_tokenizer(folder: Path, begin: bool = False, encoder: bool = False, **special: str) -> None:
+def save_tokenizer(
+    folder: Path, begin: bool = False, encoder: bool = False, words: Sequence[str] = WORDS, **special: str
+) -> None:
     """A tokenizer of whole words. `special` are e.g. `pad_token="<pad>"`; `begin` puts <begin> before every text."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
@@ -26,7 +35,7 @@ def save_tokenizer(folder: Path, begin: bool = False, encoder: bool = False, **s
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    core = Tokenizer(WordLevel(VOCABULARY, unk_token="<unk>"))
+    core = Tokenizer(WordLevel(vocabulary_of(words), unk_token="<unk>"))
     core.pre_tokenizer = WhitespaceSplit()
     used = [(token, VOCABULARY[token]) for token in SPECIAL]
     if encoder:
@@ -38,7 +47,9 @@ def save_tokenizer(folder: Path, begin: bool = False, encoder: bool = False, **s
     PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", **special).save_pretrained(folder)
 
 
-def save_model(folder: Path, family: str, dropout: float = 0.1, seed: int = 0, pad: bool = True) -> Path:
+def save_model(
+    folder: Path, family: str, dropout: float = 0.1, seed: int = 0, pad: bool = True, words: Sequence[str] = WORDS
+) -> Path:
     """A random model of one family and its tokenizer; hidden size 16, four blocks."""
     from transformers import (
         BertConfig,
@@ -53,7 +64,8 @@ def save_model(folder: Path, family: str, dropout: float = 0.1, seed: int = 0, p
         RobertaForMaskedLM,
     )
 
-    size: dict[str, Any] = {"vocab_size": len(VOCABULARY), "hidden_size": 16, "num_hidden_layers": DEPTH}
+    vocabulary = len(vocabulary_of(words))
+    size: dict[str, Any] = {"vocab_size": vocabulary, "hidden_size": 16, "num_hidden_layers": DEPTH}
     heads: dict[str, Any] = {"num_attention_heads": 2, "intermediate_size": 32}
     ids = {"pad_token_id": VOCABULARY["<pad>"], "eos_token_id": VOCABULARY["<end>"], "bos_token_id": None}
     drops = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
@@ -70,7 +82,7 @@ def save_model(folder: Path, family: str, dropout: float = 0.1, seed: int = 0, p
         elif family == "gpt2":
             own = {"n_embd": 16, "n_layer": DEPTH, "n_head": 2, "n_positions": 64, "initializer_range": 0.3}
             drop = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
-            model = GPT2LMHeadModel(GPT2Config(vocab_size=len(VOCABULARY), **own, **drop, **ids))
+            model = GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, **own, **drop, **ids))
         elif family == "bert":
             model = BertForMaskedLM(BertConfig(**size, **heads, **drops, initializer_range=0.3, pad_token_id=1))
         else:
@@ -78,9 +90,9 @@ def save_model(folder: Path, family: str, dropout: float = 0.1, seed: int = 0, p
             model = RobertaForMaskedLM(RobertaConfig(**size, **heads, **drops, **own))
     model.save_pretrained(folder)
     if family in ("bert", "roberta"):
-        save_tokenizer(folder, encoder=True)
+        save_tokenizer(folder, encoder=True, words=words)
     else:
-        save_tokenizer(folder, eos_token="<end>", **({"pad_token": "<pad>"} if pad else {}))
+        save_tokenizer(folder, eos_token="<end>", words=words, **({"pad_token": "<pad>"} if pad else {}))
     return folder
 
 
