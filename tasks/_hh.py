@@ -140,6 +140,7 @@ def _from_hub(name: str, subset: str) -> Iterable[dict[str, Any]]:
         raise NotAvailable(lacking)
     import datasets
 
+    datasets.logging.set_verbosity_error()  # what matters is said below
     try:
         with contextlib.nullcontext() if os.environ.get(DOWNLOAD) else _offline():
             found = datasets.load_dataset(name, data_dir=subset)

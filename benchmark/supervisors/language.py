@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmark.canaries import Canary
 from benchmark.checkpoints import Checkpoints
+from benchmark.errors import W2SError
 from benchmark.models import model_fingerprint
 from benchmark.scale import Work
 from benchmark.students.language.network import Objective
@@ -75,11 +77,20 @@ class FineTuned:
         checkpoints: Checkpoints = NOWHERE,
         device: str = "cpu",
     ) -> Labeller:
-        """Train on n texts, or n pairs (first responses, second responses), and class ids (n,)."""
+        """Train on n texts, or n pairs (first responses, second responses), and class ids (n,).
+
+        Raises:
+            W2SError: the GPU's memory is not enough.
+        """
         kind = LanguageModel(self.objective, num_classes, self.model, None, self.rank, self.alpha, self.max_tokens)
         truth = torch.from_numpy(np.eye(num_classes, dtype=np.float32)[labels])[None, None].to(device)
         data = TrainingData({"tokens": [kind.sequences(inputs).to(device)]}, truth, (seed,), kind.start)
         recipe = Recipe(self.learning_rate, self.epochs, self.batch_size)
-        (trained,) = train([Canary()], data, recipe, checkpoints=checkpoints)
-        assert isinstance(trained.student, LanguageHeads)
-        return Labeller(kind, trained.student, device)
+        with suppress(torch.OutOfMemoryError):
+            (trained,) = train([Canary()], data, recipe, checkpoints=checkpoints)
+            assert isinstance(trained.student, LanguageHeads)
+            return Labeller(kind, trained.student, device)
+        raise W2SError(
+            f"out of GPU memory while supervisor '{self.model}' was trained; run again with a smaller --set "
+            f"supervisor_model=... or --set max_tokens={self.max_tokens // 2}"
+        )

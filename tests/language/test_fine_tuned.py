@@ -17,6 +17,7 @@ pytest.importorskip("peft")
 from benchmark import soft_labels as soft
 from benchmark.cache import Cache
 from benchmark.checkpoints import Checkpoints
+from benchmark.errors import W2SError
 from benchmark.inputs import Prompted
 from benchmark.models import find_model
 from benchmark.students.language.student import LanguageStudent
@@ -110,6 +111,17 @@ def test_a_killed_training_goes_on(models: Models, tmp_path: Path, monkeypatch: 
     assert isinstance(again, Labeller)
     assert (again.predict_proba(texts) == expected).all()
     assert steps == 6 + 6  # nothing is trained twice
+
+
+def test_out_of_memory_names_the_supervisor(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: LanguageStudent, index: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(LanguageStudent, "logits", full)
+    texts, labels = opinions(24, 0)
+    message = "out of GPU memory while supervisor '.*bert' was trained; .* supervisor_model=... or --set max_tokens=8"
+    with pytest.raises(W2SError, match=message):
+        learner(models["bert"]).fit(texts, labels, 2, 1)
 
 
 def test_what_a_supervisor_is_changes_with_its_weights(tmp_path: Path) -> None:

@@ -135,6 +135,29 @@ def test_a_hub_id_that_cannot_be_had_is_one_line_and_quick() -> None:
     assert time.monotonic() - began < 10
 
 
+def test_a_hub_copy_that_was_fetched_before_is_read_without_asking_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    files = {"train": tmp_path / "train.jsonl", "test": tmp_path / "test.jsonl"}
+    for path, pairs in zip(files.values(), (PAIRS[:2], PAIRS[2:3]), strict=True):
+        path.write_text("".join(json.dumps({"chosen": a, "rejected": b}) + "\n" for a, b in pairs))
+    cache = tmp_path / "cache"
+    datasets.load_dataset("json", data_files={k: str(v) for k, v in files.items()}, cache_dir=str(cache))
+    (made,) = cache.glob("json/*/*/*/")  # as the library keeps what it fetched, but for the names
+    kept = cache / "user___name" / "default-data_dir=helpful-base" / "0.0.0" / ("0" * 40)
+    kept.parent.mkdir(parents=True)
+    made.rename(kept)
+    for path in list(kept.glob("json-*.arrow")):
+        path.rename(kept / path.name.replace("json-", "name-"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    capsys.readouterr()
+    found = _hh.read("user/name", "helpful-base")
+    assert capsys.readouterr().err == ""
+    assert [text.prompt + text.reply in PAIRS[i // 2] for i, text in enumerate(found.replies)] == [True] * 6
+    assert "is not on this machine" in (_hh.missing("user/name", ("harmless-base",)) or "")
+
+
 def test_the_folder_of_local_data_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _hh.source(None) == "Anthropic/hh-rlhf"
     monkeypatch.setenv("W2S_DATA", str(tmp_path))

@@ -231,6 +231,31 @@ def test_a_kill_loses_the_seed_in_flight_only_and_that_goes_on(tiny: Tiny, monke
         assert record.diagnostics == resumed[key].diagnostics
 
 
+def test_a_checkpoint_from_other_settings_is_refused_in_one_line(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = execution._Epochs.__call__
+
+    def killed(self: Any, share: float) -> None:
+        if share == 1:
+            raise Killed
+
+    monkeypatch.setattr(execution._Epochs, "__call__", killed)
+    files: list[Path] = []
+    for rate in ("0.01", "0.02"):
+        with pytest.raises(Killed):
+            tiny("tiny-said", "naive,raven", "--set", f"learning_rate={rate}")
+        files += [path for path in tiny.checkpoints() if path not in files]
+    monkeypatch.setattr(execution._Epochs, "__call__", whole)
+    files[1].write_bytes(files[0].read_bytes())
+    outcome = tiny("tiny-said", "naive,raven", "--set", "learning_rate=0.02")
+    assert outcome.status == 1
+    (line,) = [line for line in outcome.out.splitlines() if "checkpoint " in line]
+    assert line.startswith(f"tiny-said (ood, seed 0): checkpoint {files[1]}: it is of a training with other settings (")
+    assert "'learning_rate': 0.01" in line
+    assert "'learning_rate': 0.02" in line
+    assert tiny("tiny-said", "naive,raven", "--set", "learning_rate=0.01").status == 0  # that one goes on
+    assert files[1].exists()
+
+
 def test_a_failing_staged_method_costs_the_others_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = 0
     original = LanguageStudent.logits
@@ -398,8 +423,8 @@ def test_out_of_memory_in_the_backward_pass(
         logits = original(self, index)
         if self._inputs[0].examples is None:  # a supervisor's
             return logits
-        held.append(weakref.ref(logits))
         result: Tensor = _Full.apply(logits)
+        held.append(weakref.ref(result))
         return result
 
     monkeypatch.setattr(LanguageStudent, "logits", full)

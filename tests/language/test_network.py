@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,28 @@ def test_nothing_is_random_with_checkpointing(models: Models, family: str) -> No
 def test_an_encoder_is_no_policy(models: Models, family: str) -> None:
     with pytest.raises(W2SError, match="is an encoder; a policy needs a causal language model"):
         network(models[family], "policy")
+
+
+@pytest.mark.parametrize(("family", "context"), [("gpt2", 64), ("roberta", 64), ("bert", 512)])
+def test_more_tokens_than_a_model_reads(models: Models, family: str, context: int) -> None:
+    kind = LanguageModel("classifier", 2, models[family], max_tokens=context)
+    net = kind.network("cpu")
+    net.activate(net.fresh(0))
+    tokens = kind.sequences(["w1 " * 600, "w2"])
+    assert int(tokens.lengths(torch.tensor([0]))[0]) == context
+    assert net.classify(tokens, torch.tensor([0, 1])).isfinite().all()
+    with pytest.raises(W2SError, match=f"max_tokens={context + 1}: model '.*{family}' reads {context} tokens at most"):
+        replace(kind, max_tokens=context + 1).network("cpu")
+
+
+def test_replies_stop_where_the_context_does(models: Models) -> None:
+    _, net = network(models["gpt2"], "policy")
+    net.activate(net.fresh(0))
+    net.tokenizer.end_id, end = None, net.tokenizer.end_id
+    try:
+        assert [len(reply) for reply in net.replies([list(range(10, 70)), [12]], 20)] == [4, 4]
+    finally:
+        net.tokenizer.end_id = end
 
 
 def test_more_blocks_than_there_are(models: Models) -> None:

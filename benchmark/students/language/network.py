@@ -73,6 +73,7 @@ class Network:
         self.left = not _is_encoder(whole)  # causal models look back: the last position is always the last token
         if objective == "policy" and not self.left:
             raise W2SError(f"model '{model}' is an encoder; a policy needs a causal language model (GPT, Llama, ...)")
+        self.context = _context(whole)
         base = whole.base_model
         self.cut = blocks is not None and blocks < depth and self.left and _can_be_cut(base)
         self.trunk = _Trunk(base, depth - blocks) if self.cut and blocks is not None else None
@@ -138,6 +139,7 @@ class Network:
     def replies(self, prompts: list[list[int]], most: int) -> list[list[int]]:
         """The active policy's greedy replies to prompts, as token ids: at most so many, without the end token."""
         L = max(map(len, prompts))
+        most = min(most, self.context - L) if self.context else most
         ids = torch.tensor([[self.tokenizer.pad_id] * (L - len(p)) + p for p in prompts], device=self.device)
         mask = torch.tensor([[0] * (L - len(p)) + [1] * len(p) for p in prompts], device=self.device)
         model: Any = self.network.get_base_model()
@@ -261,6 +263,15 @@ def _is_encoder(model: Any) -> bool:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     return model.config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def _context(model: Any) -> int | None:
+    """How many tokens the model can read, where it says so."""
+    most: int | None = getattr(model.config, "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None and most:
+            return most - module.padding_idx - 1  # RoBERTa counts from there
+    return most
 
 
 def _can_be_cut(base: Any) -> bool:

@@ -128,9 +128,12 @@ class LanguageModel:
 
     def network(self, device: str) -> Network:
         """The model in memory."""
-        return network(
+        net = network(
             self.model, self.objective, self.num_classes, self.blocks, self.rank, self.alpha, device, self.checkpointing
         )
+        if net.context is not None and self.max_tokens > net.context:
+            raise W2SError(f"max_tokens={self.max_tokens}: model '{self.model}' reads {net.context} tokens at most")
+        return net
 
     def sequences(self, inputs: Any) -> Sequences:
         """Token sequences of n texts, or of n pairs (first responses, second responses): 2n, side by side."""
