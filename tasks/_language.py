@@ -21,6 +21,7 @@ OPTIONS = {
     "rank": "of LoRA",
     "alpha": "of LoRA",
     "max_tokens": "of a text, or of prompt and reply together",
+    "max_pool": "largest pool; null for all there is",
     "max_train": "largest train split; null for all",
     "supervisor_tokens": "as max_tokens, for the supervisors",
     "supervisor_examples": "most training examples of a supervisor; null for all",
@@ -29,7 +30,13 @@ OPTIONS = {
     "micro_batch": "examples in memory at a time",
     "checkpointing": "recompute activations, to save memory",
 }
-_OF_OTHERS = {"supervisor_model", "supervisor_tokens", "supervisor_examples", "max_train"}  # the rest are the student's
+_OF_OTHERS = {
+    "supervisor_model",
+    "supervisor_tokens",
+    "supervisor_examples",
+    "max_train",
+    "max_pool",
+}  # the rest are the student's
 _KINDS: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "supervisor_model": (str,),
@@ -37,7 +44,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "checkpointing": (bool,),
     "beta": (float, int),
 }
-_MAY_BE_NONE = {"blocks", "max_train", "micro_batch", "supervisor_examples"}
+_MAY_BE_NONE = {"blocks", "max_pool", "max_train", "micro_batch", "supervisor_examples"}
 
 
 class LanguageTask(Task):
@@ -67,7 +74,7 @@ class LanguageTask(Task):
         task.language_model = replace(self.language_model, **student)
         weak = {"supervisor_model": "model", "supervisor_tokens": "max_tokens"}
         task.weak_model = replace(self.weak_model, **{weak[name]: mine[name] for name in mine if name in weak})
-        for name in ("max_train", "supervisor_examples"):
+        for name in ("max_pool", "max_train", "supervisor_examples"):
             setattr(task, name, mine.get(name, getattr(self, name)))
         return task
 

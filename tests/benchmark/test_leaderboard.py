@@ -17,11 +17,13 @@ from benchmark.checks import canary_findings, check, compare
 from benchmark.errors import W2SError
 from benchmark.leaderboard import render, summary
 from benchmark.metrics import METRICS
+from benchmark.publish import publish
 from benchmark.records import digest
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.results import ResultStore
 from benchmark.scoring import compute_metrics, score
 from benchmark.statistics import estimate
+from benchmark.suite import load_suite
 from benchmark.tables import escape, listing, number
 
 SEEDS = range(3)
@@ -471,6 +473,45 @@ def write(store: ResultStore, page: str) -> Path:
     path = store.root.parent / "LEADERBOARD.md"
     path.write_text(page)
     return path
+
+
+def test_published_suites_share_a_page(tmp_path: Path) -> None:
+    """`default` first; each with its own tables; a page without one of them is stale, and faults are found in all."""
+    results = tmp_path / "results"
+    for name in ("language-model", "default"):
+        fill(ResultStore(results / name), default_tasks(), seeds=range(2))
+    said: list[str] = []
+    assert publish(results / "default", check=False, say=said.append) == 0
+    path = tmp_path / "LEADERBOARD.md"
+    page = path.read_text()
+    assert page.startswith("# Leaderboard")
+    head, below = page.split("# Suite `language-model`")
+    assert head.count("## Methods") == below.count("## Methods") == 1
+    assert load_suite("language-model").description in below
+    assert "w2s run --suite language-model --results results/language-model" in below
+    for name in ("language-model", "default"):
+        assert publish(results / name, check=True, say=said.append) == 0
+        assert publish(results / name, check=False, say=said.append) == 0
+        assert path.read_text() == page
+    path.write_text(head)
+    assert publish(results / "default", check=True, say=said.append) == 1
+    path.write_text(page)
+    (results / "language-model" / "naive" / "predictions.safetensors").unlink()
+    assert publish(results / "default", check=True, say=said.append) == 1
+    assert any("language-model/naive" in line for line in said)
+
+
+def test_students_that_are_language_models_are_described(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "demo")
+    fill(store, default_tasks(), seeds=range(2))
+    assert "- students:" not in render(store)
+    chosen = {"model_description": "A model, dequantised", "objective": "policy", "lora_blocks": 2, "lora_rank": 8}
+    task = default_tasks()[0]
+    evaluated = store.load().evaluations[task.name, "ood"]
+    made = entry(task, evaluated, "other", 0, hyperparameters={"student": chosen, "method": {}})
+    store.write_unit(evaluated, [made])
+    page = render(ResultStore(store.root))
+    assert "- students: A model, dequantised, as policy, LoRA of rank 8 on the last 2 blocks" in page
 
 
 def test_identical_bytes_on_regeneration(store: ResultStore, page: str, tmp_path: Path) -> None:
