@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -115,34 +116,46 @@ def model_missing(name: str) -> str | None:
             package = PACKAGED[name]
             lacking = missing_packages({package.module: package.distribution})
             return None if lacking is None else f"not installed: {package.distribution}; run: {package.install}"
-        _locate(name)
-    except NotAvailable as error:
+        find_model(name)
+    except W2SError as error:
         return str(error)
     return None
 
 
-@functools.cache
 def find_model(name: str) -> ModelFiles:
     """A packaged model's name, a local folder, or a hub id.
 
+    A folder's fingerprint is the hash of its files; a hub's snapshot on this machine is named by its commit.
+
     Raises:
-        NotAvailable: it is not on this machine; the message says how to get it.
+        NotAvailable: it is not on this machine, or not all of it; the message says how to get it.
         W2SError: it holds no safetensors weights, or a packaged file is not the known one.
     """
     if name in PACKAGED:
         return _packaged(name, PACKAGED[name])
     folder = _locate(name)
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise W2SError(
-            f"model '{name}': no .safetensors file in {folder} (pickled weights are never read); "
-            "convert it, or name another model"
-        )
-    digest = hashlib.sha256()
-    for path in [*weights, *(folder / file for file in _READ)]:
-        if path.exists():
-            digest.update(f"{path.name}:{_sha256(path, path.stat().st_mtime_ns, path.stat().st_size)}|".encode())
-    return ModelFiles(folder, digest.hexdigest())
+    files = [*_weights(folder, name), *(path for path in (folder / file for file in _READ) if path.exists())]
+    if lacking := next((path.name for path in (folder / "config.json", *files) if not path.is_file()), None):
+        raise NotAvailable(f"model '{name}': {folder} has no {lacking}; fetch the whole model again: hf download")
+    if not Path(name).expanduser().is_dir():
+        return ModelFiles(folder, folder.name)
+    stamps = ((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    made_of = "|".join(f"{path.name}:{_sha256(path, modified, size)}" for path, modified, size in stamps)
+    return ModelFiles(folder, hashlib.sha256(made_of.encode()).hexdigest())
+
+
+def _weights(folder: Path, name: str) -> list[Path]:
+    """The safetensors files that the model is loaded from."""
+    if (single := folder / "model.safetensors").is_file():
+        return [single]
+    if (index := folder / "model.safetensors.index.json").is_file():
+        return [index, *(folder / shard for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())))]
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth"))
+    found = f"only {pickles[0]}" if pickles else "nor other weights"
+    raise W2SError(
+        f"model '{name}': {folder} has no model.safetensors, {found}; "
+        "pickles are not read: where you trust them, load them with transformers and save_pretrained to another folder"
+    )
 
 
 def model_fingerprint(name: str) -> str:
@@ -167,7 +180,7 @@ def _locate(name: str) -> Path:
         why = f" ({' '.join(str(error).split())[:200]})" if allowed else ""
         raise NotAvailable(
             f"model '{name}' is not on this machine{why}; run with --download, or on a connected machine "
-            f"`hf download {name}`, and name the folder instead of the id"
+            f"`hf download {name} --local-dir FOLDER`, and name the folder instead of the id"
         ) from None
 
 
@@ -215,7 +228,7 @@ def _dequantise(file: Path, folder: Path) -> None:
 
 
 def quiet() -> None:
-    """No progress bars and no advice from transformers: they would break the run's own."""
+    """No progress bars, reports or advice from transformers: they would break the run's own."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

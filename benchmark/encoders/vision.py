@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
-import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.chunks import CHUNK
-from benchmark.errors import NotAvailable, W2SError
-from benchmark.fetch import package_folder
-from benchmark.files import sha256_file
+from benchmark.errors import W2SError
 from benchmark.images import image_batches, rgb
 from benchmark.inputs import Inputs
-from benchmark.models import parameters_of
+from benchmark.models import ModelFiles, find_model, parameters_of, quiet
 from benchmark.scale import Work
 
 _VERSION = 1
@@ -77,19 +73,13 @@ class VisionEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """The weights' hash (of a folder) or the snapshot's commit (of a hub id), preprocessing and version.
+        """The model's (see `benchmark.models.find_model`), the size, and a version.
 
         Raises:
             NotAvailable: the model is not on this machine, or not all of it.
             W2SError: it has no safetensors weights.
         """
-        folder = _folder(self.model)
-        stamps = _stamps(folder)
-        if Path(self.model).is_dir():
-            digest = hashlib.sha256("|".join(_hashed(*stamp) for stamp in stamps).encode()).hexdigest()
-        else:  # the snapshot's folder
-            digest = folder.name
-        return f"vision-{_VERSION}-{digest}-{self.pixels}px"
+        return f"vision-{_VERSION}-{find_model(self.model).fingerprint}-{self.pixels}px"
 
     @property
     def requires(self) -> dict[str, str]:
@@ -112,7 +102,7 @@ class VisionEncoder:
         cuts = [[slice(i, min(i + self.batch, r.stop)) for i in range(r.start, r.stop, self.batch)] for r in ranges]
         if not all(cuts):
             raise W2SError(f"encoder '{self.name}': there are no images")
-        network, processor = _load(self.name, _stamps(_folder(self.model)), self.pixels, device)
+        network, processor = _load(self.name, find_model(self.model), self.pixels, device)
         batches = [list(range(cut.start, cut.stop)) for batches in cuts for cut in batches]
         loader = iter(image_batches(inputs, functools.partial(_prepare, processor), batches, device))
         for part in cuts:
@@ -157,64 +147,17 @@ def _pool(network: Any, states: Tensor) -> Tensor:
     return states[:, 0] if has_class_token else states.mean(1)
 
 
-def _folder(model: str) -> Path:
-    """The model's folder: the given one, or the hub's snapshot on this machine; nothing is downloaded."""
-    if Path(model).is_dir():
-        return Path(model)
-    package_folder("transformers", "transformers")
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(model, "config.json")
-    except HFValidationError:
-        raise NotAvailable(f"encoder '{model}': there is no such folder, and it is no id of the hub") from None
-    if not isinstance(found, str):
-        raise NotAvailable(
-            f"encoder '{model}' is not on this machine; on a connected one run: hf download {model} "
-            "--local-dir FOLDER, then give that folder as the model"
-        )
-    return Path(found).parent
-
-
-def _files(folder: Path) -> list[Path]:
-    """The configuration, the preprocessing, and the safetensors files that the model is loaded from."""
-    described = [folder / "config.json", folder / "preprocessor_config.json"]
-    if (single := folder / "model.safetensors").is_file():
-        return [*described, single]
-    if (index := folder / "model.safetensors.index.json").is_file():
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        return [*described, index, *(folder / name for name in shards)]
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth"))
-    raise W2SError(
-        f"encoder: {folder} has no model.safetensors, {f'only {pickles[0]}' if pickles else 'nor other weights'}; "
-        "pickles are not read: where you trust them, load them with transformers and save_pretrained to another folder"
-    )
-
-
-def _stamps(folder: Path) -> tuple[tuple[Path, int, int], ...]:
-    """Each file with its time of modification and size."""
-    files = _files(folder)
-    if lacking := next((path.name for path in files if not path.is_file()), None):
-        raise NotAvailable(f"encoder: {folder} has no {lacking}; fetch the whole model again: hf download")
-    return tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-
-
-@functools.cache
-def _hashed(path: Path, mtime: int, size: int) -> str:
-    return sha256_file(path)
-
-
 @functools.lru_cache(maxsize=1)
-def _load(encoder: str, stamps: Any, pixels: int | None, device: str) -> tuple[Any, Any]:
+def _load(encoder: str, files: ModelFiles, pixels: int | None, device: str) -> tuple[Any, Any]:
     """Network and image processor."""
     from transformers import AutoImageProcessor, AutoModel
 
-    folder = stamps[0][0].parent
+    quiet()
+    folder = files.folder
     own = {} if pixels is None else {"size": {"height": pixels, "width": pixels}, "do_center_crop": False}
     weights = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):  # weights that the folder lacks (poolers) are random
+        with torch.random.fork_rng(devices=[]):  # weights that the folder lacks (poolers) are random
             processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True, **own)
             network, loading = AutoModel.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, **weights
@@ -227,19 +170,3 @@ def _load(encoder: str, stamps: Any, pixels: int | None, device: str) -> tuple[A
         )
     network = getattr(network, "vision_model", network)  # of CLIP and its like, which read texts as well
     return network.eval().requires_grad_(False).to(device), processor
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars, and no report of weights that are not used."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

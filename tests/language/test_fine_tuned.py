@@ -19,7 +19,6 @@ from benchmark.cache import Cache
 from benchmark.checkpoints import Checkpoints
 from benchmark.errors import W2SError
 from benchmark.inputs import Prompted
-from benchmark.models import find_model
 from benchmark.students.language.student import LanguageStudent
 from benchmark.supervisors.language import FineTuned, Labeller
 from benchmark.task import Supervisor
@@ -128,11 +127,9 @@ def test_what_a_supervisor_is_changes_with_its_weights(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "weak", "bert")
     supervisor = Supervisor(FineTuned(str(folder)), ("near",))
     before = soft.recipe(supervisor)
-    find_model.cache_clear()
     assert soft.recipe(supervisor) == before
     shutil.rmtree(folder)
     save_model(folder, "bert", seed=1)
-    find_model.cache_clear()
     assert soft.recipe(supervisor) != before
 
 
