@@ -134,6 +134,7 @@ _FMOW = TaskCard(
     classes=tuple(" ".join(_CATEGORIES.split()).split(", ")),
     metric="worst_group_accuracy",
     licence="FMoW Challenge Public License",
+    redistribution="the FMoW Challenge Public License sets conditions: read it first",
     citation=f"Christie et al. 2018, Functional Map of the World; {_WILDS}",
     requires="",
     size="141,696 images of 224 px: train 76,863, test 22,108, id_test 11,327, id_val 11,483",

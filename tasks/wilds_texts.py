@@ -62,6 +62,7 @@ _AMAZON = TaskCard(
     classes=("1 star", "2 stars", "3 stars", "4 stars", "5 stars"),
     metric="tenth_percentile_accuracy",
     licence="none given; its authors ask for research use only, so neither data nor what is made of them may be shared",
+    redistribution="no licence is given for the reviews",
     citation="Ni, Li & McAuley 2019, Justifying Recommendations [...] and Fine-Grained Aspects; Koh et al. 2021, WILDS",
     requires="",
     size="539,502 reviews: train 245,502, test 100,050, id_test and id_val 46,950 each",

@@ -51,9 +51,11 @@ class Run:
     contents: Contents
 
 
-def w2s(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def w2s(*arguments: str, cwd: Path, data_root: Path | None = None) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "W2S_CACHE": str(cwd / "cache")}
+    if data_root is not None:
+        environment["W2S_DATA"] = str(data_root)
     call = [sys.executable, "-m", "benchmark.cli", *arguments]
     return subprocess.run(call, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900)
 
@@ -157,6 +159,19 @@ def test_a_second_run_finds_nothing_to_do_and_the_leaderboard_is_sound(run, root
         assert "nothing to do" in w2s(*arguments, cwd=run.folder).stdout
     assert w2s("leaderboard", "--results", "results", cwd=run.folder).returncode == 0
     assert w2s("leaderboard", "--results", "results", "--check", cwd=run.folder).returncode == 0
+
+
+def test_a_pack_gives_the_records_of_the_full_pipeline(run, root):
+    """Features that were streamed into the cache in chunks, without the images and the encoder."""
+    asked = ["pack", "mini-camelyon17", "--plugin", "mini.py", "--seeds", "1", "--out", "pack"]
+    packed = w2s(*asked, cwd=run.folder, data_root=root)
+    assert packed.returncode == 0, packed.stdout + packed.stderr
+    done = w2s("run", "--pack", "pack", "--methods", METHODS, "--results", "packed", cwd=run.folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    from_pack = ResultStore(run.folder / "packed").load().records
+    assert len(from_pack) == 2 * len(METHODS.split(","))
+    for key, record in from_pack.items():
+        assert record.to_line() == run.contents.records[key].to_line()
 
 
 def test_what_is_missing_is_a_line_and_no_result(run, root, tmp_path):
