@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from benchmark.api import Domain, WeakModel, register_task
@@ -45,7 +46,10 @@ class PolicyPreference(LanguageTask, Preference):
 
     def domain(self, name: str) -> Domain:
         data = super().domain(name)
-        return replace(data, load=lambda: [Prompted(PROMPT, f" {text}") for text in data.load()])
+        fingerprint = hashlib.sha256(f"{data.fingerprint}|{PROMPT}".encode()).hexdigest()
+        return replace(
+            data, load=lambda: [Prompted(PROMPT, f" {text}") for text in data.load()], fingerprint=fingerprint
+        )
 
 
 for _target in _vader.DOMAINS:

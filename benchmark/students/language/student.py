@@ -154,8 +154,10 @@ class LanguageModel:
         made = {}
         for split in ("train", "test"):  # nothing learns from the validation split
             rows = pool.examples[split]
-            ids = torch.from_numpy(rows[:, 0].copy() if self.pairs else rows)  # each response is in one pair at most
-            tokens = self.sequences(take(inputs, rows)).having(examples=ids)
+            tokens = self.sequences(take(inputs, rows))
+            if split == "test":  # never with the train split: where an example stands in a file can tell its class
+                ids = rows[:, 0].copy() if self.pairs else rows  # each response is in one pair at most
+                tokens = tokens.having(examples=torch.from_numpy(ids))
             key = {
                 "student": self.fingerprint,
                 "blocks": self.blocks,
