@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmark.checkpoints import Checkpoints
 from benchmark.errors import MethodFailed, W2SError
-from benchmark.method import Method
+from benchmark.method import Batch, Method, Supervision, cross_entropy
 from benchmark.registry import METHODS
 from benchmark.students.linear import Heads
 from benchmark.testing import make_data
@@ -88,6 +88,84 @@ def check_resumable(names: list[str], data: TrainingData, folder: Path, recipe: 
     assert [one.steps for one in found] == [one.steps for one in expected]
     checkpoints.discard()
     assert not list((folder / "checkpoints").glob("*"))
+
+
+@dataclass(eq=False)
+class OwnLeaf(Method):
+    """Weights that it owns for the whole training, stepped by hand, as CONTRIBUTING says."""
+
+    name = "own_leaf"
+    title = "Own leaf"
+    citation = "a test"
+    kind = "ensemble"
+
+    def start(self, supervision: Supervision) -> None:
+        R, _, M, _ = supervision.soft_labels.shape
+        self.weights = torch.zeros(R, M, requires_grad=True)
+        self.steps = 0
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        mixed = (self.weights.softmax(1)[:, None, :, None] * batch.soft_labels).sum(2)
+        return cross_entropy(logits, mixed)
+
+    def after_step(self) -> None:
+        with torch.no_grad():
+            self.weights -= 0.5 * self.weights.grad  # type: ignore[operator]
+        self.weights.grad = None
+        self.steps += 1
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return {"weights": self.weights, "steps": torch.full((len(self.weights),), float(self.steps))}
+
+
+@dataclass(eq=False)
+class OwnOptimizer(OwnLeaf):
+    name = "own_optimizer"
+
+    def start(self, supervision: Supervision) -> None:
+        super().start(supervision)
+        self.adam = torch.optim.Adam([self.weights], lr=0.1)
+
+    def after_step(self) -> None:
+        self.adam.step()
+        self.adam.zero_grad()
+        self.steps += 1
+
+
+@dataclass(eq=False)
+class HiddenState(OwnLeaf):
+    """State in a list, which no checkpoint can hold."""
+
+    name = "hidden_state"
+
+    def start(self, supervision: Supervision) -> None:
+        super().start(supervision)
+        self.seen = [0.0]
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        self.seen[0] += 1
+        return super().loss(logits, batch) * (1 + 0.1 * self.seen[0])
+
+
+@pytest.mark.parametrize("kind", [OwnLeaf, OwnOptimizer])
+def test_what_a_method_owns_goes_on_bit_for_bit(
+    kind: type[Method], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS._items, kind.name, kind)
+    check_resumable([kind.name], make_data(), tmp_path)
+    check_resumable([kind.name, "raven", "naive"], make_data(), tmp_path)
+
+
+def test_hidden_state_is_never_half_restored(tmp_path: Path) -> None:
+    data, checkpoints = make_data(), Checkpoints.of(tmp_path, SETTINGS)
+    expected = train([HiddenState()], data, RECIPE)
+    with pytest.raises(Killed):
+        train([HiddenState()], data, RECIPE, after(2), checkpoints)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    for a, b in zip(
+        values(train([HiddenState()], data, RECIPE, checkpoints=checkpoints)), values(expected), strict=True
+    ):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("name", METHODS.names())
