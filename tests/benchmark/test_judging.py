@@ -361,7 +361,11 @@ def test_killed_in_the_middle_nothing_answered_is_asked_twice(
     server.behave = stuck
     command = [sys.executable, "-m", "benchmark.cli", "judge", str(root), "--endpoint", server.endpoint]
     process = subprocess.Popen(
-        [*command, "--model", "m", "--parallel", "1"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, "--model", "m", "--parallel", "1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     assert reached.wait(60)
     started = time.monotonic()
