@@ -115,7 +115,10 @@ def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> Un
     """
     task = setup.task(unit.task)
     with suppress(torch.OutOfMemoryError):
-        return _execute(task, unit, setup, say)
+        try:
+            return _execute(task, unit, setup, say)
+        finally:
+            task.student.release()  # the last weights may be a canary's, which knew the truth
     # the error is gone, and with it what its frames held in memory: the next unit needs the room
     raise W2SError(f"out of GPU memory; {task.student.relief(setup.student.of(task.name))}")
 

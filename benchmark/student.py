@@ -109,5 +109,8 @@ class StudentKind(Protocol):
         """Where it `writes`: answers of every replica of one seed to `count` prompts of its test split, the same ones
         for all methods."""
 
+    def release(self) -> None:
+        """Let go of what stays in memory between trainings: models, and the weights of the last replica."""
+
     def relief(self, recipe: Recipe) -> str:
         """Which option to change, and to what, when the GPU's memory is not enough."""

@@ -47,7 +47,8 @@ class Pairs(NamedTuple):
 def source(wanted: str | None) -> str:
     """Where the pairs come from: what the user names, `hh-rlhf` in the folder W2S_DATA, or the hub's id."""
     if wanted:
-        return wanted
+        folder = Path(wanted).expanduser()
+        return str(folder) if folder.is_dir() else wanted
     local = Path(os.environ.get("W2S_DATA", "")) / "hh-rlhf"
     return str(local) if "W2S_DATA" in os.environ and local.is_dir() else HUB_ID
 

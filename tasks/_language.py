@@ -24,25 +24,31 @@ OPTIONS = {
     "max_pool": "largest pool; null for all there is",
     "max_train": "largest train split; null for all",
     "supervisor_tokens": "as max_tokens, for the supervisors",
+    "supervisor_learning_rate": "of the supervisors' training",
+    "supervisor_epochs": "likewise",
+    "supervisor_batch_size": "likewise",
     "supervisor_examples": "most training examples of a supervisor; null for all",
     "beta": "of DPO",
     "preference_loss": "soft, or margin (RAVEN's released form of DPO)",
     "micro_batch": "examples in memory at a time",
     "checkpointing": "recompute activations, to save memory",
 }
-_OF_OTHERS = {
-    "supervisor_model",
-    "supervisor_tokens",
-    "supervisor_examples",
-    "max_train",
-    "max_pool",
-}  # the rest are the student's
+# option -> field of the supervisors' recipe
+_OF_SUPERVISORS = {
+    "supervisor_model": "model",
+    "supervisor_tokens": "max_tokens",
+    "supervisor_learning_rate": "learning_rate",
+    "supervisor_epochs": "epochs",
+    "supervisor_batch_size": "batch_size",
+}
+_OF_TASK = {"max_pool", "max_train", "supervisor_examples"}  # the rest are the student's
 _KINDS: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "supervisor_model": (str,),
     "preference_loss": (str,),
     "checkpointing": (bool,),
     "beta": (float, int),
+    "supervisor_learning_rate": (float, int),
 }
 _MAY_BE_NONE = {"blocks", "max_pool", "max_train", "micro_batch", "supervisor_examples"}
 
@@ -70,11 +76,11 @@ class LanguageTask(Task):
         for name, value in mine.items():
             _check(name, value)
         task = cast(Self, copy.copy(super().configured(options)))
-        student = {name: value for name, value in mine.items() if name not in _OF_OTHERS}
+        student = {name: value for name, value in mine.items() if name not in {*_OF_SUPERVISORS, *_OF_TASK}}
         task.language_model = replace(self.language_model, **student)
-        weak = {"supervisor_model": "model", "supervisor_tokens": "max_tokens"}
-        task.weak_model = replace(self.weak_model, **{weak[name]: mine[name] for name in mine if name in weak})
-        for name in ("max_pool", "max_train", "supervisor_examples"):
+        weak = {_OF_SUPERVISORS[name]: value for name, value in mine.items() if name in _OF_SUPERVISORS}
+        task.weak_model = replace(self.weak_model, **weak)
+        for name in sorted(_OF_TASK):
             setattr(task, name, mine.get(name, getattr(self, name)))
         return task
 

@@ -119,6 +119,9 @@ class LinearHead:
         """The encoder's; heads are next to nothing beside it."""
         return self.encoder.work(length) if isinstance(self.encoder, Estimable) else Work()
 
+    def release(self) -> None:
+        """It holds nothing."""
+
     def relief(self, recipe: Recipe) -> str:
         """See `benchmark.student.StudentKind.relief`."""
         return "run fewer methods or seeds at once (--methods, --seeds), or --device cpu"

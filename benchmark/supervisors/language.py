@@ -92,5 +92,5 @@ class FineTuned:
             return Labeller(kind, trained.student, device)
         raise W2SError(
             f"out of GPU memory while supervisor '{self.model}' was trained; run again with a smaller --set "
-            f"supervisor_model=... or --set max_tokens={self.max_tokens // 2}"
+            f"supervisor_tokens={self.max_tokens // 2} or a smaller --set supervisor_model=..."
         )

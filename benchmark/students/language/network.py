@@ -11,7 +11,7 @@ network is cut: its input is the states.
 from __future__ import annotations
 
 import contextlib
-import functools
+import gc
 import math
 import warnings
 from collections.abc import Iterator
@@ -168,7 +168,7 @@ class _Trunk:
     def __init__(self, base: Any, blocks: int) -> None:
         self._base, self._layers, self._norm = base, base.layers[:blocks], base.norm
 
-    def states(self, sequences: Sequences, pad_id: int, device: str, batch: int = 16) -> Tensor:
+    def states(self, sequences: Sequences, pad_id: int, device: str, batch: int) -> Tensor:
         """(T, D) hidden states that enter the first trained block, float32 on the CPU."""
         width: int = self._base.config.hidden_size
         states = torch.empty(len(sequences.ids), width)
@@ -207,7 +207,9 @@ class _Trunk:
         self._base.layers, self._base.norm, self._base.config.num_hidden_layers = layers, norm, depth
 
 
-@functools.lru_cache(maxsize=2)
+_held: dict[tuple[Any, ...], Network] = {}  # one at most
+
+
 def network(
     model: str,
     objective: Objective,
@@ -218,10 +220,23 @@ def network(
     device: str,
     checkpointing: bool,
 ) -> Network:
-    """The network of these settings; the last two stay in memory: a unit's student and its supervisors'."""
+    """The network of these settings. The last one stays in memory, since a unit's stages share it; it makes room before
+    another is loaded, so that there are never two."""
     if lacking := lacking_extra():
         raise W2SError(lacking)
-    return Network(model, objective, num_classes, blocks, rank, alpha, device, checkpointing)
+    key = (model, objective, num_classes, blocks, rank, alpha, device, checkpointing)
+    if key not in _held:
+        forget_networks()
+        _held[key] = Network(*key)
+    return _held[key]
+
+
+def forget_networks() -> None:
+    """Free the memory of the network that is held."""
+    _held.clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _inputs(batch: Padded, left: bool) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from benchmark.libraries import libraries
 from benchmark.models import describe_model, find_model, model_fingerprint, parameters_of
 from benchmark.scale import Work
 from benchmark.student import Answer
-from benchmark.students.language.network import REQUIRES, Network, Objective, network
+from benchmark.students.language.network import REQUIRES, Network, Objective, forget_networks, network
 from benchmark.students.language.sequences import Sequences, load_tokenizer
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ class LanguageModel:
     def outputs(self) -> tuple[str, ...]:
         """One only: a chain for bootstrapping has two students of the same model."""
         return (_OUTPUT,)
+
+    @property
+    def at_once(self) -> int:
+        """Examples in memory when nothing is trained."""
+        return min(_BATCH, self.micro_batch or _BATCH)
 
     @property
     def pairs(self) -> bool:
@@ -180,11 +185,11 @@ class LanguageModel:
         made: dict[str, Any] = {}
         net = self.network(device)
         if net.trunk is not None:
-            made["states"] = net.trunk.states(tokens, net.tokenizer.pad_id, device).numpy()
+            made["states"] = net.trunk.states(tokens, net.tokenizer.pad_id, device, min(16, self.at_once)).numpy()
             tokens = tokens.having(states=torch.from_numpy(made["states"]))
         if self.objective == "policy":
             net.activate(net.fresh(0))  # fresh adapters change nothing
-            made["reference"] = _in_batches(net.log_probs, tokens, device).numpy()
+            made["reference"] = _in_batches(net.log_probs, tokens, device, self.at_once).numpy()
         return made
 
     def prepare(self, problems: Sequence[Problem], device: str) -> tuple[dict[str, Rows], list[Rows]]:
@@ -216,7 +221,7 @@ class LanguageModel:
         first = own.examples.argsort(stable=True)[:count].tolist()
         for r, replica in enumerate(student.replicas[0]):
             net.activate(replica)
-            for rows in [first[i : i + _BATCH] for i in range(0, len(first), _BATCH)]:
+            for rows in [first[i : i + self.at_once] for i in range(0, len(first), self.at_once)]:
                 prompts = [spans[2 * i][: begin[2 * i]] for i in rows]
                 for i, prompt, made in zip(rows, prompts, net.replies(prompts, self.max_tokens), strict=True):
                     one, two = (text(spans[2 * i + side][begin[2 * i + side] :]) for side in (0, 1))
@@ -241,6 +246,10 @@ class LanguageModel:
             predict=2 * P * share * tokens,
         )
 
+    def release(self) -> None:
+        """Forget the network, with the adapters that were in it last."""
+        forget_networks()
+
     def relief(self, recipe: Recipe) -> str:
         """The next smaller micro-batch; below one example, checkpointing; then shorter texts."""
         size = self.micro_batch or recipe.batch_size
@@ -261,6 +270,7 @@ class LanguageStudent:
         self._kind, self._inputs = kind, inputs
         self._network = kind.network(inputs[0].ids.device.type)
         self._replicas = [[self._network.fresh(seed) for _ in range(heads)] for seed in seeds]
+        self._network.activate(self._replicas[0][0])  # whoever was in there last is gone
         self._root = torch.zeros((), requires_grad=True)  # `checkpoint` wants an input that needs a gradient
 
     def parameters(self) -> list[nn.Parameter]:
@@ -327,9 +337,10 @@ class LanguageHeads:
         for heads, own in zip(self.replicas, inputs, strict=True):
             n = len(own) // (2 if self.kind.pairs else 1)
             order = own.lengths(torch.arange(len(own), device=own.ids.device)).view(n, -1).sum(1).argsort(stable=True)
+            size = self.kind.at_once
             for replica in heads:
                 with torch.inference_mode():
-                    parts = [_score(self.kind, self.network, replica, own, r) for r in order.split(_BATCH)]
+                    parts = [_score(self.kind, self.network, replica, own, r) for r in order.split(size)]
                 scores = torch.cat(parts)
                 probabilities.append(torch.empty_like(scores).index_copy_(0, order, scores).softmax(-1))
         return torch.stack(probabilities).unflatten(0, (len(self.replicas), -1)).clone()
@@ -347,13 +358,13 @@ def _score(kind: LanguageModel, net: Network, replica: Replica, inputs: Sequence
     return kind.beta * (net.log_probs(inputs, both) - inputs.reference[both]).view(-1, 2)
 
 
-def _in_batches(score: Any, tokens: Sequences, device: str) -> Tensor:
+def _in_batches(score: Any, tokens: Sequences, device: str, size: int) -> Tensor:
     """(n,) of all sequences, on the CPU."""
     there = tokens.to(device)
     order = tokens.lengths(torch.arange(len(tokens))).argsort(stable=True)
     result = torch.empty(len(tokens))
     with torch.inference_mode():
-        for rows in order.split(_BATCH):
+        for rows in order.split(size):
             result[rows] = score(there, rows.to(device)).cpu()
     return result
 
