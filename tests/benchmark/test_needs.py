@@ -48,7 +48,7 @@ def test_a_policy_is_counted_by_hand() -> None:
     tokens, pool, P = 320, 45_000, 7e9
     student = 4 * P * tokens * 3 * 0.7 * pool + 2 * P * tokens * 0.2 * pool + 2 * P * tokens * 0.9 * pool
     source, p = round(0.6 * 46_000), 0.5e9
-    weak = 3 * (4 * 4 * p * tokens * source + 2 * p * tokens * pool)
+    weak = 3 * (3 * 4 * p * tokens * source + 2 * p * tokens * pool)
     assert hours("hh-helpful-to-harmless", ("ensemble",), (0,)) == pytest.approx(
         (student + weak) / RATE / 3600, rel=1e-6
     )

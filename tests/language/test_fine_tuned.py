@@ -118,7 +118,7 @@ def test_out_of_memory_names_the_supervisor(models: Models, monkeypatch: pytest.
 
     monkeypatch.setattr(LanguageStudent, "logits", full)
     texts, labels = opinions(24, 0)
-    message = "out of GPU memory while supervisor '.*bert' was trained; .* supervisor_model=... or --set max_tokens=8"
+    message = "out of GPU memory while supervisor '.*bert' was trained; .* supervisor_tokens=8 or a smaller"
     with pytest.raises(W2SError, match=message):
         learner(models["bert"]).fit(texts, labels, 2, 1)
 

@@ -125,7 +125,7 @@ def test_a_row_does_not_depend_on_its_neighbours(models: Models, family: str, te
         _, net = network(models[family], "classifier", blocks)
         tokens = net.tokenizer.texts(texts, 20)
         if net.trunk is not None:
-            tokens = tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu"))
+            tokens = tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu", batch=4))
         net.activate(moved(net))
         together = net.classify(tokens, torch.tensor([0, 1]))
         torch.testing.assert_close(together[:1], net.classify(tokens, torch.tensor([0])), rtol=1e-5, atol=1e-5)
@@ -150,7 +150,7 @@ def test_blocks_of_two_kinds_keep_theirs(models: Models) -> None:
     ids = torch.arange(6, 26)  # longer than the window of 3
     tokens = Sequences(ids, torch.tensor([0, 20]), torch.tensor([8]))
     if net.trunk is not None:
-        tokens = tokens.having(states=net.trunk.states(tokens, 1, "cpu"))
+        tokens = tokens.having(states=net.trunk.states(tokens, 1, "cpu", batch=4))
     net.activate(net.fresh(0))
     plain: Any = AutoModelForCausalLM.from_pretrained(models["qwen2"]).eval()
     log_p = plain(ids[None]).logits[0].log_softmax(-1)
