@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.api import NotAvailable, W2SError, missing_packages, numpy_rng
-from benchmark.inputs import Prompted
+from benchmark.api import NotAvailable, Prompted, W2SError, missing_packages, numpy_rng
 from benchmark.models import DOWNLOAD
 from tasks._shared import connected_groups
 

@@ -12,9 +12,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from benchmark.api import Domain, NotAvailable, Task, TaskCard, numpy_rng
+from benchmark.api import Domain, Inputs, NotAvailable, Task, TaskCard, numpy_rng
 from benchmark.downloads import data_root, download, gigabytes
-from benchmark.inputs import Inputs
 from tasks import _wilds
 from tasks._wilds import DataSet, Index
 

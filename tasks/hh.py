@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from benchmark.api import Domain, Supervisor, TaskCard, W2SError, register_task
-from benchmark.scale import Scale
+from benchmark.api import Domain, Scale, Supervisor, TaskCard, W2SError, register_task
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
 from tasks import _hh

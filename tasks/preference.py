@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from benchmark.api import Domain, WeakModel, register_task
-from benchmark.inputs import Prompted
+from benchmark.api import Domain, Prompted, WeakModel, register_task
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
 from benchmark.supervisors.tfidf import TfidfBradleyTerry

@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
-from benchmark.api import NotAvailable, Supervisor, TaskCard, W2SError, register_task
+from benchmark.api import Inputs, Lazy, NotAvailable, Scale, Supervisor, TaskCard, W2SError, register_task
 from benchmark.encoders.vision import VisionEncoder
-from benchmark.inputs import Inputs, Lazy
-from benchmark.scale import Scale
 from benchmark.supervisors.torchvision_models import TorchvisionClassifier
 from tasks._wilds import CAMELYON17, FMOW, IWILDCAM, DataSet, Images, Index, table_hash
 from tasks._wilds_task import SUPERVISORS, WildsTask

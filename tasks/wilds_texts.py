@@ -6,9 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
-from benchmark.api import Supervisor, TaskCard, register_task
-from benchmark.inputs import Inputs
-from benchmark.scale import Scale
+from benchmark.api import Inputs, Scale, Supervisor, TaskCard, register_task
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
 from tasks._language import OPTIONS as LANGUAGE_OPTIONS
