@@ -82,7 +82,8 @@ class Method:
     """A rule by which the student learns from soft labels. Subclass, declare, write `loss`.
 
     Options are dataclass fields with defaults; they are recorded as the method's hyperparameters. State that is
-    allocated in `start` is not a field.
+    allocated in `start` is not a field. To be resumable it must lie in attributes that are tensors, optimizers,
+    generators or plain values (see `benchmark.progress`).
 
     Class attributes:
         name: unique, snake_case; also the name of the folder of its results.
