@@ -51,6 +51,7 @@ class DataSet:
     """One data set of WILDS. Version, address and size are those of wilds 2.0.0.
 
     Attributes:
+        unpacked: bytes on the disk, about.
         tables: files that must be there; images are named by the first.
         images: the folder -> paths in it of all images that the data set reads; None for texts.
         units: the opened data set -> what its examples belong to.
@@ -60,6 +61,7 @@ class DataSet:
     version: str
     bundle: str
     size: int
+    unpacked: int
     tables: tuple[str, ...]
     images: Callable[[Path], Iterable[str]] | None
     units: Callable[[Any], Units]
@@ -73,7 +75,7 @@ class DataSet:
     def archive(self) -> Archive:
         """What can be downloaded."""
         url = _ADDRESS.format(self.bundle)
-        return Archive(self.folder, url, self.size, f"RELEASE_v{self.version}.txt", _TROUBLE)
+        return Archive(self.folder, url, self.size, f"RELEASE_v{self.version}.txt", _TROUBLE, self.unpacked)
 
 
 # --- the local copy --------------------------------------------------------------------------------------------------
@@ -304,6 +306,7 @@ IWILDCAM = DataSet(
     "2.0",
     "0x6313da2b204647e79a14b468131fcd64",
     11_957_420_032,
+    25_000_000_000,
     ("metadata.csv",),
     _iwildcam_images,
     _iwildcam_units,
@@ -313,6 +316,7 @@ CAMELYON17 = DataSet(
     "1.0",
     "0xe45e15f39fb54e9d9e919556af67aabe",
     10_658_709_504,
+    15_000_000_000,
     ("metadata.csv",),
     _camelyon17_images,
     _camelyon17_units,
@@ -322,6 +326,7 @@ FMOW = DataSet(
     "1.1",
     "0xaec91eb7c9d548ebb15e1b5e60f966ab",
     53_893_324_800,
+    55_000_000_000,
     ("rgb_metadata.csv", "country_code_mapping.csv"),
     _fmow_images,
     _fmow_units,
@@ -331,6 +336,7 @@ AMAZON = DataSet(
     "2.1",
     "0xe3ed909786d34ee79d430d065582aa29",
     1_989_805_589,
+    3_600_000_000,
     ("reviews.csv", "splits/user.csv"),
     None,
     _amazon_units,
@@ -340,6 +346,7 @@ CIVILCOMMENTS = DataSet(
     "1.0",
     "0x8cd3de0634154aeaad2ee6eb96723c6e",
     90_644_480,
+    300_000_000,
     ("all_data_with_identities.csv",),
     None,
     _civilcomments_units,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -19,6 +20,7 @@ import miniature
 import pytest
 
 import tasks._wilds as wilds_data
+from benchmark import downloads
 from benchmark.downloads import Archive, download
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.registry import TASKS
@@ -218,6 +220,58 @@ def test_a_broken_download_goes_on(server, root, tmp_path, ranges):
     assert same(root / CIVILCOMMENTS.folder, tmp_path / CIVILCOMMENTS.folder)
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["Ctrl-C", "full"])
+def test_what_has_arrived_outlives_a_stop_in_unpacking(server, root, tmp_path, monkeypatch, stop, ranges):
+    def stopped(*args: Any, **options: Any) -> None:
+        raise stop
+
+    server.ranges = ranges
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "extractall", stopped)
+        with pytest.raises(KeyboardInterrupt if isinstance(stop, KeyboardInterrupt) else W2SError) as failure:
+            get(server, tmp_path)
+    part = tmp_path / f"{CIVILCOMMENTS.folder}.tar.gz.part"
+    assert part.read_bytes() == server.archive
+    if isinstance(stop, OSError):
+        assert "No space left" in str(failure.value)
+        assert f"{part} is kept" in str(failure.value)
+    said = get(server, tmp_path)
+    assert server.asked[1][1] == f"bytes={len(server.archive)}-"
+    assert not [line for line in said if " MB of " in line], "nothing is downloaded again"
+    assert not part.exists()
+    assert same(root / CIVILCOMMENTS.folder, tmp_path / CIVILCOMMENTS.folder)
+
+
+@pytest.mark.parametrize(
+    "error", [ssl.SSLError(1, "bad record"), OSError(113, "No route to host"), TimeoutError("timed out")], ids=repr
+)
+@pytest.mark.parametrize("where", ["urlopen", "read"])
+def test_errors_of_the_network_are_not_the_disks(server, tmp_path, monkeypatch, error, where):
+    def broken(*args: Any, **options: Any) -> None:
+        raise error
+
+    if where == "urlopen":
+        monkeypatch.setattr(downloads.urllib.request, "urlopen", broken)
+    else:
+        monkeypatch.setattr(downloads.http.client.HTTPResponse, "read", broken)
+    with pytest.raises(NotAvailable, match="could not download"):
+        get(server, tmp_path)
+
+
+def test_errors_of_the_disk_are_not_the_networks(server, tmp_path, monkeypatch):
+    open_file = Path.open
+
+    def full(path: Path, mode: str = "r", **options: Any) -> Any:
+        if path.suffix == ".part":
+            raise OSError(28, "No space left on device")
+        return open_file(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(W2SError, match=r"cannot write to the data root .* No space left"):
+        get(server, tmp_path)
+
+
 def test_a_failing_server_is_said_with_ways_out(server, tmp_path):
     server.status = 500
     with pytest.raises(NotAvailable) as failure:
@@ -273,6 +327,22 @@ def test_a_full_disk_is_found_before_the_download(server, tmp_path):
     with pytest.raises(W2SError, match=r"are free, .* needs"):
         download(huge, tmp_path, server.address, lambda line: None)
     assert server.asked == []
+
+
+def test_space_is_needed_for_what_is_still_to_come(server, tmp_path, monkeypatch):
+    """Of 100 MB, 70 MB have arrived; unpacked they are 250 MB: 280 MB are needed."""
+    archive = replace(CIVILCOMMENTS.archive, size=100_000_000, unpacked=250_000_000)
+    with (tmp_path / f"{CIVILCOMMENTS.folder}.tar.gz.part").open("wb") as part:
+        part.truncate(70_000_000)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=279_000_000))
+    with pytest.raises(W2SError, match=r"are free, .* needs"):
+        download(archive, tmp_path, server.address, lambda line: None)
+    assert server.asked == []
+    server.status = 500
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=281_000_000))
+    with pytest.raises(NotAvailable):
+        download(archive, tmp_path, server.address, lambda line: None)
 
 
 def test_download_from_the_command_line(server, tmp_path):
