@@ -86,11 +86,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     failures = []
     for task in tasks:
         try:
-            lack = task.missing()
-            if lack and request.download and not dry_run:
-                task.download(request.mirror, say)
-                lack = task.missing()
-            if lack:
+            if lack := lacking(task, request.download and not dry_run, request.mirror, say):
                 raise NotAvailable(lack)
             available.append((task, data_fingerprint(task)))
         except NotAvailable as error:
@@ -126,18 +122,31 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
 
 
 def download(globs: list[str], mirror: str | None, say: Callable[[str], None]) -> int:
-    """Get the data of tasks that never fetch them by themselves; the exit status is 1 when a task can't be run then."""
+    """Get data and models that are never fetched unasked; the exit status is 1 when a task can't be run then."""
+    os.environ[DOWNLOAD] = "1"
     ready = True
     for name in TASKS.select(globs):
-        task = TASKS[name]
+        lack: str | None
         try:
-            task.download(mirror, say)
-            lack = task.missing()
+            lack = lacking(TASKS[name], True, mirror, say)
         except W2SError as error:
             lack = str(error)
         say(f"{name}: {' '.join(lack.split()) if lack else 'all is here'}")
         ready = ready and not lack
     return 0 if ready else 1
+
+
+def lacking(task: Task, fetch: bool, mirror: str | None, say: Callable[[str], None]) -> str | None:
+    """What a task lacks on this machine, once what can be downloaded is here where `fetch` allows it.
+
+    Raises:
+        W2SError: a download failed.
+    """
+    lack = task.missing()
+    if lack and fetch:
+        task.download(mirror, say)
+        lack = task.missing()
+    return lack
 
 
 def _setup(request: Request, suite: Suite) -> Setup:

@@ -183,14 +183,20 @@ def in_a_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.C
 
 def test_without_a_network_one_line_says_so_soon(tmp_path: Path) -> None:
     """The real library, in a process of its own as it reads its settings once."""
-    start = time.monotonic()
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
-    done = in_a_process("run", "--pack", "user/name", cwd=tmp_path, **nowhere)
-    assert time.monotonic() - start < 60
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: --pack user/name: no such folder, and the data set could not be downloaded (")
-    assert line.endswith("; download it elsewhere and give its folder")
+    reasons = {
+        ("--download",): "could not be downloaded (",
+        (): "is not on this machine; run with --download, or ",
+        ("--download", "--dry-run"): "is not on this machine; run with --download, or ",
+    }
+    for arguments, reason in reasons.items():
+        start = time.monotonic()
+        done = in_a_process("run", "--pack", "user/name", *arguments, cwd=tmp_path, **nowhere)
+        assert time.monotonic() - start < 60
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"error: --pack user/name: no such folder, and the data set {reason}")
+        assert line.endswith("download it elsewhere and give its folder")
 
 
 def test_a_shipped_task_with_all_methods(tmp_path: Path) -> None:

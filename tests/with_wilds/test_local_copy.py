@@ -78,6 +78,13 @@ def test_a_missing_package_is_said_with_the_command(monkeypatch, root):
         TASKS["fmow"].domain("test")
 
 
+@pytest.mark.parametrize("value", [5, True, None, ["a"]])
+@pytest.mark.parametrize("name", ["camelyon17", "amazon"])
+def test_a_data_root_that_is_no_folder(name, value):
+    with pytest.raises(W2SError, match=r"option data_root=.*: expected a folder"):
+        TASKS[name].configured({"data_root": value})
+
+
 # --- the state of the local copy -------------------------------------------------------------------------------------
 
 
