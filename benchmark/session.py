@@ -64,7 +64,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     setup = _setup(request, suite)
     setup.load()
     tasks, results = _tasks(request, suite, setup)
-    _check_options(read_options(request.options), tasks)
+    check_options(read_options(request.options), tasks, also=[f.name for f in fields(Recipe)])
     pack = tasks[0] if isinstance(tasks[0], PackTask) else None
     given = suite.conditions if request.arrays is None else ("ood",)
     conditions = request.conditions or list(pack.conditions if pack else given)
@@ -191,9 +191,9 @@ def _enough_replies(store: ResultStore, wanted: int) -> Callable[[RecordKey], bo
     return lambda key: counts[key] >= min(wanted, records[key].n_test)
 
 
-def _check_options(options: Mapping[str, Any], tasks: Sequence[Task]) -> None:
-    """Every `--set` must mean something to the recipe or to one of the tasks."""
-    known = {f.name for f in fields(Recipe)}.union(*(task.options for task in tasks))
+def check_options(options: Mapping[str, Any], tasks: Sequence[Task], also: Sequence[str] = ()) -> None:
+    """Every `--set` must mean something to one of the tasks, or be among the names in `also`."""
+    known = set(also).union(*(task.options for task in tasks))
     for name in options:
         if name not in known:
             raise unknown_name("option", name, known)
