@@ -126,9 +126,10 @@ def download(globs: list[str], mirror: str | None, say: Callable[[str], None]) -
     os.environ[DOWNLOAD] = "1"
     ready = True
     for name in TASKS.select(globs):
-        lack: str | None
+        task = TASKS[name]
         try:
-            lack = lacking(TASKS[name], True, mirror, say)
+            task.download(mirror, say)
+            lack = task.missing()
         except W2SError as error:
             lack = str(error)
         say(f"{name}: {' '.join(lack.split()) if lack else 'all is here'}")
