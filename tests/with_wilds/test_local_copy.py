@@ -76,7 +76,7 @@ def test_a_missing_package_is_said_with_the_command(monkeypatch, root):
     line = TASKS["fmow"].missing()
     assert line is not None
     assert f"complete in {root}" in line
-    assert "pip install 'w2s-bench[wilds]'" in line
+    assert "pip install 'w2s-bench[wilds,lm]'" in line
     with pytest.raises(NotAvailable, match="not installed: wilds, torchvision"):
         TASKS["fmow"].domain("test")
 
