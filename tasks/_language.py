@@ -28,10 +28,13 @@ OPTIONS = {
     "supervisor_epochs": "likewise",
     "supervisor_batch_size": "likewise",
     "supervisor_examples": "most training examples of a supervisor; null for all",
-    "beta": "of DPO",
-    "preference_loss": "soft, or margin (RAVEN's released form of DPO)",
     "micro_batch": "examples in memory at a time",
     "checkpointing": "recompute activations, to save memory",
+}
+POLICY_OPTIONS = {
+    **OPTIONS,
+    "beta": "of DPO",
+    "preference_loss": "soft, or margin (RAVEN's released form of DPO)",
 }
 # option -> field of the supervisors' recipe
 _OF_SUPERVISORS = {
@@ -72,7 +75,8 @@ class LanguageTask(Task):
 
     def configured(self, options: Mapping[str, Any]) -> Self:
         """The same task with other models or sizes."""
-        mine = {name: value for name, value in options.items() if name in OPTIONS}
+        known = POLICY_OPTIONS.keys() & self.options.keys()  # a subclass may have others
+        mine = {name: value for name, value in options.items() if name in known}
         for name, value in mine.items():
             _check(name, value)
         task = cast(Self, copy.copy(super().configured(options)))

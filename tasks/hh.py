@@ -9,14 +9,14 @@ from benchmark.api import Domain, Scale, Supervisor, TaskCard, W2SError, registe
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
 from tasks import _hh
-from tasks._language import OPTIONS, LanguageTask
+from tasks._language import POLICY_OPTIONS, LanguageTask
 
 
 class HH(LanguageTask):
     """Reward models, trained on one kind of preferences, judge pairs of the other; a policy learns from them by DPO."""
 
     options: ClassVar[Mapping[str, str]] = {
-        **OPTIONS,
+        **POLICY_OPTIONS,
         "hh_data": "a folder of jsonl.gz files, or a hub id; default: hh-rlhf in W2S_DATA, else Anthropic/hh-rlhf",
     }
     language_model = LanguageModel("policy")

@@ -11,7 +11,7 @@ from benchmark.supervisors.language import FineTuned
 from benchmark.supervisors.tfidf import TfidfBradleyTerry
 from tasks import _vader
 from tasks._genre import GenreTask
-from tasks._language import LanguageTask
+from tasks._language import POLICY_OPTIONS, LanguageTask
 
 PROMPT = "\n\nHuman: Write a short text.\n\nAssistant:"
 
@@ -39,6 +39,7 @@ class PolicyPreference(LanguageTask, Preference):
     """
 
     family = "dpo-preference"
+    options = POLICY_OPTIONS
     language_model = LanguageModel("policy")
     weak_model = FineTuned(objective="reward")
     sizes = (32, 64, 128)

@@ -162,8 +162,6 @@ def test_a_smaller_micro_batch_gives_the_same_records(tiny: Tiny) -> None:
         ("rank=null", "option rank=None: expected int"),
         ("micro_batch=true", "option micro_batch=True: expected int or null"),
         ("checkpointing=1", "option checkpointing=1: expected bool"),
-        ("beta=NaN", "option beta=nan: expected float or int, positive"),
-        ("preference_loss=hard", "option preference_loss=hard: expected soft or margin"),
         ("epochs=2.5", "option epochs=2.5: expected a positive int"),
         ("learning_rate=NaN", "option learning_rate=nan: expected a positive float"),
         ("learning_rate=Infinity", "option learning_rate=inf: expected a positive float"),
@@ -174,6 +172,18 @@ def test_a_smaller_micro_batch_gives_the_same_records(tiny: Tiny) -> None:
 def test_bad_options_are_refused_in_one_line(tiny: Tiny, option: str, message: str) -> None:
     assert tiny("tiny-said", "naive", "--set", option).refusal == message
     assert not tiny.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("beta=NaN", "option beta=nan: expected float or int, positive"),
+        ("preference_loss=hard", "option preference_loss=hard: expected soft or margin"),
+    ],
+)
+def test_options_of_policies_are_refused_where_there_is_none(tiny: Tiny, option: str, message: str) -> None:
+    assert tiny("tiny-chosen", "naive", "--set", option).refusal == message
+    assert tiny("tiny-said", "naive", "--set", option).refusal.startswith(f"unknown option '{option.split('=')[0]}'")
 
 
 @pytest.mark.parametrize(

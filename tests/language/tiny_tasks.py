@@ -18,7 +18,7 @@ from benchmark.api import Domain, Supervisor, TaskCard, register_task
 from benchmark.inputs import Prompted
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
-from tasks._language import LanguageTask
+from tasks._language import POLICY_OPTIONS, LanguageTask
 
 MODELS = Path(os.environ["W2S_TEST_MODELS"])
 SIZES = {"near": 60, "far": 50}
@@ -63,6 +63,8 @@ class Said(Tiny):
 class Chosen(Tiny):
     """Given pairs; the chosen reply is the one that says good."""
 
+    options = POLICY_OPTIONS
+
     def domain(self, name: str) -> Domain:
         n = SIZES[name]
         rng = np.random.default_rng(len(name))
@@ -75,6 +77,8 @@ class Chosen(Tiny):
 
 class Rated(Tiny):
     """Ratings: how often a text says good rather than bad."""
+
+    options = POLICY_OPTIONS
 
     def domain(self, name: str) -> Domain:
         texts, labels = opinions(2 * SIZES[name], len(name))
