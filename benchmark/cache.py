@@ -28,7 +28,7 @@ from benchmark.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
 _FORMAT = 1
-KINDS = ("features", "soft_labels", "downloads", "checkpoints")
+KINDS = ("features", "soft_labels", "downloads", "checkpoints", "models")
 
 
 def cache_root() -> Path:

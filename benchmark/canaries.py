@@ -35,9 +35,9 @@ class Canary(Method):
         return cross_entropy(logits, batch.soft_labels[:, :, 0])
 
 
-def canary_data(data: TrainingData, problems: Sequence[Problem], metric: str) -> TrainingData:
-    """The same features and seeds, soft labels (S, 3, N, K): one "supervisor" for each of `CANARIES`, in order."""
-    soft_labels = np.stack([_supervision(problem, metric) for problem in problems])
+def canary_data(data: TrainingData, problems: Sequence[Problem], metric: str, wanted: Sequence[str]) -> TrainingData:
+    """The same features and seeds, soft labels (S, m, N, K): one "supervisor" for each of the m wanted canaries."""
+    soft_labels = np.stack([_supervision(problem, metric, wanted) for problem in problems])
     return replace(data, soft_labels=torch.from_numpy(soft_labels).to(data.soft_labels.device))
 
 
@@ -49,7 +49,7 @@ def best_supervisor(problem: Problem, metric: str) -> int:
     return int(score(metric, predictions, labels, groups, soft_labels.shape[-1]).argmax())
 
 
-def _supervision(problem: Problem, metric: str) -> NDArray[np.float32]:
+def _supervision(problem: Problem, metric: str, wanted: Sequence[str]) -> NDArray[np.float32]:
     labels, soft_labels = problem.truth.labels["train"], problem.soft_labels["train"]
     N, _, K = soft_labels.shape
     one_hot = np.eye(K, dtype=np.float32)
@@ -58,4 +58,5 @@ def _supervision(problem: Problem, metric: str) -> NDArray[np.float32]:
     random = one_hot[
         numpy_rng("random supervision", problem.fingerprint, problem.condition, problem.seed).integers(K, size=N)
     ]
-    return np.stack([truth.astype(np.float32), best, random])
+    made = {"ground_truth": truth.astype(np.float32), "best_supervisor": best, "random_supervision": random}
+    return np.stack([made[name] for name in wanted])

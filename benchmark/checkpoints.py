@@ -51,11 +51,19 @@ class Checkpoints:
         return Checkpoints(self.path.with_name(f"{self.path.stem}-{name}.safetensors"), f"{self.key}|{name}")
 
     def save(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
-        """Replace the state: tensors of any device, and JSON values that say how far training is."""
+        """Replace the state: tensors of any device, and JSON values that say how far training is.
+
+        Training goes on where it can't be written, on a full disk, say.
+        """
         if self.path is not None:
             state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
             text = json.dumps({"key": self.key, "progress": progress}, sort_keys=True)
-            atomic_write(self.path, save(state, metadata={"checkpoint": text}))
+            try:
+                atomic_write(self.path, save(state, metadata={"checkpoint": text}))
+            except OSError as error:
+                print(
+                    f"checkpoint {self.path} cannot be written ({error}); going on without", file=sys.stderr, flush=True
+                )
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The state that was saved last (on the CPU), or None; a broken file is reported in a line and counts as none.

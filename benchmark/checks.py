@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from benchmark.analysis import Analysis, Cell, analysis_of, chance_deviation
 from benchmark.errors import W2SError
+from benchmark.judging.judgements import read_judged
 from benchmark.leaderboard import render
 from benchmark.registry import REFERENCES
 from benchmark.results import ResultStore
@@ -17,20 +19,24 @@ from benchmark.statistics import Estimate, Sample, estimate
 from benchmark.tables import number
 
 
-def check(results_dir: Path, markdown_path: Path) -> list[str]:
-    """Findings about `results/<suite>` and the leaderboard made from it; none if all is well.
+def check(suites: Sequence[Path], markdown_path: Path) -> list[str]:
+    """Findings about folders `results/<suite>` and the page made from them; none if all is well.
 
     Found are lines and files that can't be read, records without predictions or evaluation, metrics that differ from
-    their recomputation, canaries that are not where they must be, and a stale leaderboard.
+    their recomputation, judgements of replies that are not there or have changed, canaries that are not where they must
+    be, and a stale leaderboard.
     """
-    store = ResultStore(results_dir)
-    findings = [f"{results_dir}/{problem}" for problem in analysis_of(store).problems]
-    findings += canary_findings(store)
+    stores = [ResultStore(folder) for folder in suites]
+    findings = []
+    for store in stores:
+        problems = [*analysis_of(store).problems, *read_judged(store.root).problems]
+        findings += [f"{store.root}/{problem}" for problem in problems]
+        findings += canary_findings(store)
     try:
-        expected = render(store)
+        expected = render(*stores)
     except W2SError as error:
         return [*findings, str(error)]
-    return findings + _stale(results_dir, markdown_path, expected)
+    return findings + _stale(suites[0], markdown_path, expected)
 
 
 def canary_findings(store: ResultStore) -> list[str]:

@@ -48,7 +48,7 @@ _MIRROR = typer.Option("--mirror", help="base address of a copy of large data se
 @_guarded
 def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; all three when left out")] = "") -> None:
     """List tasks, methods and suites, a line each."""
-    from benchmark import plan
+    from benchmark import suite
     from benchmark.registry import CANARIES, METHODS, TASKS
 
     known = ("tasks", "methods", "suites")
@@ -64,7 +64,7 @@ def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; al
             rows = [(method.name, f"{method.kind}: {method.title} ({method.citation})") for method in METHODS]
             rows += [(name, f"canary: {what}") for name, what in CANARIES.items()]
         else:
-            rows = [(name, plan.load_suite(name).description) for name in plan.suite_names()]
+            rows = [(name, suite.load_suite(name).description) for name in suite.suite_names()]
         width = max((len(name) for name, _ in rows), default=0)
         for name, text in rows:
             typer.echo(f"  {name:<{width}}  {text}")
@@ -76,10 +76,10 @@ def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; al
 @app.command(epilog="Example: w2s describe sentiment-to-tweets")
 @_guarded
 def describe(
-    name: Annotated[str, typer.Argument(help="a task, method, canary or suite")],
+    name: Annotated[str, typer.Argument(help="a task, method, canary or suite, or the folder of a feature pack")],
     data_root: Annotated[Path | None, _DATA_ROOT] = None,
 ) -> None:
-    """Say what a task, method or suite is, without running it, and what this machine lacks to run it."""
+    """Say what a task, method, suite or feature pack is, without running it, and what this machine lacks to run it."""
     _use_data_root(data_root)
     from benchmark.describe import describe_any
 
@@ -90,6 +90,7 @@ def describe(
 @_guarded
 def run(
     suite: Annotated[str, typer.Option(help="name of a suite (w2s list suites)")] = "default",
+    full: Annotated[bool, typer.Option("--full", help="the suite's larger grid, for a GPU")] = False,
     tasks: Annotated[str | None, typer.Option(help="globs, comma-separated; the suite's tasks when left out")] = None,
     methods: Annotated[str | None, typer.Option(help="globs, comma-separated, of methods and canaries")] = None,
     conditions: Annotated[str | None, typer.Option(help="ind, ood or both, comma-separated")] = None,
@@ -100,8 +101,13 @@ def run(
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with methods or tasks; repeatable")] = None,
     arrays: Annotated[Path | None, typer.Option(help="npz or safetensors file to run on instead of tasks")] = None,
     split_by_group: Annotated[bool, typer.Option("--split-by-group", help="with --arrays: keep groups whole")] = False,
+    pack: Annotated[str | None, typer.Option(help="feature pack to run on: a folder or data-set id (w2s pack)")] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value: a model, a size, the student's recipe; repeatable")
+    ] = None,
+    replies: Annotated[int, typer.Option(min=0, help="replies that each policy writes, for w2s judge")] = 0,
     data_root: Annotated[Path | None, _DATA_ROOT] = None,
-    download: Annotated[bool, typer.Option("--download", help="get large data sets that are missing")] = False,
+    download: Annotated[bool, typer.Option("--download", help="fetch data sets and models that are missing")] = False,
     mirror: Annotated[str | None, _MIRROR] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be run, and stop")] = False,
     force: Annotated[bool, typer.Option("--force", help="run and replace also what is there")] = False,
@@ -115,6 +121,7 @@ def run(
 
     request = Request(
         suite=suite,
+        full=full,
         tasks=_names("--tasks", tasks),
         methods=_names("--methods", methods),
         conditions=_names("--conditions", conditions),
@@ -125,11 +132,36 @@ def run(
         plugins=tuple(plugin or ()),
         arrays=arrays,
         split_by_group=split_by_group,
-        force=force,
+        pack=pack,
+        options=options or [],
+        replies=replies,
         download=download,
         mirror=mirror,
+        force=force,
     )
     raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
+
+
+@app.command(epilog="Example: w2s pack digits-to-uci --seeds 5 --out packs/uci")
+@_guarded
+def pack(
+    task: Annotated[str, typer.Argument(help="name of a task")],
+    out: Annotated[Path, typer.Option(help="folder to write; made anew")],
+    conditions: Annotated[str | None, typer.Option(help="ind, ood or both, comma-separated [default: both]")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="number of seeds, from 0")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="Python file with tasks; repeatable")] = None,
+) -> None:
+    """Write features, soft labels, splits and truth of a task to a folder that runs without the data and the encoder.
+
+    `w2s run --pack` runs on it, `w2s describe` prints its data sheet.
+    """
+    one_thread()
+    from benchmark.packs.write import pack_task
+
+    asked = _names("--conditions", conditions)
+    pack_task(task, asked, seeds, out, device=device, cache=cache, plugins=tuple(plugin or ()), say=typer.echo)
 
 
 @app.command(epilog="Example: w2s download camelyon17 --data-root /data/wilds")
@@ -164,6 +196,47 @@ def leaderboard(
     from benchmark.publish import publish
 
     raise typer.Exit(publish(results, check=check, say=typer.echo))
+
+
+@app.command(epilog="Example: w2s judge runs/paper --endpoint http://localhost:8000/v1 --model NAME --dry-run")
+@_guarded
+def judge(
+    results: Annotated[Path, typer.Argument(help="results folder with replies (w2s run --replies)")],
+    endpoint: Annotated[str, typer.Option(help="base address of an OpenAI-compatible server, e.g. https://HOST/v1")],
+    model: Annotated[str, typer.Option(help="the judge, as the server names it")],
+    tasks: Annotated[str | None, typer.Option(help="globs, comma-separated; all with replies when left out")] = None,
+    methods: Annotated[str | None, typer.Option(help="globs, comma-separated; all with replies when left out")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="prompts of each task, condition and seed")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print calls, tokens and cost, and ask nothing")] = False,
+    price_in: Annotated[float | None, typer.Option(min=0, help="of a million tokens asked")] = None,
+    price_out: Annotated[float | None, typer.Option(min=0, help="of a million tokens answered")] = None,
+    key_variable: Annotated[str, typer.Option(help="environment variable with the key; may be unset")] = (
+        "OPENAI_API_KEY"
+    ),
+    parallel: Annotated[int, typer.Option(min=1, max=64, help="questions at a time")] = 4,
+    timeout: Annotated[float, typer.Option(min=0.1, help="seconds to wait for an answer")] = 60.0,
+) -> None:
+    """Let a language model compare students' replies with the data set's chosen responses.
+
+    Every reply is asked about in both orders. What has been judged is not asked again.
+    """
+    from benchmark.judging.judge import JudgeRequest
+    from benchmark.judging.judge import judge as ask
+
+    request = JudgeRequest(
+        results=results,
+        endpoint=endpoint,
+        model=model,
+        tasks=_names("--tasks", tasks),
+        methods=_names("--methods", methods),
+        limit=limit,
+        price_in=price_in,
+        price_out=price_out,
+        key_variable=key_variable,
+        parallel=parallel,
+        timeout=timeout,
+    )
+    raise typer.Exit(ask(request, dry_run=dry_run, say=typer.echo))
 
 
 @app.command(epilog="Example: w2s new method my_method")

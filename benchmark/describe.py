@@ -1,22 +1,25 @@
-"""What `w2s describe` prints: cards of tasks, methods, canaries and suites, without running anything."""
+"""What `w2s describe` prints: cards of tasks, methods, canaries, suites and packs, without running anything."""
 
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 from benchmark.arrays import ArrayTask
-from benchmark.errors import unknown_name
+from benchmark.errors import W2SError, unknown_name
 from benchmark.method import Method, method_options
-from benchmark.plan import Suite, load_suite, suite_names
+from benchmark.packs.sheet import SHEET, Sheet, check_files, read_sheet
 from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS
+from benchmark.suite import Suite, load_suite, suite_names
 from benchmark.task import Task
+from benchmark.training import Recipe
 
 
 def describe_any(name: str) -> str:
-    """The card of whatever has this name.
+    """The card of whatever has this name, or the data sheet of the feature pack in this folder.
 
     Raises:
-        W2SError: nothing has it; the nearest name is suggested.
+        W2SError: nothing has it; the nearest name is suggested. Or the pack's sheet can't be read.
     """
     if name in TASKS.names():
         return _task(TASKS[name])
@@ -27,6 +30,8 @@ def describe_any(name: str) -> str:
     for kind, names in (("canary", CANARIES), ("reference row", REFERENCES)):
         if name in names:
             return f"{name}: {kind}\n{names[name]}"
+    if (Path(name) / SHEET).is_file():
+        return _pack(Path(name), read_sheet(Path(name)))
     raise unknown_name("name", name, [*TASKS.names(), *METHODS.names(), *suite_names(), *CANARIES, *REFERENCES])
 
 
@@ -47,7 +52,7 @@ def _task(task: Task) -> str:
         ]
         made = {
             "supervisors": f"{len(members)} (seed 0): {'; '.join(members)}",
-            "encoder": f"{task.encoder.name} ({', '.join(task.encoder.outputs)})",
+            "student": task.student.title,
         }
     return _rows(
         f"{task.name}: {card.modality} task, version {task.version}",
@@ -58,11 +63,47 @@ def _task(task: Task) -> str:
             "classes": f"{len(card.classes)}: {', '.join(card.classes[:12])}{', ...' * (len(card.classes) > 12)}",
             "metric": card.metric,
             **made,
-            "licence": card.licence,
+            "licence": card.licence + f"; not to be handed on: {card.redistribution}" * bool(card.redistribution),
             "citation": card.citation,
             "requires": card.requires,
             "size": card.size,
+            "options": "; ".join(f"{name}: {what}" for name, what in task.options.items()) or "none",
             "available": task.missing() or "yes",
+        },
+    )
+
+
+def _pack(folder: Path, sheet: Sheet) -> str:
+    card = sheet.card
+    try:
+        check_files(folder, sheet)
+        state = "complete and unaltered"
+    except W2SError as error:
+        state = str(error)
+    members = [
+        f"{entry.name}: {entry.recipe['model'].rpartition('.')[2]}, {entry.recipe['size'] or 'all'} examples"
+        + ", adversarial" * bool(entry.recipe["adversarial"])
+        for entry in sheet.supervisors[0]
+    ]
+    return _rows(
+        f"{folder}: feature pack of {sheet.task}, {card.modality} task, version {sheet.task_version}",
+        {
+            "shift": card.shift,
+            "sources": ", ".join(card.sources),
+            "target": card.target,
+            "classes": f"{len(card.classes)}: {', '.join(card.classes)}",
+            "metric": card.metric,
+            "conditions": ", ".join(sheet.conditions),
+            "seeds": ", ".join(map(str, sheet.seeds)),
+            "supervisors": f"{len(members)} (seed {sheet.seeds[0]}): {'; '.join(members)}",
+            "encoder": f"{sheet.encoder} ({', '.join(sheet.outputs)})",
+            "sharing": sheet.sharing,
+            "citation": card.citation,
+            "size": f"{sum(entry.bytes for entry in sheet.files.values()) / 2**20:.1f} MiB; of {card.size}",
+            "made with": ", ".join([f"commit {sheet.commit}", sheet.device, *map(" ".join, sheet.libraries.items())]),
+            "data": sheet.data_fingerprint,
+            "sheet": f"SHA-256 {sheet.sha256}",
+            "files": state,
         },
     )
 
@@ -82,7 +123,7 @@ def _method(method: type[Method]) -> str:
 
 
 def _suite(suite: Suite) -> str:
-    student = suite.student
+    own = [f"{glob}: {_recipe(recipe)}" for glob, recipe in suite.student.by_task]
     return _rows(
         f"{suite.name}: suite",
         {
@@ -91,6 +132,11 @@ def _suite(suite: Suite) -> str:
             "methods": ", ".join(METHODS.select(list(suite.methods), extra=tuple(CANARIES))),
             "conditions": ", ".join(suite.conditions),
             "seeds": str(suite.seeds),
-            "student": f"linear head, Adam {student.learning_rate:g}, {student.epochs} epochs of {student.batch_size}",
+            "student": "; ".join([_recipe(suite.student.default), *own]),
+            "options": ", ".join(f"{name}={value}" for name, value in suite.options.items()) or "none",
         },
     )
+
+
+def _recipe(recipe: Recipe) -> str:
+    return f"Adam {recipe.learning_rate:g}, {recipe.epochs} epochs of {recipe.batch_size}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache as memoise
 from itertools import groupby
@@ -18,18 +19,23 @@ from numpy.typing import NDArray
 from benchmark import canaries
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
-from benchmark.errors import MethodFailed
+from benchmark.checkpoints import Checkpoints
+from benchmark.errors import MethodFailed, W2SError
+from benchmark.judging.replies import Reply
 from benchmark.libraries import libraries
 from benchmark.method import Method
+from benchmark.packs.read import use_pack
 from benchmark.plan import Unit, hyperparameters, method_version
 from benchmark.problem import Problem, build_problem, training_data
 from benchmark.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
 from benchmark.registry import CANARIES, METHODS, TASKS, load_plugin
 from benchmark.scoring import compute_metrics
+from benchmark.student import Fitted
+from benchmark.suite import Recipes
 from benchmark.task import Task
-from benchmark.training import ENGINE_VERSION, Recipe, Trained, TrainingData, train
+from benchmark.training import ENGINE_VERSION, NOWHERE, Recipe, Trained, TrainingData, train
 
-LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit")
+LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
 Entry = tuple[Record, NDArray[Any]]
 
 
@@ -40,20 +46,26 @@ class Setup:
     Attributes:
         device: `cpu` or `cuda`.
         cache: the cache's folder.
-        student: the student's recipe.
+        student: the students' recipes.
+        options: for the tasks (`Task.configured`).
+        replies: how many replies of each policy to write, for judging.
         plugins: files to load first.
         arrays: file of an `ArrayTask`, if the run is on one.
+        pack: folder of a feature pack, if the run is on one.
     """
 
     device: str
     cache: Path
-    student: Recipe
+    student: Recipes
+    options: Mapping[str, Any] = field(default_factory=dict)
+    replies: int = 0
     plugins: tuple[Path, ...] = ()
     arrays: Path | None = None
     split_by_group: bool = False
+    pack: Path | None = None
 
     def load(self) -> None:
-        """Make the run's plug-ins and arrays known in this process."""
+        """Make the run's plug-ins, arrays and pack known in this process."""
         os.environ["W2S_CACHE"] = str(self.cache)
         for plugin in self.plugins:
             load_plugin(plugin)
@@ -62,16 +74,29 @@ class Setup:
             TASKS.discover()  # first, so that a duplicate name is blamed on the file
             TASKS.forget(str(self.arrays))
             TASKS.register(task.name, task, str(self.arrays))
+        if self.pack is not None:
+            use_pack(self.pack)
+
+    def task(self, name: str) -> Task:
+        """A task with the run's options."""
+        return TASKS[name].configured(self.options)
 
 
 @dataclass
 class UnitResult:
-    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions."""
+    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions.
+
+    Attributes:
+        replies: what policies answered.
+        checkpoints: of trainings that are no more needed when this is written.
+    """
 
     unit: Unit
     evaluation: Evaluation
     entries: list[Entry] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    checkpoints: list[Checkpoints] = field(default_factory=list)
 
 
 Say = Callable[[str, float], None]  # what is going on, and the share of the unit that is done
@@ -84,8 +109,22 @@ def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> Un
         unit: task, condition, and what is missing.
         setup: of the run.
         say: told how the unit goes on, for progress bars.
+
+    Raises:
+        W2SError: the unit can't be done; out of the GPU's memory, it says what to change.
     """
-    task, cache = TASKS[unit.task], Cache(setup.cache)
+    task = setup.task(unit.task)
+    with suppress(torch.OutOfMemoryError):
+        try:
+            return _execute(task, unit, setup, say)
+        finally:
+            task.student.release()  # the last weights may be a canary's, which knew the truth
+    # the error is gone, and with it what its frames held in memory: the next unit needs the room
+    raise W2SError(f"out of GPU memory; {task.student.relief(setup.student.of(task.name))}")
+
+
+def _execute(task: Task, unit: Unit, setup: Setup, say: Say) -> UnitResult:
+    cache = Cache(setup.cache)
     seeds = sorted({seed for _, job_seeds in unit.jobs for seed in job_seeds})
     problems: dict[int, Problem] = {}
     for seed in seeds:
@@ -97,9 +136,10 @@ def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> Un
         # replicas of one run share the number of examples; the order of seeds stays
         by_size = sorted(job_seeds, key=lambda s: (_size(problems[s]), s))
         runs += [(names, [problems[s] for s in group]) for _, group in groupby(by_size, lambda s: _size(problems[s]))]
-    on_epoch = _Epochs(say, sum(_expected_epochs(names, setup.student) for names, _ in runs))
+    recipe = setup.student.of(task.name)
+    on_step = _Epochs(say, sum(_expected_epochs(names, recipe) for names, _ in runs))
     for names, group in runs:
-        _train_and_score(task, group, names, setup, on_epoch, result)
+        _train_and_score(task, group, names, setup, on_step, result)
     return result
 
 
@@ -144,21 +184,25 @@ def _train_and_score(
     problems: list[Problem],
     names: Sequence[str],
     setup: Setup,
-    on_epoch: Callable[[], None],
+    on_step: Callable[[float], None],
     result: UnitResult,
 ) -> None:
     """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
     data, tests = training_data(task.student, problems, setup.device)
+    recipe = setup.student.of(task.name)
     methods = [name for name in names if name not in CANARIES]
-    outcomes = _train_all(methods, data, setup.student, on_epoch, result)
+    checkpoints = _checkpoints(task, problems, methods, setup, recipe)
+    result.checkpoints.append(checkpoints)
+    outcomes = _train_all(methods, data, recipe, on_step, result, checkpoints)
     wanted = [name for name in CANARIES if name in names]
     if wanted and not all((p.truth.labels["train"] >= 0).any() for p in problems):
         result.failures.append(f"{result.unit.label}: canaries need known labels in the train split, found none")
     elif wanted:
-        supervision = canaries.canary_data(data, problems, task.card.metric)
-        (trained_canaries,) = train([canaries.Canary()], supervision, setup.student, on_epoch)
-        for name in wanted:
-            position = list(CANARIES).index(name)
+        supervision = canaries.canary_data(data, problems, task.card.metric, wanted)
+        checkpoints = _checkpoints(task, problems, wanted, setup, recipe)
+        result.checkpoints.append(checkpoints)
+        (trained_canaries,) = train([canaries.Canary()], supervision, recipe, on_step, checkpoints)
+        for position, name in enumerate(wanted):
             heads = trained_canaries.student.heads(slice(position, position + 1))
             outcomes[name] = replace(trained_canaries, student=heads)
     for name, outcome in outcomes.items():
@@ -170,43 +214,91 @@ def _train_and_score(
         for s, problem in enumerate(problems):
             predictions = outcome.student.seed(s).predict(tests[s])[0].argmax(-1).cpu().numpy()
             diagnostics = _diagnostics(name, outcome, s, len(problems), problem, task.card.metric)
+            diagnostics |= task.student.diagnostics(problem)
             metrics = compute_metrics(result.evaluation, problem.seed, predictions)
             evaluation_sha256 = result.evaluation.seeds[problem.seed].sha256
             record = _record(
                 task, problem, name, outcome.steps, predictions, evaluation_sha256, metrics, diagnostics, setup
             )
             result.entries.append((record, predictions))
+            if setup.replies and task.student.writes:
+                result.replies += _replies(task, record, outcome.student.seed(s), tests[s], problem, setup.replies)
+
+
+def _replies(task: Task, record: Record, student: Fitted, inputs: Any, problem: Problem, count: int) -> Iterator[Reply]:
+    """What the policies of one record answer, beside the responses that the data set prefers."""
+    chosen = dict(zip(inputs[0].examples.tolist(), problem.truth.labels["test"].tolist(), strict=True))
+    for answer in task.student.replies(student, inputs, count):
+        yield Reply(
+            **record.key._asdict(),
+            replica=answer.replica,
+            example=answer.example,
+            prompt=answer.prompt,
+            reply=answer.reply,
+            reference=answer.second if chosen[answer.example] else answer.first,
+        )
+
+
+def _checkpoints(
+    task: Task, problems: Sequence[Problem], names: Sequence[str], setup: Setup, recipe: Recipe
+) -> Checkpoints:
+    """Where a costly training of these methods keeps its state; nowhere for others."""
+    if not task.student.costly:
+        return NOWHERE
+    own = task.student.parameters
+    return Checkpoints.of(
+        setup.cache,
+        {
+            "task": [task.name, task.version, problems[0].condition, problems[0].fingerprint],
+            "seeds": [p.seed for p in problems],
+            "methods": {name: [method_version(name), hyperparameters(name, recipe, own)] for name in names},
+            "engine": ENGINE_VERSION,
+            "device": setup.device,
+            "libraries": libraries("torch", "transformers", "peft"),
+        },
+    )
 
 
 def _train_all(
-    names: list[str], data: TrainingData, student: Recipe, on_epoch: Callable[[], None], result: UnitResult
+    names: list[str],
+    data: TrainingData,
+    student: Recipe,
+    on_step: Callable[[float], None],
+    result: UnitResult,
+    checkpoints: Checkpoints,
 ) -> dict[str, Trained]:
     """Train methods together; one that fails is reported, and the others train without it."""
     if not names:
         return {}
     try:
-        return dict(zip(names, train([METHODS[name]() for name in names], data, student, on_epoch), strict=True))
+        trained = train([METHODS[name]() for name in names], data, student, on_step, checkpoints)
+        return dict(zip(names, trained, strict=True))
     except MethodFailed as failed:
         result.failures.append(f"{result.unit.label}: {failed}")
-        return _train_all([name for name in names if name != failed.method], data, student, on_epoch, result)
+        others = [name for name in names if name != failed.method]
+        if METHODS[failed.method].fit is Method.fit:  # one of several stages has checkpoints of its own
+            checkpoints = checkpoints.part(f"without-{failed.method}")
+        return _train_all(others, data, student, on_step, result, checkpoints)
+    except (torch.OutOfMemoryError, W2SError):  # no method's fault: trying them one by one would not help
+        raise
     except Exception as error:  # not blamed on a method: in its backward pass, say
         if len(names) == 1:
             what = MethodFailed(names[0], f"{type(error).__name__}: {error}")
             result.failures.append(f"{result.unit.label}: {what}")
             return {}
-        alone = [_train_all([name], data, student, on_epoch, result) for name in names]
+        alone = [_train_all([name], data, student, on_step, result, checkpoints.part(name)) for name in names]
         return {name: trained for one in alone for name, trained in one.items()}
 
 
 class _Epochs:
-    """Tells the progress bar of each epoch. No closure: methods can reach it, and must not reach the problems."""
+    """Tells the progress bar how epochs go on. No closure: methods can reach it, and must not reach the problems."""
 
     def __init__(self, say: Say, expected: int) -> None:
         self._say, self._expected, self._done = say, expected, 0
 
-    def __call__(self) -> None:
-        self._done += 1
-        self._say(f"epoch {self._done}", min(1.0, self._done / self._expected))
+    def __call__(self, share: float) -> None:
+        self._say(f"epoch {self._done + 1}", min(1.0, (self._done + share) / self._expected))
+        self._done += share == 1
 
 
 def _expected_epochs(names: Sequence[str], student: Recipe) -> int:
@@ -242,7 +334,7 @@ def _record(
     setup: Setup,
 ) -> Record:
     """The record of one (task, condition, method, seed) with test predictions (replicas, n)."""
-    options = hyperparameters(name, setup.student)
+    options = hyperparameters(name, setup.student.of(task.name), task.student.parameters)
     canary = name in CANARIES
     return Record(
         task=task.name,

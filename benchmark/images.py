@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from benchmark.errors import W2SError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _MOST_WORKERS = 8
 
@@ -23,6 +25,8 @@ def rgb(item: Any) -> Image.Image:
     Raises:
         W2SError: it is something else.
     """
+    from PIL import Image
+
     if isinstance(item, Image.Image):
         return item.convert("RGB")
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and (item.ndim == 2 or item.shape[2:] == (3,)):

@@ -4,34 +4,45 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analysis_of, chance_deviation
 from benchmark.errors import W2SError
 from benchmark.headline import BASELINE, FOCUS, headline_columns, in_order, leaders, ranked, references
+from benchmark.judging.judgements import read_judged
+from benchmark.judging.rates import section as judged_section
 from benchmark.metrics import METRICS, Floats
 from benchmark.records import Record
 from benchmark.results import ResultStore
 from benchmark.statistics import RESAMPLES, estimate, rank_correlation
+from benchmark.suite import load_suite, suite_names
 from benchmark.tables import bold, escape, listing, markdown, number, percent, plain
 
 CONDITIONS = {"ood": "out of distribution (OOD)", "ind": "in distribution (InD)"}
 _ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 
 
-def render(store: ResultStore) -> str:
-    """The leaderboard of `results/<suite>` as Markdown."""
-    analysis = _with_records(store)
-    return f"# Leaderboard\n\n{_intro()}\n\n" + "\n\n".join(sections(analysis, store.root.name)) + "\n"
+def render(store: ResultStore, *others: ResultStore) -> str:
+    """The leaderboard of `results/<suite>` as Markdown, and those of other suites below it."""
+    parts = [f"# Leaderboard\n\n{_intro()}", *sections(_with_records(store), store)]
+    for other in others:
+        name = other.root.name
+        about = f"\n\n{load_suite(name).description}." if name in suite_names() else ""
+        parts += [f"# Suite `{name}`{about}", *sections(_with_records(other), other)]
+    return "\n\n".join(parts) + "\n"
 
 
-def sections(analysis: Analysis, suite: str) -> list[str]:
+def sections(analysis: Analysis, store: ResultStore) -> list[str]:
     """The parts of a suite's leaderboard, each a Markdown section with its heading."""
+    judged = read_judged(store.root)
     parts = [_headline(analysis)]
     modalities = in_order(cell.evaluation.modality for cell in analysis.cells.values())
     parts += [_modality(analysis, name) for name in modalities]
-    parts += [_winners(analysis), _weights(analysis), _provenance(analysis, suite), _problems(analysis)]
+    parts += [_winners(analysis), judged_section(judged, {record.key for record in analysis.records})]
+    parts += [_weights(analysis), _provenance(analysis, store.root.name)]
+    parts += [_problems([*analysis.problems, *judged.problems])]
     return [part for part in parts if part]
 
 
@@ -241,6 +252,7 @@ def _provenance(analysis: Analysis, suite: str) -> str:
         f"- engine version: {several([str(record.engine_version) for record in records])}",
         versions("method", {(record.method, record.method_version) for record in records}),
         versions("task", {(evaluation.task, evaluation.task_version) for evaluation in evaluations}),
+        *([f"- students: {several(students)}"] if (students := [s for r in records if (s := _student(r))]) else []),
         f"- commit: {several([record.commit for record in records])}",
         f"- device: {several([record.device for record in records])}",
         f"- libraries: {several([f'{name} {v}' for record in records for name, v in record.libraries.items()])}",
@@ -250,8 +262,18 @@ def _provenance(analysis: Analysis, suite: str) -> str:
     return "## How it was made\n\n" + "\n".join(lines) + f"\n\n```\n{command}\n```"
 
 
-def _problems(analysis: Analysis) -> str:
-    if not analysis.problems:
+def _student(record: Record) -> str:
+    """What a language model that was the student truly is, and how much of it was trained."""
+    chosen: dict[str, Any] = record.hyperparameters.get("student", {})  # type: ignore[assignment]
+    if "model_description" not in chosen:
         return ""
-    lines = "\n".join(f"- {escape(problem)}" for problem in analysis.problems)
+    blocks = chosen["lora_blocks"]
+    where = "all blocks" if blocks is None else f"the last {blocks} blocks"
+    return f"{chosen['model_description']}, as {chosen['objective']}, LoRA of rank {chosen['lora_rank']} on {where}"
+
+
+def _problems(problems: Sequence[str]) -> str:
+    if not problems:
+        return ""
+    lines = "\n".join(f"- {escape(problem)}" for problem in problems)
     return f"## Problems\n\nNot used, or not as it should be:\n\n{lines}"

@@ -27,6 +27,8 @@ class Supervision:
         generators: one `torch.Generator` per replica (on the CPU); a replica's draws must come from its own.
         device: where tensors live.
         encoders: names for `Trainer.fit(encoder=...)`, from the weakest to the student's own.
+        margin_beta: beta of a DPO student for which the margin form of a preference loss is wanted, else None: logits
+            are [s(a), s(b)], s = beta (log pi - log pi_ref).
     """
 
     soft_labels: Tensor
@@ -37,6 +39,7 @@ class Supervision:
     generators: tuple[torch.Generator, ...]
     device: torch.device
     encoders: tuple[str, ...]
+    margin_beta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class Method:
     """A rule by which the student learns from soft labels. Subclass, declare, write `loss`.
 
     Options are dataclass fields with defaults; they are recorded as the method's hyperparameters. State that is
-    allocated in `start` is not a field.
+    allocated in `start` is not a field. To be resumable it must lie in attributes that are tensors, optimizers,
+    generators or plain values (see `benchmark.progress`).
 
     Class attributes:
         name: unique, snake_case; also the name of the folder of its results.

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.errors import W2SError
-from benchmark.protocol import SHARES, SPLITS, VERSION, Index, deal_by_group, draw_pool, rated
-from benchmark.seeding import numpy_rng
-from benchmark.soft_labels import content, recipe, soft_labels
+from benchmark.protocol import VERSION, Index, draw_pool, rated
+from benchmark.soft_labels import content, soft_labels, supervisor_recipe
 from benchmark.student import Readable, StudentKind
+from benchmark.students.frozen import LinearHead
 from benchmark.task import Domain, Task
 from benchmark.training import TrainingData
 
@@ -54,6 +53,27 @@ class Problem:
     supervisors: tuple[str, ...]
 
 
+class ReadyMade(Task):
+    """A task whose problems are given, not made from domains, an encoder and supervisors.
+
+    Attributes:
+        conditions: those that it has.
+        fingerprint: what `data_fingerprint` says of it.
+    """
+
+    conditions: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def student(self) -> LinearHead:
+        """A linear head on the given features."""
+        return LinearHead(None)
+
+    def problem(self, condition: str, seed: int) -> Problem:
+        """The problem of one of `conditions`."""
+        raise NotImplementedError
+
+
 def build_problem(task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu") -> Problem:
     """Deal the pool, get features and soft labels (from the cache, or made now).
 
@@ -63,14 +83,14 @@ def build_problem(task: Task, condition: str, seed: int, cache: Cache, device: s
     """
     if condition not in conditions(task):
         raise W2SError(f"task '{task.name}' has no condition '{condition}', only {', '.join(conditions(task))}")
-    return (
-        _from_arrays(task, seed) if isinstance(task, ArrayTask) else _from_domains(task, condition, seed, cache, device)
-    )
+    if isinstance(task, ReadyMade):
+        return task.problem(condition, seed)
+    return _from_domains(task, condition, seed, cache, device)
 
 
 def conditions(task: Task) -> tuple[str, ...]:
     """The conditions of a task."""
-    return (ArrayTask.condition,) if isinstance(task, ArrayTask) else CONDITIONS
+    return task.conditions if isinstance(task, ReadyMade) else CONDITIONS
 
 
 def training_data(
@@ -83,36 +103,8 @@ def training_data(
     inputs, tests = student.prepare(problems, device)
     labels = np.stack([p.soft_labels["train"].transpose(1, 0, 2) for p in problems])
     tensor = torch.from_numpy(labels.copy()).to(device)
-    return TrainingData(inputs, tensor, tuple(p.seed for p in problems), student.start), tests
-
-
-def _from_arrays(task: ArrayTask, seed: int) -> Problem:
-    N = len(task.labels)
-    rng = numpy_rng("arrays", seed)
-    if task.split_by_group and task.groups is not None:
-        splits = deal_by_group(task.groups, SHARES, rng)
-    else:
-        cuts = [round(SHARES[0] * N), round((SHARES[0] + SHARES[1]) * N)]
-        splits = [np.asarray(part) for part in np.split(rng.permutation(N), cuts)]
-    rows = dict(zip(SPLITS, splits, strict=True))
-    if empty := [split for split in SPLITS if not len(rows[split])]:
-        whole = f"{N} examples" if task.groups is None else f"{N} examples in {task.groups.max() + 1} groups"
-        raise W2SError(f"task '{task.name}': the {empty[0]} split is empty; {whole} are too few to split 70/10/20")
-    if not (task.labels[rows["test"]] >= 0).any():
-        raise W2SError(
-            f"task '{task.name}': no label of the test split (seed {seed}) is known, so nothing can be scored"
-        )
-    groups = np.arange(N) if task.groups is None else task.groups
-    return Problem(
-        task=task.name,
-        condition=task.condition,
-        seed=seed,
-        features={"features": {split: task.features[r] for split, r in rows.items()}},
-        soft_labels={split: task.soft_labels[r] for split, r in rows.items()},
-        truth=Truth({s: task.labels[r] for s, r in rows.items()}, {s: groups[r] for s, r in rows.items()}),
-        fingerprint=task.fingerprint,
-        supervisors=tuple(f"supervisor {m}" for m in range(task.soft_labels.shape[1])),
-    )
+    seeds = tuple(p.seed for p in problems)
+    return TrainingData(inputs, tensor, seeds, student.start, student.margin_beta), tests
 
 
 def _from_domains(task: Task, condition: str, seed: int, cache: Cache, device: str) -> Problem:
@@ -135,7 +127,7 @@ def data_fingerprint(task: Task, domains: dict[str, Domain] | None = None) -> st
 
     Supervisors are those of seed 0: how a task deals them to other seeds is its `version`'s business.
     """
-    if isinstance(task, ArrayTask):
+    if isinstance(task, ReadyMade):
         return task.fingerprint
     found = domains or _domains(task)
     made_from: dict[str, Any] = {
@@ -144,7 +136,7 @@ def data_fingerprint(task: Task, domains: dict[str, Domain] | None = None) -> st
         "gap": task.pair_gap,
         "domains": [(name, content(domain)) for name, domain in found.items()],
         "encoder": task.student.fingerprint,
-        "supervisors": [{**recipe(s), "domains": s.domains, "adversarial": s.adversarial} for s in task.supervisors(0)],
+        "supervisors": [supervisor_recipe(s) for s in task.supervisors(0)],
     }
     if task.ind_domains or task.max_train is not None or task.max_pool != Task.max_pool:
         made_from["pools"] = [task.ind_domains, task.max_pool, task.max_train]

@@ -9,17 +9,30 @@ from benchmark.checks import check as find_faults
 from benchmark.checks import compare
 from benchmark.files import atomic_write
 from benchmark.leaderboard import render, summary
-from benchmark.results import ResultStore
+from benchmark.results import RECORDS, ResultStore
 
 LEADERBOARD = "LEADERBOARD.md"
 _SHOWN = 20
 
 
 def markdown_path(results: Path) -> Path:
-    """Where the leaderboard of a results folder is: beside `results` for results/default, else in the folder."""
-    folder = results.resolve()
-    published = folder.name == "default" and folder.parent.name == "results"
-    return (results / ".." / ".." if published else results) / LEADERBOARD
+    """Where the leaderboard of a results folder is: beside `results` for a published one, else in the folder."""
+    return (results / ".." / ".." if _is_published(results) else results) / LEADERBOARD
+
+
+def _is_published(results: Path) -> bool:
+    return results.resolve().parent.name == "results"
+
+
+def suites_beside(results: Path) -> list[Path]:
+    """The folders whose tables stand on one page: all published suites, `default` first; else the folder alone."""
+    if not _is_published(results):
+        return [results]
+    folders = {path for path in (results / "..").resolve().iterdir() if any(path.glob(f"*/{RECORDS}"))}
+    beside = {results.resolve(), *folders}
+    same = results.resolve()
+    ordered = sorted(beside, key=lambda path: (path.name != "default", path.name))
+    return [results if path == same else results.parent / path.name for path in ordered]
 
 
 def publish(results: Path, check: bool, say: Callable[[str], None]) -> int:
@@ -29,14 +42,15 @@ def publish(results: Path, check: bool, say: Callable[[str], None]) -> int:
         W2SError: the folder holds no results.
     """
     path = markdown_path(results).resolve()
+    suites = suites_beside(results)
     store = ResultStore(results)
     if check:
-        findings = find_faults(results, path)
+        findings = find_faults(suites, path)
         for finding in findings:
             say(finding)
         say(f"{results}: {len(findings)} findings" if findings else f"{results}: all adds up, {path.name} is current")
         return 1 if findings else 0
-    atomic_write(path, render(store).encode())
+    atomic_write(path, render(*(ResultStore(suite) for suite in suites)).encode())
     say(summary(store))
     say(f"\nwrote {path.name} of {results}")
     published = Path("results") / results.name

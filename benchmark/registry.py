@@ -13,7 +13,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from benchmark.arrays import ArrayTask
 from benchmark.errors import W2SError, unknown_name
 from benchmark.method import Method, method_options
 from benchmark.task import Task
@@ -46,6 +45,11 @@ class Registry(Generic[T]):
         if name in self._items:
             raise W2SError(f"duplicate {self.kind} name '{name}': registered by {self._origin[name]} and by {origin}")
         self._items[name], self._origin[name] = item, origin
+
+    def replace(self, name: str, item: T, origin: str) -> None:
+        """Add an item in the place of the one that has its name, if there is one."""
+        self._items.pop(name, None)
+        self.register(name, item, origin)
 
     def forget(self, origin: str) -> None:
         """Drop what was registered from `origin`, a file or module that is about to be loaded again."""
@@ -140,7 +144,7 @@ def _check_task(task: Task) -> None:
     where = f"task {type(task).__name__}"
     if not isinstance(task, Task):
         raise W2SError(f"{where}: expected an instance of benchmark.api.Task")
-    for attribute in ("name", "card") if isinstance(task, ArrayTask) else ("name", "card", "encoder"):
+    for attribute in ("name", "card") if type(task).student is not Task.student else ("name", "card", "encoder"):
         if not hasattr(task, attribute):
             raise W2SError(f"{where}: declare `{attribute}`")
     if not task.name.replace("-", "").replace("_", "").isalnum():

@@ -227,7 +227,7 @@ def _read(root: Path) -> Contents:
         try:
             evaluation = _read_evaluation(path)
         except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as error:
-            contents.problems.append(f"{TASKS}/{path.name}: {_reason(error)}")
+            contents.problems.append(f"{TASKS}/{path.name}: {reason(error)}")
         else:
             contents.evaluations[evaluation.task, evaluation.condition] = evaluation
     for folder in sorted(path for path in root.glob("[!._]*") if path.is_dir()):
@@ -265,14 +265,14 @@ def _read_records(folder: Path, contents: Contents) -> None:
     try:
         lines = (folder / RECORDS).read_bytes().splitlines()
     except OSError as error:
-        contents.problems.append(f"{folder.name}/{RECORDS}: {_reason(error)}")
+        contents.problems.append(f"{folder.name}/{RECORDS}: {reason(error)}")
         return
     for number, line in enumerate(lines, 1):
         where = f"{folder.name}/{RECORDS}:{number}"
         try:
             record = Record.model_validate_json(line)
         except ValidationError as error:
-            contents.problems.append(f"{where}: {_reason(error)}")
+            contents.problems.append(f"{where}: {reason(error)}")
             continue
         if record.method != folder.name:
             contents.problems.append(f"{where}: method: found '{record.method}', expected the folder's name")
@@ -290,10 +290,10 @@ def _read_predictions(folder: Path, contents: Contents) -> None:
                 predictions = compact(file.get_tensor(name))
                 contents.predictions[RecordKey(task, condition, folder.name, setting, int(seed))] = predictions
     except (ValueError, SafetensorError, OSError) as error:
-        contents.problems.append(f"{folder.name}/{PREDICTIONS}: {_reason(error)}")
+        contents.problems.append(f"{folder.name}/{PREDICTIONS}: {reason(error)}")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """One line: 'field: reason' for each invalid field, or what went wrong with the file."""
     if isinstance(error, ValidationError):
         found = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_url=False)]

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from benchmark.errors import W2SError
 from benchmark.execute import Setup, UnitResult, execute
+from benchmark.judging.replies import write_replies
 from benchmark.plan import Unit
 from benchmark.results import ResultStore
 
@@ -29,8 +30,10 @@ def choose_device(wanted: str) -> str:
     """`cpu` or `cuda`; `auto` takes the GPU when there is one.
 
     Raises:
-        W2SError: `cuda` is wanted and not there.
+        W2SError: `cuda` is wanted and not there, or something else is wanted.
     """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise W2SError(f"--device {wanted}: expected auto, cpu or cuda")
     if wanted == "cuda" and not torch.cuda.is_available():
         raise W2SError("--device cuda: torch finds no CUDA device; use --device cpu, or install a CUDA build of torch")
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
@@ -65,6 +68,9 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore) -> list[str]:
                     failures += outcome.failures
                     try:
                         store.write_unit(outcome.evaluation, outcome.entries)
+                        write_replies(store.root, outcome.replies, {record.key for record, _ in outcome.entries})
+                        for checkpoints in outcome.checkpoints:
+                            checkpoints.discard()
                     except W2SError as error:  # it would spoil results that are there
                         failures.append(str(error))
                 else:

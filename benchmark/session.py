@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from benchmark.cache import Cache, cache_root
-from benchmark.errors import NotAvailable, W2SError
+from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
-from benchmark.plan import Suite, Unit, load_suite, make_plan
+from benchmark.judging.replies import read_replies
+from benchmark.models import DOWNLOAD
+from benchmark.needs import needs
+from benchmark.packs.hub import find_pack
+from benchmark.packs.read import PackTask
+from benchmark.plan import Unit, make_plan
 from benchmark.problem import CONDITIONS, build_problem, data_fingerprint
+from benchmark.records import RecordKey
 from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import ResultStore
 from benchmark.runner import choose_device, run
+from benchmark.suite import Suite, load_suite, read_options
 from benchmark.task import Task
+from benchmark.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,7 @@ class Request:
     """What `w2s run` was asked for; empty lists and None stand for the suite's own choice."""
 
     suite: str
+    full: bool
     tasks: list[str]
     methods: list[str]
     conditions: list[str]
@@ -32,9 +44,12 @@ class Request:
     plugins: tuple[Path, ...]
     arrays: Path | None
     split_by_group: bool
+    pack: str | None
+    options: list[str]
+    replies: int
+    download: bool
+    mirror: str | None
     force: bool
-    download: bool = False  # get large data that are missing
-    mirror: str | None = None
 
 
 def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
@@ -43,24 +58,31 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     Raises:
         W2SError: bad input; nothing was run.
     """
-    suite = load_suite(request.suite)
+    suite = load_suite(request.suite, request.full)
+    if request.download and not dry_run:
+        os.environ[DOWNLOAD] = "1"
     setup = _setup(request, suite)
     setup.load()
-    tasks, results = _tasks(request, suite)
-    conditions = request.conditions or (list(suite.conditions) if request.arrays is None else ["ood"])
+    tasks, results = _tasks(request, suite, setup)
+    _check_options(read_options(request.options), tasks)
+    pack = tasks[0] if isinstance(tasks[0], PackTask) else None
+    given = suite.conditions if request.arrays is None else ("ood",)
+    conditions = request.conditions or list(pack.conditions if pack else given)
     if unknown := [c for c in conditions if c not in CONDITIONS]:
         raise W2SError(f"unknown condition '{unknown[0]}': expected ind, ood or both")
     for registry in (METHODS, TASKS):
         for line in registry.warnings():
             say(line)
     methods = METHODS.select(request.methods or list(suite.methods), extra=tuple(CANARIES))
-    seeds = range(request.seeds or suite.seeds)
+    seeds = list(pack.sheet.seeds if pack and request.seeds is None else range(request.seeds or suite.seeds))
+    if pack:
+        pack.require(conditions, seeds)
     if request.arrays is not None:  # cheap, so that bad arrays are found before anything runs
         for seed in seeds:
             for condition in conditions:
                 build_problem(tasks[0], condition, seed, Cache(setup.cache))
 
-    available = []
+    available, absent = [], []
     failures = []
     for task in tasks:
         try:
@@ -73,18 +95,25 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
             available.append((task, data_fingerprint(task)))
         except NotAvailable as error:
             failures.append(f"not run: {task.name}: {error}")
+            absent.append((task, "not here"))
         except Exception as error:  # a plug-in's fault must not stop the others
             what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             failures.append(f"not run: {task.name}: {what}")
     store = ResultStore(results)
+    if request.replies and not any(task.student.writes for task in tasks):
+        raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
+
+    def planned() -> list[Unit]:
+        enough = _enough_replies(store, request.replies)
+        return make_plan(available, methods, conditions, seeds, setup.student, store, request.force, enough)
+
     if dry_run:
-        plan = make_plan(available, methods, conditions, seeds, suite.student, store, request.force)
-        for unit in plan:
-            say(_describe(unit))
+        plan = planned() + make_plan(absent, methods, conditions, seeds, setup.student, store, request.force)
+        _foresee(plan, {task.name: task for task in tasks}, {task.name for task, _ in absent}, setup, say)
         say(f"{len(plan)} units to run, results in {results}")
     else:
         with store.lock():
-            plan = make_plan(available, methods, conditions, seeds, suite.student, store, request.force)
+            plan = planned()
             try:
                 failures += run(plan, setup, store)
             except KeyboardInterrupt:
@@ -112,29 +141,71 @@ def download(globs: list[str], mirror: str | None, say: Callable[[str], None]) -
 
 
 def _setup(request: Request, suite: Suite) -> Setup:
-    if request.device not in ("auto", "cpu", "cuda"):
-        raise W2SError(f"--device {request.device}: expected auto, cpu or cuda")
     if request.split_by_group and request.arrays is None:
         raise W2SError("--split-by-group: only with --arrays (tasks say themselves how they are split)")
+    if request.pack is not None and (request.tasks or request.arrays is not None):
+        raise W2SError("--pack: not with --tasks or --arrays, as a pack is a task of its own")
+    options = {**suite.options, **read_options(request.options)}
     return Setup(
         device=choose_device(request.device),
         cache=(request.cache or cache_root()).absolute(),
-        student=suite.student,
+        student=suite.student.changed(read_options(request.options)),
+        options=options,
+        replies=request.replies,
         plugins=tuple(plugin.absolute() for plugin in request.plugins),
         arrays=None if request.arrays is None else request.arrays.absolute(),
         split_by_group=request.split_by_group,
+        pack=None if request.pack is None else find_pack(request.pack),
     )
 
 
-def _tasks(request: Request, suite: Suite) -> tuple[list[Task], Path]:
+def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], Path]:
     """The tasks to run on and where results go."""
     if request.arrays is not None:
         if request.tasks:
             raise W2SError("--tasks: not with --arrays, which is a task of its own")
         task = TASKS.by_origin(str(request.arrays.absolute()))
         return [task], request.results or Path("runs") / f"arrays-{task.name}"
+    if setup.pack is not None:
+        return [TASKS.by_origin(str(setup.pack))], request.results or Path("runs") / suite.folder
     names = TASKS.select(request.tasks) if request.tasks else TASKS.select(list(suite.tasks))
-    return [TASKS[name] for name in names], request.results or Path("runs") / suite.name
+    return [setup.task(name) for name in names], request.results or Path("runs") / suite.folder
+
+
+def _enough_replies(store: ResultStore, wanted: int) -> Callable[[RecordKey], bool]:
+    """Whether the policies of a record in the store have replied to so many prompts, or to all that there are."""
+    if not wanted:
+        return lambda key: True
+    prompts = {(key.record, key.example) for key in read_replies(store.root)[0]}
+    counts = Counter(record for record, _ in prompts)
+    records = store.load().records
+    return lambda key: counts[key] >= min(wanted, records[key].n_test)
+
+
+def _check_options(options: Mapping[str, Any], tasks: Sequence[Task]) -> None:
+    """Every `--set` must mean something to the recipe or to one of the tasks."""
+    known = {f.name for f in fields(Recipe)}.union(*(task.options for task in tasks))
+    for name in options:
+        if name not in known:
+            raise unknown_name("option", name, known)
+
+
+def _foresee(
+    plan: Sequence[Unit], tasks: Mapping[str, Task], absent: Container[str], setup: Setup, say: Callable[[str], None]
+) -> None:
+    """Say each unit, what it takes where that is known, and whether it can be run here; and the sum."""
+    hours, disk = 0.0, {}
+    for unit in plan:
+        task = tasks[unit.task]
+        say(_describe(unit))
+        if task.scale and task.name not in disk:  # once a task
+            say(f"  student: {task.student.title}; requires {task.card.requires}")
+        if foreseen := needs(task, unit, setup.student.of(unit.task)):
+            say(f"  needs {foreseen}" + "; data or models are missing here" * (unit.task in absent))
+            hours += foreseen.gpu_hours
+            disk[unit.task] = foreseen.disk
+    if disk:
+        say(f"in all about {hours:.3g} GPU hours (at 100 TFLOP/s) and {sum(disk.values()) / 1e9:.3g} GB of disk")
 
 
 def _describe(unit: Unit) -> str:

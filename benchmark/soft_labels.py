@@ -32,12 +32,19 @@ def content(domain: Domain) -> str:
 def recipe(supervisor: Supervisor) -> dict[str, Any]:
     """What kind of model a supervisor is, apart from whom it learns from."""
     kind = type(supervisor.model)
-    return {
+    found = {
         "model": f"{kind.__module__}.{kind.__qualname__}",
         "version": supervisor.model.version,
         "parameters": asdict(supervisor.model),  # type: ignore[call-overload]
         "size": supervisor.size,
     }
+    fingerprint = getattr(supervisor.model, "fingerprint", None)
+    return found if fingerprint is None else {**found, "fingerprint": fingerprint}
+
+
+def supervisor_recipe(supervisor: Supervisor) -> dict[str, Any]:
+    """Everything that is chosen for a supervisor, as JSON values."""
+    return {**recipe(supervisor), "domains": supervisor.domains, "adversarial": supervisor.adversarial}
 
 
 def soft_labels(
@@ -55,16 +62,21 @@ def soft_labels(
         }
         if supervisor.validation:
             spec["validation"] = [(name, content(domains[name])) for name in supervisor.validation]
-        key = {
+        made_with: dict[str, Any] = {
             **spec,
             "protocol": VERSION,
-            "libraries": libraries("torch", "scikit-learn"),
+            "libraries": libraries("torch", "scikit-learn", *getattr(supervisor.model, "libraries", ())),
             "gap": task.pair_gap if task.card.modality == "preference" else None,
             "classes": len(task.card.classes),
+        }
+        if getattr(supervisor.model, "on_device", False):
+            made_with["device"] = device
+        key = {
+            **made_with,
             "pool": [content(domains[name]) for name in pool.domains],
             "examples": hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest(),
         }
-        training = Checkpoints.of(cache.root, {**spec, "libraries": key["libraries"], "device": device})
+        training = Checkpoints.of(cache.root, made_with)
 
         def build(supervisor: Supervisor = supervisor, spec: Any = spec, training: Any = training) -> Any:
             return _supervise(task, domains, pool, supervisor, seed, derive(str(spec)), training, device)
@@ -109,7 +121,7 @@ def _supervise(
     labelled = {}
     for split, index in pool.examples.items():
         p = np.asarray(model.predict_proba(take(pool_inputs, index)), dtype=np.float32)
-        _check_probabilities(p, (len(index), K), f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'")
+        check_probabilities(p, (len(index), K), f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'")
         labelled[split] = p
     return labelled
 
@@ -136,7 +148,8 @@ def _training_examples(
     return concatenate(inputs), np.concatenate(chosen), np.concatenate(labels)
 
 
-def _check_probabilities(p: NDArray[np.float32], shape: tuple[int, int], what: str) -> None:
+def check_probabilities(p: NDArray[np.float32], shape: tuple[int, ...], what: str) -> None:
+    """Refuse soft labels (..., K) of another shape than expected, or that are no probabilities."""
     if p.shape != shape:
         raise W2SError(f"{what}: soft labels have shape {p.shape}, expected {shape}")
     if not np.isfinite(p).all() or (p < 0).any():

@@ -6,8 +6,8 @@ minibatch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -16,8 +16,20 @@ if TYPE_CHECKING:
     from benchmark.problem import Problem
     from benchmark.protocol import Pool
     from benchmark.task import Domain
+    from benchmark.training import Recipe
 
 Readable = dict[str, dict[str, Any]]  # output -> split -> what the student reads of it
+
+
+class Answer(NamedTuple):
+    """What one replica says to the prompt of one example, and the two responses that the data set has."""
+
+    replica: int
+    example: int
+    prompt: str
+    reply: str
+    first: str
+    second: str
 
 
 class Fitted(Protocol):
@@ -53,13 +65,19 @@ class StudentKind(Protocol):
     """How a task's student reads a pool and is made.
 
     Attributes:
+        title: a line that says what it is.
         outputs: what it can be trained on, from the weakest to its own (the last); more than one is a chain for
             bootstrapping.
         fingerprint: changes with everything that changes what is read (weights, tokenizer, preprocessing, version).
         parameters: what was chosen for it, recorded as hyperparameters beside the recipe; JSON values.
         requires: module -> distribution of what must be installed.
+        writes: whether it can reply to a prompt (`w2s run --replies`).
+        costly: whether training takes so long that a seed is a unit of work of its own, with checkpoints.
+        margin_beta: beta of a policy whose method may use the margin form (RAVEN), else None.
     """
 
+    @property
+    def title(self) -> str: ...
     @property
     def outputs(self) -> tuple[str, ...]: ...
     @property
@@ -68,6 +86,12 @@ class StudentKind(Protocol):
     def parameters(self) -> Mapping[str, Any]: ...
     @property
     def requires(self) -> dict[str, str]: ...
+    @property
+    def writes(self) -> bool: ...
+    @property
+    def costly(self) -> bool: ...
+    @property
+    def margin_beta(self) -> float | None: ...
 
     def read(self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str) -> Readable:
         """The pool as the student reads it (from the cache, or made now)."""
@@ -77,3 +101,16 @@ class StudentKind(Protocol):
 
     def start(self, inputs: Any, num_classes: int, seeds: tuple[int, ...], heads: int) -> Student:
         """Fresh heads on the train splits of all seeds; all heads of a seed start from the same weights."""
+
+    def diagnostics(self, problem: Problem) -> dict[str, float]:
+        """What is worth recording about how it read a problem."""
+
+    def replies(self, student: Any, inputs: Any, count: int) -> Iterator[Answer]:
+        """Where it `writes`: answers of every replica of one seed to `count` prompts of its test split, the same ones
+        for all methods."""
+
+    def release(self) -> None:
+        """Let go of what stays in memory between trainings: models, and the weights of the last replica."""
+
+    def relief(self, recipe: Recipe) -> str:
+        """Which option to change, and to what, when the GPU's memory is not enough."""

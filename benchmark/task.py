@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.inputs import Inputs
+from benchmark.scale import Scale
 
 if TYPE_CHECKING:
     from benchmark.student import StudentKind
@@ -88,7 +89,8 @@ class WeakModel(Protocol):
 
     For a supervisor with `validation` domains `fit` gets one more argument, `validation=(inputs, labels)`. A model
     with a class attribute `resumable = True` gets `checkpoints`, a `benchmark.checkpoints.Checkpoints` of its own, and
-    one with `on_device = True` the `device`.
+    one with `on_device = True` the `device`. What else changes its soft labels is in the attributes `fingerprint`
+    (of pretrained weights, say) and `libraries` (names of distributions), where there is anything.
     """
 
     version: ClassVar[int]
@@ -131,6 +133,8 @@ class TaskCard:
     requires: str
     size: str
     tags: tuple[str, ...] = field(default=())
+    # why features and soft labels made from its data may not be handed on; None: they may be, under `licence`
+    redistribution: str | None = None
 
 
 class Task:
@@ -142,7 +146,8 @@ class Task:
         ind_domains: domains of held-out source data that are the `ind` pool; supervisors then train on whole sources.
         max_pool: largest pool; None for all there is. max_train: largest train split of a pool.
         pair_gap: preference tasks on ratings only: least difference of the two ratings in a pair.
-        seeds_per_unit: how many seeds are trained (and can be lost) together; None for all.
+        scale: how large its data are, as published, for estimates before they are here.
+        options: names of what `configured` understands, and what they mean.
     """
 
     name: str
@@ -152,7 +157,8 @@ class Task:
     max_pool: int | None = 4000
     max_train: int | None = None
     pair_gap: float = 1.0
-    seeds_per_unit: int | None = None
+    scale: Scale | None = None
+    options: ClassVar[Mapping[str, str]] = {}
     card: TaskCard
     encoder: Encoder
 

@@ -6,6 +6,7 @@ Shapes: S seeds, M supervisors, N examples of the pool's train split, K classes;
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmark.checkpoints import Checkpoints
 from benchmark.errors import MethodFailed, W2SError
 from benchmark.method import Batch, Method, Supervision
 from benchmark.minibatches import Minibatches
+from benchmark.progress import Progress
 from benchmark.seeding import torch_rng
 from benchmark.student import Fitted, Student
 from benchmark.students.linear import LinearStudent
@@ -42,12 +45,14 @@ class TrainingData:
         soft_labels: (S, M, N, K), contiguous.
         seeds: S seeds.
         student: makes fresh heads on one of `features`: (features, K, seeds, heads) -> student.
+        margin_beta: see `benchmark.student.StudentKind`.
     """
 
     features: dict[str, Any]
     soft_labels: Tensor
     seeds: tuple[int, ...]
     student: Callable[[Any, int, tuple[int, ...], int], Student] = LinearStudent
+    margin_beta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,16 @@ class Trained:
     steps: int  # optimizer steps, all stages together
 
 
+OnStep = Callable[[float], None]  # told now and then how much of the epoch is done; 1.0 at its end
+NOWHERE = Checkpoints(None)
+
+
 def train(
     methods: Sequence[Method],
     data: TrainingData,
     recipe: Recipe,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_step: OnStep = lambda share: None,
+    checkpoints: Checkpoints = NOWHERE,
 ) -> list[Trained]:
     """Train every method for every seed (and supervisor); methods of one stage share one run of the loop.
 
@@ -72,7 +82,8 @@ def train(
         methods: fresh instances.
         data: on the device where training shall happen.
         recipe: the student's hyperparameters.
-        on_epoch: called after every epoch of every stage.
+        on_step: told how each epoch of each stage goes on.
+        checkpoints: where to keep the state after each epoch, and to go on from; nowhere by default.
 
     Returns:
         One result for each method, in order.
@@ -80,13 +91,14 @@ def train(
     Raises:
         MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
     """
-    stages = [_Stage(method, data, recipe, on_epoch) for method in methods]
+    stages = [_Stage(method, data, recipe, on_step, checkpoints.part(method.name)) for method in methods]
     for stage in stages:
         with _Blamed(stage.method):
             stage.method.start(stage.supervision)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
-        _fit(together, data, recipe, list(data.features)[-1], on_epoch=on_epoch)
+        output = list(data.features)[-1]
+        _fit(together, data, recipe, output, on_step=on_step, checkpoints=checkpoints.part("together"))
     for stage in stages:
         if stage not in together:
             with _Blamed(stage.method):
@@ -97,11 +109,14 @@ def train(
 class _Stage:
     """One method in training; the `Trainer` that methods of several stages are given."""
 
-    def __init__(self, method: Method, data: TrainingData, recipe: Recipe, on_epoch: Callable[[], None]) -> None:
+    def __init__(
+        self, method: Method, data: TrainingData, recipe: Recipe, on_step: OnStep, checkpoints: Checkpoints
+    ) -> None:
         _, M, N, K = data.soft_labels.shape
         if method.min_supervisors > M:
             raise MethodFailed(method.name, f"needs at least {method.min_supervisors} supervisors, found {M}")
-        self.method, self.data, self.recipe, self.on_epoch = method, data, recipe, on_epoch
+        self.method, self.data, self.recipe, self.on_step = method, data, recipe, on_step
+        self.checkpoints, self.stage = checkpoints, 0
         self.single = method.kind == "single"
         self.heads = M if self.single else 1
         stream = Minibatches(data.seeds, N, recipe.batch_size)
@@ -114,6 +129,7 @@ class _Stage:
             generators=tuple(torch_rng(method.name, s) for s in data.seeds for _ in range(self.heads)),
             device=data.soft_labels.device,
             encoders=tuple(data.features),
+            margin_beta=data.margin_beta,
         )
         self.student: Fitted | None = None
         self.encoder = ""
@@ -131,7 +147,10 @@ class _Stage:
         for what, given, shape in (("targets", targets, (R, N, K)), ("keep", keep, (R, N))):
             if given is not None and given.shape != shape:
                 raise MethodFailed(self.method.name, f"{what} has shape {tuple(given.shape)}, expected {shape}")
-        _fit([self], self.data, self.recipe, encoder or list(self.data.features)[-1], targets, keep, self.on_epoch)
+        output = encoder or list(self.data.features)[-1]
+        self.stage += 1
+        checkpoints = self.checkpoints.part(str(self.stage))
+        _fit([self], self.data, self.recipe, output, targets, keep, self.on_step, checkpoints)
 
     def predict(self) -> Tensor:
         """See `benchmark.method.Trainer.predict`."""
@@ -159,9 +178,10 @@ def _fit(
     encoder: str,
     targets: Tensor | None = None,
     keep: Tensor | None = None,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_step: OnStep = lambda share: None,
+    checkpoints: Checkpoints = NOWHERE,
 ) -> None:
-    """Train one stage of the given methods together, from the initial weights."""
+    """Train one stage of the given methods together, from the initial weights or from where a killed run stopped."""
     S, _, N, K = data.soft_labels.shape
     device = data.soft_labels.device
     widths = [stage.heads for stage in stages]
@@ -171,10 +191,11 @@ def _fit(
     total_steps = stream.steps_per_epoch * recipe.epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total_steps)
     labels = _Rows(data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous())
-    step = 0
+    progress = Progress(student, optimizer, schedule, [stage.method for stage in stages], checkpoints)
+    done, told = progress.restore(), time.monotonic()
     for epoch in range(recipe.epochs):
-        for index in stream.epoch(epoch).to(device, non_blocking=True):
-            step += 1
+        minibatches = stream.epoch(epoch).to(device, non_blocking=True)
+        for step, index in enumerate(minibatches if epoch >= done else [], epoch * stream.steps_per_epoch + 1):
             logits = student.logits(index)
             soft_labels = labels.at(index)
             total = logits.new_zeros(())
@@ -200,7 +221,12 @@ def _fit(
             for stage in stages:
                 with _Blamed(stage.method):
                     stage.method.after_step()
-        on_epoch()
+            if time.monotonic() - told > 1:
+                told = time.monotonic()
+                on_step((step - epoch * stream.steps_per_epoch) / stream.steps_per_epoch)
+        if epoch >= done:
+            progress.save(epoch + 1)
+        on_step(1.0)
     for stage, heads in zip(stages, student.split(widths), strict=True):
         stage.student, stage.encoder = heads, encoder
         stage.steps += total_steps
@@ -216,6 +242,8 @@ class _Blamed:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, torch.OutOfMemoryError):
+            return  # not its fault
         if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
             what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             raise MethodFailed(self._method.name, what) from error

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
-from benchmark.api import Batch, Method, Supervision, W2SError, cross_entropy, register_method
+from benchmark.api import Batch, Method, Supervision, W2SError, cross_entropy, register_method, safe_log
 from methods.entropy_weighting import entropy, inverse_entropy_weights
 
 
@@ -25,6 +26,11 @@ class Raven(Method):
     Source: Jeon, Sobotka, Choi and Brbić (NeurIPS 2025), arXiv:2510.21332. Options: `learn_weights` or leave w fixed;
     `per_sample` weights (R, N, M), eta times N as each is seen once an epoch; `init` is `uniform`, `random` (uniform
     on the simplex) or `entropy` (inverse to mean entropy); `reset_each_epoch` starts each epoch from `init`.
+
+    A DPO student may ask for the margin form of the released code (`preference_loss = "margin"`): with the reward
+    log-odds g = sum_m w_m log(p_m0 / p_m1) the pair is ordered by the sign of g, h is its policy-minus-reference
+    log-ratio margin. For the first half epoch -log sigma(beta h), w fixed; then -log sigma((beta + tanh(|g| / 2)) h),
+    differentiable in w. (The release takes a softmax twice before the tanh and leaves no pair out; nor does this.)
     """
 
     name = "raven"
@@ -45,6 +51,8 @@ class Raven(Method):
             raise W2SError(f"expected init uniform, random or entropy, easy_fraction in [0, 1), found {self}")
         R, N, M, _ = supervision.soft_labels.shape
         self.epoch, self.easy_epochs = 0, round(self.easy_fraction * supervision.epochs)
+        self.beta = supervision.margin_beta
+        self.half_epoch = supervision.steps_per_epoch / 2 / supervision.total_steps  # as a share of all steps
         eta = 15 / (supervision.total_steps * (1 - self.easy_fraction)) if self.eta is None else self.eta
         self.rate = eta * (N if self.per_sample else 1)
         votes = supervision.soft_labels.max(-1).indices
@@ -64,11 +72,22 @@ class Raven(Method):
         if batch.epoch != self.epoch and self.reset_each_epoch:
             self.weights = self.initial.clone()
         self.epoch, easy = batch.epoch, batch.epoch < self.easy_epochs
+        if self.beta is not None:
+            easy = batch.progress <= self.half_epoch
         self.rows = batch.index if self.per_sample else torch.zeros_like(self.replicas)
         self.leaf = self.weights[self.replicas, self.rows].requires_grad_(self.learn_weights and not easy)
+        if self.beta is not None:
+            return self.margin_loss(logits, batch.soft_labels, self.beta, plain=easy)
         target = (self.leaf[..., None] * batch.soft_labels).sum(2)  # leaf: (R, B, M) per sample, else (R, 1, M)
         loss = cross_entropy(logits, target / target.sum(-1, keepdim=True))
         return loss * self.agreed[self.replicas, batch.index] if easy else loss
+
+    def margin_loss(self, logits: Tensor, soft_labels: Tensor, beta: float, plain: bool) -> Tensor:
+        """(R, B) from logits [s(a), s(b)], s = beta (log pi - log pi_ref); plain DPO in the first half epoch."""
+        odds = safe_log(soft_labels[..., 0]) - safe_log(soft_labels[..., 1])  # (R, B, M)
+        g = (self.leaf * odds).sum(-1)
+        ordered = (logits[..., 0] - logits[..., 1]) * torch.where(g.detach() >= 0, 1.0, -1.0)  # beta h
+        return softplus(-ordered if plain else -(1 + torch.tanh(g.abs() / 2) / beta) * ordered)
 
     def after_step(self) -> None:
         if self.leaf.grad is not None:

@@ -11,8 +11,6 @@ from benchmark.task import Modality
 from tasks import _vader
 from tasks._shared import BROKEN, break_one
 
-SIZES = (150, 1000, None)  # training examples, dealt to the source genres by seed
-
 
 class GenreTask(Task):
     """Subclasses say what is judged (`family`, the card's words) and by which weak model, and give the labels."""
@@ -23,7 +21,8 @@ class GenreTask(Task):
     classes: ClassVar[tuple[str, ...]]
     metric: ClassVar[str]
     selection: ClassVar[str]
-    weak_model: ClassVar[WeakModel]
+    weak_model: WeakModel
+    sizes: ClassVar[tuple[int | None, ...]] = (150, 1000, None)  # training examples, dealt to the sources by seed
 
     def __init__(self, target: str, broken: bool = False) -> None:
         self.name = f"{self.family}-to-{target}{'-broken' * broken}"
@@ -44,11 +43,16 @@ class GenreTask(Task):
         self._broken = broken
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
-        dealt = numpy_rng("sizes", self.family, self.card.target, seed).permutation(len(SIZES))
+        dealt = numpy_rng("sizes", self.family, self.card.target, seed).permutation(len(self.sizes))
         supervisors = [
-            Supervisor(self.weak_model, (source,), SIZES[i]) for source, i in zip(self.card.sources, dealt, strict=True)
+            Supervisor(self.weak_model, (source,), self.most(self.sizes[i]))
+            for source, i in zip(self.card.sources, dealt, strict=True)
         ]
         return break_one(supervisors, self.name, seed) if self._broken else supervisors
+
+    def most(self, size: int | None) -> int | None:
+        """A supervisor's training size."""
+        return size
 
     def missing(self) -> str | None:
         return missing_packages({"sklearn": "scikit-learn", **self.encoder.requires})

@@ -26,7 +26,7 @@ from benchmark.downloads import Archive
 from benchmark.metrics import IDENTITIES
 
 Index = NDArray[np.int64]
-_INSTALL = "pip install 'w2s-bench[wilds]' (in a checkout: pip install -c constraints-wilds.txt -e '.[wilds]')"
+_INSTALL = "pip install 'w2s-bench[wilds,lm]' (in a checkout: pip install -c constraints-wilds.txt -e '.[wilds,lm]')"
 _TROUBLE = "the server of WILDS has been failing for long times (its issues 173 to 175 on GitHub)"
 _ADDRESS = "https://worksheets.codalab.org/rest/bundles/{}/contents/blob/"
 

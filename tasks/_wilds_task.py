@@ -8,13 +8,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from benchmark.api import Domain, NotAvailable, Task, TaskCard, numpy_rng
+from benchmark.api import Domain, Inputs, NotAvailable, Task, TaskCard, numpy_rng
 from benchmark.downloads import data_root, download, gigabytes
-from benchmark.inputs import Inputs
 from tasks import _wilds
 from tasks._wilds import DataSet, Index
 
@@ -43,6 +42,7 @@ class WildsTask(Task):
 
     source_share = 1.0
     max_pool = None
+    options: ClassVar[Mapping[str, str]] = {"data_root": "where the data are, instead of --data-root and W2S_DATA"}
 
     def __init__(
         self, data: DataSet, card: TaskCard, held_out: tuple[str, str], *, parts: str, by_domain: bool = False
@@ -70,7 +70,7 @@ class WildsTask(Task):
     _root: Path | None
 
     def configured(self, options: Mapping[str, Any]) -> Self:
-        """`data_root`: where the data are, instead of --data-root and W2S_DATA."""
+        """The same task on data elsewhere."""
         task = copy.copy(self)
         if "data_root" in options:
             task._root = Path(options["data_root"]).absolute()

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from benchmark.api import Domain, register_task
+import hashlib
+from dataclasses import replace
+
+from benchmark.api import Domain, Prompted, WeakModel, register_task
+from benchmark.students.language.student import LanguageModel
+from benchmark.supervisors.language import FineTuned
 from benchmark.supervisors.tfidf import TfidfBradleyTerry
 from tasks import _vader
 from tasks._genre import GenreTask
+from tasks._language import LanguageTask
+
+PROMPT = "\n\nHuman: Write a short text.\n\nAssistant:"
 
 
 class Preference(GenreTask):
@@ -16,7 +24,7 @@ class Preference(GenreTask):
     classes = ("first preferred", "second preferred")
     metric = "accuracy"
     selection = "paired within a genre"
-    weak_model = TfidfBradleyTerry()
+    weak_model: WeakModel = TfidfBradleyTerry()
     pair_gap = 1.0
 
     def domain(self, name: str) -> Domain:
@@ -24,6 +32,27 @@ class Preference(GenreTask):
         return Domain(lambda: data.texts, data.ratings, data.groups, data.fingerprint)
 
 
+class PolicyPreference(LanguageTask, Preference):
+    """The same with language models: a policy learns by DPO from smaller reward models, trained on the sources.
+
+    Every text is taken as the reply to one and the same request.
+    """
+
+    family = "dpo-preference"
+    language_model = LanguageModel("policy")
+    weak_model = FineTuned(objective="reward")
+    sizes = (32, 64, 128)
+
+    def domain(self, name: str) -> Domain:
+        data = super().domain(name)
+        fingerprint = hashlib.sha256(f"{data.fingerprint}|{PROMPT}".encode()).hexdigest()
+        return replace(
+            data, load=lambda: [Prompted(PROMPT, f" {text}") for text in data.load()], fingerprint=fingerprint
+        )
+
+
+for _target in _vader.DOMAINS:
+    register_task(PolicyPreference(_target))
 for _target in _vader.DOMAINS:
     register_task(Preference(_target))
 register_task(Preference("tweets", broken=True))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmark.api import Domain, register_task
+from benchmark.api import Domain, WeakModel, register_task
+from benchmark.students.language.student import LanguageModel
+from benchmark.supervisors.language import FineTuned
 from benchmark.supervisors.tfidf import TfidfClassifier
 from tasks import _vader
 from tasks._genre import GenreTask
+from tasks._language import LanguageTask
 
 LEAST_RATING = 0.5  # texts rated nearer to 0 are left out
 
@@ -20,7 +23,7 @@ class Sentiment(GenreTask):
     classes = ("negative", "positive")
     metric = "balanced_accuracy"
     selection = "of which about 19,500 are rated clearly"
-    weak_model = TfidfClassifier()
+    weak_model: WeakModel = TfidfClassifier()
 
     def domain(self, name: str) -> Domain:
         data = _vader.rated_texts(name)
@@ -28,6 +31,17 @@ class Sentiment(GenreTask):
         return Domain(lambda: data.texts, labels, data.groups, data.fingerprint)
 
 
+class LanguageModelSentiment(LanguageTask, Sentiment):
+    """The same with language models: a classifier with LoRA learns from smaller ones, fine-tuned on the sources."""
+
+    family = "lm-sentiment"
+    language_model = LanguageModel("classifier")
+    weak_model = FineTuned(objective="classifier")
+    sizes = (32, 64, 128)  # weak ones: about .5, .55 and .75 on held-out source texts
+
+
+for _target in _vader.DOMAINS:
+    register_task(LanguageModelSentiment(_target))
 for _target in _vader.DOMAINS:
     register_task(Sentiment(_target))
 register_task(Sentiment("amazon", broken=True))

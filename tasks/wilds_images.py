@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from benchmark.api import NotAvailable, Supervisor, TaskCard, W2SError, register_task
+from benchmark.api import Inputs, Lazy, NotAvailable, Scale, Supervisor, TaskCard, W2SError, register_task
 from benchmark.encoders.vision import VisionEncoder
-from benchmark.inputs import Inputs, Lazy
 from benchmark.supervisors.torchvision_models import TorchvisionClassifier
 from tasks._wilds import CAMELYON17, FMOW, IWILDCAM, DataSet, Images, Index, table_hash
 from tasks._wilds_task import SUPERVISORS, WildsTask
@@ -23,9 +22,27 @@ class WildsImages(WildsTask):
     """
 
     encoder = VisionEncoder()
+    options: ClassVar[Mapping[str, str]] = {
+        "encoder": "hub id or folder of a vision model",
+        "supervisor": "an architecture of torchvision",
+        "pixels": "side of the supervisors' input",
+        "supervisor_epochs": "most epochs of their training",
+        **WildsTask.options,
+    }
 
-    def __init__(self, data: DataSet, card: TaskCard, held_out: tuple[str, str], *, pixels: int, **more: Any) -> None:
-        super().__init__(data, card, held_out, **more)
+    def __init__(
+        self,
+        data: DataSet,
+        card: TaskCard,
+        held_out: tuple[str, str],
+        scale: Scale,
+        *,
+        pixels: int,
+        parts: str,
+        by_domain: bool = False,
+    ) -> None:
+        super().__init__(data, card, held_out, parts=parts, by_domain=by_domain)
+        self.scale = scale
         self.weak_model = TorchvisionClassifier(architecture="alexnet", pixels=pixels)
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
@@ -36,8 +53,7 @@ class WildsImages(WildsTask):
         ]
 
     def configured(self, options: Mapping[str, Any]) -> Self:
-        """`encoder`: hub id or folder of a vision model. `supervisor`: an architecture of torchvision. `pixels`: side
-        of the supervisors' input. `supervisor_epochs`: most epochs of their training. And those of `WildsTask`."""
+        """The same task with other models, or on data elsewhere."""
         task = super().configured(options)
         if "encoder" in options:
             task.encoder = VisionEncoder(model=str(options["encoder"]))
@@ -116,16 +132,22 @@ _FMOW = TaskCard(
     classes=tuple(" ".join(_CATEGORIES.split()).split(", ")),
     metric="worst_group_accuracy",
     licence="FMoW Challenge Public License",
+    redistribution="the FMoW Challenge Public License sets conditions: read it first",
     citation=f"Christie et al. 2018, Functional Map of the World; {_WILDS}",
     requires="",
     size="141,696 images of 224 px: train 76,863, test 22,108, id_test 11,327, id_val 11,483",
 )
 
-for _by_domain in (False, True):
-    register_task(
-        WildsImages(IWILDCAM, _IWILDCAM, ("id_test", "id_val"), pixels=448, parts="cameras", by_domain=_by_domain)
-    )
-    register_task(
-        WildsImages(CAMELYON17, _CAMELYON17, ("id_val", "id_val"), pixels=96, parts="hospitals", by_domain=_by_domain)
-    )
-    register_task(WildsImages(FMOW, _FMOW, ("id_test", "id_val"), pixels=224, parts="regions", by_domain=_by_domain))
+# images of train, pools, bytes, pixels: published sizes
+_IWILDCAM_SCALE = Scale(source=129_809, pools={"ood": 42_791, "ind": 8_154}, disk=12e9, length=448)
+_CAMELYON17_SCALE = Scale(source=302_436, pools={"ood": 85_054, "ind": 16_780}, disk=11e9, length=96)
+_FMOW_SCALE = Scale(source=76_863, pools={"ood": 22_108, "ind": 11_327}, disk=54e9, length=224)
+
+_ALL = (
+    (IWILDCAM, _IWILDCAM, ("id_test", "id_val"), _IWILDCAM_SCALE, 448, "cameras"),
+    (CAMELYON17, _CAMELYON17, ("id_val", "id_val"), _CAMELYON17_SCALE, 96, "hospitals"),
+    (FMOW, _FMOW, ("id_test", "id_val"), _FMOW_SCALE, 224, "regions"),
+)
+for _data, _card, _held_out, _scale, _pixels, _parts in _ALL:
+    for _by_domain in (False, True):
+        register_task(WildsImages(_data, _card, _held_out, _scale, pixels=_pixels, parts=_parts, by_domain=_by_domain))

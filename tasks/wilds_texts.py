@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
-from benchmark.api import Supervisor, TaskCard, register_task
-from benchmark.encoders.minilm import MiniLM
-from benchmark.inputs import Inputs
-from benchmark.supervisors.tfidf import TfidfClassifier
-from tasks._wilds import AMAZON, CIVILCOMMENTS, Index, open_dataset
+from benchmark.api import Inputs, Scale, Supervisor, TaskCard, register_task
+from benchmark.students.language.student import LanguageModel
+from benchmark.supervisors.language import FineTuned
+from tasks._language import OPTIONS as LANGUAGE_OPTIONS
+from tasks._language import LanguageTask
+from tasks._wilds import AMAZON, CIVILCOMMENTS, DataSet, Index, open_dataset
 from tasks._wilds_task import SUPERVISORS, WildsTask
 
 
-class WildsTexts(WildsTask):
-    """Texts, held in memory by `wilds` itself."""
+class WildsTexts(LanguageTask, WildsTask):
+    """Texts, held in memory by `wilds` itself. A language model with LoRA learns from smaller ones."""
 
-    # --- PLACE FOR LANGUAGE MODELS: student and supervisors. Small stand-ins until they are here, so that all runs. ---
+    options: ClassVar[Mapping[str, str]] = {**LANGUAGE_OPTIONS, **WildsTask.options}
 
-    encoder = MiniLM()
-    _SIZE = 5000  # TF-IDF is not random: supervisors differ in the examples that they see
+    def __init__(
+        self,
+        data: DataSet,
+        card: TaskCard,
+        held_out: tuple[str, str],
+        scale: Scale,
+        *,
+        parts: str,
+        by_domain: bool = False,
+    ) -> None:
+        super().__init__(data, card, held_out, parts=parts, by_domain=by_domain)
+        self.scale = scale
+        self.language_model = LanguageModel("classifier", len(card.classes), max_tokens=512)
+        self.weak_model = FineTuned(objective="classifier", max_tokens=512)
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
         sources = self.card.sources * (SUPERVISORS // len(self.card.sources))
-        return [Supervisor(TfidfClassifier(), (source,), size=self._SIZE) for source in sources]
+        return [Supervisor(self.weak_model, (source,), self.most(None)) for source in sources]
 
-    # --- END OF THE PLACE ---
+    def missing(self) -> str | None:
+        return "; ".join(filter(None, [WildsTask.missing(self), LanguageTask.missing(self)])) or None
 
     def inputs(self, rows: Index) -> tuple[Callable[[], Inputs], str]:
         """Texts; the hash is of the texts themselves."""
@@ -45,6 +60,7 @@ _AMAZON = TaskCard(
     classes=("1 star", "2 stars", "3 stars", "4 stars", "5 stars"),
     metric="tenth_percentile_accuracy",
     licence="none given; its authors ask for research use only, so neither data nor what is made of them may be shared",
+    redistribution="no licence is given for the reviews",
     citation="Ni, Li & McAuley 2019, Justifying Recommendations [...] and Fine-Grained Aspects; Koh et al. 2021, WILDS",
     requires="",
     size="539,502 reviews: train 245,502, test 100,050, id_test and id_val 46,950 each",
@@ -62,13 +78,19 @@ _CIVILCOMMENTS = TaskCard(
     size="448,000 comments: train 269,038, test 133,782, val 45,180",
 )
 
+_AMAZON_SCALE = Scale(source=245_502, pools={"ood": 100_050, "ind": 46_950}, disk=3.6e9, length=150)
+_CIVILCOMMENTS_SCALE = Scale(source=269_038, pools={"ood": 133_782, "ind": 22_590}, disk=0.3e9, length=90)
+
 for _by_domain in (False, True):
-    register_task(WildsTexts(AMAZON, _AMAZON, ("id_test", "id_val"), parts="reviewers", by_domain=_by_domain))
+    register_task(
+        WildsTexts(AMAZON, _AMAZON, ("id_test", "id_val"), _AMAZON_SCALE, parts="reviewers", by_domain=_by_domain)
+    )
     register_task(
         WildsTexts(
             CIVILCOMMENTS,
             _CIVILCOMMENTS,
             ("val", "val"),
+            _CIVILCOMMENTS_SCALE,
             parts="identities (gender and orientation, religion, race; comments that mention none are left out)",
             by_domain=_by_domain,
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
-import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.chunks import CHUNK
-from benchmark.errors import NotAvailable, W2SError
-from benchmark.fetch import package_folder
-from benchmark.files import sha256_file
+from benchmark.errors import W2SError
 from benchmark.images import image_batches, rgb
 from benchmark.inputs import Inputs
+from benchmark.models import ModelFiles, find_model, parameters_of, quiet
+from benchmark.scale import Work
 
 _VERSION = 1
+_UNUSED = {"pooler", "head"}  # parts of networks, which checkpoints may lack
 
 
 @dataclass(frozen=True)
@@ -52,30 +52,34 @@ class VisionEncoder:
 
     def __post_init__(self) -> None:
         if self.batch < 1 or CHUNK % self.batch:  # so that chunks are cut where batches are
-            raise W2SError(f"{self.name}: batch is {self.batch}, expected a divisor of {CHUNK}: 1, 2, 4, ... {CHUNK}")
+            raise W2SError(
+                f"encoder '{self.name}': batch is {self.batch}, expected a divisor of {CHUNK}: 1, 2, 4, ... {CHUNK}"
+            )
         if self.pixels is not None and self.pixels < 1:
-            raise W2SError(f"{self.name}: pixels is {self.pixels}, expected at least 1")
+            raise W2SError(f"encoder '{self.name}': pixels is {self.pixels}, expected at least 1")
 
     @property
     def name(self) -> str:
-        """The model."""
-        return f"vision encoder '{self.model}'"
+        """The model's, without its owner or the way to its folder."""
+        return Path(self.model).name
+
+    def work(self, length: int) -> Work:
+        """As a ViT with the patches that its name says, at 224 px unless `pixels` says otherwise."""
+        parameters = parameters_of(self.model)
+        patch = int(found[1]) if (found := re.search(r"vit-?[sbl]-?(?:patch)?(\d+)", self.model.lower())) else 16
+        tokens = ((self.pixels or 224) / patch) ** 2
+        width = (parameters * 128 / 12) ** (1 / 3)
+        return Work(weights=4 * parameters, stored=4 * width * len(self.outputs), read=2 * parameters * tokens)
 
     @property
     def fingerprint(self) -> str:
-        """The weights' hash (of a folder) or the snapshot's commit (of a hub id), preprocessing and version.
+        """The model's (see `benchmark.models.find_model`), the size, and a version.
 
         Raises:
-            NotAvailable: the model is not on this machine.
+            NotAvailable: the model is not on this machine, or not all of it.
+            W2SError: it has no safetensors weights.
         """
-        folder = _folder(self.model)
-        files = [folder / "config.json", folder / "preprocessor_config.json"]
-        if Path(self.model).is_dir():
-            files += _weights(folder)
-            digest = hashlib.sha256("|".join(_sha256(path) for path in files).encode()).hexdigest()
-        else:
-            digest = folder.name
-        return f"vision-{_VERSION}-{digest}-{self.pixels}px"
+        return f"vision-{_VERSION}-{find_model(self.model).fingerprint}-{self.pixels}px"
 
     @property
     def requires(self) -> dict[str, str]:
@@ -97,8 +101,8 @@ class VisionEncoder:
         """Those of each range in turn; one loader reads them all, a few batches ahead."""
         cuts = [[slice(i, min(i + self.batch, r.stop)) for i in range(r.start, r.stop, self.batch)] for r in ranges]
         if not all(cuts):
-            raise W2SError(f"{self.name}: there are no images")
-        network, processor = _load(self.name, _folder(self.model), self.pixels, device)
+            raise W2SError(f"encoder '{self.name}': there are no images")
+        network, processor = _load(self.name, find_model(self.model), self.pixels, device)
         batches = [list(range(cut.start, cut.stop)) for batches in cuts for cut in batches]
         loader = iter(image_batches(inputs, functools.partial(_prepare, processor), batches, device))
         for part in cuts:
@@ -113,7 +117,9 @@ class VisionEncoder:
                 found = [_pool(network, x) for x in (states[len(states) // 2], out.last_hidden_state)]
                 return tuple(x.float().cpu().numpy() for x in found)
         except torch.OutOfMemoryError:
-            raise W2SError(f"{self.name}: out of GPU memory with batch={self.batch}; try {self.batch // 2}") from None
+            raise W2SError(
+                f"encoder '{self.name}': out of GPU memory with batch={self.batch}; try {self.batch // 2}"
+            ) from None
 
 
 def _prepare(processor: Any, image: Any, position: int) -> NDArray[np.float32]:
@@ -141,80 +147,26 @@ def _pool(network: Any, states: Tensor) -> Tensor:
     return states[:, 0] if has_class_token else states.mean(1)
 
 
-def _folder(model: str) -> Path:
-    """The model's folder: the given one, or the hub's snapshot on this machine; nothing is downloaded."""
-    if Path(model).is_dir():
-        return Path(model)
-    package_folder("transformers", "transformers")
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(model, "config.json")
-    except HFValidationError:
-        raise NotAvailable(f"vision encoder '{model}': there is no such folder, and it is no id of the hub") from None
-    if not isinstance(found, str):
-        raise NotAvailable(
-            f"vision encoder '{model}' is not on this machine; on a connected one run: hf download {model} "
-            "--local-dir FOLDER, then give that folder as the model"
-        )
-    return Path(found).parent
-
-
-def _weights(folder: Path) -> list[Path]:
-    """The safetensors files that the model is loaded from."""
-    if (single := folder / "model.safetensors").is_file():
-        return [single]
-    if (index := folder / "model.safetensors.index.json").is_file():
-        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-    found = ", ".join(
-        sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".h5", ".msgpack"))
-    )
-    raise W2SError(
-        f"vision encoder: {folder} has no model.safetensors, {f'only {found}' if found else 'nor other weights'}; "
-        "pickles are not read: where you trust them, load them with transformers and save_pretrained to another folder"
-    )
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise NotAvailable(
-            f"vision encoder: {path.parent} has no {path.name}; fetch the whole model again: hf download"
-        )
-    stat = path.stat()
-    return _hashed(path, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.cache
-def _hashed(path: Path, mtime: int, size: int) -> str:
-    return sha256_file(path)
-
-
-def _load(encoder: str, folder: Path, pixels: int | None, device: str) -> tuple[Any, Any]:
-    """Network and image processor."""
-    stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) for path in _weights(folder))
-    return _loaded(encoder, folder, pixels, device, stamps)
-
-
 @functools.lru_cache(maxsize=1)
-def _loaded(encoder: str, folder: Path, pixels: int | None, device: str, stamps: Any) -> tuple[Any, Any]:
+def _load(encoder: str, files: ModelFiles, pixels: int | None, device: str) -> tuple[Any, Any]:
+    """Network and image processor."""
     from transformers import AutoImageProcessor, AutoModel
 
+    quiet()
+    folder = files.folder
     own = {} if pixels is None else {"size": {"height": pixels, "width": pixels}, "do_center_crop": False}
+    weights = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
     try:
-        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True, **own)
         with torch.random.fork_rng(devices=[]):  # weights that the folder lacks (poolers) are random
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True, **own)
             network, loading = AutoModel.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                output_loading_info=True,
+                folder, local_files_only=True, output_loading_info=True, **weights
             )
     except (OSError, ValueError, ImportError) as error:
-        raise W2SError(f"{encoder}: transformers can't load it ({' '.join(str(error).split())})") from error
-    if lacking := [name for name in loading["missing_keys"] if "pooler" not in name and "head" not in name]:
-        raise W2SError(f"{encoder}: the weights lack {len(lacking)} tensors of the network, first {sorted(lacking)[0]}")
+        raise W2SError(f"encoder '{encoder}': transformers can't load it ({' '.join(str(error).split())})") from error
+    if lacking := [name for name in loading["missing_keys"] if not _UNUSED & set(name.split("."))]:
+        raise W2SError(
+            f"encoder '{encoder}': the weights lack {len(lacking)} tensors of the network, first {sorted(lacking)[0]}"
+        )
     network = getattr(network, "vision_model", network)  # of CLIP and its like, which read texts as well
     return network.eval().requires_grad_(False).to(device), processor

@@ -14,6 +14,8 @@ from torch import Tensor
 from benchmark.chunks import Part, gather
 from benchmark.errors import W2SError
 from benchmark.libraries import libraries
+from benchmark.scale import Estimable, Work
+from benchmark.student import Answer
 from benchmark.students.linear import LinearStudent, Standardiser
 from benchmark.task import Streaming
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from benchmark.problem import Problem
     from benchmark.protocol import Pool
     from benchmark.task import Domain, Encoder
+    from benchmark.training import Recipe
 
 Features = NDArray[np.float32]
 
@@ -35,6 +38,11 @@ class LinearHead:
     """
 
     encoder: Encoder | None
+
+    @property
+    def title(self) -> str:
+        """It and its encoder."""
+        return f"linear head on {self.encoder.name} ({', '.join(self.outputs)})" if self.encoder else "linear head"
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -55,6 +63,21 @@ class LinearHead:
     def requires(self) -> dict[str, str]:
         """The encoder's."""
         return self.encoder.requires if self.encoder else {}
+
+    @property
+    def writes(self) -> bool:
+        """It can only choose."""
+        return False
+
+    @property
+    def costly(self) -> bool:
+        """No: thousands of steps a second."""
+        return False
+
+    @property
+    def margin_beta(self) -> float | None:
+        """It is no policy."""
+        return None
 
     def read(
         self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str
@@ -83,6 +106,25 @@ class LinearHead:
     def start(self, inputs: Tensor, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
         """See `benchmark.student.StudentKind.start`."""
         return LinearStudent(inputs, num_classes, seeds, heads)
+
+    def diagnostics(self, problem: Problem) -> dict[str, float]:
+        """Nothing: features are as the encoder gave them."""
+        return {}
+
+    def replies(self, student: Any, inputs: Any, count: int) -> Iterator[Answer]:
+        """None."""
+        return iter(())
+
+    def work(self, length: int) -> Work:
+        """The encoder's; heads are next to nothing beside it."""
+        return self.encoder.work(length) if isinstance(self.encoder, Estimable) else Work()
+
+    def release(self) -> None:
+        """It holds nothing."""
+
+    def relief(self, recipe: Recipe) -> str:
+        """See `benchmark.student.StudentKind.relief`."""
+        return "run fewer methods or seeds at once (--methods, --seeds), or --device cpu"
 
 
 def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: str) -> dict[str, list[Part]]:

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -21,6 +20,7 @@ from benchmark.checkpoints import Checkpoints
 from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.images import image_batches, rgb
 from benchmark.inputs import Inputs
+from benchmark.scale import Work
 from benchmark.seeding import derive, numpy_rng, torch_rng
 
 Schedule = Literal["cosine", "step", "constant"]
@@ -43,6 +43,10 @@ class TrainedClassifier:
             W2SError: the GPU's memory is too small.
         """
         return self.recipe.logits(self.network, inputs, self.device).double().softmax(-1).numpy()
+
+
+_BILINEAR = 2  # of PIL.Image.Resampling
+_OPERATIONS = {"alexnet": 1.4e9, "resnet18": 3.6e9, "resnet34": 7.3e9, "resnet50": 8.2e9}  # torchvision's own figures
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,11 @@ class TorchvisionClassifier:
         if not 0 < self.smallest_crop <= 1:
             raise W2SError(f"TorchvisionClassifier: smallest_crop is {self.smallest_crop}, expected in (0, 1]")
 
+    def work(self, length: int) -> Work:
+        """Published operations of a 224 px image, scaled with the area; training is three times as dear."""
+        forward = _OPERATIONS.get(self.architecture, 4e9) * (self.pixels / 224) ** 2
+        return Work(train=3 * forward, predict=forward)
+
     def fit(
         self,
         inputs: Inputs,
@@ -141,7 +150,7 @@ class TorchvisionClassifier:
         batches = [list(range(i, min(i + self.batch, n))) for i in range(0, n, self.batch)]
         read = functools.partial(_whole, self.pixels)
         network.eval()
-        with self._memory_checked(), torch.inference_mode(), _exact(device):
+        with self._memory_checked(), torch.inference_mode(), _convolutions(device):
             return torch.cat(
                 [_forward(network, x, device).float().cpu() for x in image_batches(inputs, read, batches, device)]
             )
@@ -180,7 +189,7 @@ class TorchvisionClassifier:
             group["lr"] = self._lr(epoch)
         torch.manual_seed(derive("dropout", seed, epoch))
         state.network.train()
-        with self._memory_checked(), torch.enable_grad(), _exact(device):
+        with self._memory_checked(), torch.enable_grad(), _convolutions(device):
             for rows, x in zip(batches, image_batches(inputs, read, batches, device), strict=True):
                 state.optimizer.zero_grad()
                 loss = cross_entropy(_forward(state.network, x, device).float(), targets[rows].to(device))
@@ -270,7 +279,7 @@ class _State:
 
 def _whole(pixels: int, image: Any, position: int) -> NDArray[np.uint8]:
     """(3, pixels, pixels)."""
-    return np.array(rgb(image).resize((pixels, pixels), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    return np.array(rgb(image).resize((pixels, pixels), _BILINEAR)).transpose(2, 0, 1)
 
 
 def _augmented(
@@ -283,7 +292,7 @@ def _augmented(
     left, top, mirrored = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height), flip and rng.random() < 0.5
     W, H = picture.size
     box = (left * W, top * H, (left + width) * W, (top + height) * H)
-    cropped = picture.resize((pixels, pixels), Image.Resampling.BILINEAR, box)
+    cropped = picture.resize((pixels, pixels), _BILINEAR, box)
     x = np.array(cropped).transpose(2, 0, 1)
     return np.ascontiguousarray(x[:, :, ::-1]) if mirrored else x
 
@@ -306,7 +315,7 @@ def _forward(network: nn.Module, images: Tensor, device: str) -> Tensor:
     return out if isinstance(out, Tensor) else out.logits  # GoogLeNet and Inception add others while they train
 
 
-def _exact(device: str) -> Any:
+def _convolutions(device: str) -> Any:
     """All images have one size, so cuDNN may look for its fastest algorithm."""
     return nullcontext() if device == "cpu" else torch.backends.cudnn.flags(enabled=True, benchmark=True)
 

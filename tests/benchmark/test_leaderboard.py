@@ -17,11 +17,13 @@ from benchmark.checks import canary_findings, check, compare
 from benchmark.errors import W2SError
 from benchmark.leaderboard import render, summary
 from benchmark.metrics import METRICS
+from benchmark.publish import publish
 from benchmark.records import digest
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.results import ResultStore
 from benchmark.scoring import compute_metrics, score
 from benchmark.statistics import estimate
+from benchmark.suite import load_suite
 from benchmark.tables import escape, listing, number
 
 SEEDS = range(3)
@@ -315,7 +317,7 @@ def test_without_baseline_ceiling_or_canaries(tmp_path: Path) -> None:
     page = render(store)
     assert "| all InD" in page
     assert "OOD, minus" not in page
-    assert check(store.root, write(store, page)) == []
+    assert check([store.root], write(store, page)) == []
     fill(store, [Task("t")], ("naive",), conditions=("ood",))
     row = headline(render(ResultStore(store.root)))["naive"]
     assert row["all OOD, minus ensemble"] == "–"
@@ -332,7 +334,7 @@ def test_a_modality_of_its_own_and_worst_groups(tmp_path: Path) -> None:
     assert list(rows["raven"])[2:4] == ["arrays OOD", "all OOD"]
     assert mean(rows["raven"]["arrays OOD"]) < 100 * np.mean(list(accuracies(store, "raven")))
     assert "w2s run --arrays FILE" in page
-    assert check(store.root, write(store, page)) == []
+    assert check([store.root], write(store, page)) == []
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -348,7 +350,7 @@ def test_every_metric_is_recomputed_from_the_results_alone(metric: str, tmp_path
     stored = [r.metrics[metric] for key, r in store.load().records.items() if key.method == "raven"]
     assert cell.samples["raven"].mean == pytest.approx(np.mean(stored))
     assert estimate([cell.samples["raven"]]).example_half > 0
-    assert check(store.root, write(store, page)) == []
+    assert check([store.root], write(store, page)) == []
 
 
 class Guessing(Task):
@@ -473,6 +475,45 @@ def write(store: ResultStore, page: str) -> Path:
     return path
 
 
+def test_published_suites_share_a_page(tmp_path: Path) -> None:
+    """`default` first; each with its own tables; a page without one of them is stale, and faults are found in all."""
+    results = tmp_path / "results"
+    for name in ("language-model", "default"):
+        fill(ResultStore(results / name), default_tasks(), seeds=range(2))
+    said: list[str] = []
+    assert publish(results / "default", check=False, say=said.append) == 0
+    path = tmp_path / "LEADERBOARD.md"
+    page = path.read_text()
+    assert page.startswith("# Leaderboard")
+    head, below = page.split("# Suite `language-model`")
+    assert head.count("## Methods") == below.count("## Methods") == 1
+    assert load_suite("language-model").description in below
+    assert "w2s run --suite language-model --results results/language-model" in below
+    for name in ("language-model", "default"):
+        assert publish(results / name, check=True, say=said.append) == 0
+        assert publish(results / name, check=False, say=said.append) == 0
+        assert path.read_text() == page
+    path.write_text(head)
+    assert publish(results / "default", check=True, say=said.append) == 1
+    path.write_text(page)
+    (results / "language-model" / "naive" / "predictions.safetensors").unlink()
+    assert publish(results / "default", check=True, say=said.append) == 1
+    assert any("language-model/naive" in line for line in said)
+
+
+def test_students_that_are_language_models_are_described(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "demo")
+    fill(store, default_tasks(), seeds=range(2))
+    assert "- students:" not in render(store)
+    chosen = {"model_description": "A model, dequantised", "objective": "policy", "lora_blocks": 2, "lora_rank": 8}
+    task = default_tasks()[0]
+    evaluated = store.load().evaluations[task.name, "ood"]
+    made = entry(task, evaluated, "other", 0, hyperparameters={"student": chosen, "method": {}})
+    store.write_unit(evaluated, [made])
+    page = render(ResultStore(store.root))
+    assert "- students: A model, dequantised, as policy, LoRA of rank 8 on the last 2 blocks" in page
+
+
 def test_identical_bytes_on_regeneration(store: ResultStore, page: str, tmp_path: Path) -> None:
     assert render(ResultStore(store.root)) == page
     other = ResultStore(tmp_path / "other" / "demo")
@@ -490,14 +531,14 @@ def test_writing_makes_the_tables_anew(store: ResultStore, page: str) -> None:
 
 
 def test_check_is_content_with_what_is_right(store: ResultStore, page: str) -> None:
-    assert check(store.root, write(store, page)) == []
+    assert check([store.root], write(store, page)) == []
 
 
 def test_an_edited_table_is_noticed(store: ResultStore, page: str) -> None:
     line = next(i for i, text in enumerate(page.splitlines(), 1) if "`raven`" in text)
     edited = page.replace("`raven`       ", "`raven`      x", 1)
     assert edited != page
-    findings = check(store.root, write(store, edited))
+    findings = check([store.root], write(store, edited))
     assert findings == [
         f"{store.root.parent}/LEADERBOARD.md: stale: line {line} is not what {store.root} gives; "
         f"run `w2s leaderboard --results {store.root}`"
@@ -505,9 +546,9 @@ def test_an_edited_table_is_noticed(store: ResultStore, page: str) -> None:
     for other in (page + "\n", page[:-1], page.replace("\n", "\r\n"), ""):
         path = write(store, page)
         path.write_bytes(other.encode())
-        assert len(check(store.root, path)) == 1
+        assert len(check([store.root], path)) == 1
     path.unlink()
-    assert "LEADERBOARD.md: missing; run `w2s leaderboard" in check(store.root, path)[0]
+    assert "LEADERBOARD.md: missing; run `w2s leaderboard" in check([store.root], path)[0]
 
 
 @pytest.mark.parametrize("by", [0.1, 1e-8])
@@ -515,18 +556,18 @@ def test_an_edited_metric_is_noticed(store: ResultStore, page: str, by: float) -
     record = json.loads((store.root / "raven" / "records.jsonl").read_text().splitlines()[4])
     metrics = {**record["metrics"], "accuracy": record["metrics"]["accuracy"] - by}
     rewrite(store, "raven", 4, {"metrics": metrics})
-    findings = check(store.root, write(store, page))
+    findings = check([store.root], write(store, page))
     where = f"raven on {record['task']}/{record['condition']}, seed {record['seed']}"
     assert findings[0].startswith(f"{store.root}/raven/records.jsonl: {where}: metrics.accuracy: found ")
     assert "its predictions give" in findings[0]
     rewrite(store, "raven", 4, {"metrics": {**record["metrics"], "f1": 0.5}})
-    assert "metrics.f1: found 0.5, its predictions give nothing" in check(store.root, write(store, page))[0]
+    assert "metrics.f1: found 0.5, its predictions give nothing" in check([store.root], write(store, page))[0]
 
 
 def test_a_rounding_difference_is_none(store: ResultStore, page: str) -> None:
     record = json.loads((store.root / "raven" / "records.jsonl").read_text().splitlines()[4])
     rewrite(store, "raven", 4, {"metrics": {name: value - 1e-12 for name, value in record["metrics"].items()}})
-    assert check(store.root, write(store, page)) == []
+    assert check([store.root], write(store, page)) == []
 
 
 def test_one_edited_prediction_is_noticed_even_when_no_score_changes(store: ResultStore, page: str) -> None:
@@ -537,7 +578,7 @@ def test_one_edited_prediction_is_noticed_even_when_no_score_changes(store: Resu
     wrong = int(np.flatnonzero(arrays[name][0] != labels)[0])
     arrays[name][0, wrong] = next(c for c in range(10) if c not in (labels[wrong], arrays[name][0, wrong]))
     save_file(arrays, path)
-    findings = check(store.root, write(store, page))
+    findings = check([store.root], write(store, page))
     assert "predictions_sha256: the predictions are not those that the record was written with" in findings[0]
     assert "stale" in findings[-1]
 
@@ -548,7 +589,7 @@ def test_an_edited_label_is_noticed(store: ResultStore, page: str) -> None:
         metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     arrays["0/labels"][0] = 1 - arrays["0/labels"][0]
     path.write_bytes(save(arrays, metadata))
-    findings = check(store.root, write(store, page))
+    findings = check([store.root], write(store, page))
     assert sum("solar/ood, seed 0: evaluation_sha256: the truth" in finding for finding in findings) >= len(METHODS)
 
 
@@ -568,14 +609,14 @@ def test_results_keep_the_evaluation_that_they_were_scored_against(store: Result
 def test_missing_files_are_findings(store: ResultStore, page: str) -> None:
     (store.root / "raven" / "predictions.safetensors").unlink()
     (store.root / "_tasks" / "pairs-ood.safetensors").unlink()
-    findings = check(store.root, write(store, page))
+    findings = check([store.root], write(store, page))
     assert sum("its predictions are missing from raven/predictions.safetensors" in f for f in findings) == 27
     assert sum("_tasks/pairs-ood.safetensors is missing" in f for f in findings) == 3 * len(METHODS)
 
 
 def test_an_invalid_line_is_a_finding(store: ResultStore, page: str) -> None:
     rewrite(store, "naive", 2, {"cost": "cheap"})
-    findings = check(store.root, write(store, page))
+    findings = check([store.root], write(store, page))
     assert findings[0].startswith(f"{store.root}/naive/records.jsonl:3: cost: ")
 
 
@@ -645,7 +686,7 @@ def test_a_leak_into_random_supervision_is_found(tmp_path: Path) -> None:
     (finding,) = canary_findings(store)
     assert finding.startswith("canary: random_supervision is +")
     assert "the truth leaks" in finding
-    assert finding in check(store.root, write(store, render(store)))
+    assert finding in check([store.root], write(store, render(store)))
 
 
 def test_false_alarms_are_rare_also_with_few_runs() -> None:

@@ -18,12 +18,13 @@ from benchmark.arrays import ArrayTask
 from benchmark.errors import W2SError
 from benchmark.execute import Setup
 from benchmark.method import Batch, Method, cross_entropy
-from benchmark.plan import Unit, hyperparameters, load_suite, make_plan, suite_names
+from benchmark.plan import Unit, hyperparameters, make_plan
 from benchmark.problem import data_fingerprint
 from benchmark.records import setting_hash
 from benchmark.registry import CANARIES, METHODS, TASKS, register_method, register_task
 from benchmark.results import ResultStore
 from benchmark.runner import run
+from benchmark.suite import Recipes, load_suite, suite_names
 from benchmark.task import Task
 from benchmark.training import Recipe
 
@@ -68,7 +69,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan(folder: Path, task: Task | None = None, **changes: Any) -> list[Unit]:
-    asked: dict[str, Any] = {"methods": METHOD_NAMES, "wanted_conditions": ("ood",), "seeds": SEEDS, "student": RECIPE}
+    asked: dict[str, Any] = {
+        "methods": METHOD_NAMES,
+        "wanted_conditions": ("ood",),
+        "seeds": SEEDS,
+        "student": Recipes(RECIPE),
+    }
     chosen = task or TASKS["planned-task"]
     return make_plan([(chosen, data_fingerprint(chosen))], store=ResultStore(folder), **{**asked, **changes})
 
@@ -78,7 +84,7 @@ def do(folder: Path, **changes: Any) -> int:
     store = ResultStore(folder)
     units = plan(folder, **changes)
     with store.lock():
-        assert run(units, Setup("cpu", folder / "cache", changes.get("student", RECIPE)), store) == []
+        assert run(units, Setup("cpu", folder / "cache", changes.get("student", Recipes(RECIPE))), store) == []
     return len(units)
 
 
@@ -132,7 +138,7 @@ def test_changed_data_are_planned_again(done: Path, name: str) -> None:
 
 def test_a_changed_setting_is_planned_beside_what_is_there(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for change in ({"epochs": 2}, {"batch_size": 16}, {"learning_rate": 0.5}):
-        assert plan(done, student=replace(RECIPE, **change)) == EVERYTHING
+        assert plan(done, student=Recipes(replace(RECIPE, **change))) == EVERYTHING
     monkeypatch.setattr(Planned.__init__, "__defaults__", (0.2,))
     assert plan(done) == [Unit("planned-task", "ood", ((("planned",), SEEDS),))]
 
@@ -229,7 +235,7 @@ def test_changed_data_replace_the_evaluation(copy: Path, monkeypatch: pytest.Mon
 
 def test_units_are_tasks_times_conditions(tmp_path: Path) -> None:
     tasks = [(task, data_fingerprint(task)) for task in (Blobs(), task_of(), Blobs(name="other"))]
-    units = make_plan(tasks, ["planned"], ["ood", "ind"], [0], RECIPE, ResultStore(tmp_path))
+    units = make_plan(tasks, ["planned"], ["ood", "ind"], [0], Recipes(RECIPE), ResultStore(tmp_path))
     assert [(unit.task, unit.condition) for unit in units] == [
         ("blobs", "ood"),
         ("planned-task", "ood"),

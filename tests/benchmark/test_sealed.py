@@ -22,6 +22,7 @@ from benchmark.plan import Unit
 from benchmark.problem import Problem, build_problem, training_data
 from benchmark.registry import METHODS, TASKS
 from benchmark.students.frozen import LinearHead
+from benchmark.suite import Recipes
 from benchmark.training import Recipe, train
 
 SKIP = (types.ModuleType, type, str, bytes, int, float, bool, type(None))
@@ -125,7 +126,7 @@ def test_a_hostile_method_finds_no_truth(monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.setitem(METHODS._items, method.name, _Given(method))
     monkeypatch.setitem(TASKS._items, "sealed", make_task())
     unit = Unit("sealed", "ood", ((("hostile", "hostile_staged", "ground_truth"), (0, 1)),))
-    result = execute(unit, Setup("cpu", tmp_path, Recipe(epochs=2, batch_size=32)))
+    result = execute(unit, Setup("cpu", tmp_path, Recipes(Recipe(epochs=2, batch_size=32))))
     assert not result.failures
     assert len(result.entries) == 6
     problems = make_problems()
@@ -162,7 +163,7 @@ def test_the_walk_would_find_a_leak() -> None:
     problems = make_problems()
     data, _ = training_data(LinearHead(None), problems)
     hostile = HostileStaged()
-    train([hostile], canary_data(data, problems, "accuracy"), Recipe(epochs=1, batch_size=32))
+    train([hostile], canary_data(data, problems, "accuracy", ["ground_truth"]), Recipe(epochs=1, batch_size=32))
     assert holds(hostile.loot, np.eye(3)[problems[0].truth.labels["train"]])
 
 

@@ -274,10 +274,10 @@ def test_cuda_never_waits_for_the_host_inside_an_epoch() -> None:
     there = TrainingData({k: v.cuda() for k, v in data.features.items()}, data.soft_labels.cuda(), SEEDS)
     epochs = 0
 
-    def on_epoch() -> None:  # setting up and reading results may wait; what lies between must not
+    def on_step(share: float) -> None:  # setting up and reading results may wait; what lies between must not
         nonlocal epochs
         epochs += 1
         torch.cuda.set_sync_debug_mode("error" if epochs < RECIPE.epochs else "default")
 
-    train([Single(), Ensemble()], there, RECIPE, on_epoch)
+    train([Single(), Ensemble()], there, RECIPE, on_step)
     assert epochs == RECIPE.epochs

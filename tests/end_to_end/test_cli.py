@@ -23,9 +23,9 @@ from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.cli import app
 from benchmark.errors import NotAvailable
-from benchmark.plan import suite_names
 from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS, register_task
 from benchmark.results import ResultStore
+from benchmark.suite import suite_names
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -85,7 +85,9 @@ def test_every_commands_help_shows_an_example_that_parses(w2s: CommandLine) -> N
         ("list",),
         ("describe",),
         ("run",),
+        ("pack",),
         ("leaderboard",),
+        ("judge",),
         ("new",),
         ("cache", "info"),
         ("cache", "clear"),

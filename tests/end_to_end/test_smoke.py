@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from benchmark.libraries import libraries
-from benchmark.plan import load_suite
 from benchmark.problem import data_fingerprint
 from benchmark.records import Record
 from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import Contents, ResultStore
 from benchmark.scoring import compute_metrics, reference_predictions, score
+from benchmark.suite import load_suite
 
 SUITE = load_suite("smoke")
 SHIPPED = METHODS.select(list(SUITE.methods), extra=tuple(CANARIES))  # before any test registers its own

@@ -154,7 +154,7 @@ def _fmow(folder: Path) -> None:
     _table(folder / "country_code_mapping.csv", known)
 
 
-_WORDS = ("terrible awful broken", "poor weak flimsy", "fine average okay", "good solid useful", "superb perfect love")
+WORDS = ("terrible awful broken", "poor weak flimsy", "fine average okay", "good solid useful", "superb perfect love")
 
 
 def _sentence(rng: np.random.Generator, label: int, words: tuple[str, ...], flavour: str, noise: float) -> str:
@@ -180,7 +180,7 @@ def _amazon(folder: Path) -> None:
                     "overall": float(y + 1),
                     "reviewTime": "01 5, 2015",
                     "unixReviewTime": 1420416000,
-                    "reviewText": _sentence(rng, y, _WORDS, f"thing of {user % 5}", 0.02 * (user % 10)),
+                    "reviewText": _sentence(rng, y, WORDS, f"thing of {user % 5}", 0.02 * (user % 10)),
                     "summary": "a summary",
                     "verified": True,
                     "category": ("Books", "Toys", "Music")[user % 3],
@@ -196,13 +196,13 @@ def _amazon(folder: Path) -> None:
 
 
 _IDENTITIES = ("male", "female", "LGBTQ", "christian", "muslim", "other_religions", "black", "white")
+TOXICITY = ("kind calm thoughtful polite fair", "stupid idiot hate disgusting moron")
 _OTHERS = ("severe_toxicity", "obscene", "threat", "insult", "identity_attack", "sexual_explicit")
 
 
 def _civilcomments(folder: Path) -> None:
     """Articles of six comments; about half of the comments mention identities, some several."""
     rng, rows = np.random.default_rng(5), []
-    words = ("kind calm thoughtful polite fair", "stupid idiot hate disgusting moron")
     for split, articles in {"train": 50, "val": 120, "test": 80}.items():
         for article in range(articles):
             for _ in range(6):
@@ -212,7 +212,7 @@ def _civilcomments(folder: Path) -> None:
                 rows.append(
                     {
                         "id": 5_000_000 + len(rows),
-                        "comment_text": _sentence(rng, toxic, words, flavour, 0.1 if mentioned.any() else 0.0),
+                        "comment_text": _sentence(rng, toxic, TOXICITY, flavour, 0.1 if mentioned.any() else 0.0),
                         "split": split,
                         "created_date": "2017-01-01 00:00:00+00",
                         "publication_id": 21,

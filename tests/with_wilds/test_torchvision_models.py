@@ -190,6 +190,20 @@ def test_crops_are_of_the_image_and_differ_by_epoch_and_position() -> None:
     assert 5 < sum(row[-1] < row[0] for row in mirrored) < 35
 
 
+@pytest.mark.cuda
+@needs_torchvision
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_learns_and_goes_on_with_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = stripes(96, 0)
+    with monkeypatch.context() as patch:
+        kill_after(patch, 2)
+        with pytest.raises(Killed):
+            SMALL.fit(Lazy.of(x), y, 2, 5, (x, y), checkpoints(tmp_path), "cuda")
+    model = SMALL.fit(Lazy.of(x), y, 2, 5, (x, y), checkpoints(tmp_path), "cuda")
+    new, truth = stripes(40, 1)
+    assert (model.predict_proba(new).argmax(1) == truth).mean() > 0.9
+
+
 @needs_torchvision
 def test_an_unknown_architecture_is_named_with_the_nearest() -> None:
     x, y = stripes(4, 0)

@@ -1,0 +1,262 @@
+"""`w2s judge`: asks a judge about every reply, in both orders, and keeps each verdict as it comes."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmark.analysis import analysis_of
+from benchmark.errors import W2SError, unknown_name
+from benchmark.judging.client import BACKOFF, Backoff, Client, Failure
+from benchmark.judging.judgements import (
+    ORDERS,
+    Judge,
+    Judged,
+    Judgement,
+    JudgementKey,
+    JudgementLog,
+    Order,
+    read_judged,
+)
+from benchmark.judging.prompt import MAX_TOKENS, PROMPT_VERSION, Verdict, messages
+from benchmark.judging.rates import summary
+from benchmark.judging.replies import REPLIES, Reply, ReplyKey
+from benchmark.records import RecordKey
+from benchmark.results import ResultStore
+from benchmark.seeding import derive
+
+_GIVE_UP = 20  # questions in a row without a verdict: the judge is down, or not up to it
+_CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """What `w2s judge` was asked for; empty lists stand for all that is there.
+
+    Attributes:
+        limit: at most so many prompts of each (task, condition, seed).
+        price_in, price_out: for a million tokens.
+    """
+
+    results: Path
+    endpoint: str
+    model: str
+    tasks: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    limit: int | None = None
+    price_in: float | None = None
+    price_out: float | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    parallel: int = 4
+    timeout: float = 60.0
+    backoff: Backoff = BACKOFF
+
+
+class Question(NamedTuple):
+    """A reply and which of the two texts is shown first."""
+
+    reply: Reply
+    order: Order
+
+    @property
+    def shown(self) -> tuple[str, str, str]:
+        """The prompt, A and B."""
+        texts = (self.reply.reply, self.reply.reference)
+        return self.reply.prompt, *(texts if self.order == "reply first" else texts[::-1])
+
+
+def judge(request: JudgeRequest, dry_run: bool, say: Callable[[str], None]) -> int:
+    """Ask what has not been asked; returns the exit status: 0, or 1 when there are replies without a verdict.
+
+    Raises:
+        W2SError: bad input, no replies, or a judge that refuses every question.
+    """
+    if (request.price_in is None) != (request.price_out is None):
+        raise W2SError("--price-in and --price-out: found one of them, expected both or none")
+    stop = threading.Event()
+    client = Client(
+        request.endpoint, request.model, request.key_variable, request.timeout, request.backoff, wait=stop.wait
+    )
+    who = Judge(request.model, PROMPT_VERSION)
+    store = ResultStore(request.results)
+    if not request.results.is_dir():
+        raise W2SError(f"{request.results}: no such folder of results")
+    if dry_run:
+        judged, records = _read(store)
+        say(_estimate(_missing(judged, records, request, who), request))
+        return 0
+    with store.lock():
+        judged, records = _read(store)
+        for problem in judged.problems:
+            say(f"{request.results}/{problem}")
+        questions = _missing(judged, records, request, who)
+        say(_estimate(questions, request))
+        log = JudgementLog(request.results, judged)
+        try:
+            with closing(log):
+                reasons = _ask_all(questions, client, who, request.parallel, log, stop)
+        except KeyboardInterrupt:
+            say(f"stopped: verdicts so far are in {request.results}; the same command goes on from there")
+            return 130
+        judged = read_judged(request.results)
+        say(summary(judged, records, who))
+    for reason, count in sorted(reasons.items()):
+        say(f"no verdict on {count} questions: {reason}")
+    left = len(_missing(judged, records, request, who))
+    if left:
+        say(f"{left} questions are left; the same command asks them again")
+    return 1 if left else 0
+
+
+def _read(store: ResultStore) -> tuple[Judged, set[RecordKey]]:
+    """Replies, judgements, and the records that the tables use: only these are worth a judge's time."""
+    records = {record.key for record in analysis_of(store).records}
+    judged = read_judged(store.root)
+    if not any(key.record in records for key in judged.replies):
+        first = f" ({judged.problems[0]})" if judged.problems else ""
+        there = f"the {len(judged.replies)} replies there belong to no record" if judged.replies else "no replies there"
+        raise W2SError(
+            f"{store.root}: {there}{first}; `w2s run --replies N` on a task with a language-model student writes "
+            f"<method>/{REPLIES}"
+        )
+    return judged, records
+
+
+def _missing(judged: Judged, records: set[RecordKey], request: JudgeRequest, who: Judge) -> list[Question]:
+    """The questions without a verdict, both orders of a reply next to each other."""
+    keys = sorted(key for key in judged.replies if key.record in records)
+    tasks = _select("task", request.tasks, {key.record.task for key in keys})
+    methods = _select("method", request.methods, {key.record.method for key in keys})
+    keys = [key for key in keys if key.record.task in tasks and key.record.method in methods]
+    if request.limit is not None:
+        keys = _first_prompts(keys, request.limit)
+    return [
+        Question(judged.replies[key], order)
+        for key in keys
+        for order in ORDERS
+        if JudgementKey(key, who, order) not in judged.judgements
+    ]
+
+
+def _select(kind: str, globs: Sequence[str], known: set[str]) -> set[str]:
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in known):
+            raise unknown_name(f"{kind} with replies", glob, known)
+    return {name for name in known if not globs or any(fnmatchcase(name, glob) for glob in globs)}
+
+
+def _first_prompts(keys: Sequence[ReplyKey], limit: int) -> list[ReplyKey]:
+    """Replies to the first prompts of a fixed shuffle: the same prompts for all methods, more of them with a higher
+    limit. Examples are counted within each (task, condition, seed), since seeds have test splits of their own.
+    """
+    examples: dict[tuple[str, str, int], set[int]] = {}
+    for key in keys:
+        examples.setdefault((key.record.task, key.record.condition, key.record.seed), set()).add(key.example)
+    chosen = {
+        unit: set(sorted(found, key=lambda example: derive("judged prompts", unit[0], example))[:limit])
+        for unit, found in examples.items()
+    }
+    return [key for key in keys if key.example in chosen[key.record.task, key.record.condition, key.record.seed]]
+
+
+def _estimate(questions: Sequence[Question], request: JudgeRequest) -> str:
+    """How many questions, tokens and, with prices, how much money."""
+    characters = sum(len(message["content"]) for q in questions for message in messages(*q.shown))
+    tokens_in, tokens_out = characters // _CHARACTERS_PER_TOKEN, len(questions) * MAX_TOKENS
+    replies = len({question.reply.key for question in questions})
+    text = f"{len(questions):,} calls ({replies:,} replies in both orders, less what is done): about {tokens_in:,} "
+    text += f"tokens in (characters / {_CHARACTERS_PER_TOKEN}), at most {tokens_out:,} tokens out"
+    if request.price_in is None or request.price_out is None:
+        return f"{text}; no cost without --price-in and --price-out"
+    return f"{text}; cost about {(tokens_in * request.price_in + tokens_out * request.price_out) / 1e6:,.2f}"
+
+
+def _ask_all(
+    questions: Sequence[Question], client: Client, who: Judge, parallel: int, log: JudgementLog, stop: threading.Event
+) -> Counter[str]:
+    """Ask and log; returns how many questions got no verdict, by reason. Gives up after `_GIVE_UP` of them in a row."""
+    reasons: Counter[str] = Counter()
+    in_a_row = 0
+    console = Console(stderr=True)
+    with (
+        Progress(console=console, disable=not sys.stderr.isatty()) as bar,
+        closing(_answers(questions, client, parallel, stop)) as answers,
+    ):
+        shown = bar.add_task("judging", total=len(questions))
+        for question, answer in answers:
+            bar.advance(shown)
+            if isinstance(answer, Failure):
+                reasons[answer.reason] += 1
+                in_a_row += 1
+                if in_a_row == _GIVE_UP:
+                    reasons[f"not asked, since {_GIVE_UP} in a row got none"] = len(questions) - int(
+                        bar.tasks[0].completed
+                    )
+                    break
+            else:
+                in_a_row = 0
+                log.add(_judgement(question, who, answer))
+    return reasons
+
+
+def _judgement(question: Question, who: Judge, verdict: Verdict) -> Judgement:
+    reply = question.reply
+    identity = reply.model_dump(include={"task", "condition", "method", "setting", "seed", "replica", "example"})
+    return Judgement(
+        **identity,
+        text_sha256=reply.text_sha256,
+        judge=who.model,
+        prompt_version=who.prompt_version,
+        order=question.order,
+        verdict=verdict,
+    )
+
+
+def _answers(
+    questions: Sequence[Question], client: Client, parallel: int, stop: threading.Event
+) -> Generator[tuple[Question, Verdict | Failure], None, None]:
+    """Questions with their answers, as they come.
+
+    At most `parallel` are asked and not yet taken: that is all that a kill can lose. The threads are daemons, so that
+    nothing waits for answers that nobody wants any more.
+    """
+    todo: SimpleQueue[Question | None] = SimpleQueue()
+    done: SimpleQueue[tuple[Question, Verdict | Failure | BaseException]] = SimpleQueue()
+
+    def work() -> None:
+        while (question := todo.get()) is not None:
+            try:
+                done.put((question, client.ask(*question.shown, seed=_seed(question))))
+            except BaseException as error:
+                done.put((question, error))
+
+    waiting = iter(questions)
+    for _ in range(min(parallel, len(questions))):
+        todo.put(next(waiting))
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        for _ in questions:
+            question, answer = done.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            yield question, answer
+            todo.put(next(waiting, None))
+    finally:
+        stop.set()
+        for _ in range(parallel):
+            todo.put(None)
+
+
+def _seed(question: Question) -> int:
+    return derive("judge", str(question.reply.key), question.order)

@@ -1,0 +1,68 @@
+"""What a unit of a large suite takes: disk, memory and GPU time, estimated from published sizes.
+
+Orders of magnitude, for before anything is here. Operations are counted by the usual rules (2 a parameter
+and token forward, 4 forward and back through frozen weights) and divided by 100 TFLOP/s, what one large GPU sustains.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from benchmark.method import Method
+from benchmark.plan import Unit
+from benchmark.registry import CANARIES, METHODS
+from benchmark.scale import Estimable, Work
+from benchmark.task import Task
+from benchmark.training import Recipe
+
+RATE = 100e12  # floating-point operations a second
+
+
+class Needs(NamedTuple):
+    """Estimates for one unit: bytes and hours."""
+
+    disk: float
+    memory: float
+    gpu_memory: float
+    gpu_hours: float
+
+    def __str__(self) -> str:
+        disk, memory, gpu = (f"{value / 1e9:.3g} GB" for value in self[:3])
+        return f"about {disk} of disk, {memory} of memory, {gpu} of GPU memory, {self.gpu_hours:.2g} GPU hours"
+
+
+def needs(task: Task, unit: Unit, recipe: Recipe) -> Needs | None:
+    """Estimates for a unit, or None for a task that does not say how large its data are."""
+    if task.scale is None:
+        return None
+    scale, student = task.scale, _work(task.student, task.scale.length)
+    pool = min(scale.pools[unit.condition], task.max_pool or scale.pools[unit.condition])
+    train = min(0.7 * pool, task.max_train or pool)
+    supervisors = task.supervisors(0)
+    replicas = sum(len(seeds) * sum(_heads(name, len(supervisors)) for name in names) for names, seeds in unit.jobs)
+    seeds = len({seed for _, own in unit.jobs for seed in own})
+    operations = seeds * (train + 0.2 * pool) * student.read
+    operations += replicas * (recipe.epochs * train * student.train + 0.2 * pool * student.predict)
+    for supervisor in supervisors:
+        weak = _work(supervisor.model, scale.length)
+        seen = min(scale.source / len(task.card.sources), supervisor.size or scale.source)
+        epochs = getattr(supervisor.model, "epochs", 1)
+        operations += seeds * (epochs * seen * weak.train + pool * weak.predict)
+    together, part = replicas / max(seeds, 1), getattr(task.student, "micro_batch", None)
+    in_memory = part or together * recipe.batch_size  # with micro-batches, one replica's part at a time
+    gpu = student.weights + together * student.head + in_memory * student.activations
+    weights = student.weights + max((_work(s.model, scale.length).weights for s in supervisors), default=0)
+    disk = scale.disk + weights + pool * student.stored
+    return Needs(disk, 2e9 + student.weights + pool * student.stored, 1e9 + gpu, operations / RATE / 3600)
+
+
+def _work(kind: object, length: int) -> Work:
+    return kind.work(length) if isinstance(kind, Estimable) else Work()
+
+
+def _heads(name: str, supervisors: int) -> int:
+    """Replicas a seed; a staged method trains at least twice."""
+    if name in CANARIES:
+        return 1
+    method = METHODS[name]
+    return (supervisors if method.kind == "single" else 1) * (1 if method.fit is Method.fit else 2)

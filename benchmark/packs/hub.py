@@ -1,0 +1,34 @@
+"""Where a pack is: a folder, or a data set on a hub that is downloaded into the hub's own cache."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from benchmark.errors import NotAvailable, W2SError
+
+_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
+
+
+def find_pack(argument: str) -> Path:
+    """The folder that `--pack` names: an existing one, or else the data set `user/name[@revision]`.
+
+    Raises:
+        NotAvailable: the data set cannot be downloaded.
+        W2SError: it is neither a folder nor an id.
+    """
+    if Path(argument).is_dir():
+        return Path(argument).absolute()
+    match = _ID.fullmatch(argument)
+    if match is None or argument.startswith("."):
+        raise W2SError(f"--pack {argument}: no such folder, and no data-set id (user/name or user/name@revision)")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(match["name"], repo_type="dataset", revision=match["revision"])).absolute()
+    except Exception as error:  # the hub's own, the network's, or the disk's
+        reason = " ".join(str(error).split()).split(". ")[0]
+        raise NotAvailable(
+            f"--pack {argument}: no such folder, and the data set could not be downloaded ({type(error).__name__}: "
+            f"{reason}); download it elsewhere and give its folder"
+        ) from None

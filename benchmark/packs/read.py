@@ -1,0 +1,132 @@
+"""A pack as a task: what `w2s run --pack` runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from benchmark.errors import W2SError
+from benchmark.packs.sheet import check_files, features_file, read_sheet, supervision_file, truth_file
+from benchmark.problem import Problem, ReadyMade, Truth
+from benchmark.protocol import SPLITS, Index
+from benchmark.registry import TASKS
+from benchmark.soft_labels import check_probabilities
+
+
+class PackTask(ReadyMade):
+    """The task that a pack was made from, with the pack's problems.
+
+    Args:
+        folder: of the pack. Every file is compared with its hash here, once.
+
+    Raises:
+        W2SError: the pack was altered, is incomplete, or comes from another version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.sheet = folder, read_sheet(folder)
+        check_files(folder, self.sheet)
+        self.name, self.version, self.card = self.sheet.task, self.sheet.task_version, self.sheet.card
+        self.conditions, self.fingerprint = self.sheet.conditions, self.sheet.data_fingerprint
+
+    def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
+        """Refuse conditions and seeds that the pack lacks, with what it has."""
+        for kind, has, wanted in (("condition", self.conditions, conditions), ("seed", self.sheet.seeds, seeds)):
+            if lacking := [each for each in wanted if each not in has]:
+                raise W2SError(
+                    f"pack {self.folder}: has no {kind} {lacking[0]!r}, only {', '.join(map(str, has))}; "
+                    "ask for those, or pack the others too"
+                )
+
+    def problem(self, condition: str, seed: int) -> Problem:
+        """One problem. Of the features' file, which is mapped into memory, only the rows of its pool are copied."""
+        self.require([condition], [seed])
+        table = self._tensors(features_file(condition))
+        supervision = self._arrays(supervision_file(condition, seed))
+        truth = self._arrays(truth_file(condition, seed))
+        members = self.sheet.supervisors[self.sheet.seeds.index(seed)]
+        try:
+            rows = {split: supervision[f"examples/{split}"] for split in SPLITS}
+            problem = Problem(
+                task=self.name,
+                condition=condition,
+                seed=seed,
+                features={
+                    name: {s: _rows(table[name].numpy(), rows[s]) for s in SPLITS} for name in self.sheet.outputs
+                },
+                soft_labels={split: supervision[f"soft_labels/{split}"] for split in SPLITS},
+                truth=Truth(*({split: truth[f"{kind}/{split}"] for split in SPLITS} for kind in ("labels", "groups"))),
+                fingerprint=self.fingerprint,
+                supervisors=tuple(member.name for member in members),
+            )
+        except (KeyError, IndexError, TypeError) as error:
+            raise W2SError(
+                f"pack {self.folder}: {condition}, seed {seed}: a tensor is missing, too small or strange ({error})"
+            ) from None
+        self._check(problem)
+        return problem
+
+    def _check(self, problem: Problem) -> None:
+        """A pack whose hashes are right can still have been written by something else than `w2s pack`."""
+        what = f"pack {self.folder}: {problem.condition}, seed {problem.seed}"
+        M, K = len(problem.supervisors), len(self.card.classes)
+        sides = (2,) if self.card.modality == "preference" else ()
+        for split in SPLITS:
+            labels, features = problem.truth.labels[split], [x[split] for x in problem.features.values()]
+            n = len(labels)
+            expected: list[tuple[str, NDArray[Any], type[np.generic], tuple[int, ...]]] = [
+                ("labels", labels, np.int64, (n,)),
+                ("groups", problem.truth.groups[split], np.int64, (n,)),
+                ("soft_labels", problem.soft_labels[split], np.float32, (n, M, K)),
+                *[("features", x, np.float32, (n, *sides, x.shape[-1])) for x in features],
+            ]
+            for name, array, dtype, shape in expected:
+                if array.dtype != dtype or array.shape != shape or not n:
+                    found = f"{array.dtype} {array.shape}"
+                    raise W2SError(f"{what}: {name}/{split} is {found}, expected {np.dtype(dtype)} {shape}, not empty")
+            check_probabilities(problem.soft_labels[split], (n, M, K), what)
+            if not -1 <= labels.min() <= labels.max() < K:
+                found = f"{labels.min()}..{labels.max()}"
+                raise W2SError(f"{what}: labels/{split} are {found}, expected 0..{K - 1}, or -1 for unknown")
+            if not all(np.isfinite(x).all() for x in features):
+                raise W2SError(f"{what}: features/{split} hold NaN or infinity")
+
+    def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        return {key: tensor.numpy().copy() for key, tensor in self._tensors(name).items()}
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        """Tensors that lie in the file until they are looked at."""
+        try:
+            with safe_open(self.folder / name, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        except (OSError, SafetensorError) as error:
+            raise W2SError(f"pack {self.folder}: cannot read {name} ({error})") from None
+
+
+def use_pack(folder: Path) -> None:
+    """Make a pack's task known in this process, in the place of the installed one of that name.
+
+    Raises:
+        W2SError: as `PackTask`, or the installed task has another version.
+    """
+    task = PackTask(folder)
+    if task.name in TASKS.names() and (installed := TASKS[task.name].version) != task.version:
+        mend = "make it again" if task.version < installed else "update w2s-bench"
+        raise W2SError(
+            f"pack {folder}: was made from version {task.version} of task '{task.name}', installed is version "
+            f"{installed}; {mend}"
+        )
+    TASKS.forget(str(folder))
+    TASKS.replace(task.name, task, str(folder))
+
+
+def _rows(table: NDArray[np.float32], rows: Index) -> NDArray[np.float32]:
+    if len(rows) and rows.min() < 0:
+        raise IndexError(f"row {rows.min()}")
+    return table[rows]

@@ -1,0 +1,195 @@
+"""A pack's data sheet, `pack.json`: what the pack holds, where it comes from, and the hash of each file.
+
+    pack.json                               the sheet
+    README.md                               a data-set card
+    <condition>/features.safetensors        encoder output -> (n, D): each example that any seed's pool uses, once
+    <condition>/supervision-<seed>.safetensors   "examples/<split>" (n,) or, for pairs, (n, 2): rows of the features;
+                                            "soft_labels/<split>" (n, M, K)
+    <condition>/truth-<seed>.safetensors    "labels/<split>" (n,), -1 unknown; "groups/<split>" (n,)
+
+The hashes find accidents and edits. They are no signature: who writes a whole new pack can write its hashes too, so a
+pack from a stranger is as trustworthy as the stranger; its sheet's own hash, told apart from it, pins it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark.errors import W2SError
+from benchmark.files import sha256_file
+from benchmark.protocol import VERSION
+from benchmark.records import Condition, Count, TaskName, Version
+from benchmark.task import TaskCard
+
+FORMAT = 1  # raise when files or fields change
+SHEET, README = "pack.json", "README.md"
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class SupervisorEntry(_Model):
+    """One supervisor of one seed: its name in results, and its recipe (`problem.supervisor_recipe`)."""
+
+    name: str
+    recipe: dict[str, Any]
+
+
+class FileEntry(_Model):
+    """Size and content of a file."""
+
+    bytes: Count
+    sha256: Sha256
+
+
+class Sheet(_Model):
+    """The data sheet, less its own hash.
+
+    Attributes:
+        format, protocol: versions of the pack's layout and of the way in which pools are dealt.
+        data_fingerprint: the task's own, so that records fit those of the full pipeline.
+        outputs: of the encoder, the student's own last.
+        supervisors: of each of `seeds`.
+        may_share: whether the card names no reason against handing the pack on.
+        device, libraries, commit: that the pack was made with.
+        files: path in the pack -> entry; all files but the sheet.
+    """
+
+    format: int
+    protocol: int
+    task: TaskName
+    task_version: Version
+    card: TaskCard
+    data_fingerprint: str
+    encoder: str
+    encoder_fingerprint: str
+    outputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    conditions: Annotated[tuple[Condition, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
+    supervisors: tuple[Annotated[tuple[SupervisorEntry, ...], Field(min_length=1)], ...]
+    may_share: bool
+    device: str
+    libraries: dict[str, str]
+    commit: str
+    files: dict[str, FileEntry]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything in the sheet, and so of everything in the pack."""
+        return hashlib.sha256(_text(self.model_dump(mode="json")).encode()).hexdigest()
+
+    def to_text(self) -> str:
+        """The content of `pack.json`; one sheet has one text."""
+        return _text({**self.model_dump(mode="json"), "sha256": self.sha256})
+
+    @property
+    def sharing(self) -> str:
+        """One line: the licence, and whether the pack may be handed on."""
+        if self.may_share:
+            return f"licence: {self.card.licence}; the pack may be shared under these terms"
+        why = self.card.redistribution
+        return f"licence: {self.card.licence}; THE PACK MUST NOT BE SHARED: {why}; it is for your own use only"
+
+
+def features_file(condition: str) -> str:
+    """Where the features of a condition are."""
+    return f"{condition}/features.safetensors"
+
+
+def supervision_file(condition: str, seed: int) -> str:
+    """Where the splits and soft labels are."""
+    return f"{condition}/supervision-{seed}.safetensors"
+
+
+def truth_file(condition: str, seed: int) -> str:
+    """Where the truth is."""
+    return f"{condition}/truth-{seed}.safetensors"
+
+
+def expected_files(conditions: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """All files of a pack but its sheet."""
+    per_seed = [file(c, s) for c in conditions for s in seeds for file in (supervision_file, truth_file)]
+    return [README, *map(features_file, conditions), *per_seed]
+
+
+def read_sheet(folder: Path) -> Sheet:
+    """The sheet of a pack, once it is what `w2s pack` of this version wrote.
+
+    Raises:
+        W2SError: it is missing, altered, or comes from another version.
+    """
+    where = f"pack {folder}"
+    try:
+        text = (folder / SHEET).read_bytes().decode()
+        found = json.loads(text)
+    except OSError as error:
+        raise W2SError(
+            f"{where}: cannot read {SHEET} ({error.strerror}); a pack is a folder made by `w2s pack`"
+        ) from None
+    except ValueError as error:
+        raise W2SError(
+            f"{where}: {SHEET} is no JSON ({error}); it was altered or is incomplete: get it again"
+        ) from None
+    if not isinstance(found, dict) or "format" not in found:
+        raise W2SError(f"{where}: {SHEET} has no field 'format', so it is not the sheet of a pack")
+    if found["format"] != FORMAT:
+        raise W2SError(
+            f"{where}: has format {found['format']}, this version of w2s-bench reads {FORMAT}; "
+            f"make it again with this version, or install the version that made it (commit {found.get('commit')})"
+        )
+    stated = found.pop("sha256", None)
+    actual = hashlib.sha256(_text(found).encode()).hexdigest()
+    if stated != actual or _text({**found, "sha256": stated}) != text:
+        raise W2SError(
+            f"{where}: {SHEET} was altered (its content's SHA-256 is {actual}, it says {stated}); get it again"
+        )
+    if found.get("protocol") != VERSION:
+        raise W2SError(
+            f"{where}: was dealt by protocol {found.get('protocol')}, this version of w2s-bench has {VERSION}; make it "
+            "again with this version"
+        )
+    try:
+        sheet = Sheet.model_validate_json(_text(found))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise W2SError(f"{where}: {SHEET}: {field}: {first['msg']}") from None
+    expected = set(expected_files(sheet.conditions, sheet.seeds))
+    if odd := sorted(expected ^ set(sheet.files)):
+        raise W2SError(
+            f"{where}: {SHEET}: files: {odd[0]} is {'not listed' if odd[0] in expected else 'no part of a pack'}"
+        )
+    if len(sheet.supervisors) != len(sheet.seeds):
+        raise W2SError(f"{where}: {SHEET}: supervisors: of {len(sheet.supervisors)} seeds, expected {len(sheet.seeds)}")
+    return sheet
+
+
+def check_files(folder: Path, sheet: Sheet) -> None:
+    """Compare every file with the sheet: first all sizes, which is quick, then all hashes.
+
+    Raises:
+        W2SError: a file is missing or another one.
+    """
+    where = f"pack {folder}"
+    for name, entry in sheet.files.items():
+        if not (folder / name).is_file():
+            raise W2SError(f"{where}: is incomplete: {name} is missing; get it again")
+        if (size := (folder / name).stat().st_size) != entry.bytes:
+            raise W2SError(f"{where}: {name} was altered or cut: {size} bytes, expected {entry.bytes}; get it again")
+    for name, entry in sheet.files.items():
+        if (found := sha256_file(folder / name)) != entry.sha256:
+            raise W2SError(
+                f"{where}: {name} was altered: its SHA-256 is {found}, expected {entry.sha256}; get it again"
+            )
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,265 @@
+"""Writing a pack: the problems of a task, each example's features once, and the sheet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from benchmark.cache import Cache, cache_root
+from benchmark.errors import NotAvailable, W2SError
+from benchmark.execute import LIBRARIES, Setup, commit
+from benchmark.files import atomic_write, sha256_file
+from benchmark.libraries import libraries
+from benchmark.packs.card import card
+from benchmark.packs.read import PackTask
+from benchmark.packs.sheet import (
+    FORMAT,
+    README,
+    SHEET,
+    FileEntry,
+    Sheet,
+    SupervisorEntry,
+    expected_files,
+    features_file,
+    supervision_file,
+    truth_file,
+)
+from benchmark.problem import ReadyMade, build_problem, conditions, data_fingerprint
+from benchmark.protocol import SPLITS, VERSION, Index
+from benchmark.registry import TASKS
+from benchmark.runner import choose_device
+from benchmark.soft_labels import supervisor_recipe
+from benchmark.students.frozen import LinearHead
+from benchmark.suite import Recipes
+from benchmark.task import Task
+from benchmark.training import Recipe
+
+Say = Callable[[str], None]
+_LOCK = ".lock"
+
+
+def pack_task(
+    name: str,
+    wanted: Sequence[str],
+    seeds: int,
+    out: Path,
+    *,
+    device: str,
+    cache: Path | None,
+    plugins: Sequence[Path],
+    say: Say,
+) -> None:
+    """What `w2s pack` does: write the pack of a named task, say how large it is and whether it may be shared.
+
+    Raises:
+        W2SError: as `write_pack`, or an unknown name.
+    """
+    setup = Setup(choose_device(device), (cache or cache_root()).absolute(), Recipes(Recipe()), plugins=tuple(plugins))
+    setup.load()
+    sheet = write_pack(TASKS[name], wanted, range(seeds), out, Cache(setup.cache), setup.device, say)
+    size = sum(entry.bytes for entry in sheet.files.values()) / 2**20
+    say(f"wrote {out}: {', '.join(sheet.conditions)}, {seeds} seeds, {size:.1f} MiB; sheet's SHA-256 {sheet.sha256}")
+    say(sheet.sharing)
+
+
+def write_pack(
+    task: Task, wanted: Sequence[str], seeds: Sequence[int], out: Path, cache: Cache, device: str, say: Say
+) -> Sheet:
+    """Make all problems of these conditions and seeds, and write them to the folder `out`.
+
+    Until all is written it lies beside `out` under another name, so that a kill leaves nothing that looks complete.
+
+    Args:
+        wanted: conditions; none for all that the task has.
+
+    Raises:
+        NotAvailable: the task lacks something on this machine.
+        W2SError: the task cannot be packed, or `out` holds something else.
+    """
+    if isinstance(task, ReadyMade):
+        raise W2SError(f"task '{task.name}' is made from given arrays, with nothing expensive to pack: share those")
+    if not isinstance(task.student, LinearHead):
+        raise W2SError(
+            f"task '{task.name}' trains a language model, which no pack can hold: packs are of frozen encoders"
+        )
+    wanted = list(dict.fromkeys(wanted)) or conditions(task)
+    if unknown := [c for c in wanted if c not in conditions(task)]:
+        raise W2SError(f"task '{task.name}' has no condition '{unknown[0]}', only {', '.join(conditions(task))}")
+    if lack := task.missing():
+        raise NotAvailable(f"not packed: {task.name}: {lack}")
+    fingerprint = data_fingerprint(task)
+    _check_replaceable(out, task, fingerprint)
+    with _beside(out) as folder:
+        names: dict[int, tuple[str, ...]] = {}
+        for condition in wanted:
+            table = _Table()
+            for seed in seeds:
+                say(f"{task.name} ({condition}): seed {seed}")
+                problem = build_problem(task, condition, seed, cache, device)
+                names[seed] = problem.supervisors
+                examples = {s: table.add({name: x[s] for name, x in problem.features.items()}) for s in SPLITS}
+                _save(
+                    folder / supervision_file(condition, seed),
+                    {"examples": examples, "soft_labels": problem.soft_labels},
+                )
+                truth = {"labels": problem.truth.labels, "groups": problem.truth.groups}
+                _save(folder / truth_file(condition, seed), truth)
+            _write(folder / features_file(condition), save(table.arrays()))
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "protocol": VERSION,
+            "task": task.name,
+            "task_version": task.version,
+            "card": task.card,
+            "data_fingerprint": fingerprint,
+            "encoder": task.encoder.name,
+            "encoder_fingerprint": task.encoder.fingerprint,
+            "outputs": tuple(task.encoder.outputs),
+            "conditions": tuple(wanted),
+            "seeds": tuple(seeds),
+            "supervisors": tuple(_supervisors(task, seed, names[seed]) for seed in seeds),
+            "may_share": task.card.redistribution is None,
+            "device": device,
+            "libraries": libraries(*LIBRARIES, "pillow", "safetensors"),
+            "commit": commit(),
+        }
+        _write(folder / README, card(Sheet(**content, files={})).encode())
+        files = {name: _entry(folder / name) for name in expected_files(wanted, seeds)}
+        sheet = Sheet(**content, files=files)
+        _write(folder / SHEET, sheet.to_text().encode())
+    return sheet
+
+
+class _Table:
+    """The distinct examples of a condition's problems, in order of their first use."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, int] = {}
+        self._parts: dict[str, list[NDArray[np.float32]]] = {}
+
+    def add(self, features: dict[str, NDArray[np.float32]]) -> Index:
+        """Rows (n,), or for pairs (n, 2), of the examples that have these features: output -> (n, D) or (n, 2, D).
+
+        Examples are the same when all their outputs are, bit by bit.
+        """
+        shape = next(iter(features.values())).shape[:-1]
+        flat = {name: np.ascontiguousarray(x).reshape(-1, x.shape[-1]) for name, x in features.items()}
+        rows, fresh = np.empty(int(np.prod(shape)), np.int64), []
+        for i in range(len(rows)):
+            key = hashlib.sha256(b"".join(x[i].tobytes() for x in flat.values())).digest()
+            if key not in self._rows:
+                self._rows[key] = len(self._rows)
+                fresh.append(i)
+            rows[i] = self._rows[key]
+        for name, x in flat.items():
+            self._parts.setdefault(name, []).append(x[fresh])
+        return rows.reshape(shape)
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Output -> (rows, D)."""
+        return {name: np.concatenate(parts) for name, parts in self._parts.items()}
+
+
+def _supervisors(task: Task, seed: int, names: tuple[str, ...]) -> tuple[SupervisorEntry, ...]:
+    recipes = [json.loads(json.dumps(supervisor_recipe(supervisor))) for supervisor in task.supervisors(seed)]
+    return tuple(SupervisorEntry(name=n, recipe=r) for n, r in zip(names, recipes, strict=True))
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        atomic_write(path, data)
+    except OSError as error:  # a full disk, say
+        raise W2SError(f"{path}: cannot be written: {error}") from error
+
+
+def _save(path: Path, kinds: dict[str, dict[str, NDArray[Any]]]) -> None:
+    arrays = {f"{kind}/{split}": np.ascontiguousarray(x) for kind, by in kinds.items() for split, x in by.items()}
+    _write(path, save(arrays))
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))
+
+
+def _check_replaceable(out: Path, task: Task, fingerprint: str) -> None:
+    """Let nothing be lost but a pack of this task that is of no more use: incomplete, altered or older."""
+    if out.exists() and not out.is_dir():
+        raise W2SError(f"--out {out}: is a file, expected a folder")
+    found = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()} if out.exists() else set()
+    if not found:
+        return
+    try:
+        sheet = json.loads((out / SHEET).read_bytes())
+        same = sheet["task"] == task.name
+        known = {SHEET, *sheet["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        same, known = False, set()
+    if not same or found - known:
+        example = min(found - known or found)
+        raise W2SError(
+            f"--out {out}: is not empty and no pack of '{task.name}' (it holds {example}); name another folder"
+        )
+    try:
+        current = PackTask(out).fingerprint == fingerprint
+    except W2SError:
+        return
+    if current:
+        raise W2SError(f"--out {out}: holds a complete pack of '{task.name}'; name another folder, or delete it first")
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A folder that takes the place of `out` when all went well."""
+    out = out.resolve()
+    if Path.cwd().is_relative_to(out):
+        raise W2SError(f"--out {out}: is the current folder or holds it, and would be replaced; name another folder")
+    folder = out.with_name(f".{out.name}.packing")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise W2SError(f"--out {out}: another `w2s pack` is writing there; wait, or name another folder") from None
+    except OSError as error:
+        raise W2SError(f"--out {out}: cannot be written: {error}") from error
+    try:
+        _empty(folder)  # of what a killed one left
+        yield folder
+        _put_in_place(folder, out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+
+
+def _put_in_place(folder: Path, out: Path) -> None:
+    (folder / _LOCK).unlink(missing_ok=True)
+    old = out.with_name(f".{out.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        if out.exists():
+            os.replace(out, old)
+        os.replace(folder, out)
+    except OSError as error:
+        raise W2SError(f"--out {out}: cannot be replaced: {error}") from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()

@@ -1,0 +1,1 @@
+"""Language models as students: classifier, reward model, policy; adapters are the replicas."""

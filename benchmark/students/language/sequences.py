@@ -1,0 +1,171 @@
+"""Texts as token sequences: read, cut to the context, padded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.errors import W2SError
+from benchmark.inputs import Prompted
+from benchmark.models import quiet
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """n token sequences, one after the other.
+
+    Attributes:
+        ids: (T,) token ids. starts: (n + 1,) where each begins; the last is T.
+        replies: (n,) position in its sequence at which each reply begins (0 for a text without a prompt of its own).
+        states: (T, D) hidden states below the trained blocks, or None when the whole network is run.
+        reference: (n,) log p(reply) under the untrained policy, or None.
+        examples: (n,) ids of the examples they belong to, which mean the same in every seed; or None.
+        cut_prompts, cut_replies: how many did not fit: prompts are cut on the left, replies and texts on the right.
+    """
+
+    ids: Tensor
+    starts: Tensor
+    replies: Tensor
+    states: Tensor | None = None
+    reference: Tensor | None = None
+    examples: Tensor | None = None
+    cut_prompts: int = 0
+    cut_replies: int = 0
+
+    def __len__(self) -> int:
+        return len(self.replies)
+
+    def lengths(self, rows: Tensor) -> Tensor:
+        """(B,) tokens of the sequences `rows`."""
+        return self.starts[rows + 1] - self.starts[rows]
+
+    def to(self, device: str | torch.device) -> Sequences:
+        """The same on another device."""
+        return self.having(
+            **{name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        )
+
+    def having(self, **tensors: Tensor) -> Sequences:
+        """The same with other tensors."""
+        return replace(self, **tensors)  # type: ignore[arg-type]
+
+
+class Padded(NamedTuple):
+    """B sequences side by side, L positions each.
+
+    Attributes:
+        ids: (B, L). states: (B, L, D) or None. mask: (B, L), 1 where a token is. positions: (B, L).
+    """
+
+    ids: Tensor
+    states: Tensor | None
+    mask: Tensor
+    positions: Tensor
+
+
+def pad(sequences: Sequences, rows: Tensor, pad_id: int, left: bool) -> Padded:
+    """The sequences `rows` (B,), padded on the left (so that all end at the last position) or on the right."""
+    lengths = sequences.lengths(rows)
+    L = int(lengths.max())
+    place = torch.arange(L, device=rows.device) - (L - lengths[:, None] if left else torch.zeros_like(lengths[:, None]))
+    real = (place >= 0) & (place < lengths[:, None])
+    positions = place.clamp(min=0)
+    at = (sequences.starts[rows, None] + positions).clamp(max=len(sequences.ids) - 1)
+    ids = sequences.ids[at].masked_fill(~real, pad_id)
+    states = None if sequences.states is None else sequences.states[at] * real[..., None]
+    return Padded(ids, states, real.long(), positions)
+
+
+class Tokenizer:
+    """A model's tokenizer.
+
+    Args:
+        folder: the model's.
+        name: for messages.
+
+    Attributes:
+        pad_id: what fills up; the end token where a tokenizer has no padding token (attention never sees it).
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        from transformers import AutoTokenizer
+
+        quiet()
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        except Exception as error:  # whatever a broken or missing tokenizer makes the library raise
+            raise W2SError(f"model '{name}': its tokenizer cannot be read from {folder} ({error})") from error
+        end, separator = self._tokenizer.eos_token_id, self._tokenizer.sep_token_id
+        self.end_id: int | None = separator if end is None else end
+        pad_id = self._tokenizer.pad_token_id
+        self.pad_id: int = self.end_id if pad_id is None else pad_id
+        if self.pad_id is None:
+            raise W2SError(
+                f"model '{name}': its tokenizer has neither a padding nor an end token; set `pad_token` in its "
+                "tokenizer_config.json, or name another model"
+            )
+        frame = self._tokenizer("")["input_ids"]  # the special tokens that it wants around a text
+        begins = {self._tokenizer.bos_token_id, self._tokenizer.cls_token_id} - {None}
+        self._begin = [token for token in frame[:1] if token in begins]
+        self._close = [token for token in frame[len(self._begin) :] if token in ({end, separator} - {None})]
+
+    def texts(self, texts: Sequence[str], max_tokens: int) -> Sequences:
+        """Whole texts with the model's own special tokens, cut on the right."""
+        special = len(self._begin) + len(self._close)
+        self._refuse_less_than(special + 1, max_tokens)
+        encoded = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        rows = [[*self._begin, *row[: max_tokens - special], *self._close] for row in encoded]
+        cut = sum(len(row) > max_tokens - special for row in encoded)
+        return _joined([row or [self.pad_id] for row in rows], [0] * len(rows), 0, cut)
+
+    def prompted(self, items: Sequence[Prompted], max_tokens: int) -> Sequences:
+        """Prompt, reply and the end token. What does not fit is taken from the left of the prompt, of which one token
+        stays; a reply that alone is too long is cut on the right."""
+        self._refuse_less_than(len(self._begin) + 2, max_tokens)  # a token of the prompt and one of the reply
+        prompts = self._tokenizer([item.prompt for item in items], add_special_tokens=False)["input_ids"]
+        replies = self._tokenizer([item.reply for item in items], add_special_tokens=False)["input_ids"]
+        rows, starts, cut_prompts, cut_replies = [], [], 0, 0
+        for prompt, reply in zip(prompts, replies, strict=True):
+            whole = [*reply, self.end_id] if self.end_id is not None else list(reply)
+            kept_reply = whole[: max_tokens - len(self._begin) - 1]
+            before = prompt or ([] if self._begin else [self.pad_id])  # something must stand before a reply
+            kept_prompt = before[len(before) - min(len(before), max_tokens - len(self._begin) - len(kept_reply)) :]
+            cut_prompts += len(kept_prompt) < len(before)
+            cut_replies += len(kept_reply) < len(whole)
+            rows.append([*self._begin, *kept_prompt, *kept_reply])
+            starts.append(len(self._begin) + len(kept_prompt))
+        return _joined(rows, starts, cut_prompts, cut_replies)
+
+    def _refuse_less_than(self, least: int, max_tokens: int) -> None:
+        if max_tokens < least:
+            raise W2SError(f"max_tokens={max_tokens}: this model's tokenizer needs {least} at least")
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, without special tokens."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+
+@functools.lru_cache(maxsize=4)
+def load_tokenizer(folder: Path, name: str) -> Tokenizer:
+    """The tokenizer in a model's folder."""
+    return Tokenizer(folder, name)
+
+
+def _joined(rows: list[list[int]], replies: list[int], cut_prompts: int, cut_replies: int) -> Sequences:
+    starts = np.cumsum([0, *map(len, rows)])
+    ids = np.fromiter((token for row in rows for token in row), np.int64, int(starts[-1]))
+    return Sequences(
+        torch.from_numpy(ids),
+        torch.from_numpy(starts),
+        torch.tensor(replies, dtype=torch.int64),
+        cut_prompts=cut_prompts,
+        cut_replies=cut_replies,
+    )

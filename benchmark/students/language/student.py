@@ -1,0 +1,373 @@
+"""A language model with LoRA as student: how it reads a pool, is trained, and predicts.
+
+Shapes: S seeds, H heads a seed (a head is one set of adapter weights on the shared base model), B examples, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from benchmark.errors import W2SError
+from benchmark.inputs import Prompted, concatenate, take
+from benchmark.libraries import libraries
+from benchmark.models import describe_model, find_model, model_fingerprint, parameters_of
+from benchmark.scale import Work
+from benchmark.student import Answer
+from benchmark.students.language.network import REQUIRES, Network, Objective, forget_networks, network
+from benchmark.students.language.sequences import Sequences, load_tokenizer
+
+if TYPE_CHECKING:
+    from benchmark.cache import Cache
+    from benchmark.problem import Problem
+    from benchmark.protocol import Pool
+    from benchmark.task import Domain
+    from benchmark.training import Recipe
+
+_VERSION = 1
+_OUTPUT = "tokens"
+_BATCH = 32  # examples at a time when nothing is trained
+Rows = list[Sequences]  # one for each seed
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A pretrained language model, frozen, with LoRA on its last blocks and its head.
+
+    Args:
+        objective: `classifier` has K logits of a text; `reward` has a scalar reward r of each response, logits
+            [r(a), r(b)] (Bradley-Terry); `policy` has s = beta (log pi(y|x) - log pi_ref(y|x)), logits [s(a), s(b)],
+            whose cross-entropy is DPO (Rafailov et al. 2023, arXiv:2305.18290); the reference is the untrained model.
+        num_classes: K of a classifier.
+        model: a packaged model's name, a hub id or a local folder.
+        blocks: how many of the last blocks are trained; None for all.
+        rank, alpha: of LoRA (Hu et al. 2022, arXiv:2106.09685), without dropout.
+        max_tokens: of prompt and reply together.
+        beta: of DPO.
+        preference_loss: `soft` for all methods; `margin` lets RAVEN use the released margin form (methods.md).
+        micro_batch: examples whose activations are in memory at a time; gradients add up over a minibatch's parts, at
+            the cost of a second forward pass. None for whole minibatches. Changes results by rounding only.
+        checkpointing: recompute activations block by block; rounding only, too.
+    """
+
+    objective: Objective
+    num_classes: int = 2
+    model: str = "smollm2-135m"
+    blocks: int | None = 2
+    rank: int = 8
+    alpha: int = 16
+    max_tokens: int = 128
+    beta: float = 0.1
+    preference_loss: Literal["soft", "margin"] = "soft"
+    micro_batch: int | None = None
+    checkpointing: bool = False
+
+    @property
+    def title(self) -> str:
+        """Model, objective, and what is trained."""
+        where = "all blocks" if self.blocks is None else f"the last {self.blocks} blocks"
+        return f"{describe_model(self.model)}, as {self.objective}, LoRA on {where} and the head"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """One only: a chain for bootstrapping has two students of the same model."""
+        return (_OUTPUT,)
+
+    @property
+    def at_once(self) -> int:
+        """Examples in memory when nothing is trained."""
+        return min(_BATCH, self.micro_batch or _BATCH)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether an example is a pair of responses."""
+        return self.objective != "classifier"
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's files, what is read of a text, and a version."""
+        made_of = (_VERSION, self.objective, model_fingerprint(self.model), self.max_tokens)
+        return f"language-model-{hashlib.sha256(repr(made_of).encode()).hexdigest()}"
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """All but what changes rounding only."""
+        chosen: dict[str, Any] = {
+            "objective": self.objective,
+            "model": self.model,
+            "model_description": describe_model(self.model),
+            "lora_blocks": self.blocks,
+            "lora_rank": self.rank,
+            "lora_alpha": self.alpha,
+            "max_tokens": self.max_tokens,
+        }
+        if self.objective == "policy":
+            chosen |= {"beta": self.beta, "preference_loss": self.preference_loss}
+        return chosen
+
+    @property
+    def requires(self) -> dict[str, str]:
+        """The extra's packages."""
+        return REQUIRES
+
+    @property
+    def writes(self) -> bool:
+        """Whether it can reply to a prompt."""
+        return self.objective == "policy"
+
+    @property
+    def costly(self) -> bool:
+        """Yes: minutes to hours a seed."""
+        return True
+
+    @property
+    def margin_beta(self) -> float | None:
+        """Beta, if the margin form is wanted."""
+        return self.beta if self.preference_loss == "margin" else None
+
+    def network(self, device: str) -> Network:
+        """The model in memory."""
+        net = network(
+            self.model, self.objective, self.num_classes, self.blocks, self.rank, self.alpha, device, self.checkpointing
+        )
+        if net.context is not None and self.max_tokens > net.context:
+            raise W2SError(f"max_tokens={self.max_tokens}: model '{self.model}' reads {net.context} tokens at most")
+        return net
+
+    def sequences(self, inputs: Any) -> Sequences:
+        """Token sequences of n texts, or of n pairs (first responses, second responses): 2n, side by side."""
+        tokenizer = load_tokenizer(find_model(self.model).folder, self.model)
+        if not self.pairs:
+            texts = [t.prompt + t.reply if isinstance(t, Prompted) else t for t in inputs]
+            return tokenizer.texts(texts, self.max_tokens)
+        responses = [t for pair in zip(*inputs, strict=True) for t in pair]
+        return tokenizer.prompted(
+            [t if isinstance(t, Prompted) else Prompted("", t) for t in responses], self.max_tokens
+        )
+
+    def read(
+        self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str
+    ) -> dict[str, dict[str, Sequences]]:
+        """Train and test split as tokens; the trunk's states and the reference's log-probabilities from the cache."""
+        inputs = concatenate([domains[name].load() for name in pool.domains])
+        made = {}
+        for split in ("train", "test"):  # nothing learns from the validation split
+            rows = pool.examples[split]
+            tokens = self.sequences(take(inputs, rows))
+            if split == "test":  # never with the train split: where an example stands in a file can tell its class
+                ids = rows[:, 0].copy() if self.pairs else rows  # each response is in one pair at most
+                tokens = tokens.having(examples=torch.from_numpy(ids))
+            key = {
+                "student": self.fingerprint,
+                "blocks": self.blocks,
+                "domains": [domains[name].fingerprint for name in pool.domains],
+                "examples": hashlib.sha256(rows.tobytes()).hexdigest(),
+                "device": device,
+                "libraries": libraries("torch", "transformers"),
+            }
+
+            def below(tokens: Sequences = tokens) -> dict[str, Any]:
+                return self._frozen(tokens, device)
+
+            wanted = self.blocks is not None or self.objective == "policy"
+            found = cache.get("features", key, below) if wanted else {}
+            made[split] = tokens.having(**{name: torch.from_numpy(array) for name, array in found.items()})
+        return {_OUTPUT: made}
+
+    def _frozen(self, tokens: Sequences, device: str) -> dict[str, Any]:
+        """What training does not change: the trunk's states (T, D) and log p (n,) under the reference."""
+        made: dict[str, Any] = {}
+        net = self.network(device)
+        if net.trunk is not None:
+            made["states"] = net.trunk.states(tokens, net.tokenizer.pad_id, device, min(16, self.at_once)).numpy()
+            tokens = tokens.having(states=torch.from_numpy(made["states"]))
+        if self.objective == "policy":
+            net.activate(net.fresh(0))  # fresh adapters change nothing
+            made["reference"] = _in_batches(net.log_probs, tokens, device, self.at_once).numpy()
+        return made
+
+    def prepare(self, problems: Sequence[Problem], device: str) -> tuple[dict[str, Rows], list[Rows]]:
+        """The token sequences, on the device."""
+        splits = [p.features[_OUTPUT] for p in problems]
+        return {_OUTPUT: [s["train"].to(device) for s in splits]}, [[s["test"].to(device)] for s in splits]
+
+    def start(self, inputs: Rows, num_classes: int, seeds: tuple[int, ...], heads: int) -> LanguageStudent:
+        """See `benchmark.student.StudentKind.start`."""
+        if num_classes != self.num_classes:
+            raise W2SError(f"a language model for {self.num_classes} classes was given soft labels of {num_classes}")
+        return LanguageStudent(self, inputs, seeds, heads)
+
+    def diagnostics(self, problem: Problem) -> dict[str, float]:
+        """How many sequences of train and test split did not fit into `max_tokens`."""
+        splits = problem.features[_OUTPUT].values()
+        return {
+            "truncated_prompts": float(sum(s.cut_prompts for s in splits)),
+            "truncated_replies": float(sum(s.cut_replies for s in splits)),
+            "sequences": float(sum(len(s) for s in splits)),
+        }
+
+    def replies(self, student: LanguageHeads, inputs: Rows, count: int) -> Iterator[Answer]:
+        """Greedy answers, of at most `max_tokens` tokens, to the `count` prompts with the lowest ids."""
+        (own,), net = inputs, student.network
+        assert own.examples is not None
+        spans = [own.ids[a:b].tolist() for a, b in zip(own.starts.tolist(), own.starts.tolist()[1:], strict=False)]
+        begin, text = own.replies.tolist(), net.tokenizer.decode
+        first = own.examples.argsort(stable=True)[:count].tolist()
+        for r, replica in enumerate(student.replicas[0]):
+            net.activate(replica)
+            for rows in [first[i : i + self.at_once] for i in range(0, len(first), self.at_once)]:
+                prompts = [spans[2 * i][: begin[2 * i]] for i in rows]
+                for i, prompt, made in zip(rows, prompts, net.replies(prompts, self.max_tokens), strict=True):
+                    one, two = (text(spans[2 * i + side][begin[2 * i + side] :]) for side in (0, 1))
+                    yield Answer(r, int(own.examples[i]), text(prompt), text(made), one, two)
+
+    def work(self, length: int) -> Work:
+        """A model of P parameters, h wide and P / 12 h^2 blocks deep (h / 128 of them, as is usual)."""
+        P = parameters_of(self.model)
+        width = (P * 128 / 12) ** (1 / 3)
+        depth = width / 128
+        tokens = min(length, self.max_tokens) * (2 if self.pairs else 1)
+        share = 1.0 if self.blocks is None else min(1.0, self.blocks / depth)
+        adapters = 18 * width * self.rank * depth * share  # seven matrices a block, some of them wide
+        below = 2 * P * (1 - share)
+        return Work(
+            weights=2 * P,
+            head=16 * adapters,
+            activations=34 * width * depth * share * tokens,  # Korthikanti et al. 2022, arXiv:2205.05198
+            stored=0 if self.blocks is None else 4 * width * tokens,
+            read=(below + 2 * P * share * (self.objective == "policy")) * tokens,
+            train=4 * P * share * tokens,
+            predict=2 * P * share * tokens,
+        )
+
+    def release(self) -> None:
+        """Forget the network, with the adapters that were in it last."""
+        forget_networks()
+
+    def relief(self, recipe: Recipe) -> str:
+        """The next smaller micro-batch; below one example, checkpointing; then shorter texts."""
+        size = self.micro_batch or recipe.batch_size
+        if size > 1:
+            return f"run again with --set micro_batch={size // 2}: gradients add up, results stay the same"
+        if not self.checkpointing:
+            return "run again with --set checkpointing=true: slower, results stay the same"
+        return f"run again with --set max_tokens={self.max_tokens // 2} or a smaller --set model=..."
+
+
+Replica = list[nn.Parameter]
+
+
+class LanguageStudent:
+    """The adapters in training; all replicas share the frozen base model, which is in memory once."""
+
+    def __init__(self, kind: LanguageModel, inputs: Rows, seeds: tuple[int, ...], heads: int) -> None:
+        self._kind, self._inputs = kind, inputs
+        self._network = kind.network(inputs[0].ids.device.type)
+        self._replicas = [[self._network.fresh(seed) for _ in range(heads)] for seed in seeds]
+        self._network.activate(self._replicas[0][0])  # whoever was in there last is gone
+        self._root = torch.zeros((), requires_grad=True)  # `checkpoint` wants an input that needs a gradient
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer updates."""
+        return [p for heads in self._replicas for replica in heads for p in replica]
+
+    def logits(self, index: Tensor) -> Tensor:
+        """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), or (S, H, B).
+
+        With `micro_batch` no activations are kept: the backward pass runs part after part anew, so the loss sees the
+        whole minibatch, as always, while memory holds one part of one replica.
+        """
+        size = self._kind.micro_batch or index.shape[-1]
+        logits = []
+        for s, heads in enumerate(self._replicas):
+            for h, replica in enumerate(heads):
+                rows = index[s, h if index.shape[1] > 1 else 0]
+                parts = [self._part(replica, self._inputs[s], part) for part in rows.split(size)]
+                logits.append(torch.cat(parts))
+        return torch.stack(logits).unflatten(0, (len(self._replicas), -1))
+
+    def _part(self, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
+        if self._kind.micro_batch is None and not self._kind.checkpointing:
+            return _score(self._kind, self._network, replica, inputs, rows)
+
+        def run(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one
+            return _score(self._kind, self._network, replica, inputs, rows)
+
+        return checkpoint(run, self._root, use_reentrant=True)
+
+    def split(self, widths: list[int]) -> list[LanguageHeads]:
+        """The trained heads, in consecutive parts of the given widths (summing to H)."""
+        parts, start = [], 0
+        for width in widths:
+            chosen = [[_detached(r) for r in heads[start : start + width]] for heads in self._replicas]
+            parts.append(LanguageHeads(self._kind, self._network, chosen))
+            start += width
+        return parts
+
+
+@dataclass(frozen=True)
+class LanguageHeads:
+    """Trained replicas, (S, H) of them."""
+
+    kind: LanguageModel
+    network: Network
+    replicas: list[list[Replica]]
+
+    def heads(self, part: slice) -> LanguageHeads:
+        """Some of the heads of every seed."""
+        return replace(self, replicas=[heads[part] for heads in self.replicas])
+
+    def seed(self, position: int) -> LanguageHeads:
+        """The heads of one seed, S = 1."""
+        return replace(self, replicas=self.replicas[position : position + 1])
+
+    def finite(self) -> bool:
+        """Whether training stayed free of NaN and infinity."""
+        return all(bool(p.isfinite().all()) for heads in self.replicas for replica in heads for p in replica)
+
+    def predict(self, inputs: Rows) -> Tensor:
+        """Probabilities (S, H, n, K)."""
+        probabilities = []
+        for heads, own in zip(self.replicas, inputs, strict=True):
+            n = len(own) // (2 if self.kind.pairs else 1)
+            order = own.lengths(torch.arange(len(own), device=own.ids.device)).view(n, -1).sum(1).argsort(stable=True)
+            size = self.kind.at_once
+            for replica in heads:
+                with torch.inference_mode():
+                    parts = [_score(self.kind, self.network, replica, own, r) for r in order.split(size)]
+                scores = torch.cat(parts)
+                probabilities.append(torch.empty_like(scores).index_copy_(0, order, scores).softmax(-1))
+        return torch.stack(probabilities).unflatten(0, (len(self.replicas), -1)).clone()
+
+
+def _score(kind: LanguageModel, net: Network, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
+    """Logits (B, K) of one replica for the examples `rows`."""
+    net.activate(replica)
+    if not kind.pairs:
+        return net.classify(inputs, rows)
+    both = (2 * rows[:, None] + torch.arange(2, device=rows.device)).flatten()
+    if kind.objective == "reward":
+        return net.classify(inputs, both).view(-1, 2)
+    assert inputs.reference is not None
+    return kind.beta * (net.log_probs(inputs, both) - inputs.reference[both]).view(-1, 2)
+
+
+def _in_batches(score: Any, tokens: Sequences, device: str, size: int) -> Tensor:
+    """(n,) of all sequences, on the CPU."""
+    there = tokens.to(device)
+    order = tokens.lengths(torch.arange(len(tokens))).argsort(stable=True)
+    result = torch.empty(len(tokens))
+    with torch.inference_mode():
+        for rows in order.split(size):
+            result[rows] = score(there, rows.to(device)).cpu()
+    return result
+
+
+def _detached(replica: Replica) -> Replica:
+    return [nn.Parameter(p.detach(), requires_grad=False) for p in replica]

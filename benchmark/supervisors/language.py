@@ -1,0 +1,96 @@
+"""Weak language models: fine-tuned with LoRA on the source domains' truth, by the harness's one training loop."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.canaries import Canary
+from benchmark.checkpoints import Checkpoints
+from benchmark.errors import W2SError
+from benchmark.models import model_fingerprint
+from benchmark.scale import Work
+from benchmark.students.language.network import Objective
+from benchmark.students.language.student import LanguageHeads, LanguageModel
+from benchmark.training import NOWHERE, Recipe, TrainingData, train
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """A fitted `FineTuned`."""
+
+    kind: LanguageModel
+    heads: LanguageHeads
+    device: str
+
+    def predict_proba(self, inputs: Any) -> NDArray[np.float64]:
+        """(n, K) probabilities of n texts; of pairs (first, second), softmax of the two rewards."""
+        probabilities = self.heads.predict([self.kind.sequences(inputs).to(self.device)])
+        return probabilities[0, 0].double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A sequence classifier, or a Bradley-Terry reward model of pairs, with LoRA on all blocks.
+
+    Args:
+        model: a packaged model's name, a hub id or a local folder.
+        objective: `classifier`, or `reward` for pairs.
+        rank, alpha, max_tokens: see `LanguageModel`.
+        learning_rate, epochs, batch_size: see `Recipe`.
+    """
+
+    model: str = "minilm-22m"
+    objective: Objective = "classifier"
+    rank: int = 8
+    alpha: int = 16
+    max_tokens: int = 128
+    learning_rate: float = 2e-3
+    epochs: int = 4
+    batch_size: int = 8
+    version: ClassVar[int] = 1
+    resumable: ClassVar[bool] = True
+    on_device: ClassVar[bool] = True
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "peft")
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pretrained model's files."""
+        return model_fingerprint(self.model)
+
+    def work(self, length: int) -> Work:
+        """As that of the same model as a student."""
+        return LanguageModel(self.objective, 2, self.model, None, self.rank, self.alpha, self.max_tokens).work(length)
+
+    def fit(
+        self,
+        inputs: Any,
+        labels: NDArray[np.int64],
+        num_classes: int,
+        seed: int,
+        *,
+        checkpoints: Checkpoints = NOWHERE,
+        device: str = "cpu",
+    ) -> Labeller:
+        """Train on n texts, or n pairs (first responses, second responses), and class ids (n,).
+
+        Raises:
+            W2SError: the GPU's memory is not enough.
+        """
+        kind = LanguageModel(self.objective, num_classes, self.model, None, self.rank, self.alpha, self.max_tokens)
+        truth = torch.from_numpy(np.eye(num_classes, dtype=np.float32)[labels])[None, None].to(device)
+        data = TrainingData({"tokens": [kind.sequences(inputs).to(device)]}, truth, (seed,), kind.start)
+        recipe = Recipe(self.learning_rate, self.epochs, self.batch_size)
+        with suppress(torch.OutOfMemoryError):
+            (trained,) = train([Canary()], data, recipe, checkpoints=checkpoints)
+            assert isinstance(trained.student, LanguageHeads)
+            return Labeller(kind, trained.student, device)
+        raise W2SError(
+            f"out of GPU memory while supervisor '{self.model}' was trained; run again with a smaller --set "
+            f"supervisor_tokens={self.max_tokens // 2} or a smaller --set supervisor_model=..."
+        )

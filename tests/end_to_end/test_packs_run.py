@@ -1,0 +1,213 @@
+"""Feature packs from the command line: records from a pack are those of the full pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from made_up import Blobs, registries_restored
+
+from benchmark.registry import CANARIES, METHODS, TASKS, register_task
+from benchmark.results import ResultStore
+
+QUICK = ("--suite", "smoke", "--methods", "ensemble,naive,bootstrapping,ground_truth")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a results folder but the lock."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def blobs(w2s: CommandLine) -> Blobs:
+    """Registered."""
+    task = Blobs()
+    register_task(task)
+    return task
+
+
+@pytest.fixture
+def packed(w2s: CommandLine, blobs: Blobs) -> Path:
+    """Its pack, with seeds 0 and 1."""
+    shown = w2s("pack", "blobs", "--seeds", "2", "--out", "pack")
+    assert (shown.status, shown.err) == (0, "")
+    return Path("pack")
+
+
+def test_records_are_those_of_the_full_pipeline(w2s: CommandLine, packed: Path, blobs: Blobs) -> None:
+    asked = ("run", *QUICK, "--conditions", "ind,ood", "--seeds", "2")
+    assert w2s(*asked, "--tasks", "blobs", "--results", "full").status == 0
+    shutil.rmtree("cache")
+    blobs.loads.clear()
+    done = w2s("run", "--pack", "pack", *QUICK, "--results", "from-pack")
+    assert (done.status, done.err, done.out) == (0, "", "2 units run, results in from-pack\n")
+    assert contents(Path("from-pack")) == contents(Path("full"))
+    assert len(contents(Path("full"))) == 2 + 2 * 4
+    assert blobs.loads == []
+    assert not Path("cache").exists(), "nothing was made anew"
+
+
+def test_half_from_the_pack_and_half_from_the_full_pipeline(w2s: CommandLine, packed: Path) -> None:
+    task = TASKS["blobs"]
+    asked = ("run", *QUICK, "--conditions", "ind,ood", "--seeds", "2", "--tasks", "blobs")
+    assert w2s(*asked, "--results", "full").status == 0
+    assert w2s("run", "--pack", "pack", *QUICK, "--conditions", "ood", "--results", "mixed").status == 0
+    TASKS.replace("blobs", task, "this test")
+    rest = w2s(*asked, "--results", "mixed")
+    assert (rest.status, rest.out) == (0, "1 units run, results in mixed\n")
+    assert contents(Path("mixed")) == contents(Path("full"))
+    again = w2s("run", "--pack", "pack", *QUICK, "--results", "mixed")
+    assert (again.status, again.out) == (0, "nothing to do: all is in mixed\n")
+
+
+def test_by_default_all_that_the_pack_has_is_run_with_the_suites_results(w2s: CommandLine, packed: Path) -> None:
+    asked = ("run", "--pack", "pack", "--methods", "ensemble", "--dry-run")
+    assert w2s(*asked).out.splitlines() == [
+        "blobs (ind): ensemble (seeds 0, 1)",
+        "blobs (ood): ensemble (seeds 0, 1)",
+        "2 units to run, results in runs/default",
+    ]
+    assert w2s(*asked, "--conditions", "ood", "--seeds", "1").out.startswith("blobs (ood): ensemble (seeds 0)\n1 units")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pack", "pack", "--seeds", "3"], "pack/: has no seed 2, only 0, 1; ask for those, or pack the others too"),
+        (["--pack", "pack", "--conditions", "odd"], "unknown condition 'odd'"),
+        (["--pack", "pack", "--tasks", "blobs"], "--pack: not with --tasks or --arrays"),
+        (["--pack", "pack", "--arrays", "mine.npz"], "--pack: not with --tasks or --arrays"),
+        (["--pack", "pack", "--split-by-group"], "--split-by-group: only with --arrays"),
+        (["--pack", "nowhere"], "--pack nowhere: no such folder, and no data-set id (user/name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input(w2s: CommandLine, packed: Path, arguments: list[str], message: str) -> None:
+    refusal = w2s("run", *arguments).refusal
+    assert message.replace("pack/", str(Path("pack").absolute())) in refusal
+    assert not Path("runs").exists()
+
+
+def test_a_condition_that_the_pack_lacks(w2s: CommandLine, blobs: Blobs) -> None:
+    assert w2s("pack", "blobs", "--conditions", "ood", "--seeds", "1", "--out", "pack").status == 0
+    assert "has no condition 'ind', only ood" in w2s("run", "--pack", "pack", "--conditions", "ind,ood").refusal
+    assert w2s("run", "--pack", "pack", "--methods", "ensemble", "--dry-run").out.startswith("blobs (ood)")
+
+
+def test_an_altered_pack_is_refused_before_anything_runs(w2s: CommandLine, packed: Path) -> None:
+    path = packed / "ind" / "supervision-1.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    refusal = w2s("run", "--pack", "pack", "--conditions", "ood", "--seeds", "1").refusal
+    assert "ind/supervision-1.safetensors was altered" in refusal
+    assert not Path("runs").exists()
+    shown = w2s("describe", "pack").out
+    assert "ind/supervision-1.safetensors was altered" in shown
+
+
+def test_pack_says_what_it_wrote_and_under_which_licence(w2s: CommandLine, blobs: Blobs) -> None:
+    shown = w2s("pack", "blobs", "--seeds", "1", "--out", "packs/one").out.splitlines()
+    sha256 = json.loads(Path("packs/one/pack.json").read_text())["sha256"]
+    assert shown[:2] == ["blobs (ind): seed 0", "blobs (ood): seed 0"]
+    assert shown[2].startswith("wrote packs/one: ind, ood, 1 seeds, 0.")
+    assert shown[2].endswith(f" {sha256}")
+    assert shown[3:] == ["licence: none; the pack may be shared under these terms"]
+
+
+PRIVATE = """
+from dataclasses import replace
+from made_up import Blobs
+from benchmark.api import register_task
+
+task = Blobs(name="private-blobs")
+task.card = replace(task.card, licence="own terms", redistribution="its terms forbid derived works")
+register_task(task)
+"""
+
+
+def test_a_licence_that_forbids_sharing_is_said_on_creation_in_the_sheet_and_in_the_readme(w2s: CommandLine) -> None:
+    Path("private.py").write_text(PRIVATE)
+    line = (
+        "licence: own terms; THE PACK MUST NOT BE SHARED: its terms forbid derived works; it is for your own use only"
+    )
+    shown = w2s("pack", "private-blobs", "--seeds", "1", "--out", "pack", "--plugin", "private.py")
+    assert (shown.status, shown.out.splitlines()[-1]) == (0, line)
+    assert not json.loads(Path("pack/pack.json").read_text())["may_share"]
+    assert line[1:] in Path("pack/README.md").read_text()
+    assert line in w2s("describe", "pack").out
+    assert "not to be handed on: its terms forbid" in w2s("describe", "private-blobs").out
+    assert w2s("run", "--pack", "pack", *QUICK).status == 0, "for one's own use"
+
+
+def test_describe_prints_the_sheet(w2s: CommandLine, packed: Path) -> None:
+    shown = w2s("describe", "pack")
+    assert shown.status == 0
+    assert shown.out.startswith("pack: feature pack of blobs, image task, version 1\n")
+    for row in ("conditions   ind, ood", "seeds        0, 1", "files        complete and unaltered", "Centroids"):
+        assert row in shown.out
+    (packed / "pack.json").write_text("{}")
+    assert "has no field 'format'" in w2s("describe", "pack").refusal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["blbos", "--out", "pack"], "unknown task 'blbos': did you mean 'blobs'?"),
+        (["blobs", "--out", "pack", "--conditions", "odd"], "task 'blobs' has no condition 'odd', only ind, ood"),
+        (["blobs", "--out", "pack", "--device", "gpu"], "--device gpu: expected auto, cpu or cuda"),
+        (
+            ["blobs", "--out", "."],
+            "--out .: is not empty and no pack of 'blobs' (it holds thesis.tex); name another folder",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_of_pack(w2s: CommandLine, blobs: Blobs, arguments: list[str], message: str) -> None:
+    Path("thesis.tex").write_text("mine")
+    assert w2s("pack", *arguments).refusal == message
+    assert [path.name for path in Path().iterdir()] == ["thesis.tex"]
+
+
+def in_a_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "-m", "benchmark.cli", *arguments]
+    where = {**os.environ, **environment}
+    return subprocess.run(call, cwd=cwd, capture_output=True, text=True, check=False, timeout=900, env=where)
+
+
+def test_without_a_network_one_line_says_so_soon(tmp_path: Path) -> None:
+    """The real library, in a process of its own as it reads its settings once."""
+    start = time.monotonic()
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    done = in_a_process("run", "--pack", "user/name", cwd=tmp_path, **nowhere)
+    assert time.monotonic() - start < 60
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: --pack user/name: no such folder, and the data set could not be downloaded (")
+    assert line.endswith("; download it elsewhere and give its folder")
+
+
+def test_a_shipped_task_with_all_methods(tmp_path: Path) -> None:
+    """Texts, encoder, supervisors and the user's ordinary cache; in worker processes; the pack on an empty cache."""
+    name, run = "sentiment-to-tweets", ("run", "--suite", "smoke", "--conditions", "ind,ood")
+    assert name in TASKS.names()
+    for arguments in (
+        ("pack", name, "--seeds", "2", "--out", "pack", "--device", "cpu"),
+        (*run, "--tasks", name, "--device", "cpu", "--results", "full"),
+        (*run, "--pack", "pack", "--device", "cpu", "--results", "from-pack", "--cache", "empty"),
+    ):
+        done = in_a_process(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert contents(tmp_path / "from-pack") == contents(tmp_path / "full")
+    with registries_restored():
+        shipped = {*METHODS.select(["*"]), *CANARIES}
+    records = ResultStore(tmp_path / "from-pack").load().records
+    assert {record.method for record in records.values()} == shipped
+    assert len(records) == len(shipped) * 2 * 2
+    assert not (tmp_path / "empty").exists()
