@@ -42,6 +42,7 @@ def _guarded(function: F) -> F:
 
 _DATA_ROOT = typer.Option("--data-root", help="folder of large data sets [default: W2S_DATA]", metavar="DIR")
 _MIRROR = typer.Option("--mirror", help="base address of a copy of large data sets", metavar="URL")
+_DOWNLOAD = typer.Option("--download", help="fetch data sets and models that are missing")
 
 
 @app.command("list", epilog="Example: w2s list methods")
@@ -107,7 +108,7 @@ def run(
     ] = None,
     replies: Annotated[int, typer.Option(min=0, help="replies that each policy writes, for w2s judge")] = 0,
     data_root: Annotated[Path | None, _DATA_ROOT] = None,
-    download: Annotated[bool, typer.Option("--download", help="fetch data sets and models that are missing")] = False,
+    download: Annotated[bool, _DOWNLOAD] = False,
     mirror: Annotated[str | None, _MIRROR] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be run, and stop")] = False,
     force: Annotated[bool, typer.Option("--force", help="run and replace also what is there")] = False,
@@ -115,8 +116,7 @@ def run(
     """Run methods on tasks; what the results folder already holds is not run again."""
     one_thread()
     _use_data_root(data_root)
-    if mirror and not download:
-        raise W2SError("--mirror: only with --download")
+    _check_mirror(mirror, download)
     from benchmark.session import Request, start
 
     request = Request(
@@ -152,16 +152,35 @@ def pack(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with tasks; repeatable")] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value: an option of the task, as its encoder; repeatable")
+    ] = None,
+    data_root: Annotated[Path | None, _DATA_ROOT] = None,
+    download: Annotated[bool, _DOWNLOAD] = False,
+    mirror: Annotated[str | None, _MIRROR] = None,
 ) -> None:
     """Write features, soft labels, splits and truth of a task to a folder that runs without the data and the encoder.
 
     `w2s run --pack` runs on it, `w2s describe` prints its data sheet.
     """
     one_thread()
+    _use_data_root(data_root)
+    _check_mirror(mirror, download)
     from benchmark.packs.write import pack_task
 
-    asked = _names("--conditions", conditions)
-    pack_task(task, asked, seeds, out, device=device, cache=cache, plugins=tuple(plugin or ()), say=typer.echo)
+    pack_task(
+        task,
+        _names("--conditions", conditions),
+        seeds,
+        out,
+        device=device,
+        cache=cache,
+        plugins=plugin or (),
+        options=options or (),
+        fetch=download,
+        mirror=mirror,
+        say=typer.echo,
+    )
 
 
 @app.command(epilog="Example: w2s download camelyon17 --data-root /data/wilds")
@@ -171,10 +190,10 @@ def download(
     data_root: Annotated[Path | None, _DATA_ROOT] = None,
     mirror: Annotated[str | None, _MIRROR] = None,
 ) -> None:
-    """Get large data sets into the data root; a download that broke off goes on where it was.
+    """Get large data sets into the data root, and models and data of a hub into its cache.
 
-    Says first how large it is. Tasks whose data come with packages have nothing to download. A mirror has each
-    archive as <mirror>/<folder>.tar.gz.
+    A download that broke off goes on where it was. Says how large an archive is before it is downloaded, and at the
+    end what is still missing. A mirror has each archive as <mirror>/<folder>.tar.gz.
     """
     _use_data_root(data_root)
     from benchmark.session import download as get
@@ -285,6 +304,11 @@ def _use_data_root(folder: Path | None) -> None:
     """Through the environment, so that worker processes know it too."""
     if folder is not None:
         os.environ["W2S_DATA"] = str(folder.absolute())
+
+
+def _check_mirror(mirror: str | None, download: bool) -> None:
+    if mirror and not download:
+        raise W2SError("--mirror: only with --download")
 
 
 def _names(option: str, text: str | None) -> list[str]:

@@ -14,9 +14,11 @@ import tempfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -45,6 +47,7 @@ class Archive:
         size: bytes, as its makers state them.
         proof: a file that the unpacked archive must hold.
         trouble: what is known to go wrong at `url`, for error messages.
+        unpacked: bytes of its files; None where that is not known: about as many as the archive's, then.
     """
 
     folder: str
@@ -52,6 +55,11 @@ class Archive:
     size: int
     proof: str
     trouble: str
+    unpacked: int | None = None
+
+
+class _Broken(Exception):
+    """The network or the server failed; the message says how."""
 
 
 def download(archive: Archive, root: Path, mirror: str | None, say: Say) -> Path:
@@ -63,7 +71,8 @@ def download(archive: Archive, root: Path, mirror: str | None, say: Say) -> Path
 
     Raises:
         NotAvailable: the server failed; what has arrived is kept, and the same command goes on from there.
-        W2SError: the folder is there already, the disk is too small, or the archive is not what it should be.
+        W2SError: the folder is there already, the disk is too small, or the archive is not what it should be. Only in
+            the last case what has arrived is deleted.
     """
     folder = root / archive.folder
     url = f"{mirror.rstrip('/')}/{archive.folder}.tar.gz" if mirror else archive.url
@@ -74,15 +83,22 @@ def download(archive: Archive, root: Path, mirror: str | None, say: Say) -> Path
         with FileLock(root / f"{archive.folder}.lock"):
             if folder.exists():
                 raise W2SError(f"{folder} is there already, but not complete: move it away, then download again")
-            _check_space(archive, root)
             part = root / f"{archive.folder}.tar.gz.part"
+            _check_space(archive, part)
             say(f"downloading {archive.folder}: {gigabytes(archive.size)} from {url}, to be unpacked into {folder}")
             _fetch(url, part, archive, folder, say)
             say(f"unpacking {part.name}")
             try:
                 _unpack(part, folder, archive.proof, url)
-            finally:  # one that can't be unpacked is no use for going on
+            except W2SError:  # a bad archive is no use for going on
                 part.unlink()
+                raise
+            except OSError as error:
+                raise W2SError(
+                    f"cannot unpack into {folder} ({error}); {part} is kept: run again to go on from there, or delete "
+                    "it to download anew"
+                ) from error
+            part.unlink()
             return folder
     except OSError as error:
         raise W2SError(f"cannot write to the data root {root}: {error}") from error
@@ -93,44 +109,74 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
-def _check_space(archive: Archive, root: Path) -> None:
-    """Archive and unpacked files are on the disk at once, and images are hardly smaller in the archive."""
-    free, needed = shutil.disk_usage(root).free, 2 * archive.size
+def _check_space(archive: Archive, part: Path) -> None:
+    """What is still to come, and the unpacked files beside the whole archive."""
+    coming = max(0, archive.size - _size(part))
+    free, needed = shutil.disk_usage(part.parent).free, coming + (archive.unpacked or archive.size)
     if free < needed:
         raise W2SError(
-            f"{root}: {gigabytes(free)} are free, {archive.folder} needs {gigabytes(needed)} (also to unpack)"
+            f"{part.parent}: {gigabytes(free)} are free, {archive.folder} needs {gigabytes(needed)} (also to unpack)"
         )
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _fetch(url: str, part: Path, archive: Archive, folder: Path, say: Say) -> None:
     """Append to `part` what it lacks; a server that can't go on in the middle sends everything again."""
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": "w2s-bench", **({"Range": f"bytes={have}-"} if have else {})}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT) as answer:
+        have = _size(part)
+        answer = _ask(url, have)
+        if answer is None:
+            return
+        with answer:
+            coming = answer.headers.get("Content-Length")
             if have and answer.status == 206:
                 say(f"going on after {gigabytes(have)}")
+            elif have and coming == str(have):  # it is all here; the checksum tells if it should be another archive
+                return
             else:
                 have = 0
-            coming = answer.headers.get("Content-Length")
             whole = have + int(coming) if coming else None
             told, total = have, whole or archive.size
             with part.open("ab" if have else "wb") as file:
-                while chunk := answer.read(_CHUNK):
+                while chunk := _read(answer):
                     file.write(chunk)
                     have += len(chunk)
                     if have - told >= total / 20:
                         told = have
                         say(f"{gigabytes(have)} of {gigabytes(total)}")
         if whole is not None and have != whole:
-            raise http.client.IncompleteRead(b"", whole - have)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # asked for what comes after the end: everything is here
-            return
-        raise _unavailable(archive, url, folder, f"HTTP {error.code} {error.reason}", have) from error
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        why = str(getattr(error, "reason", "") or error) or type(error).__name__
-        raise _unavailable(archive, url, folder, why, have) from error
+            raise _Broken(f"it ended {gigabytes(whole - have)} too early")
+    except _Broken as error:
+        raise _unavailable(archive, url, folder, str(error), _size(part)) from error
+
+
+def _ask(url: str, have: int) -> Any:
+    """The answer to a request for what comes after `have` bytes; None when nothing does."""
+    headers = {"User-Agent": "w2s-bench", **({"Range": f"bytes={have}-"} if have else {})}
+    with _network():
+        try:
+            return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+        except urllib.error.HTTPError as error:
+            if error.code == 416:
+                return None
+            raise _Broken(f"HTTP {error.code} {error.reason}") from error
+
+
+def _read(answer: Any) -> bytes:
+    with _network():
+        return bytes(answer.read(_CHUNK))
+
+
+@contextmanager
+def _network() -> Iterator[None]:
+    """Errors of TLS, names, routes and time are OSErrors, as those of the disk are: told apart by where they rise."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise _Broken(str(getattr(error, "reason", "") or error) or type(error).__name__) from error
 
 
 def _unavailable(archive: Archive, url: str, folder: Path, why: str, have: int) -> NotAvailable:

@@ -64,7 +64,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     setup = _setup(request, suite)
     setup.load()
     tasks, results = _tasks(request, suite, setup)
-    _check_options(read_options(request.options), tasks)
+    check_options(read_options(request.options), tasks, also=[f.name for f in fields(Recipe)])
     pack = tasks[0] if isinstance(tasks[0], PackTask) else None
     given = suite.conditions if request.arrays is None else ("ood",)
     conditions = request.conditions or list(pack.conditions if pack else given)
@@ -86,11 +86,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     failures = []
     for task in tasks:
         try:
-            lack = task.missing()
-            if lack and request.download and not dry_run:
-                task.download(request.mirror, say)
-                lack = task.missing()
-            if lack:
+            if lack := lacking(task, request.download and not dry_run, request.mirror, say):
                 raise NotAvailable(lack)
             available.append((task, data_fingerprint(task)))
         except NotAvailable as error:
@@ -126,7 +122,8 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
 
 
 def download(globs: list[str], mirror: str | None, say: Callable[[str], None]) -> int:
-    """Get the data of tasks that never fetch them by themselves; the exit status is 1 when a task can't be run then."""
+    """Get data and models that are never fetched unasked; the exit status is 1 when a task can't be run then."""
+    os.environ[DOWNLOAD] = "1"
     ready = True
     for name in TASKS.select(globs):
         task = TASKS[name]
@@ -138,6 +135,19 @@ def download(globs: list[str], mirror: str | None, say: Callable[[str], None]) -
         say(f"{name}: {' '.join(lack.split()) if lack else 'all is here'}")
         ready = ready and not lack
     return 0 if ready else 1
+
+
+def lacking(task: Task, fetch: bool, mirror: str | None, say: Callable[[str], None]) -> str | None:
+    """What a task lacks on this machine, once what can be downloaded is here where `fetch` allows it.
+
+    Raises:
+        W2SError: a download failed.
+    """
+    lack = task.missing()
+    if lack and fetch:
+        task.download(mirror, say)
+        lack = task.missing()
+    return lack
 
 
 def _setup(request: Request, suite: Suite) -> Setup:
@@ -182,9 +192,9 @@ def _enough_replies(store: ResultStore, wanted: int) -> Callable[[RecordKey], bo
     return lambda key: counts[key] >= min(wanted, records[key].n_test)
 
 
-def _check_options(options: Mapping[str, Any], tasks: Sequence[Task]) -> None:
-    """Every `--set` must mean something to the recipe or to one of the tasks."""
-    known = {f.name for f in fields(Recipe)}.union(*(task.options for task in tasks))
+def check_options(options: Mapping[str, Any], tasks: Sequence[Task], also: Sequence[str] = ()) -> None:
+    """Every `--set` must mean something to one of the tasks, or be among the names in `also`."""
+    known = set(also).union(*(task.options for task in tasks))
     for name in options:
         if name not in known:
             raise unknown_name("option", name, known)

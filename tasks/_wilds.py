@@ -51,18 +51,22 @@ class DataSet:
     """One data set of WILDS. Version, address and size are those of wilds 2.0.0.
 
     Attributes:
-        tables: files that must be there; images are named by the first.
+        unpacked: bytes on the disk, about.
+        tables: files with a row an example; images are named by the first.
         images: the folder -> paths in it of all images that the data set reads; None for texts.
         units: the opened data set -> what its examples belong to.
+        others: what else must be there.
     """
 
     name: str
     version: str
     bundle: str
     size: int
+    unpacked: int
     tables: tuple[str, ...]
     images: Callable[[Path], Iterable[str]] | None
     units: Callable[[Any], Units]
+    others: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -73,7 +77,7 @@ class DataSet:
     def archive(self) -> Archive:
         """What can be downloaded."""
         url = _ADDRESS.format(self.bundle)
-        return Archive(self.folder, url, self.size, f"RELEASE_v{self.version}.txt", _TROUBLE)
+        return Archive(self.folder, url, self.size, f"RELEASE_v{self.version}.txt", _TROUBLE, self.unpacked)
 
 
 # --- the local copy --------------------------------------------------------------------------------------------------
@@ -86,8 +90,8 @@ def lacking_packages() -> str | None:
 
 
 def lacking_data(data: DataSet, root: Path | None) -> str | None:
-    """One line that says what is wrong with the local copy, or None: the folder, its version, tables, and whether
-    every image that the table names is a file. Contents of images are not read."""
+    """One line that says what is wrong with the local copy, or None: the folder, its version, tables, whether they have
+    all rows, and whether every image that the table names is a file. Contents of images are not read."""
     if root is None:
         return (
             f"{data.folder}: no data root was named; --data-root DIR or W2S_DATA says which folder holds it or is to "
@@ -106,13 +110,39 @@ def lacking_data(data: DataSet, root: Path | None) -> str | None:
         if releases:
             return f"{folder}: found another version ({', '.join(releases)}), expected {proof}; {get}"
         return f"{folder}: partial: {proof} is missing; unpack the archive again, or move the folder away; {get}"
-    for table in data.tables:
+    for table in (*data.tables, *data.others):
         if not (folder / table).is_file():
             return f"{folder}: partial: {table} is missing; unpack the archive again, or move the folder away; {get}"
     try:
+        if lack := _lacking_rows(data, folder):
+            return f"{folder}: partial: {lack}; unpack the archive again, or move the folder away; {get}"
         return _lacking_images(folder, data.images(folder)) if data.images else None
     except (OSError, ValueError, KeyError) as error:
         return f"{folder}: {data.tables[0]} can't be read ({' '.join(str(error).split())})"
+
+
+def _lacking_rows(data: DataSet, folder: Path) -> str | None:
+    """A table that was cut at the end of a line is a sound table otherwise."""
+    states = [(path, path.stat()) for path in (folder / table for table in data.tables)]
+    found = [_count_rows(path, state.st_mtime_ns, state.st_size) for path, state in states]
+    expected = max(EXAMPLES[data.name], *found)
+    for table, rows in zip(data.tables, found, strict=True):
+        if rows < expected:
+            return f"{table} has {rows:,} rows, expected at least {expected:,}"
+    return None
+
+
+@functools.cache
+def _count_rows(path: Path, modified: int, size: int) -> int:
+    """Rows of a CSV file after its header: ends of lines outside of quotes. A gigabyte takes seconds."""
+    ends, quoted, last = 0, False, b""
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            pieces = chunk.split(b'"')  # by turns outside and inside of quotes; a quote in a text is doubled
+            ends += sum(piece.count(b"\n") for piece in pieces[quoted::2])
+            quoted ^= len(pieces) % 2 == 0
+            last = chunk[-1:]
+    return ends + (last != b"\n") - 1
 
 
 def _lacking_images(folder: Path, expected: Iterable[str]) -> str | None:
@@ -157,6 +187,8 @@ def _fmow_images(folder: Path) -> Iterator[str]:
     import pandas
 
     splits = pandas.read_csv(folder / "rgb_metadata.csv", usecols=["split"])["split"]
+    if (folder / f"images/rgb_img_{len(splits)}.png").exists():
+        raise ValueError(f"it was cut: it has {len(splits):,} rows, but there are images of later ones")
     return (f"images/rgb_img_{row}.png" for row, split in enumerate(splits) if split != "seq")
 
 
@@ -307,6 +339,7 @@ IWILDCAM = DataSet(
     "2.0",
     "0x6313da2b204647e79a14b468131fcd64",
     11_957_420_032,
+    25_000_000_000,
     ("metadata.csv",),
     _iwildcam_images,
     _iwildcam_units,
@@ -316,6 +349,7 @@ CAMELYON17 = DataSet(
     "1.0",
     "0xe45e15f39fb54e9d9e919556af67aabe",
     10_658_709_504,
+    15_000_000_000,
     ("metadata.csv",),
     _camelyon17_images,
     _camelyon17_units,
@@ -325,15 +359,18 @@ FMOW = DataSet(
     "1.1",
     "0xaec91eb7c9d548ebb15e1b5e60f966ab",
     53_893_324_800,
-    ("rgb_metadata.csv", "country_code_mapping.csv"),
+    55_000_000_000,
+    ("rgb_metadata.csv",),
     _fmow_images,
     _fmow_units,
+    ("country_code_mapping.csv",),
 )
 AMAZON = DataSet(
     "amazon",
     "2.1",
     "0xe3ed909786d34ee79d430d065582aa29",
     1_989_805_589,
+    3_600_000_000,
     ("reviews.csv", "splits/user.csv"),
     None,
     _amazon_units,
@@ -343,8 +380,17 @@ CIVILCOMMENTS = DataSet(
     "1.0",
     "0x8cd3de0634154aeaad2ee6eb96723c6e",
     90_644_480,
+    300_000_000,
     ("all_data_with_identities.csv",),
     None,
     _civilcomments_units,
 )
+# how many labelled examples WILDS publishes; FMoW's and Amazon's tables have rows beyond, which no split uses
+EXAMPLES = {
+    "iwildcam": 203_029,
+    "camelyon17": 455_954,
+    "fmow": 141_696,
+    "amazon": 539_502,
+    "civilcomments": 448_000,
+}
 DATA_SETS = (IWILDCAM, CAMELYON17, FMOW, AMAZON, CIVILCOMMENTS)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from benchmark.api import Domain, Inputs, NotAvailable, Task, TaskCard, numpy_rng
+from benchmark.api import Domain, Inputs, NotAvailable, Task, TaskCard, W2SError, numpy_rng
 from benchmark.downloads import data_root, download, gigabytes
 from tasks import _wilds
 from tasks._wilds import DataSet, Index
@@ -73,7 +73,10 @@ class WildsTask(Task):
         """The same task on data elsewhere."""
         task = copy.copy(self)
         if "data_root" in options:
-            task._root = Path(options["data_root"]).absolute()
+            folder = options["data_root"]
+            if not isinstance(folder, str | Path):
+                raise W2SError(f"option data_root={folder}: expected a folder (one named by a number: ./{folder})")
+            task._root = Path(folder).absolute()
         return task
 
     def inputs(self, rows: Index) -> tuple[Callable[[], Inputs], str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 from benchmark.errors import NotAvailable, W2SError
+from benchmark.models import DOWNLOAD
 
 _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
 
@@ -13,8 +16,10 @@ _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCI
 def find_pack(argument: str) -> Path:
     """The folder that `--pack` names: an existing one, or else the data set `user/name[@revision]`.
 
+    The data set is downloaded only when the user allowed it (`--download`); before that the hub's cache is looked into.
+
     Raises:
-        NotAvailable: the data set cannot be downloaded.
+        NotAvailable: the data set is not on this machine, or cannot be downloaded.
         W2SError: it is neither a folder nor an id.
     """
     if Path(argument).is_dir():
@@ -24,9 +29,16 @@ def find_pack(argument: str) -> Path:
         raise W2SError(f"--pack {argument}: no such folder, and no data-set id (user/name or user/name@revision)")
     from huggingface_hub import snapshot_download
 
+    allowed = bool(os.environ.get(DOWNLOAD))
+    where: dict[str, Any] = {"repo_type": "dataset", "revision": match["revision"], "local_files_only": not allowed}
     try:
-        return Path(snapshot_download(match["name"], repo_type="dataset", revision=match["revision"])).absolute()
+        return Path(snapshot_download(match["name"], **where)).absolute()
     except Exception as error:  # the hub's own, the network's, or the disk's
+        if not allowed:
+            raise NotAvailable(
+                f"--pack {argument}: no such folder, and the data set is not on this machine; run with --download, or "
+                "download it elsewhere and give its folder"
+            ) from None
         reason = " ".join(str(error).split()).split(". ")[0]
         raise NotAvailable(
             f"--pack {argument}: no such folder, and the data set could not be downloaded ({type(error).__name__}: "

@@ -21,6 +21,7 @@ from benchmark.errors import NotAvailable, W2SError
 from benchmark.execute import LIBRARIES, Setup, commit
 from benchmark.files import atomic_write, sha256_file
 from benchmark.libraries import libraries
+from benchmark.models import DOWNLOAD
 from benchmark.packs.card import card
 from benchmark.packs.read import PackTask
 from benchmark.packs.sheet import (
@@ -37,11 +38,11 @@ from benchmark.packs.sheet import (
 )
 from benchmark.problem import ReadyMade, build_problem, conditions, data_fingerprint
 from benchmark.protocol import SPLITS, VERSION, Index
-from benchmark.registry import TASKS
 from benchmark.runner import choose_device
+from benchmark.session import check_options, lacking
 from benchmark.soft_labels import supervisor_recipe
 from benchmark.students.frozen import LinearHead
-from benchmark.suite import Recipes
+from benchmark.suite import Recipes, read_options
 from benchmark.task import Task
 from benchmark.training import Recipe
 
@@ -58,23 +59,52 @@ def pack_task(
     device: str,
     cache: Path | None,
     plugins: Sequence[Path],
+    options: Sequence[str],
+    fetch: bool,
+    mirror: str | None,
     say: Say,
 ) -> None:
     """What `w2s pack` does: write the pack of a named task, say how large it is and whether it may be shared.
 
+    Args:
+        options: `name=value` of the task's own (`Task.configured`).
+        fetch: whether missing data and models may be downloaded; `mirror` as for `Task.download`.
+
     Raises:
-        W2SError: as `write_pack`, or an unknown name.
+        W2SError: as `write_pack`, or an unknown name or option.
     """
-    setup = Setup(choose_device(device), (cache or cache_root()).absolute(), Recipes(Recipe()), plugins=tuple(plugins))
+    given = read_options(list(options))
+    setup = Setup(
+        choose_device(device),
+        (cache or cache_root()).absolute(),
+        Recipes(Recipe()),
+        options=given,
+        plugins=tuple(plugins),
+    )
     setup.load()
-    sheet = write_pack(TASKS[name], wanted, range(seeds), out, Cache(setup.cache), setup.device, say)
+    task = setup.task(name)
+    check_options(given, [task])
+    if fetch:
+        os.environ[DOWNLOAD] = "1"
+    sheet = write_pack(
+        task, wanted, range(seeds), out, Cache(setup.cache), setup.device, say, fetch=fetch, mirror=mirror
+    )
     size = sum(entry.bytes for entry in sheet.files.values()) / 2**20
     say(f"wrote {out}: {', '.join(sheet.conditions)}, {seeds} seeds, {size:.1f} MiB; sheet's SHA-256 {sheet.sha256}")
     say(sheet.sharing)
 
 
 def write_pack(
-    task: Task, wanted: Sequence[str], seeds: Sequence[int], out: Path, cache: Cache, device: str, say: Say
+    task: Task,
+    wanted: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    cache: Cache,
+    device: str,
+    say: Say,
+    *,
+    fetch: bool = False,
+    mirror: str | None = None,
 ) -> Sheet:
     """Make all problems of these conditions and seeds, and write them to the folder `out`.
 
@@ -82,6 +112,7 @@ def write_pack(
 
     Args:
         wanted: conditions; none for all that the task has.
+        fetch: whether data that are missing are downloaded, from `mirror` where one is named.
 
     Raises:
         NotAvailable: the task lacks something on this machine.
@@ -96,7 +127,7 @@ def write_pack(
     wanted = list(dict.fromkeys(wanted)) or conditions(task)
     if unknown := [c for c in wanted if c not in conditions(task)]:
         raise W2SError(f"task '{task.name}' has no condition '{unknown[0]}', only {', '.join(conditions(task))}")
-    if lack := task.missing():
+    if lack := lacking(task, fetch, mirror, say):
         raise NotAvailable(f"not packed: {task.name}: {lack}")
     fingerprint = data_fingerprint(task)
     _check_replaceable(out, task, fingerprint)

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.errors import NotAvailable, W2SError
+from benchmark.models import DOWNLOAD
 from benchmark.packs import hub, write
 from benchmark.packs.read import PackTask, use_pack
 from benchmark.packs.sheet import FORMAT, expected_files, read_sheet
@@ -431,9 +432,10 @@ def test_tasks_that_cannot_be_packed(tmp_path: Path) -> None:
 # ---- from a hub
 
 
-def test_a_folder_goes_before_an_id_and_an_id_is_downloaded(
+def test_a_folder_goes_before_an_id_and_an_id_is_downloaded_when_asked(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`local_files_only` without --download: then the hub is not asked."""
     asked: list[Any] = []
 
     def snapshot_download(name: str, **options: Any) -> str:
@@ -445,13 +447,16 @@ def test_a_folder_goes_before_an_id_and_an_id_is_downloaded(
     (tmp_path / "user" / "here").mkdir(parents=True)
     assert hub.find_pack("user/here") == tmp_path / "user" / "here"
     assert asked == []
-    assert hub.find_pack("user/there") == made
+    for allowed in ("", "1"):
+        monkeypatch.setenv(DOWNLOAD, allowed)
+        assert hub.find_pack("user/there") == made
     assert hub.find_pack("user/there@v1.0") == made
     assert asked == [
-        ("user/there", {"repo_type": "dataset", "revision": None}),
-        ("user/there", {"repo_type": "dataset", "revision": "v1.0"}),
+        ("user/there", {"repo_type": "dataset", "revision": None, "local_files_only": True}),
+        ("user/there", {"repo_type": "dataset", "revision": None, "local_files_only": False}),
+        ("user/there", {"repo_type": "dataset", "revision": "v1.0", "local_files_only": False}),
     ]
     for argument in ("nowhere", "./no/where", "/no/where", "a/b/c", "user/there@"):
         with pytest.raises(W2SError, match=r"no such folder, and no data-set id \(user/name"):
             hub.find_pack(argument)
-    assert len(asked) == 2
+    assert len(asked) == 3

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from command_line import CommandLine
-from made_up import Blobs, registries_restored
+from made_up import Blobs, Columns, registries_restored
 
+from benchmark.errors import NotAvailable
 from benchmark.registry import CANARIES, METHODS, TASKS, register_task
 from benchmark.results import ResultStore
 
@@ -175,6 +179,76 @@ def test_bad_input_of_pack(w2s: CommandLine, blobs: Blobs, arguments: list[str],
     assert [path.name for path in Path().iterdir()] == ["thesis.tex"]
 
 
+class Remote(Blobs):
+    """Data to be downloaded, a model that is fetched where that is allowed, and an encoder to choose."""
+
+    options: ClassVar[Mapping[str, str]] = {"encoder": "its name"}
+
+    def __init__(self) -> None:
+        super().__init__(name="remote")
+        self.here: list[tuple[str | None, str]] = []
+
+    def configured(self, options: Mapping[str, Any]) -> Remote:
+        task = copy.copy(self)
+        if "encoder" in options:
+            task.encoder = Columns(name=str(options["encoder"]), fingerprint=f"columns-{options['encoder']}")
+        return task
+
+    def missing(self) -> str | None:
+        lacking = ["no data; run: w2s download"] * (not self.here)
+        lacking += ["no model; run with --download"] * (not os.environ.get("W2S_DOWNLOAD"))
+        return "; ".join(lacking) or None
+
+    def download(self, mirror: str | None, say: Callable[[str], None]) -> None:
+        if mirror == "http://broken":
+            raise NotAvailable("could not download")
+        self.here.append((mirror, os.environ["W2S_DATA"]))
+
+
+@pytest.fixture
+def remote(w2s: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """Registered; what the command sets in the environment is forgotten afterwards."""
+    monkeypatch.setenv("W2S_DOWNLOAD", "")
+    monkeypatch.setenv("W2S_DATA", "")
+    task = Remote()
+    register_task(task)
+    return task
+
+
+def test_pack_downloads_when_asked_into_the_data_root(w2s: CommandLine, remote: Remote) -> None:
+    asked = ("pack", "remote", "--seeds", "1", "--out", "pack", "--data-root", "data")
+    assert w2s(*asked).refusal == "not packed: remote: no data; run: w2s download; no model; run with --download"
+    assert w2s(*asked, "--mirror", "http://mirror").refusal == "--mirror: only with --download"
+    assert remote.here == []
+    done = w2s(*asked, "--download", "--mirror", "http://mirror")
+    assert (done.status, done.err) == (0, "")
+    assert remote.here == [("http://mirror", str(Path("data").absolute()))]
+
+
+def test_nothing_is_downloaded_for_a_pack_that_cannot_be_made(w2s: CommandLine, remote: Remote) -> None:
+    refusal = w2s("pack", "remote", "--conditions", "odd", "--out", "pack", "--download").refusal
+    assert "has no condition 'odd'" in refusal
+    assert remote.here == []
+
+
+def test_options_of_the_packed_task(w2s: CommandLine, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("pack", "remote", "--seeds", "1", "--out", "pack", "--download")
+    assert w2s(*asked, "--set", "encoder=other").status == 0
+    sheet = json.loads(Path("pack/pack.json").read_text())
+    assert (sheet["encoder"], sheet["encoder_fingerprint"]) == ("other", "columns-other")
+    assert w2s(*asked, "--set", "encodr=other").refusal == "unknown option 'encodr': did you mean 'encoder'?"
+    assert w2s(*asked, "--set", "encoder").refusal == "--set encoder: expected name=value"
+    assert "unknown option 'epochs'" in w2s(*asked, "--set", "epochs=3").refusal, "the student's, which no pack holds"
+
+
+def test_download_fetches_data_and_models_and_says_what_is_still_missing(w2s: CommandLine, remote: Remote) -> None:
+    failed = w2s("download", "remote", "--mirror", "http://broken")
+    assert (failed.status, failed.out) == (1, "remote: could not download\n")
+    done = w2s("download", "remote", "--data-root", "data")
+    assert (done.status, done.out) == (0, "remote: all is here\n")
+    assert remote.here == [(None, str(Path("data").absolute()))]
+
+
 def in_a_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     call = [sys.executable, "-m", "benchmark.cli", *arguments]
     where = {**os.environ, **environment}
@@ -183,14 +257,20 @@ def in_a_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.C
 
 def test_without_a_network_one_line_says_so_soon(tmp_path: Path) -> None:
     """The real library, in a process of its own as it reads its settings once."""
-    start = time.monotonic()
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
-    done = in_a_process("run", "--pack", "user/name", cwd=tmp_path, **nowhere)
-    assert time.monotonic() - start < 60
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: --pack user/name: no such folder, and the data set could not be downloaded (")
-    assert line.endswith("; download it elsewhere and give its folder")
+    reasons = {
+        ("--download",): "could not be downloaded (",
+        (): "is not on this machine; run with --download, or ",
+        ("--download", "--dry-run"): "is not on this machine; run with --download, or ",
+    }
+    for arguments, reason in reasons.items():
+        start = time.monotonic()
+        done = in_a_process("run", "--pack", "user/name", *arguments, cwd=tmp_path, **nowhere)
+        assert time.monotonic() - start < 60
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"error: --pack user/name: no such folder, and the data set {reason}")
+        assert line.endswith("download it elsewhere and give its folder")
 
 
 def test_a_shipped_task_with_all_methods(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import miniature
 import pytest
 import torch
 
+from tasks import _wilds
+
 collect_ignore = [] if find_spec("wilds") else ["test_official_metrics.py", "test_reading.py", "test_runs.py"]
 
 
@@ -21,6 +23,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in miniature.WRITERS:
         miniature.write(name, folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The miniatures are whole; `small_cli.py` does the same for processes."""
+    monkeypatch.setattr(_wilds, "EXAMPLES", miniature.EXAMPLES)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+EXAMPLES = {"iwildcam": 462, "camelyon17": 700, "fmow": 600, "amazon": 540, "civilcomments": 1500}
 VERSIONS = {"iwildcam": "2.0", "camelyon17": "1.0", "fmow": "1.1", "amazon": "2.1", "civilcomments": "1.0"}
 
 

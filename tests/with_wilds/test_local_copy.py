@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -19,11 +22,13 @@ import miniature
 import pytest
 
 import tasks._wilds as wilds_data
+from benchmark import downloads
 from benchmark.downloads import Archive, download
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.registry import TASKS
 from tasks._wilds import CIVILCOMMENTS, DATA_SETS, lacking_data
 
+PUBLISHED = wilds_data.EXAMPLES
 NAMES = [data.name for data in DATA_SETS]
 TASK_NAMES = [*NAMES, *(f"{name}-by-domain" for name in NAMES)]
 
@@ -71,9 +76,16 @@ def test_a_missing_package_is_said_with_the_command(monkeypatch, root):
     line = TASKS["fmow"].missing()
     assert line is not None
     assert f"complete in {root}" in line
-    assert "pip install 'w2s-bench[wilds]'" in line
+    assert "pip install 'w2s-bench[wilds,lm]'" in line
     with pytest.raises(NotAvailable, match="not installed: wilds, torchvision"):
         TASKS["fmow"].domain("test")
+
+
+@pytest.mark.parametrize("value", [5, True, None, ["a"]])
+@pytest.mark.parametrize("name", ["camelyon17", "amazon"])
+def test_a_data_root_that_is_no_folder(name, value):
+    with pytest.raises(W2SError, match=r"option data_root=.*: expected a folder"):
+        TASKS[name].configured({"data_root": value})
 
 
 # --- the state of the local copy -------------------------------------------------------------------------------------
@@ -121,10 +133,66 @@ def test_damaged_copies(data, root, tmp_path):
     assert f"found {data.name}_v0.9, expected {data.folder}" in line()
 
 
+@pytest.mark.parametrize("cut", [1, 150])
+@pytest.mark.parametrize(
+    ("data", "table"), [(d, table) for d in DATA_SETS for table in d.tables], ids=lambda v: getattr(v, "name", v)
+)
+def test_a_table_that_was_cut_at_the_end_of_a_row(data, table, cut, root, tmp_path, monkeypatch):
+    (tmp_path / data.folder).symlink_to(root / data.folder)
+    assert lacking_data(data, tmp_path) is None
+    (tmp_path / data.folder).unlink()
+    shutil.copytree(root / data.folder, tmp_path / data.folder)
+    path = tmp_path / data.folder / table
+    with path.open(newline="") as file:
+        whole = list(csv.reader(file))
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(whole[:-cut])
+    line = lacking_data(data, tmp_path) or ""
+    if data.name == "fmow" and cut == 1:
+        assert line == "", "the last rows are of images that no split uses; nothing can tell"
+    else:
+        least = 600 if data.name == "fmow" else len(whole) - 1
+        assert f"partial: {table} has {len(whole) - 1 - cut:,} rows, expected at least {least:,}; " in line
+    if data.name == "fmow" and cut > 1:  # its number of rows is not published, only that of labelled images
+        monkeypatch.setattr(wilds_data, "EXAMPLES", {"fmow": 300})
+        line = lacking_data(data, tmp_path) or ""
+        assert "(it was cut: it has 456 rows, but there are images of later ones)" in line
+
+
+def test_fewer_rows_than_published(root, monkeypatch):
+    monkeypatch.setattr(wilds_data, "EXAMPLES", {"amazon": 1000})
+    line = lacking_data(next(d for d in DATA_SETS if d.name == "amazon"), root) or ""
+    assert "partial: reviews.csv has 660 rows, expected at least 1,000; unpack the archive again" in line
+
+
+def test_published_numbers_of_examples():
+    """Those of the cards' lines on size, where these say a total."""
+    totals = {"iwildcam", "camelyon17", "fmow", "amazon", "civilcomments"}
+    assert {name: TASKS[name].card.size.split()[0] for name in totals} == {
+        name: f"{PUBLISHED[name]:,}" for name in totals
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a,b\n", 0),
+        ("a,b\n1,2\n", 1),
+        ("a,b\n1,2", 1),
+        ('a,b\n"x\ny","says ""no\n"""\n3,"\n\n"\n', 2),
+        ("a,b\n" + '"' + "x\n" * 600_000 + '",2\n' + '"""\n""",1\n' * 200_000, 200_001),  # chunks end anywhere
+    ],
+    ids=["none", "one", "no last end", "quoted", "long"],
+)
+def test_rows_are_ends_of_lines_outside_quotes(tmp_path, text, rows):
+    (tmp_path / "table.csv").write_text(text)
+    assert wilds_data._count_rows(tmp_path / "table.csv", 0, 0) == rows
+
+
 def test_an_unreadable_table(root, tmp_path):
     data = next(d for d in DATA_SETS if d.name == "camelyon17")
     shutil.copytree(root / data.folder, tmp_path / data.folder)
-    (tmp_path / data.folder / "metadata.csv").write_text("patient,node\n1,2\n")
+    (tmp_path / data.folder / "metadata.csv").write_text("patient,node\n" + "1,2\n" * 700)
     assert "metadata.csv can't be read" in (lacking_data(data, tmp_path) or "")
 
 
@@ -218,6 +286,58 @@ def test_a_broken_download_goes_on(server, root, tmp_path, ranges):
     assert same(root / CIVILCOMMENTS.folder, tmp_path / CIVILCOMMENTS.folder)
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["Ctrl-C", "full"])
+def test_what_has_arrived_outlives_a_stop_in_unpacking(server, root, tmp_path, monkeypatch, stop, ranges):
+    def stopped(*args: Any, **options: Any) -> None:
+        raise stop
+
+    server.ranges = ranges
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "extractall", stopped)
+        with pytest.raises(KeyboardInterrupt if isinstance(stop, KeyboardInterrupt) else W2SError) as failure:
+            get(server, tmp_path)
+    part = tmp_path / f"{CIVILCOMMENTS.folder}.tar.gz.part"
+    assert part.read_bytes() == server.archive
+    if isinstance(stop, OSError):
+        assert "No space left" in str(failure.value)
+        assert f"{part} is kept" in str(failure.value)
+    said = get(server, tmp_path)
+    assert server.asked[1][1] == f"bytes={len(server.archive)}-"
+    assert not [line for line in said if " MB of " in line], "nothing is downloaded again"
+    assert not part.exists()
+    assert same(root / CIVILCOMMENTS.folder, tmp_path / CIVILCOMMENTS.folder)
+
+
+@pytest.mark.parametrize(
+    "error", [ssl.SSLError(1, "bad record"), OSError(113, "No route to host"), TimeoutError("timed out")], ids=repr
+)
+@pytest.mark.parametrize("where", ["urlopen", "read"])
+def test_errors_of_the_network_are_not_the_disks(server, tmp_path, monkeypatch, error, where):
+    def broken(*args: Any, **options: Any) -> None:
+        raise error
+
+    if where == "urlopen":
+        monkeypatch.setattr(downloads.urllib.request, "urlopen", broken)
+    else:
+        monkeypatch.setattr(downloads.http.client.HTTPResponse, "read", broken)
+    with pytest.raises(NotAvailable, match="could not download"):
+        get(server, tmp_path)
+
+
+def test_errors_of_the_disk_are_not_the_networks(server, tmp_path, monkeypatch):
+    open_file = Path.open
+
+    def full(path: Path, mode: str = "r", **options: Any) -> Any:
+        if path.suffix == ".part":
+            raise OSError(28, "No space left on device")
+        return open_file(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(W2SError, match=r"cannot write to the data root .* No space left"):
+        get(server, tmp_path)
+
+
 def test_a_failing_server_is_said_with_ways_out(server, tmp_path):
     server.status = 500
     with pytest.raises(NotAvailable) as failure:
@@ -275,10 +395,27 @@ def test_a_full_disk_is_found_before_the_download(server, tmp_path):
     assert server.asked == []
 
 
+def test_space_is_needed_for_what_is_still_to_come(server, tmp_path, monkeypatch):
+    """Of 100 MB, 70 MB have arrived; unpacked they are 250 MB: 280 MB are needed."""
+    archive = replace(CIVILCOMMENTS.archive, size=100_000_000, unpacked=250_000_000)
+    with (tmp_path / f"{CIVILCOMMENTS.folder}.tar.gz.part").open("wb") as part:
+        part.truncate(70_000_000)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=279_000_000))
+    with pytest.raises(W2SError, match=r"are free, .* needs"):
+        download(archive, tmp_path, server.address, lambda line: None)
+    assert server.asked == []
+    server.status = 500
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=281_000_000))
+    with pytest.raises(NotAvailable):
+        download(archive, tmp_path, server.address, lambda line: None)
+
+
 def test_download_from_the_command_line(server, tmp_path):
     def w2s(*arguments: str) -> subprocess.CompletedProcess[str]:
-        call = [sys.executable, "-m", "benchmark.cli", *arguments, "--data-root", str(tmp_path)]
-        return subprocess.run(call, capture_output=True, text=True)
+        call = [sys.executable, str(Path(__file__).with_name("small_cli.py")), *arguments, "--data-root", str(tmp_path)]
+        paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(call, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
 
     described = w2s("describe", "civilcomments")
     assert f"{tmp_path / CIVILCOMMENTS.folder}: no such folder" in described.stdout
