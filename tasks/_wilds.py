@@ -221,13 +221,16 @@ def _older_pandas(module: Any) -> Iterator[None]:
     column may differ in form (2,700 of FMoW's have fractions of a second; wilds issue 146)."""
     import pandas
 
+    def read_csv(*args: Any, **kwargs: Any) -> Any:
+        table = pandas.read_csv(*args, **kwargs)
+        texts = [name for name, kind in table.dtypes.items() if isinstance(kind, pandas.StringDtype)]
+        return table.astype(dict.fromkeys(texts, object))
+
+    to_datetime = functools.partial(pandas.to_datetime, format="ISO8601")
     own = module.pd
-    module.pd = SimpleNamespace(
-        **{**vars(pandas), "to_datetime": functools.partial(pandas.to_datetime, format="ISO8601")}
-    )
+    module.pd = SimpleNamespace(**{**vars(pandas), "read_csv": read_csv, "to_datetime": to_datetime})
     try:
-        with pandas.option_context("future.infer_string", False):
-            yield
+        yield
     finally:
         module.pd = own
 

@@ -132,6 +132,9 @@ def test_overlapping_patches_are_in_one_group(root):
         assert np.ptp(x) < 960
         assert np.ptp(y) < 960
         assert len(np.unique(place[target.groups == group, 0])) == 1
+    near = (np.abs(place[:, None] - place) < (1, 96, 96)).all(-1)
+    together = target.groups[:, None] == target.groups
+    assert together[near].mean() > 0.9  # all but those on the edge of a square
     assert target.score_groups.tolist() == table["slide"].tolist()
 
 
