@@ -83,7 +83,10 @@ class Network:
         self.network = _with_adapters(whole, objective, None if self.cut else blocks, depth, rank, alpha)
         self.network.to(device)
         if checkpointing:
-            self.network.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+            base_model = self.network.get_base_model()
+            names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the latter in older versions
+            enable = next(getattr(base_model, name) for name in names if hasattr(base_model, name))
+            enable({"use_reentrant": False})
             self.network.get_base_model().enable_input_require_grads()
         self.network.train(checkpointing)  # Hugging Face models checkpoint in training mode only; there is no dropout
         self._slots = [
