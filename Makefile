@@ -31,7 +31,7 @@ benchmark: install
 test: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-# the WILDS tasks on miniature data, through the real package, in an environment of their own (5 GB)
+# the WILDS tasks on miniature data, through the real package, in an environment of their own (6.5 GB)
 test-wilds: .venv-wilds/.installed
 	OMP_NUM_THREADS=1 .venv-wilds/bin/python -m pytest tests/with_wilds
 
