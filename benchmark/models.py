@@ -60,7 +60,7 @@ class Packaged:
 
     Attributes:
         module, distribution: the package. file: in the package. sha256: of the file.
-        convert: writes the model into a new folder; None when `file` lies in one that `from_pretrained` reads.
+        convert: whether `file` is a GGUF to be dequantised; else it lies in a folder that `from_pretrained` reads.
         install: how it is installed.
         description: what it truly is, for tables.
     """

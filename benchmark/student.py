@@ -70,7 +70,6 @@ class StudentKind(Protocol):
             bootstrapping.
         fingerprint: changes with everything that changes what is read (weights, tokenizer, preprocessing, version).
         parameters: what was chosen for it, recorded as hyperparameters beside the recipe; JSON values.
-        requires: module -> distribution of what must be installed.
         writes: whether it can reply to a prompt (`w2s run --replies`).
         costly: whether training takes so long that a seed is a unit of work of its own, with checkpoints.
         margin_beta: beta of a policy whose method may use the margin form (RAVEN), else None.
@@ -84,8 +83,6 @@ class StudentKind(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def parameters(self) -> Mapping[str, Any]: ...
-    @property
-    def requires(self) -> dict[str, str]: ...
     @property
     def writes(self) -> bool: ...
     @property

@@ -13,6 +13,7 @@ from benchmark.models import model_missing
 from benchmark.students.language.network import lacking_extra
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
+from tasks._shared import joined
 
 OPTIONS = {
     "model": "the student: a packaged model's name, a hub id or a local folder",
@@ -94,8 +95,8 @@ class LanguageTask(Task):
         return min(sizes, default=None)
 
     def missing(self) -> str | None:
-        models = (model_missing(model) for model in (self.language_model.model, self.weak_model.model))
-        return "; ".join(filter(None, [lacking_extra(), *dict.fromkeys(models)])) or None
+        models = (self.language_model.model, self.weak_model.model)
+        return joined(lacking_extra(), *(model_missing(model) for model in models))
 
 
 def _check(name: str, value: Any) -> None:

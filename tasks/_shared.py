@@ -32,6 +32,11 @@ def connected_groups(*keys: Sequence[Hashable]) -> NDArray[np.int64]:
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
 
+def joined(*lines: str | None) -> str | None:
+    """What is missing, one line after the other, each once; None when nothing is."""
+    return "; ".join(dict.fromkeys(filter(None, lines))) or None
+
+
 def break_one(supervisors: Sequence[Supervisor], task: str, seed: int) -> list[Supervisor]:
     """The same supervisors, one of them adversarial."""
     chosen = numpy_rng("adversarial", task, seed).integers(len(supervisors))

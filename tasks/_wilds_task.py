@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from benchmark.api import Domain, Inputs, NotAvailable, Task, TaskCard, W2SError, numpy_rng
+from benchmark.api import Domain, Inputs, NotAvailable, Scale, Task, TaskCard, W2SError, numpy_rng
 from benchmark.downloads import data_root, download, gigabytes
 from tasks import _wilds
 from tasks._wilds import DataSet, Index
@@ -36,6 +36,7 @@ class WildsTask(Task):
         data: the data set.
         card: sources, target and what `requires` says are filled in here.
         held_out: (split of the pool, split for early stopping).
+        scale: published sizes.
         by_domain: the variant; `parts` says what its domains are.
         parts: words for the domains.
     """
@@ -45,10 +46,17 @@ class WildsTask(Task):
     options: ClassVar[Mapping[str, str]] = {"data_root": "where the data are, instead of --data-root and W2S_DATA"}
 
     def __init__(
-        self, data: DataSet, card: TaskCard, held_out: tuple[str, str], *, parts: str, by_domain: bool = False
+        self,
+        data: DataSet,
+        card: TaskCard,
+        held_out: tuple[str, str],
+        scale: Scale,
+        *,
+        parts: str,
+        by_domain: bool = False,
     ) -> None:
         self.name = data.name + BY_DOMAIN * by_domain
-        self._data, self._root = data, None
+        self._data, self._root, self.scale = data, None, scale
         pool, validation = held_out
         if pool == validation:
             pool, validation = f"{pool}-pool", f"{validation}-validation"

@@ -10,6 +10,7 @@ from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
 from tasks import _hh
 from tasks._language import POLICY_OPTIONS, LanguageTask
+from tasks._shared import joined
 
 
 class HH(LanguageTask):
@@ -62,8 +63,7 @@ class HH(LanguageTask):
         return [Supervisor(self.weak_model, self.card.sources, self.most(None)) for _ in range(3)]
 
     def missing(self) -> str | None:
-        data = _hh.missing(self.hh_data, (*self.card.sources, self.card.target))
-        return "; ".join(filter(None, [data, super().missing()])) or None
+        return joined(_hh.missing(self.hh_data, (*self.card.sources, self.card.target)), super().missing())
 
 
 register_task(HH("helpful", "harmless"))

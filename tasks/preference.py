@@ -53,7 +53,6 @@ class PolicyPreference(LanguageTask, Preference):
 
 
 for _target in _vader.DOMAINS:
-    register_task(PolicyPreference(_target))
-for _target in _vader.DOMAINS:
     register_task(Preference(_target))
+    register_task(PolicyPreference(_target))
 register_task(Preference("tweets", broken=True))

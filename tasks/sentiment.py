@@ -41,7 +41,6 @@ class LanguageModelSentiment(LanguageTask, Sentiment):
 
 
 for _target in _vader.DOMAINS:
-    register_task(LanguageModelSentiment(_target))
-for _target in _vader.DOMAINS:
     register_task(Sentiment(_target))
+    register_task(LanguageModelSentiment(_target))
 register_task(Sentiment("amazon", broken=True))

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
-from benchmark.api import Inputs, Lazy, NotAvailable, Scale, Supervisor, TaskCard, W2SError, register_task
+from benchmark.api import Inputs, Lazy, Scale, Supervisor, TaskCard, W2SError, register_task
 from benchmark.encoders.vision import VisionEncoder
+from benchmark.models import model_missing
 from benchmark.supervisors.torchvision_models import TorchvisionClassifier
-from tasks._wilds import CAMELYON17, FMOW, IWILDCAM, DataSet, Images, Index, table_hash
+from tasks._shared import joined
+from tasks._wilds import CAMELYON17, FMOW, IWILDCAM, Images, Index, table_hash
 from tasks._wilds_task import SUPERVISORS, WildsTask
 
 
@@ -30,19 +32,8 @@ class WildsImages(WildsTask):
         **WildsTask.options,
     }
 
-    def __init__(
-        self,
-        data: DataSet,
-        card: TaskCard,
-        held_out: tuple[str, str],
-        scale: Scale,
-        *,
-        pixels: int,
-        parts: str,
-        by_domain: bool = False,
-    ) -> None:
-        super().__init__(data, card, held_out, parts=parts, by_domain=by_domain)
-        self.scale = scale
+    def __init__(self, *shared: Any, pixels: int, **more: Any) -> None:
+        super().__init__(*shared, **more)
         self.weak_model = TorchvisionClassifier(architecture="alexnet", pixels=pixels)
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
@@ -73,12 +64,7 @@ class WildsImages(WildsTask):
 
     def missing(self) -> str | None:
         """Also the encoder's weights."""
-        lacking = [super().missing()]
-        try:
-            _ = self.encoder.fingerprint
-        except NotAvailable as error:
-            lacking.append(str(error))
-        return "; ".join(line for line in lacking if line) or None
+        return joined(super().missing(), model_missing(self.encoder.model))
 
     def inputs(self, rows: Index) -> tuple[Callable[[], Inputs], str]:
         """Images; the hash is of the table that names them, and their positions in it."""

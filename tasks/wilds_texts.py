@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from benchmark.api import Inputs, Scale, Supervisor, TaskCard, register_task
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
 from tasks._language import OPTIONS as LANGUAGE_OPTIONS
 from tasks._language import LanguageTask
-from tasks._wilds import AMAZON, CIVILCOMMENTS, DataSet, Index, open_dataset
+from tasks._shared import joined
+from tasks._wilds import AMAZON, CIVILCOMMENTS, Index, open_dataset
 from tasks._wilds_task import SUPERVISORS, WildsTask
 
 
@@ -20,19 +21,9 @@ class WildsTexts(LanguageTask, WildsTask):
 
     options: ClassVar[Mapping[str, str]] = {**LANGUAGE_OPTIONS, **WildsTask.options}
 
-    def __init__(
-        self,
-        data: DataSet,
-        card: TaskCard,
-        held_out: tuple[str, str],
-        scale: Scale,
-        *,
-        parts: str,
-        by_domain: bool = False,
-    ) -> None:
-        super().__init__(data, card, held_out, parts=parts, by_domain=by_domain)
-        self.scale = scale
-        self.language_model = LanguageModel("classifier", len(card.classes), max_tokens=512)
+    def __init__(self, *shared: Any, **more: Any) -> None:
+        super().__init__(*shared, **more)
+        self.language_model = LanguageModel("classifier", len(self.card.classes), max_tokens=512)
         self.weak_model = FineTuned(objective="classifier", max_tokens=512)
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
@@ -40,7 +31,7 @@ class WildsTexts(LanguageTask, WildsTask):
         return [Supervisor(self.weak_model, (source,), self.most(None)) for source in sources]
 
     def missing(self) -> str | None:
-        return "; ".join(filter(None, [WildsTask.missing(self), LanguageTask.missing(self)])) or None
+        return joined(WildsTask.missing(self), LanguageTask.missing(self))
 
     def inputs(self, rows: Index) -> tuple[Callable[[], Inputs], str]:
         """Texts; the hash is of the texts themselves."""

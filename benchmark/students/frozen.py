@@ -60,11 +60,6 @@ class LinearHead:
         return {}
 
     @property
-    def requires(self) -> dict[str, str]:
-        """The encoder's."""
-        return self.encoder.requires if self.encoder else {}
-
-    @property
     def writes(self) -> bool:
         """It can only choose."""
         return False

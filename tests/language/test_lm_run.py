@@ -26,7 +26,7 @@ from benchmark.plan import Unit
 from benchmark.records import Record
 from benchmark.registry import METHODS
 from benchmark.results import Contents, ResultStore
-from benchmark.students.language.network import Network
+from benchmark.students.language.network import Network, Settings
 from benchmark.students.language.student import LanguageStudent
 from benchmark.suite import Recipes
 from benchmark.training import Recipe
@@ -351,7 +351,7 @@ def test_only_policies_reply(tiny: Tiny) -> None:
 def test_a_reply_is_the_greedy_one_of_the_plain_model(models: Models) -> None:
     from transformers import AutoModelForCausalLM
 
-    net = Network(models["llama"], "policy", 2, 2, 2, 4, "cpu", False)
+    net = Network(Settings(models["llama"], "policy", 2, 2, 2, 4, "cpu", False))
     assert net.trunk is not None
     net.activate(net.fresh(0))  # changes nothing
     prompts = [[7, 8, 9], [20], [30, 31, 32, 33, 34]]

@@ -16,7 +16,7 @@ pytest.importorskip("peft")
 
 from benchmark.errors import W2SError
 from benchmark.inputs import Prompted
-from benchmark.students.language.network import Network, Objective
+from benchmark.students.language.network import Network, Objective, Settings
 from benchmark.students.language.sequences import Sequences, pad
 from benchmark.students.language.student import LanguageModel, LanguageStudent
 
@@ -183,7 +183,7 @@ def test_first_weights_depend_on_the_seed_only(models: Models) -> None:
     first = net.fresh(3)
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(99)
-    again = Network(models["llama"], "classifier", 2, 2, 4, 16, "cpu", False).fresh(3)
+    again = Network(Settings(models["llama"], "classifier", 2, 2, 4, 16, "cpu", False)).fresh(3)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     other = net.fresh(4)
     paths = [path for _, _, path in net._slots]
@@ -197,7 +197,7 @@ def test_what_the_files_lack_is_the_same_in_every_process(models: Models, tmp_pa
     outputs = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        net = Network(models["bert"], "classifier", 2, 2, 4, 16, "cpu", False)
+        net = Network(Settings(models["bert"], "classifier", 2, 2, 4, 16, "cpu", False))
         net.activate(net.fresh(0))
         outputs.append(net.classify(net.tokenizer.texts(["w1 w2"], 20), torch.tensor([0])))
     assert torch.equal(*outputs)

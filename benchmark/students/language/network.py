@@ -15,7 +15,7 @@ import gc
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +38,10 @@ def lacking_extra() -> str | None:
     return lacking and f"{lacking.split(';')[0]}; run: pip install -c constraints.txt 'w2s-bench[lm]'"
 
 
-class Network:
-    """See the module's text.
+class Settings(NamedTuple):
+    """What a network is made by.
 
-    Args:
+    Attributes:
         model: name, folder or hub id.
         objective: `classifier`: a sequence classifier, `reward`: one with a single output, `policy`: the language model
             itself, whose output is log p(reply | prompt).
@@ -52,18 +52,22 @@ class Network:
         checkpointing: recompute activations in the backward pass, block by block.
     """
 
-    def __init__(
-        self,
-        model: str,
-        objective: Objective,
-        num_classes: int,
-        blocks: int | None,
-        rank: int,
-        alpha: int,
-        device: str,
-        checkpointing: bool,
-    ) -> None:
-        self.device, self.objective, self._checkpointing = device, objective, checkpointing
+    model: str
+    objective: Objective
+    num_classes: int
+    blocks: int | None
+    rank: int
+    alpha: int
+    device: str
+    checkpointing: bool
+
+
+class Network:
+    """See the module's text."""
+
+    def __init__(self, settings: Settings) -> None:
+        model, objective, num_classes, blocks, rank, alpha, device, checkpointing = settings
+        self.device = device
         files = find_model(model)
         self.tokenizer: Tokenizer = load_tokenizer(files.folder, model)
         whole: Any = _load(files.folder, model, objective, num_classes, self.tokenizer.pad_id, device)
@@ -87,7 +91,7 @@ class Network:
             names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # the latter in older versions
             enable = next(getattr(base_model, name) for name in names if hasattr(base_model, name))
             enable({"use_reentrant": False})
-            self.network.get_base_model().enable_input_require_grads()
+            base_model.enable_input_require_grads()
         self.network.train(checkpointing)  # Hugging Face models checkpoint in training mode only; there is no dropout
         self._slots = [
             (self.network.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2], path)
@@ -210,28 +214,18 @@ class _Trunk:
         self._base.layers, self._base.norm, self._base.config.num_hidden_layers = layers, norm, depth
 
 
-_held: dict[tuple[Any, ...], Network] = {}  # one at most
+_held: dict[Settings, Network] = {}  # one at most
 
 
-def network(
-    model: str,
-    objective: Objective,
-    num_classes: int,
-    blocks: int | None,
-    rank: int,
-    alpha: int,
-    device: str,
-    checkpointing: bool,
-) -> Network:
+def network(settings: Settings) -> Network:
     """The network of these settings. The last one stays in memory, since a unit's stages share it; it makes room before
     another is loaded, so that there are never two."""
     if lacking := lacking_extra():
         raise W2SError(lacking)
-    key = (model, objective, num_classes, blocks, rank, alpha, device, checkpointing)
-    if key not in _held:
+    if settings not in _held:
         forget_networks()
-        _held[key] = Network(*key)
-    return _held[key]
+        _held[settings] = Network(settings)
+    return _held[settings]
 
 
 def forget_networks() -> None:

@@ -20,7 +20,7 @@ from benchmark.libraries import libraries
 from benchmark.models import describe_model, find_model, model_fingerprint, parameters_of
 from benchmark.scale import Work
 from benchmark.student import Answer
-from benchmark.students.language.network import REQUIRES, Network, Objective, forget_networks, network
+from benchmark.students.language.network import Network, Objective, Settings, forget_networks, network
 from benchmark.students.language.sequences import Sequences, load_tokenizer
 
 if TYPE_CHECKING:
@@ -112,11 +112,6 @@ class LanguageModel:
         return chosen
 
     @property
-    def requires(self) -> dict[str, str]:
-        """The extra's packages."""
-        return REQUIRES
-
-    @property
     def writes(self) -> bool:
         """Whether it can reply to a prompt."""
         return self.objective == "policy"
@@ -133,9 +128,10 @@ class LanguageModel:
 
     def network(self, device: str) -> Network:
         """The model in memory."""
-        net = network(
+        settings = Settings(
             self.model, self.objective, self.num_classes, self.blocks, self.rank, self.alpha, device, self.checkpointing
         )
+        net = network(settings)
         if net.context is not None and self.max_tokens > net.context:
             raise W2SError(f"max_tokens={self.max_tokens}: model '{self.model}' reads {net.context} tokens at most")
         return net
