@@ -40,8 +40,8 @@ def headline_latex(analysis: Analysis, suite: str) -> str:
     return "\n".join(
         [
             r"% \usepackage{booktabs}",
-            f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. Bold: the best of",
-            "% a column, and those whose paired difference to it has an interval that holds 0; ablations don't compete.",
+            f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. In bold the",
+            "% best of a column, and those whose paired difference to it has an interval that holds 0; no ablations.",
             rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
             r"\toprule",
             " & ".join(["method", *(_signs(escape(column.header)) for column in columns)]) + r" \\",

@@ -166,25 +166,20 @@ def _about(found: Sequence[Curve]) -> str:
 
 _BREAKING = (
     "Each cell: the first level at which the method is below its own level 0 / below the mean of its supervisors (that "
-    "level's floor), both by more than the 95% interval of the paired difference; – for never. Many comparisons, not "
-    "corrected for their number; a method that starts low has less to lose."
+    "level's floor), both by more than the 95% interval of the paired difference; – for never. Read it with the tables "
+    "of scores: a wide interval hides a break, a method that starts low has less to lose, and of so many comparisons "
+    "(not corrected for their number) some are chance."
 )
 
 
 def _breaking(analysis: Analysis, found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows: the methods that break in the fewest curves first."""
+    """Headers and rows, a method each."""
     families = list(dict.fromkeys((curve.base, curve.condition, curve.kind) for curve in found))
     several = len({condition for _, condition, _ in families}) > 1
     at = {(curve.method, curve.base, curve.condition, curve.kind): curve for curve in found}
-    rows = []
-    for row in analysis.methods:
-        own = [at.get((row, *family)) for family in families]
-        broken = sum(curve is not None and curve.breaks is not None for curve in own)
-        failed = sum(curve is not None and curve.fails is not None for curve in own)
-        rows.append((broken, failed, row, [_levels_text(curve) for curve in own]))
-    headers = ["method", f"breaks in, of {len(families)}", "fails in"]
-    headers += [f"{base}{f' {CONDITIONS[where]}' * several}, {kind}" for base, where, kind in families]
-    return headers, [[row, str(broken), str(failed), *texts] for broken, failed, row, texts in sorted(rows)]
+    headers = [f"{base}{f' {CONDITIONS[where]}' * several}, {kind}" for base, where, kind in families]
+    rows = [[row, *(_levels_text(at.get((row, *family))) for family in families)] for row in analysis.methods]
+    return ["method", *headers], rows
 
 
 def _levels_text(curve: Curve | None) -> str:
