@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
+from benchmark.corruption import uncorrupted
 from benchmark.metrics import METRICS, Floats, Split
 from benchmark.records import Evaluation, Record
 from benchmark.registry import CANARIES, REFERENCES
@@ -220,8 +221,8 @@ def _cell(contents: Contents, evaluation: Evaluation, records: dict[str, dict[in
         predictions = np.concatenate(list(blocks.values()))
         scores.append(score(metric, predictions, truth.labels, truth.groups, classes))
         splits.append(Split.of(predictions, truth.labels, truth.groups))
-    # Tasks that share their data (a task and its broken variant) share their resamples.
-    rng = numpy_rng("bootstrap", evaluation.data_fingerprint, evaluation.condition)
+    # The levels of a stress curve share their data, so they share their resamples: differences of levels are paired.
+    rng = numpy_rng("bootstrap", uncorrupted(evaluation.data_fingerprint), evaluation.condition)
     replicates = bootstrap(metric, splits, resamples, rng)
 
     seeds = sorted(evaluation.seeds)

@@ -1,6 +1,7 @@
 """All that the author of a method or a task imports."""
 
 from benchmark.arrays import ArrayTask
+from benchmark.corruption import stress_variants
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.fetch import fetch_sdist, missing_packages, package_folder
 from benchmark.inputs import Inputs, Lazy, Prompted
@@ -39,4 +40,5 @@ __all__ = [
     "register_method",
     "register_task",
     "safe_log",
+    "stress_variants",
 ]

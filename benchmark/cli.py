@@ -217,6 +217,23 @@ def leaderboard(
     raise typer.Exit(publish(results, check=check, say=typer.echo))
 
 
+@app.command(epilog="Example: w2s export --format csv --out results.csv")
+@_guarded
+def export(
+    format_: Annotated[str, typer.Option("--format", help="csv, latex, json or parquet", metavar="FORMAT")],
+    results: Annotated[Path, typer.Option(help="results folder")] = Path("results/default"),
+    out: Annotated[Path | None, typer.Option(help="file to write; standard output when left out")] = None,
+) -> None:
+    """Give results to other programs: all records as csv, json or parquet, or the headline table as LaTeX.
+
+    A row is a (task, condition, method, seed); `benchmark.load_results(DIR)` gives the same table in Python. What
+    can't be used is named on standard error.
+    """
+    from benchmark.export import export as give
+
+    give(results, format_, out, typer.echo, lambda line: typer.echo(f"warning: {line}", err=True))
+
+
 @app.command(epilog="Example: w2s judge runs/paper --endpoint http://localhost:8000/v1 --model NAME --dry-run")
 @_guarded
 def judge(

@@ -17,6 +17,9 @@ from benchmark.metrics import METRICS, Floats
 from benchmark.records import Record
 from benchmark.results import ResultStore
 from benchmark.statistics import RESAMPLES, estimate, rank_correlation
+from benchmark.stress import section as stress_section
+from benchmark.stress import summary as stress_summary
+from benchmark.stress import without_stress
 from benchmark.suite import load_suite, suite_names
 from benchmark.tables import bold, escape, listing, markdown, number, percent, plain
 
@@ -37,10 +40,10 @@ def render(store: ResultStore, *others: ResultStore) -> str:
 def sections(analysis: Analysis, store: ResultStore) -> list[str]:
     """The parts of a suite's leaderboard, each a Markdown section with its heading."""
     judged = read_judged(store.root)
-    parts = [_headline(analysis)]
-    modalities = in_order(cell.evaluation.modality for cell in analysis.cells.values())
-    parts += [_modality(analysis, name) for name in modalities]
-    parts += [_winners(analysis), judged_section(judged, {record.key for record in analysis.records})]
+    rest = without_stress(analysis)
+    modalities = in_order(cell.evaluation.modality for cell in rest.cells.values())
+    parts = [_headline(rest), *(_modality(rest, name) for name in modalities), _winners(rest)] if rest.cells else []
+    parts += [stress_section(analysis), judged_section(judged, {record.key for record in analysis.records})]
     parts += [_weights(analysis), _provenance(analysis, store.root.name)]
     parts += [_problems([*analysis.problems, *judged.problems])]
     return [part for part in parts if part]
@@ -48,7 +51,10 @@ def sections(analysis: Analysis, store: ResultStore) -> list[str]:
 
 def summary(store: ResultStore) -> str:
     """The headline table for the terminal."""
-    analysis = _with_records(store)
+    whole = _with_records(store)
+    analysis = without_stress(whole)
+    if not analysis.cells:
+        return stress_summary(whole)
     columns = headline_columns(analysis)
     headers = ["method", *(column.header for column in columns)]
     tables = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmark.cache import Cache
 from benchmark.errors import W2SError
 from benchmark.protocol import VERSION, Index, draw_pool, rated
+from benchmark.seeding import numpy_rng
 from benchmark.soft_labels import content, soft_labels, supervisor_recipe
 from benchmark.student import Readable, StudentKind
 from benchmark.students.frozen import LinearHead
@@ -84,8 +85,16 @@ def build_problem(task: Task, condition: str, seed: int, cache: Cache, device: s
     if condition not in conditions(task):
         raise W2SError(f"task '{task.name}' has no condition '{condition}', only {', '.join(conditions(task))}")
     if isinstance(task, ReadyMade):
-        return task.problem(condition, seed)
-    return _from_domains(task, condition, seed, cache, device)
+        problem = task.problem(condition, seed)
+    else:
+        problem = _from_domains(task, condition, seed, cache, device)
+    if task.corruption is None:
+        return problem
+    return replace(
+        problem,
+        soft_labels=task.corruption.apply(problem.soft_labels, numpy_rng("corruption", task.corruption.base, seed)),
+        fingerprint=task.corruption.fingerprint(problem.fingerprint),
+    )
 
 
 def conditions(task: Task) -> tuple[str, ...]:
@@ -117,19 +126,22 @@ def _from_domains(task: Task, condition: str, seed: int, cache: Cache, device: s
         features=task.student.read(task.name, domains, pool, cache, device),
         soft_labels=soft_labels(task, domains, pool, seed, cache, device),
         truth=Truth(pool.labels, pool.groups),
-        fingerprint=data_fingerprint(task, domains),
+        fingerprint=_fingerprint(task, domains),
         supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),
     )
 
 
-def data_fingerprint(task: Task, domains: dict[str, Domain] | None = None) -> str:
+def data_fingerprint(task: Task) -> str:
     """Hash of all that a task's problems are made from: inputs, labels, groups, protocol, encoder and supervisors.
 
-    Supervisors are those of seed 0: how a task deals them to other seeds is its `version`'s business.
+    Supervisors are those of seed 0: how a task deals them to other seeds is its `version`'s business. What was done to
+    them after training is added to the hash.
     """
-    if isinstance(task, ReadyMade):
-        return task.fingerprint
-    found = domains or _domains(task)
+    fingerprint = task.fingerprint if isinstance(task, ReadyMade) else _fingerprint(task, _domains(task))
+    return fingerprint if task.corruption is None else task.corruption.fingerprint(fingerprint)
+
+
+def _fingerprint(task: Task, found: dict[str, Domain]) -> str:
     made_from: dict[str, Any] = {
         "protocol": VERSION,
         "share": task.source_share,

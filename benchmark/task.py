@@ -13,6 +13,7 @@ from benchmark.inputs import Inputs
 from benchmark.scale import Scale
 
 if TYPE_CHECKING:
+    from benchmark.corruption import Corruption
     from benchmark.student import StudentKind
 
 Modality = Literal["image", "text", "preference", "arrays"]
@@ -147,6 +148,7 @@ class Task:
         max_pool: largest pool; None for all there is. max_train: largest train split of a pool.
         pair_gap: preference tasks on ratings only: least difference of the two ratings in a pair.
         scale: how large its data are, as published, for estimates before they are here.
+        corruption: how supervisors are made worse after training, if they are.
         options: names of what `configured` understands, and what they mean.
     """
 
@@ -158,6 +160,7 @@ class Task:
     max_train: int | None = None
     pair_gap: float = 1.0
     scale: Scale | None = None
+    corruption: Corruption | None = None
     options: ClassVar[Mapping[str, str]] = {}
     card: TaskCard
     encoder: Encoder

@@ -87,6 +87,7 @@ def test_every_commands_help_shows_an_example_that_parses(w2s: CommandLine) -> N
         ("run",),
         ("pack",),
         ("leaderboard",),
+        ("export",),
         ("judge",),
         ("new",),
         ("cache", "info"),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.frame import COLUMNS
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
@@ -25,7 +27,7 @@ def w2s(*arguments: str, cwd: Path) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new folder with the README's two files."""
     folder = tmp_path_factory.mktemp("readme")
-    method, arrays = BLOCKS
+    method, arrays = BLOCKS[:2]
     (folder / "agreement.py").write_text(method)
     (folder / "make_arrays.py").write_text(arrays)
     return folder
@@ -51,6 +53,14 @@ def test_the_methods_file_passes_the_contract(folder: Path) -> None:
         check_method(METHODS["agreement"])
     finally:  # leave the registry as it was for other tests
         METHODS._items.pop("agreement", None)
+
+
+def test_results_are_read_as_a_table_and_every_column_is_named() -> None:
+    (code,) = (block for block in BLOCKS if "load_results" in block)
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stderr == "", "published results give no warning"
+    about = README.split("## Tables elsewhere")[1].split("\n## ")[0]
+    assert set(COLUMNS) <= set(re.findall(r"`(\w+)`", about))
 
 
 def test_the_excerpt_is_the_leaderboards() -> None:

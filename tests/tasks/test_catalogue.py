@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 import benchmark.fetch
+from benchmark.problem import data_fingerprint
 from benchmark.registry import TASKS
+from benchmark.results import ResultStore
+from benchmark.suite import load_suite
 from tasks._shared import connected_groups
 
 VADER = ("tweets", "amazon", "movies", "nyt")
@@ -139,3 +142,25 @@ def test_connected_groups():
     assert connected_groups([5, 6, 7], [1, 2, 1]).tolist() == [0, 1, 0]
     chain = connected_groups(list(range(1000)), [i // 2 for i in range(1000)], [(i + 1) // 2 for i in range(1000)])
     assert np.unique(chain).tolist() == [0]
+
+
+def test_the_stress_suite_takes_one_task_of_each_modality():
+    stressed = [name for name in TASKS.names() if name.startswith("stress-")]
+    assert len(stressed) == 37
+    plain = [TASKS[name] for name in stressed if TASKS[name].corruption is None]
+    assert [task.card.modality for task in plain] == ["image", "preference", "text"]
+    assert {task.name.removeprefix("stress-") for task in plain} < NAMES
+    assert not set(stressed) & set(TASKS.select(list(load_suite("default").tasks)))
+    for name in stressed:
+        assert TASKS[name].card.tags[:2] == (
+            "stress",
+            f"base={next(p.name[7:] for p in plain if name.startswith(p.name))}",
+        )
+
+
+def test_published_fingerprints_of_the_default_suite_are_current(vader):
+    """What is published must not be run again for a change of the harness that leaves problems as they are."""
+    store = ResultStore(Path(__file__).parents[2] / "results/default")
+    published = {record.task: record.data_fingerprint for record in store.load().records.values()}
+    for name in ("sentiment-to-amazon", "sentiment-to-amazon-broken", "preference-to-tweets"):
+        assert data_fingerprint(TASKS[name]) == published[name]
