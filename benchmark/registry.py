@@ -140,11 +140,15 @@ def _check_method(method: type[Method]) -> None:
         raise W2SError(f"{where}: {what} ({type(error).__name__}: {error})") from None
     if not isinstance(method.version, int) or method.version < 1:
         raise W2SError(f"{where}: version is {method.version!r}, expected an integer from 1")
-    _check_grid(method, f"{where}: grid")
+    check_grid(method, f"{where}: grid")
 
 
-def _check_grid(method: type[Method], where: str) -> None:
-    """Every method has the same number of settings, all different, the default first."""
+def check_grid(method: type[Method], where: str) -> None:
+    """Every method has the same number of settings, all different, the default first.
+
+    Raises:
+        W2SError: this one has not; the message begins with `where`.
+    """
     grid, known = method.grid, method_options(method())
     if not isinstance(grid, tuple) or not all(isinstance(setting, Mapping) for setting in grid):
         raise W2SError(f"{where}: expected a tuple of mappings, such as `product_grid` makes, found {grid!r}")

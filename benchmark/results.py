@@ -67,11 +67,11 @@ class Contents:
             return f"data_fingerprint: found {record.data_fingerprint}, but {name} has {evaluation.data_fingerprint}"
         if record.seed not in evaluation.seeds:
             return f"seed: {name} has no seed {record.seed}"
+        if fault := choice_fault(record):
+            return fault
         predictions = self.predictions.get(record.key)
         if predictions is None:
             return f"its predictions are missing from {record.method}/{PREDICTIONS}"
-        if fault := choice_fault(record):
-            return fault
         replicas = (len(evaluation.supervisors) if record.kind == "single" else 1) * trial_count(record)
         expected = (replicas, len(evaluation.seeds[record.seed].labels))
         if predictions.shape != expected or record.n_test != expected[1]:
