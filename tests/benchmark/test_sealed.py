@@ -126,7 +126,9 @@ def test_a_hostile_method_finds_no_truth(tune: bool, monkeypatch: pytest.MonkeyP
     for method in hostile:
         monkeypatch.setitem(METHODS._items, method.name, _Given(method))
     monkeypatch.setitem(TASKS._items, "sealed", make_task())
-    names = ("hostile", "hostile_staged", *(() if tune else ("ground_truth",)))
+    if tune:  # eight trials; one that trains in stages sees all that there is
+        hostile = hostile[1:]
+    names = (*(method.name for method in hostile), *(() if tune else ("ground_truth",)))
     unit = Unit("sealed", "ood", ((names, (0, 1)),))
     result = execute(unit, Setup("cpu", tmp_path, Recipes(Recipe(epochs=2, batch_size=32)), tune=tune))
     assert not result.failures

@@ -35,7 +35,9 @@ def test_a_hostile_method_finds_no_truth(
     for method in hostile:
         monkeypatch.setitem(METHODS._items, method.name, _Given(method))
     # the canary's unit comes first: its weights must not stay in the network that is shared
-    jobs = ((("ground_truth",), (0,)), (("hostile", "hostile_staged"), (0,)))[tune:]
+    if tune:  # eight trials; one that trains in stages sees all that there is
+        hostile = hostile[1:]
+    jobs = ((("ground_truth",), (0,)), (tuple(method.name for method in hostile), (0,)))[tune:]
     result = execute(
         Unit(name, "ood", jobs, split=True), Setup("cpu", tmp_path, Recipes(Recipe(1e-2, 1, 8)), tune=tune)
     )
@@ -56,7 +58,7 @@ def test_a_hostile_method_finds_no_truth(
                 assert not holds(method.loot, secret), f"where the {split} examples stand in their file"
         assert not holds(method.loot, tokens["test"].ids[:20].numpy())
         assert not holds(method.loot, tokens["val"].ids[:20].numpy())
-    assert holds(hostile[1].loot, tokens["train"].ids[:20].numpy()), "a staged method may see the train split's inputs"
+    assert holds(hostile[-1].loot, tokens["train"].ids[:20].numpy()), "a staged method may see the train split's inputs"
 
 
 def test_the_canarys_weights_are_gone_when_a_method_trains(
