@@ -45,11 +45,11 @@ def needs(task: Task, unit: Unit, recipe: Recipe, tune: bool = False) -> Needs |
     supervisors = task.supervisors(0)
     replicas = sum(len(seeds) * sum(_heads(name, len(supervisors)) for name in names) for names, seeds in unit.jobs)
     seeds = len({seed for _, own in unit.jobs for seed in own})
-    operations = seeds * (train + 0.2 * pool) * student.read
-    predicted = (0.2 + 0.1 * tune) * pool
+    held_out = (0.3 if tune else 0.2) * pool
+    operations = seeds * (train + held_out) * student.read
     for names, own in unit.jobs:
         for heads, epochs in (pair for name in names for pair in _trained(name, len(supervisors), recipe, tune)):
-            operations += len(own) * heads * (epochs * train * student.train + predicted * student.predict)
+            operations += len(own) * heads * (epochs * train * student.train + held_out * student.predict)
     for supervisor in supervisors:
         weak = _work(supervisor.model, scale.length)
         seen = min(scale.source / len(task.card.sources), supervisor.size or scale.source)

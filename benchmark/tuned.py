@@ -29,8 +29,7 @@ def belongs_to(store: ResultStore, base: ResultStore) -> bool:
 
 def section(store: ResultStore) -> str:
     """The table as a Markdown section."""
-    columns, rows = _columns(store), ranked(analysis_of(store))
-    analysis = analysis_of(store)
+    columns, analysis = _columns(store), analysis_of(store)
     best = {column.header: leaders(column, analysis.competitors) for column in columns}
 
     def line(row: str) -> list[str]:
@@ -53,7 +52,7 @@ scored, and biased upward, as the best of {GRID_SIZE} scores is partly luck. Mea
 *default chosen* is the share of (task, seed), in percent, where the choice is the default. Sorted by tuned; bold: the
 best mean, where ablations don't compete.
 
-{markdown(headers, [line(row) for row in rows])}
+{markdown(headers, [line(row) for row in ranked(analysis)])}
 
 {_provenance(store, analysis)}"""
 
@@ -120,9 +119,12 @@ def _provenance(store: ResultStore, analysis: Analysis) -> str:
         return listing([escape(value) for value in sorted(set(values))])
 
     records, name = analysis.records, store.root.resolve().name
+    made_from = f"--suite {name.removesuffix(TUNED)} --results results/{name}"
+    if name.startswith("arrays-"):
+        made_from = "--arrays FILE"
     seeds = listing([str(seed) for seed in sorted({record.seed for record in records})])
     return (
         f"{len(records):,} records, seeds {seeds}; commit {several([record.commit for record in records])}; device "
         f"{several([record.device for record in records])}.\n\n"
-        f"```\nw2s run --tune --suite {name.removesuffix(TUNED)} --results results/{name}\n```"
+        f"```\nw2s run --tune {made_from}\n```"
     )
