@@ -16,7 +16,7 @@ from benchmark.metrics import METRICS, Floats, Split
 from benchmark.records import Evaluation, Record
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.results import RECORDS, Contents, ResultStore
-from benchmark.scoring import compute_metrics, reference_predictions, score
+from benchmark.scoring import reference_predictions, score
 from benchmark.seeding import numpy_rng
 from benchmark.statistics import (
     RESAMPLES,
@@ -29,6 +29,7 @@ from benchmark.statistics import (
     gap_defined,
     recovered_gap,
 )
+from benchmark.trials import Which, expected_metrics, picked
 
 FLOOR, CEILING = "mean_supervisor", "ground_truth"
 TOLERANCE = 1e-9  # a stored metric may differ from its recomputation by this
@@ -121,14 +122,18 @@ class Analysis:
         return estimate(samples) if samples else None
 
 
-def analyse(contents: Contents, resamples: int = RESAMPLES) -> Analysis:
-    """Score everything from predictions, with bootstrap resamples; a pure function of the contents."""
+def analyse(contents: Contents, resamples: int = RESAMPLES, which: Which = "chosen") -> Analysis:
+    """Score everything from predictions, with bootstrap resamples; a pure function of the contents.
+
+    `which` says what stands for a tuned method: the trial that was chosen, the default or the oracle's. Resamples do
+    not depend on it, so that samples of several are paired.
+    """
     records, problems = _usable(contents)
     grouped: dict[Unit, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
         grouped[record.task, record.condition][record.method][record.seed] = record
     cells = {
-        unit: _cell(contents, contents.evaluations[unit], grouped[unit], resamples)
+        unit: _cell(contents, contents.evaluations[unit], grouped[unit], resamples, which)
         for unit in sorted(contents.evaluations)
     }
     titles = {record.method: record.title for record in sorted(records, key=lambda record: record.key)}
@@ -164,7 +169,7 @@ def _usable(contents: Contents) -> tuple[list[Record], list[str]]:
             continue
         fitting.append(record)
         evaluation = contents.evaluations[record.task, record.condition]
-        expected = compute_metrics(evaluation, record.seed, contents.predictions[key])
+        expected = expected_metrics(evaluation, record, contents.predictions[key])
         for name in sorted(expected.keys() | record.metrics.keys()):
             stored, computed = record.metrics.get(name), expected.get(name)
             if stored is None or computed is None or abs(stored - computed) > TOLERANCE:
@@ -207,14 +212,20 @@ def _show(value: float | None) -> str:
     return "nothing" if value is None else f"{value:.6g}"
 
 
-def _cell(contents: Contents, evaluation: Evaluation, records: dict[str, dict[int, Record]], resamples: int) -> Cell:
+def _cell(
+    contents: Contents, evaluation: Evaluation, records: dict[str, dict[int, Record]], resamples: int, which: Which
+) -> Cell:
     """Scores and bootstrap replicates of every row; all replicas of all rows of a seed are one matrix."""
     metric, classes = evaluation.metric, evaluation.num_classes
     splits: list[Split] = []
     rows_of: list[dict[str, slice]] = []
     scores: list[NDArray[np.float64]] = []
     for seed, truth in sorted(evaluation.seeds.items()):
-        blocks = {row: contents.predictions[by[seed].key] for row, by in sorted(records.items()) if seed in by}
+        blocks = {
+            row: picked(evaluation, by[seed], contents.predictions[by[seed].key], which)
+            for row, by in sorted(records.items())
+            if seed in by
+        }
         blocks |= reference_predictions(truth)
         ends = np.cumsum([len(block) for block in blocks.values()])
         rows_of.append({row: slice(end - len(blocks[row]), end) for row, end in zip(blocks, ends, strict=True)})

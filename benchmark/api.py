@@ -5,7 +5,17 @@ from benchmark.corruption import stress_variants
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.fetch import fetch_sdist, missing_packages, package_folder
 from benchmark.inputs import Inputs, Lazy, Prompted
-from benchmark.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax, safe_log
+from benchmark.method import (
+    Batch,
+    Method,
+    Supervision,
+    Trainer,
+    cross_entropy,
+    hard,
+    log_softmax,
+    product_grid,
+    safe_log,
+)
 from benchmark.registry import register_method, register_task
 from benchmark.scale import Scale
 from benchmark.seeding import numpy_rng
@@ -37,6 +47,7 @@ __all__ = [
     "missing_packages",
     "numpy_rng",
     "package_folder",
+    "product_grid",
     "register_method",
     "register_task",
     "safe_log",

@@ -97,7 +97,9 @@ def run(
     conditions: Annotated[str | None, typer.Option(help="ind, ood or both, comma-separated")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="number of seeds, from 0")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    results: Annotated[Path | None, typer.Option(help="results folder [default: runs/<suite>]")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="results folder [default: runs/<suite>, with --tune runs/<suite>-tuned]")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with methods or tasks; repeatable")] = None,
     arrays: Annotated[Path | None, typer.Option(help="npz or safetensors file to run on instead of tasks")] = None,
@@ -106,6 +108,9 @@ def run(
     options: Annotated[
         list[str] | None, typer.Option("--set", help="name=value: a model, a size, the student's recipe; repeatable")
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="train each method's grid of 8 settings, choose by agreement on validation")
+    ] = False,
     replies: Annotated[int, typer.Option(min=0, help="replies that each policy writes, for w2s judge")] = 0,
     data_root: Annotated[Path | None, _DATA_ROOT] = None,
     download: Annotated[bool, _DOWNLOAD] = False,
@@ -134,6 +139,7 @@ def run(
         split_by_group=split_by_group,
         pack=pack,
         options=options or [],
+        tune=tune,
         replies=replies,
         download=download,
         mirror=mirror,

@@ -114,6 +114,7 @@ def _method(method: type[Method]) -> str:
         "kind": f"{method.kind}, at least {method.min_supervisors} supervisor(s)",
         "citation": method.citation,
         "options": options or "none",
+        "grid (--tune)": "; ".join(", ".join(f"{k}={v}" for k, v in s.items()) or "default" for s in method.grid),
     }
     if method.ablation_of:
         rows["ablation of"] = method.ablation_of

@@ -20,10 +20,9 @@ from benchmark import canaries
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.checkpoints import Checkpoints
-from benchmark.errors import MethodFailed, W2SError
+from benchmark.errors import W2SError
 from benchmark.judging.replies import Reply
 from benchmark.libraries import libraries
-from benchmark.method import Method
 from benchmark.packs.read import use_pack
 from benchmark.plan import Unit, hyperparameters, method_version
 from benchmark.problem import Problem, build_problem, training_data
@@ -33,7 +32,9 @@ from benchmark.scoring import compute_metrics
 from benchmark.student import Fitted
 from benchmark.suite import Recipes
 from benchmark.task import Task
-from benchmark.training import ENGINE_VERSION, NOWHERE, Recipe, Trained, TrainingData, train
+from benchmark.training import ENGINE_VERSION, NOWHERE, Recipe, Trained, train
+from benchmark.trials import AGREEMENT, CHOSEN, trial_metrics
+from benchmark.tuning import Trial, agreement, chosen, expected_epochs, runs_of, train_trials, trials_of
 
 LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
 Entry = tuple[Record, NDArray[Any]]
@@ -48,6 +49,7 @@ class Setup:
         cache: the cache's folder.
         student: the students' recipes.
         options: for the tasks (`Task.configured`).
+        tune: whether the whole grid of each method is trained, and one setting chosen.
         replies: how many replies of each policy to write, for judging.
         plugins: files to load first.
         arrays: file of an `ArrayTask`, if the run is on one.
@@ -58,6 +60,7 @@ class Setup:
     cache: Path
     student: Recipes
     options: Mapping[str, Any] = field(default_factory=dict)
+    tune: bool = False
     replies: int = 0
     plugins: tuple[Path, ...] = ()
     arrays: Path | None = None
@@ -76,6 +79,11 @@ class Setup:
             TASKS.register(task.name, task, str(self.arrays))
         if self.pack is not None:
             use_pack(self.pack)
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Splits that students predict: the validation split only where a setting is chosen on it."""
+        return ("test", "val") if self.tune else ("test",)
 
     def task(self, name: str) -> Task:
         """A task with the run's options."""
@@ -129,15 +137,16 @@ def _execute(task: Task, unit: Unit, setup: Setup, say: Say) -> UnitResult:
     problems: dict[int, Problem] = {}
     for seed in seeds:
         say(f"problem of seed {seed}", 0)
-        problems[seed] = build_problem(task, unit.condition, seed, cache, setup.device)
+        problems[seed] = build_problem(task, unit.condition, seed, cache, setup.device, setup.held_out)
     result = UnitResult(unit, evaluate(task, list(problems.values())))
     runs = []
     for names, job_seeds in unit.jobs:
         # replicas of one run share the number of examples; the order of seeds stays
         by_size = sorted(job_seeds, key=lambda s: (_size(problems[s]), s))
         runs += [(names, [problems[s] for s in group]) for _, group in groupby(by_size, lambda s: _size(problems[s]))]
-    recipe = setup.student.of(task.name)
-    on_step = _Epochs(say, sum(_expected_epochs(names, recipe) for names, _ in runs))
+    epochs = sum(expected_epochs(_runs(task, names, setup)) for names, _ in runs)
+    epochs += sum(bool(CANARIES.keys() & set(names)) for names, _ in runs) * setup.student.of(task.name).epochs
+    on_step = _Epochs(say, epochs)
     for names, group in runs:
         _train_and_score(task, group, names, setup, on_step, result)
     return result
@@ -169,6 +178,13 @@ def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
     )
 
 
+def _runs(task: Task, names: Sequence[str], setup: Setup) -> list[list[Trial]]:
+    """The trials of the methods among `names`, as they train together."""
+    recipe = setup.student.of(task.name)
+    trials = [trial for name in names if name not in CANARIES for trial in trials_of(name, recipe, setup.tune)]
+    return runs_of(trials, apart=task.student.costly)
+
+
 def _size(problem: Problem) -> int:
     return len(problem.truth.labels["train"])
 
@@ -188,12 +204,18 @@ def _train_and_score(
     result: UnitResult,
 ) -> None:
     """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
-    data, tests = training_data(task.student, problems, setup.device)
+    data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
     recipe = setup.student.of(task.name)
     methods = [name for name in names if name not in CANARIES]
     checkpoints = _checkpoints(task, problems, methods, setup, recipe)
     result.checkpoints.append(checkpoints)
-    outcomes = _train_all(methods, data, recipe, on_step, result, checkpoints)
+    outcomes = train_trials(
+        _runs(task, methods, setup),
+        data,
+        on_step,
+        checkpoints,
+        report=lambda line: result.failures.append(f"{result.unit.label}: {line}"),
+    )
     wanted = [name for name in CANARIES if name in names]
     if wanted and not all((p.truth.labels["train"] >= 0).any() for p in problems):
         result.failures.append(f"{result.unit.label}: canaries need known labels in the train split, found none")
@@ -204,25 +226,46 @@ def _train_and_score(
         (trained_canaries,) = train([canaries.Canary()], supervision, recipe, on_step, checkpoints)
         for position, name in enumerate(wanted):
             heads = trained_canaries.student.heads(slice(position, position + 1))
-            outcomes[name] = replace(trained_canaries, student=heads)
-    for name, outcome in outcomes.items():
-        if not outcome.student.finite():
+            outcomes[name] = [replace(trained_canaries, student=heads)]
+    for name, tried in outcomes.items():
+        if not tried[0].student.finite():  # another trial that isn't is not chosen
             result.failures.append(
                 f"method '{name}' on {result.unit.label}: training gave NaN or infinity; nothing recorded"
             )
             continue
         for s, problem in enumerate(problems):
-            predictions = outcome.student.seed(s).predict(tests[s])[0].argmax(-1).cpu().numpy()
+            tests = held_out["test"][s]
+            predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])
+            choice = _choice(tried, s, held_out["val"][s], problem) if setup.tune else {}
+            outcome = tried[choice.get(CHOSEN, 0)]
             diagnostics = _diagnostics(name, outcome, s, len(problems), problem, task.card.metric)
-            diagnostics |= task.student.diagnostics(problem)
-            metrics = compute_metrics(result.evaluation, problem.seed, predictions)
+            diagnostics |= task.student.diagnostics(problem) | choice
+            if setup.tune:
+                metrics = trial_metrics(result.evaluation, problem.seed, predictions, choice[CHOSEN])
+            else:
+                metrics = compute_metrics(result.evaluation, problem.seed, predictions)
             evaluation_sha256 = result.evaluation.seeds[problem.seed].sha256
-            record = _record(
-                task, problem, name, outcome.steps, predictions, evaluation_sha256, metrics, diagnostics, setup
-            )
+            cost = sum(trained.steps for trained in tried) * (len(predictions) // len(tried))
+            record = _record(task, problem, name, cost, predictions, evaluation_sha256, metrics, diagnostics, setup)
             result.entries.append((record, predictions))
             if setup.replies and task.student.writes:
-                result.replies += _replies(task, record, outcome.student.seed(s), tests[s], problem, setup.replies)
+                result.replies += _replies(task, record, outcome.student.seed(s), tests, problem, setup.replies)
+
+
+def _predicted(trained: Trained, position: int, inputs: Any) -> NDArray[np.int64]:
+    """Class ids (h, n) that the heads of one seed predict."""
+    classes: NDArray[np.int64] = trained.student.seed(position).predict(inputs)[0].argmax(-1).cpu().numpy()
+    return classes
+
+
+def _choice(tried: Sequence[Trained], position: int, inputs: Any, problem: Problem) -> dict[str, Any]:
+    """Which trial of one seed is chosen on the validation split, by what. Training that diverged agrees with nobody."""
+    ensemble = problem.soft_labels["val"].mean(1).argmax(-1)
+    agreements = [
+        agreement(_predicted(trained, position, inputs), ensemble) if trained.student.seed(position).finite() else 0.0
+        for trained in tried
+    ]
+    return {AGREEMENT: agreements, CHOSEN: chosen(agreements)}
 
 
 def _replies(task: Task, record: Record, student: Fitted, inputs: Any, problem: Problem, count: int) -> Iterator[Reply]:
@@ -251,43 +294,12 @@ def _checkpoints(
         {
             "task": [task.name, task.version, problems[0].condition, problems[0].fingerprint],
             "seeds": [p.seed for p in problems],
-            "methods": {name: [method_version(name), hyperparameters(name, recipe, own)] for name in names},
+            "methods": {n: [method_version(n), hyperparameters(n, recipe, own, setup.tune)] for n in names},
             "engine": ENGINE_VERSION,
             "device": setup.device,
             "libraries": libraries("torch", "transformers", "peft"),
         },
     )
-
-
-def _train_all(
-    names: list[str],
-    data: TrainingData,
-    student: Recipe,
-    on_step: Callable[[float], None],
-    result: UnitResult,
-    checkpoints: Checkpoints,
-) -> dict[str, Trained]:
-    """Train methods together; one that fails is reported, and the others train without it."""
-    if not names:
-        return {}
-    try:
-        trained = train([METHODS[name]() for name in names], data, student, on_step, checkpoints)
-        return dict(zip(names, trained, strict=True))
-    except MethodFailed as failed:
-        result.failures.append(f"{result.unit.label}: {failed}")
-        others = [name for name in names if name != failed.method]
-        if METHODS[failed.method].fit is Method.fit:  # one of several stages has checkpoints of its own
-            checkpoints = checkpoints.part(f"without-{failed.method}")
-        return _train_all(others, data, student, on_step, result, checkpoints)
-    except (torch.OutOfMemoryError, W2SError):  # no method's fault: trying them one by one would not help
-        raise
-    except Exception as error:  # not blamed on a method: in its backward pass, say
-        if len(names) == 1:
-            what = MethodFailed(names[0], f"{type(error).__name__}: {error}")
-            result.failures.append(f"{result.unit.label}: {what}")
-            return {}
-        alone = [_train_all([name], data, student, on_step, result, checkpoints.part(name)) for name in names]
-        return {name: trained for one in alone for name, trained in one.items()}
 
 
 class _Epochs:
@@ -299,14 +311,6 @@ class _Epochs:
     def __call__(self, share: float) -> None:
         self._say(f"epoch {self._done + 1}", min(1.0, (self._done + share) / self._expected))
         self._done += share == 1
-
-
-def _expected_epochs(names: Sequence[str], student: Recipe) -> int:
-    """A guess for the time left: how many stages a staged method has shows only as it runs; two is usual."""
-    methods = [METHODS[name] for name in names if name not in CANARIES]
-    staged = sum(method.fit is not Method.fit for method in methods)
-    stages = 2 * staged + (staged < len(methods)) + bool(CANARIES.keys() & set(names))
-    return stages * student.epochs
 
 
 def _diagnostics(
@@ -326,7 +330,7 @@ def _record(
     task: Task,
     problem: Problem,
     name: str,
-    steps: int,
+    cost: int,
     predictions: NDArray[Any],
     evaluation_sha256: str,
     metrics: dict[str, float],
@@ -334,7 +338,7 @@ def _record(
     setup: Setup,
 ) -> Record:
     """The record of one (task, condition, method, seed) with test predictions (replicas, n)."""
-    options = hyperparameters(name, setup.student.of(task.name), task.student.parameters)
+    options = hyperparameters(name, setup.student.of(task.name), task.student.parameters, setup.tune)
     canary = name in CANARIES
     return Record(
         task=task.name,
@@ -345,7 +349,7 @@ def _record(
         metrics=metrics,
         diagnostics=diagnostics,
         hyperparameters=options,
-        cost=steps * len(predictions),
+        cost=cost,
         n_train=_size(problem),
         n_test=predictions.shape[1],
         predictions_sha256=digest(predictions),

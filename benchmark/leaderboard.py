@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import tuned
 from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analysis_of, chance_deviation
 from benchmark.errors import W2SError
 from benchmark.headline import BASELINE, FOCUS, headline_columns, in_order, leaders, ranked, references
@@ -28,30 +29,46 @@ _ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 
 
 def render(store: ResultStore, *others: ResultStore) -> str:
-    """The leaderboard of `results/<suite>` as Markdown, and those of other suites below it."""
-    parts = [f"# Leaderboard\n\n{_intro()}", *sections(_with_records(store), store)]
+    """The leaderboard of `results/<suite>` as Markdown, and those of other suites below it.
+
+    Tuned results of one of these suites are a section of it.
+    """
+    stores = [store, *others]
+    belonging = {base: other for base in stores for other in others if tuned.belongs_to(other, base)}
+    parts = [f"# Leaderboard\n\n{_intro()}", *sections(_with_records(store), store, belonging.get(store))]
     for other in others:
+        if other in belonging.values():
+            continue
         name = other.root.name
         about = f"\n\n{load_suite(name).description}." if name in suite_names() else ""
-        parts += [f"# Suite `{name}`{about}", *sections(_with_records(other), other)]
+        parts += [f"# Suite `{name}`{about}", *sections(_with_records(other), other, belonging.get(other))]
     return "\n\n".join(parts) + "\n"
 
 
-def sections(analysis: Analysis, store: ResultStore) -> list[str]:
+def sections(analysis: Analysis, store: ResultStore, tuned_store: ResultStore | None = None) -> list[str]:
     """The parts of a suite's leaderboard, each a Markdown section with its heading."""
+    if tuned.holds_tuned(store):
+        return [part for part in (tuned.section(store), _problems(analysis.problems)) if part]
+    tuned_problems: list[str] = []
+    if tuned_store is not None:
+        found = _with_records(tuned_store).problems
+        tuned_problems = [f"{tuned_store.root.name}/{problem}" for problem in found]
     judged = read_judged(store.root)
     rest = without_stress(analysis)
     modalities = in_order(cell.evaluation.modality for cell in rest.cells.values())
     parts = [_headline(rest), *(_modality(rest, name) for name in modalities), _winners(rest)] if rest.cells else []
     parts += [stress_section(analysis), judged_section(judged, {record.key for record in analysis.records})]
-    parts += [_weights(analysis), _provenance(analysis, store.root.name)]
-    parts += [_problems([*analysis.problems, *judged.problems])]
+    parts += [_weights(analysis), tuned.section(tuned_store) if tuned_store else ""]
+    parts += [_provenance(analysis, store.root.name)]
+    parts += [_problems([*analysis.problems, *judged.problems, *tuned_problems])]
     return [part for part in parts if part]
 
 
 def summary(store: ResultStore) -> str:
     """The headline table for the terminal."""
     whole = _with_records(store)
+    if tuned.holds_tuned(store):
+        return tuned.summary(store)
     analysis = without_stress(whole)
     if not analysis.cells:
         return stress_summary(whole)

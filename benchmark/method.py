@@ -7,13 +7,29 @@ the pool's train split, B examples of a minibatch, M supervisors (1 for `single`
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 LOG_FLOOR = 1e-8  # given probabilities are clamped here before a logarithm (methods.md)
+GRID_SIZE = 8  # settings that every method may try (`w2s run --tune`): an equal budget
+TIMES = ("learning_rate_times", "epochs_times")  # in a setting: multiples of the student's recipe in the suite
+Setting = Mapping[str, Any]  # values of a method's options by name, and of `TIMES`; what it leaves out is the default
+
+
+def product_grid(**others: Sequence[Any]) -> tuple[Setting, ...]:
+    """All combinations of some options' defaults and other values; the first is {}, the default.
+
+    Args:
+        others: for each name the values beside its default: `product_grid(gamma=(0.0, 0.2, 0.8), epochs_times=(0.3,))`
+            has 4 x 2 settings.
+    """
+    choices = [[{}, *({name: value} for value in values)] for name, values in others.items()]
+    return tuple({name: value for part in parts for name, value in part.items()} for parts in product(*choices))
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,9 @@ class Method:
         kind: `single` sees one supervisor at a time (scores are averaged over them), `ensemble` sees all.
         min_supervisors: a task with fewer is refused with a message.
         ablation_of: the method that this one is a variant of, if any.
+        grid: the `GRID_SIZE` settings that `w2s run --tune` tries, the default ({}) first; `product_grid` makes one.
+            Values of own options by name; `learning_rate_times` and `epochs_times` multiply what the suite says. This
+            one is for methods without options worth trying: step size, and early stopping.
     """
 
     name: ClassVar[str]
@@ -102,6 +121,7 @@ class Method:
     kind: ClassVar[Literal["single", "ensemble"]]
     min_supervisors: ClassVar[int] = 1
     ablation_of: ClassVar[str | None] = None
+    grid: ClassVar[tuple[Setting, ...]] = product_grid(learning_rate_times=(0.3, 3, 10), epochs_times=(0.3,))
 
     def start(self, supervision: Supervision) -> None:
         """Allocate per-replica state; called once, before training."""

@@ -14,6 +14,7 @@ from benchmark.registry import CANARIES, METHODS
 from benchmark.scale import Estimable, Work
 from benchmark.task import Task
 from benchmark.training import Recipe
+from benchmark.tuning import trials_of
 
 RATE = 100e12  # floating-point operations a second
 
@@ -31,8 +32,11 @@ class Needs(NamedTuple):
         return f"about {disk} of disk, {memory} of memory, {gpu} of GPU memory, {self.gpu_hours:.2g} GPU hours"
 
 
-def needs(task: Task, unit: Unit, recipe: Recipe) -> Needs | None:
-    """Estimates for a unit, or None for a task that does not say how large its data are."""
+def needs(task: Task, unit: Unit, recipe: Recipe, tune: bool = False) -> Needs | None:
+    """Estimates for a unit, or None for a task that does not say how large its data are.
+
+    With `tune` every method trains its grid, one setting after the other.
+    """
     if task.scale is None:
         return None
     scale, student = task.scale, _work(task.student, task.scale.length)
@@ -41,8 +45,11 @@ def needs(task: Task, unit: Unit, recipe: Recipe) -> Needs | None:
     supervisors = task.supervisors(0)
     replicas = sum(len(seeds) * sum(_heads(name, len(supervisors)) for name in names) for names, seeds in unit.jobs)
     seeds = len({seed for _, own in unit.jobs for seed in own})
-    operations = seeds * (train + 0.2 * pool) * student.read
-    operations += replicas * (recipe.epochs * train * student.train + 0.2 * pool * student.predict)
+    held_out = (0.3 if tune else 0.2) * pool
+    operations = seeds * (train + held_out) * student.read
+    for names, own in unit.jobs:
+        for heads, epochs in (pair for name in names for pair in _trained(name, len(supervisors), recipe, tune)):
+            operations += len(own) * heads * (epochs * train * student.train + held_out * student.predict)
     for supervisor in supervisors:
         weak = _work(supervisor.model, scale.length)
         seen = min(scale.source / len(task.card.sources), supervisor.size or scale.source)
@@ -58,6 +65,12 @@ def needs(task: Task, unit: Unit, recipe: Recipe) -> Needs | None:
 
 def _work(kind: object, length: int) -> Work:
     return kind.work(length) if isinstance(kind, Estimable) else Work()
+
+
+def _trained(name: str, supervisors: int, recipe: Recipe, tune: bool) -> list[tuple[int, int]]:
+    """Replicas a seed and epochs of each trial."""
+    recipes = [recipe] if name in CANARIES else [trial.recipe for trial in trials_of(name, recipe, tune)]
+    return [(_heads(name, supervisors), trial.epochs) for trial in recipes]
 
 
 def _heads(name: str, supervisors: int) -> int:

@@ -16,6 +16,8 @@ from benchmark.results import ResultStore
 from benchmark.suite import Recipes
 from benchmark.task import Task
 from benchmark.training import ENGINE_VERSION, Recipe
+from benchmark.trials import TRIALS
+from benchmark.tuning import trials_of
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -44,10 +46,20 @@ def method_version(name: str) -> int:
     return canaries.VERSION if name in CANARIES else METHODS[name].version
 
 
-def hyperparameters(name: str, recipe: Recipe, student: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-    """Everything that was chosen for a run of this method: its options, the student's recipe and own parameters."""
-    method = {} if name in CANARIES else method_options(METHODS[name]())
-    return {"method": method, "student": {**asdict(recipe), **student}}
+def hyperparameters(
+    name: str, recipe: Recipe, student: Mapping[str, Any] = NOTHING, tune: bool = False
+) -> dict[str, Any]:
+    """Everything that was chosen for a run of this method: its options, the student's recipe and own parameters.
+
+    With `tune`, all that of every trial.
+    """
+    if name in CANARIES:
+        return {"method": {}, "student": {**asdict(recipe), **student}}
+    tried = [
+        {"method": method_options(trial.instance()), "student": {**asdict(trial.recipe), **student}}
+        for trial in trials_of(name, recipe, tune)
+    ]
+    return {TRIALS: tried} if tune else tried[0]
 
 
 def make_plan(
@@ -59,12 +71,14 @@ def make_plan(
     store: ResultStore,
     force: bool = False,
     enough: Callable[[RecordKey], bool] = lambda key: True,
+    tune: bool = False,
 ) -> list[Unit]:
     """The units with anything missing in `store`, or all of them with `force`.
 
     Args:
         tasks: those that can be run, and the fingerprints of their data.
         enough: whether a record that is complete also has what else was asked for.
+        tune: whether every method's whole grid is wanted.
 
     Raises:
         W2SError: no task has any of the wanted conditions.
@@ -76,7 +90,7 @@ def make_plan(
                 continue
             writes = task.student.writes
             recipe, own = student.of(task.name), task.student.parameters
-            settings = {name: setting_hash(hyperparameters(name, recipe, own)) for name in methods}
+            settings = {name: setting_hash(hyperparameters(name, recipe, own, tune)) for name in methods}
             versions = {name: Versions(ENGINE_VERSION, task.version, method_version(name)) for name in methods}
             jobs: dict[tuple[str, ...], list[int]] = {}
             for seed in seeds:

@@ -17,7 +17,7 @@ from benchmark.errors import W2SError
 from benchmark.protocol import VERSION, Index, draw_pool, rated
 from benchmark.seeding import numpy_rng
 from benchmark.soft_labels import content, soft_labels, supervisor_recipe
-from benchmark.student import Readable, StudentKind
+from benchmark.student import TEST, Readable, StudentKind
 from benchmark.students.frozen import LinearHead
 from benchmark.task import Domain, Task
 from benchmark.training import TrainingData
@@ -75,8 +75,13 @@ class ReadyMade(Task):
         raise NotImplementedError
 
 
-def build_problem(task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu") -> Problem:
+def build_problem(
+    task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu", held_out: tuple[str, ...] = TEST
+) -> Problem:
     """Deal the pool, get features and soft labels (from the cache, or made now).
+
+    Args:
+        held_out: splits that the student reads beside the train split; a linear head's features are of all splits.
 
     Raises:
         W2SError: an unknown condition, an empty split, or an encoder or supervisor that gives another shape or values
@@ -87,7 +92,7 @@ def build_problem(task: Task, condition: str, seed: int, cache: Cache, device: s
     if isinstance(task, ReadyMade):
         problem = task.problem(condition, seed)
     else:
-        problem = _from_domains(task, condition, seed, cache, device)
+        problem = _from_domains(task, condition, seed, cache, device, held_out)
     if task.corruption is None:
         return problem
     return replace(
@@ -103,27 +108,29 @@ def conditions(task: Task) -> tuple[str, ...]:
 
 
 def training_data(
-    student: StudentKind, problems: Sequence[Problem], device: str = "cpu"
-) -> tuple[TrainingData, list[Any]]:
-    """What may be learned from, of problems of one size; and each problem's test split as the student reads it.
+    student: StudentKind, problems: Sequence[Problem], device: str = "cpu", held_out: tuple[str, ...] = TEST
+) -> tuple[TrainingData, dict[str, list[Any]]]:
+    """What may be learned from, of problems of one size; and of each held-out split what the student reads in each.
 
     The soft labels are copied, so that no view leads to another split or to a problem.
     """
-    inputs, tests = student.prepare(problems, device)
+    inputs, others = student.prepare(problems, device, held_out)
     labels = np.stack([p.soft_labels["train"].transpose(1, 0, 2) for p in problems])
     tensor = torch.from_numpy(labels.copy()).to(device)
     seeds = tuple(p.seed for p in problems)
-    return TrainingData(inputs, tensor, seeds, student.start, student.margin_beta), tests
+    return TrainingData(inputs, tensor, seeds, student.start, student.margin_beta), others
 
 
-def _from_domains(task: Task, condition: str, seed: int, cache: Cache, device: str) -> Problem:
+def _from_domains(
+    task: Task, condition: str, seed: int, cache: Cache, device: str, held_out: tuple[str, ...]
+) -> Problem:
     domains = _domains(task)
     pool = draw_pool(task, domains, condition, seed)
     return Problem(
         task=task.name,
         condition=condition,
         seed=seed,
-        features=task.student.read(task.name, domains, pool, cache, device),
+        features=task.student.read(task.name, domains, pool, cache, device, held_out),
         soft_labels=soft_labels(task, domains, pool, seed, cache, device),
         truth=Truth(pool.labels, pool.groups),
         fingerprint=_fingerprint(task, domains),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -39,10 +40,10 @@ class Progress:
         tensors: dict[str, Tensor] = {f"student/{i}": p for i, p in enumerate(self.student.parameters())}
         tensors |= _moments("optimizer", self.optimizer)
         plain: dict[str, Any] = {"epochs": epochs, "schedule": self.schedule.state_dict(), "methods": {}}
-        for method in self.methods:
+        for method, part in zip(self.methods, part_names(self.methods), strict=True):
             state, words = _state(method), {}
             for key, value in state.items():
-                name = f"method/{method.name}/{key}"
+                name = f"method/{part}/{key}"
                 if isinstance(value, Tensor):
                     tensors[name] = value
                 elif isinstance(value, torch.Generator):
@@ -51,7 +52,7 @@ class Progress:
                     tensors |= _moments(name, value)
                 elif value is None or isinstance(value, bool | int | float | str):
                     words[key] = value
-            plain["methods"][method.name] = words
+            plain["methods"][part] = words
         tensors = {name: value.clone() for name, value in tensors.items()}  # safetensors refuses shared memory
         self.checkpoints.save(tensors, plain)
 
@@ -66,21 +67,31 @@ class Progress:
                 parameter.copy_(tensors[f"student/{i}"])
         self.schedule.load_state_dict(plain["schedule"])
         _load_moments("optimizer", self.optimizer, tensors, plain["schedule"]["_last_lr"])
-        for method in self.methods:
+        for method, part in zip(self.methods, part_names(self.methods), strict=True):
             for key, value in _state(method).items():
-                name = f"method/{method.name}/{key}"
+                name = f"method/{part}/{key}"
                 if isinstance(value, torch.Generator):
                     value.set_state(tensors[name])
                 elif isinstance(value, Optimizer):
                     _load_moments(name, value, tensors)
-            head = f"method/{method.name}/"
+            head = f"method/{part}/"
             for name, tensor in tensors.items():
                 if name.startswith(head) and "/" not in (key := name.removeprefix(head)):
                     _put(method, key, tensor.to(parameters[0].device))
-            for key, word in plain["methods"][method.name].items():
+            for key, word in plain["methods"][part].items():
                 setattr(method, key, word)
         epochs: int = plain["epochs"]
         return epochs
+
+
+def part_names(methods: Sequence[Method]) -> list[str]:
+    """What the parts of a checkpoint are called: by the methods' names, numbered from the second of a name on."""
+    seen: Counter[str] = Counter()
+    names = []
+    for method in methods:
+        seen[method.name] += 1
+        names.append(method.name if seen[method.name] == 1 else f"{method.name}-{seen[method.name]}")
+    return names
 
 
 def _state(method: Method) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from benchmark.checks import compare
 from benchmark.files import atomic_write
 from benchmark.leaderboard import render, summary
 from benchmark.results import RECORDS, ResultStore
+from benchmark.trials import TUNED
 
 LEADERBOARD = "LEADERBOARD.md"
 _SHOWN = 20
@@ -25,9 +26,11 @@ def _is_published(results: Path) -> bool:
 
 
 def suites_beside(results: Path) -> list[Path]:
-    """The folders whose tables stand on one page: all published suites, `default` first; else the folder alone."""
+    """The folders whose tables stand on one page: all published suites, `default` first; else the folder and the
+    tuned results that belong to it."""
     if not _is_published(results):
-        return [results]
+        tuned = results.parent / f"{results.name}{TUNED}"
+        return [results, *([tuned] if results.name and any(tuned.glob(f"*/{RECORDS}")) else [])]
     folders = {path for path in (results / "..").resolve().iterdir() if any(path.glob(f"*/{RECORDS}"))}
     beside = {results.resolve(), *folders}
     same = results.resolve()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import json
+import math
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from benchmark.errors import W2SError, unknown_name
-from benchmark.method import Method, method_options
+from benchmark.method import GRID_SIZE, TIMES, Method, method_options
 from benchmark.task import Task
 
 T = TypeVar("T")
@@ -138,6 +140,37 @@ def _check_method(method: type[Method]) -> None:
         raise W2SError(f"{where}: {what} ({type(error).__name__}: {error})") from None
     if not isinstance(method.version, int) or method.version < 1:
         raise W2SError(f"{where}: version is {method.version!r}, expected an integer from 1")
+    check_grid(method, f"{where}: grid")
+
+
+def check_grid(method: type[Method], where: str) -> None:
+    """Every method has the same number of settings, all different, the default first.
+
+    Raises:
+        W2SError: this one has not; the message begins with `where`.
+    """
+    grid, known = method.grid, method_options(method())
+    if not isinstance(grid, tuple) or not all(isinstance(setting, Mapping) for setting in grid):
+        raise W2SError(f"{where}: expected a tuple of mappings, such as `product_grid` makes, found {grid!r}")
+    if len(grid) != GRID_SIZE or grid[0]:
+        found = f"{len(grid)}, the first {dict(grid[0])}" if grid else "none"
+        raise W2SError(f"{where}: expected {GRID_SIZE} settings, the first {{}} (the default), found {found}")
+    seen: dict[str, int] = {}
+    for number, setting in enumerate(grid, 1):
+        what = f"{where}: setting {number} of {GRID_SIZE}"
+        for name, value in setting.items():
+            if name not in (*TIMES, *known):
+                raise W2SError(f"{what}: {unknown_name('option', name, (*TIMES, *known))}")
+            number_wanted = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+            if name in TIMES and not number_wanted:
+                raise W2SError(f"{what}: {name} is {value!r}, expected a positive number")
+        try:
+            options = method_options(method(**{name: value for name, value in setting.items() if name in known}))
+        except Exception as error:
+            raise W2SError(f"{what}: {setting} is no choice of options ({type(error).__name__}: {error})") from None
+        effective = json.dumps([options, [float(setting.get(name, 1)) for name in TIMES]], sort_keys=True)
+        if (first := seen.setdefault(effective, number)) != number:
+            raise W2SError(f"{what}: is the same as setting {first}")
 
 
 def _check_task(task: Task) -> None:

@@ -35,6 +35,7 @@ from benchmark.records import (
     compact,
     digest,
 )
+from benchmark.trials import choice_fault, trial_count
 
 TASKS, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
 
@@ -45,7 +46,7 @@ class Contents:
 
     Attributes:
         evaluations: by (task, condition).
-        predictions: class ids (replicas, n).
+        predictions: class ids (replicas, n), of a tuned record trial by trial (`benchmark.trials`).
         problems: one line for each thing that could not be read, beginning with its file (and line).
     """
 
@@ -66,10 +67,12 @@ class Contents:
             return f"data_fingerprint: found {record.data_fingerprint}, but {name} has {evaluation.data_fingerprint}"
         if record.seed not in evaluation.seeds:
             return f"seed: {name} has no seed {record.seed}"
+        if fault := choice_fault(record):
+            return fault
         predictions = self.predictions.get(record.key)
         if predictions is None:
             return f"its predictions are missing from {record.method}/{PREDICTIONS}"
-        replicas = len(evaluation.supervisors) if record.kind == "single" else 1
+        replicas = (len(evaluation.supervisors) if record.kind == "single" else 1) * trial_count(record)
         expected = (replicas, len(evaluation.seeds[record.seed].labels))
         if predictions.shape != expected or record.n_test != expected[1]:
             return f"predictions: found shape {predictions.shape} and n_test {record.n_test}, expected {expected}"

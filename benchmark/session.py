@@ -13,6 +13,7 @@ from benchmark.cache import Cache, cache_root
 from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
 from benchmark.judging.replies import read_replies
+from benchmark.method import GRID_SIZE
 from benchmark.models import DOWNLOAD
 from benchmark.needs import needs
 from benchmark.packs.hub import find_pack
@@ -26,6 +27,7 @@ from benchmark.runner import choose_device, run
 from benchmark.suite import Suite, load_suite, read_options
 from benchmark.task import Task
 from benchmark.training import Recipe
+from benchmark.trials import TUNED, is_tuned
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Request:
     split_by_group: bool
     pack: str | None
     options: list[str]
+    tune: bool
     replies: int
     download: bool
     mirror: str | None
@@ -74,6 +77,8 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         for line in registry.warnings():
             say(line)
     methods = METHODS.select(request.methods or list(suite.methods), extra=tuple(CANARIES))
+    if request.tune:
+        methods = _tunable(methods, request.methods, say)
     seeds = list(pack.sheet.seeds if pack and request.seeds is None else range(request.seeds or suite.seeds))
     if pack:
         pack.require(conditions, seeds)
@@ -100,13 +105,18 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
 
     def planned() -> list[Unit]:
+        _refuse_mixture(store, request.tune)
         enough = _enough_replies(store, request.replies)
-        return make_plan(available, methods, conditions, seeds, setup.student, store, request.force, enough)
+        return make_plan(
+            available, methods, conditions, seeds, setup.student, store, request.force, enough, request.tune
+        )
 
     if dry_run:
-        plan = planned() + make_plan(absent, methods, conditions, seeds, setup.student, store, request.force)
+        plan = planned() + make_plan(
+            absent, methods, conditions, seeds, setup.student, store, request.force, tune=request.tune
+        )
         _foresee(plan, {task.name: task for task in tasks}, {task.name for task, _ in absent}, setup, say)
-        say(f"{len(plan)} units to run, results in {results}")
+        say(f"{len(plan)} units to run{f', {GRID_SIZE} settings a method' * request.tune}, results in {results}")
     else:
         with store.lock():
             plan = planned()
@@ -155,12 +165,15 @@ def _setup(request: Request, suite: Suite) -> Setup:
         raise W2SError("--split-by-group: only with --arrays (tasks say themselves how they are split)")
     if request.pack is not None and (request.tasks or request.arrays is not None):
         raise W2SError("--pack: not with --tasks or --arrays, as a pack is a task of its own")
+    if request.tune and request.replies:
+        raise W2SError("--replies: not with --tune; replies are those of a method's default")
     options = {**suite.options, **read_options(request.options)}
     return Setup(
         device=choose_device(request.device),
         cache=(request.cache or cache_root()).absolute(),
         student=suite.student.changed(read_options(request.options)),
         options=options,
+        tune=request.tune,
         replies=request.replies,
         plugins=tuple(plugin.absolute() for plugin in request.plugins),
         arrays=None if request.arrays is None else request.arrays.absolute(),
@@ -171,15 +184,36 @@ def _setup(request: Request, suite: Suite) -> Setup:
 
 def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], Path]:
     """The tasks to run on and where results go."""
+    folder = Path("runs") / f"{suite.folder}{TUNED * request.tune}"
     if request.arrays is not None:
         if request.tasks:
             raise W2SError("--tasks: not with --arrays, which is a task of its own")
         task = TASKS.by_origin(str(request.arrays.absolute()))
-        return [task], request.results or Path("runs") / f"arrays-{task.name}"
+        return [task], request.results or Path("runs") / f"arrays-{task.name}{TUNED * request.tune}"
     if setup.pack is not None:
-        return [TASKS.by_origin(str(setup.pack))], request.results or Path("runs") / suite.folder
+        return [TASKS.by_origin(str(setup.pack))], request.results or folder
     names = TASKS.select(request.tasks) if request.tasks else TASKS.select(list(suite.tasks))
-    return [setup.task(name) for name in names], request.results or Path("runs") / suite.folder
+    return [setup.task(name) for name in names], request.results or folder
+
+
+def _tunable(methods: Sequence[str], named: Sequence[str], say: Callable[[str], None]) -> list[str]:
+    """The methods without canaries, which have nothing to tune; said where one was named.
+
+    Raises:
+        W2SError: nothing is left.
+    """
+    if left_out := [name for name in CANARIES if name in named]:
+        say(f"--tune: canaries are not tuned, left out: {', '.join(left_out)}")
+    if not (left := [name for name in methods if name not in CANARIES]):
+        raise W2SError("--tune: found canaries only, which are not tuned; name a method")
+    return left
+
+
+def _refuse_mixture(store: ResultStore, tune: bool) -> None:
+    """Tuned results and others in one folder would be several settings of one method."""
+    if any(is_tuned(record) != tune for record in store.load().records.values()):
+        holds, wants = ("results without --tune", "tuned ones") if tune else ("tuned results", "others")
+        raise W2SError(f"{store.root}: holds {holds}; name another folder with --results for {wants}")
 
 
 def _enough_replies(store: ResultStore, wanted: int) -> Callable[[RecordKey], bool]:
@@ -210,7 +244,7 @@ def _foresee(
         say(_describe(unit))
         if task.scale and task.name not in disk:  # once a task
             say(f"  student: {task.student.title}; requires {task.card.requires}")
-        if foreseen := needs(task, unit, setup.student.of(unit.task)):
+        if foreseen := needs(task, unit, setup.student.of(unit.task), setup.tune):
             say(f"  needs {foreseen}" + "; data or models are missing here" * (unit.task in absent))
             hours += foreseen.gpu_hours
             disk[unit.task] = foreseen.disk

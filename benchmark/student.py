@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from benchmark.task import Domain
     from benchmark.training import Recipe
 
+TEST = ("test",)
 Readable = dict[str, dict[str, Any]]  # output -> split -> what the student reads of it
 
 
@@ -90,11 +91,22 @@ class StudentKind(Protocol):
     @property
     def margin_beta(self) -> float | None: ...
 
-    def read(self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str) -> Readable:
-        """The pool as the student reads it (from the cache, or made now)."""
+    def read(
+        self,
+        task: str,
+        domains: Mapping[str, Domain],
+        pool: Pool,
+        cache: Cache,
+        device: str,
+        held_out: tuple[str, ...] = TEST,
+    ) -> Readable:
+        """The pool as the student reads it (from the cache, or made now): the train split and at least `held_out`."""
 
-    def prepare(self, problems: Sequence[Problem], device: str) -> tuple[dict[str, Any], list[Any]]:
-        """For problems of one size: output -> the train splits of all seeds; and each seed's test split, S = 1."""
+    def prepare(
+        self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
+    ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        """For problems of one size: output -> the train splits of all seeds; and of each held-out split that is asked
+        for, what each seed has, S = 1."""
 
     def start(self, inputs: Any, num_classes: int, seeds: tuple[int, ...], heads: int) -> Student:
         """Fresh heads on the train splits of all seeds; all heads of a seed start from the same weights."""

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.errors import MethodFailed
-from benchmark.method import Batch, Method, Supervision
+from benchmark import registry
+from benchmark.errors import MethodFailed, W2SError
+from benchmark.method import TIMES, Batch, Method, Supervision
 from benchmark.registry import RESERVED
 from benchmark.seeding import torch_rng
 from benchmark.students.linear import Heads
@@ -107,6 +108,22 @@ def check_options(cls: type[Method]) -> None:
     _train(method, _data(cls))
     after = json.dumps(dataclasses.asdict(method), allow_nan=False)
     _expect(after == before, cls, f"options changed from {before} to {after}; keep state out of the fields")
+
+
+def check_grid(cls: type[Method]) -> None:
+    """The grid is one (`registry.check_grid`), and each of its settings trains."""
+    try:
+        registry.check_grid(cls, "grid")
+    except W2SError as error:
+        raise AssertionError(f"method '{cls.name}': {error}") from error
+    for setting in cls.grid[1:]:
+        options = {name: value for name, value in setting.items() if name not in TIMES}
+        recipe = RECIPE.times(*(setting.get(name, 1) for name in TIMES))
+        for classes in (2, 3):
+            try:
+                _train(cls(**options), make_data(supervisors=max(3, cls.min_supervisors), classes=classes), recipe)
+            except AssertionError as error:
+                raise AssertionError(f"{error} (setting {dict(setting)} of its grid)") from error
 
 
 def check_losses(cls: type[Method]) -> None:
@@ -208,6 +225,7 @@ def check_learns(cls: type[Method]) -> None:
 CHECKS: tuple[Callable[[type[Method]], None], ...] = (
     check_declaration,
     check_options,
+    check_grid,
     check_losses,
     check_shapes,
     check_extreme_labels,
@@ -249,10 +267,10 @@ def _supervisors(cls: type[Method]) -> range:
     return range(cls.min_supervisors, max(5, cls.min_supervisors) + 1)
 
 
-def _train(method: Method, data: TrainingData) -> Trained:
+def _train(method: Method, data: TrainingData, recipe: Recipe = RECIPE) -> Trained:
     """Train for a few steps; weights and diagnostics must be finite."""
     try:
-        (trained,) = train([method], data, RECIPE)
+        (trained,) = train([method], data, recipe)
     except MethodFailed as error:
         raise AssertionError(str(error)) from error
     M, K = data.soft_labels.shape[1], data.soft_labels.shape[-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from benchmark.checkpoints import Checkpoints
 from benchmark.errors import MethodFailed, W2SError
 from benchmark.method import Batch, Method, Supervision
 from benchmark.minibatches import Minibatches
-from benchmark.progress import Progress
+from benchmark.progress import Progress, part_names
 from benchmark.seeding import torch_rng
 from benchmark.student import Fitted, Student
 from benchmark.students.linear import LinearStudent
@@ -33,6 +33,12 @@ class Recipe:
     learning_rate: float = 1e-3
     epochs: int = 30
     batch_size: int = 128
+
+    def times(self, learning_rate: float = 1, epochs: float = 1) -> Recipe:
+        """With multiples of the learning rate and of the epochs, which are rounded, to 1 at least."""
+        return replace(
+            self, learning_rate=self.learning_rate * learning_rate, epochs=max(1, round(self.epochs * epochs))
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def train(
     """Train every method for every seed (and supervisor); methods of one stage share one run of the loop.
 
     Args:
-        methods: fresh instances.
+        methods: fresh instances; several of one class, with other options, are just more replicas.
         data: on the device where training shall happen.
         recipe: the student's hyperparameters.
         on_step: told how each epoch of each stage goes on.
@@ -91,7 +97,8 @@ def train(
     Raises:
         MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
     """
-    stages = [_Stage(method, data, recipe, on_step, checkpoints.part(method.name)) for method in methods]
+    names = part_names(methods)
+    stages = [_Stage(m, data, recipe, on_step, checkpoints.part(n)) for m, n in zip(methods, names, strict=True)]
     for stage in stages:
         with _Blamed(stage.method):
             stage.method.start(stage.supervision)

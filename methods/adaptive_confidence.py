@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from benchmark.api import Batch, Method, cross_entropy, register_method
+from benchmark.api import Batch, Method, cross_entropy, product_grid, register_method
 
 
 @register_method
@@ -30,6 +30,7 @@ class AdaptiveConfidence(Method):
     title = "Adaptive confidence"
     citation = "Guo et al. 2024, arXiv:2402.03749"
     kind: ClassVar[Literal["single", "ensemble"]] = "single"
+    grid = product_grid(temperature=(0.5, 2.0, 4.0), epochs_times=(0.3,))
 
     temperature: float = 1.0
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.api import Batch, hard, register_method
+from benchmark.api import Batch, hard, product_grid, register_method
 from methods.ensemble import Ensemble
 
 
@@ -33,6 +33,7 @@ class Bayesian(Ensemble):
     version = 1
     title = "Bayesian"
     citation = "Cui et al. 2024, arXiv:2406.03199"
+    grid = product_grid(gamma=(0.0, 0.25, 0.75), epochs_times=(0.3,))
 
     gamma: float = 0.5
 

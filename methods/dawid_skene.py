@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.api import register_method
+from benchmark.api import product_grid, register_method
 from methods.ensemble import Ensemble
 
 
@@ -30,6 +30,7 @@ class DawidSkene(Ensemble):
     version = 1
     title = "Dawid-Skene"
     citation = "Dawid and Skene 1979; crowd-kit"
+    grid = product_grid(iterations=(3,), learning_rate_times=(3,), epochs_times=(0.3,))
 
     iterations: int = 100
     tolerance: float = 1e-5

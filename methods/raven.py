@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from benchmark.api import Batch, Method, Supervision, W2SError, cross_entropy, register_method, safe_log
+from benchmark.api import Batch, Method, Supervision, W2SError, cross_entropy, product_grid, register_method, safe_log
 from methods.entropy_weighting import entropy, inverse_entropy_weights
 
 
@@ -38,6 +38,7 @@ class Raven(Method):
     title = "RAVEN"
     citation = "Jeon et al. 2025, arXiv:2510.21332"
     kind = "ensemble"
+    grid = product_grid(eta=(1e-3,), easy_fraction=(0.4,), epochs_times=(0.3,))  # 1e-3: the released eta
 
     easy_fraction: float = 0.2
     eta: float | None = None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmark.api import register_method
+from benchmark.api import product_grid, register_method
 from methods.raven import Raven
 
 
@@ -18,5 +18,6 @@ class RavenNoEasy(Raven):
     version = 1
     title = "RAVEN without easy phase"
     ablation_of = "raven"
+    grid = product_grid(eta=(1e-3,), learning_rate_times=(3,), epochs_times=(0.3,))
 
     easy_fraction: float = 0.0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmark.api import register_method
+from benchmark.api import product_grid, register_method
 from methods.raven import Raven
 
 
@@ -18,5 +18,6 @@ class RavenNoWeights(Raven):
     version = 1
     title = "RAVEN without learned weights"
     ablation_of = "raven"
+    grid = product_grid(easy_fraction=(0.1, 0.3, 0.4), epochs_times=(0.3,))
 
     learn_weights: bool = False

@@ -15,7 +15,7 @@ from benchmark.chunks import Part, gather
 from benchmark.errors import W2SError
 from benchmark.libraries import libraries
 from benchmark.scale import Estimable, Work
-from benchmark.student import Answer
+from benchmark.student import TEST, Answer
 from benchmark.students.linear import LinearStudent, Standardiser
 from benchmark.task import Streaming
 
@@ -75,17 +75,25 @@ class LinearHead:
         return None
 
     def read(
-        self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str
+        self,
+        task: str,
+        domains: Mapping[str, Domain],
+        pool: Pool,
+        cache: Cache,
+        device: str,
+        held_out: tuple[str, ...] = TEST,
     ) -> dict[str, dict[str, Features]]:
-        """Features (n, D), or (n, 2, D) of pairs. Those of whole domains are cached: seeds, conditions and tasks share
-        them."""
+        """Features (n, D), or (n, 2, D) of pairs, of all splits. Those of whole domains are cached: seeds, conditions
+        and tasks share them."""
         assert self.encoder is not None
         encoded = [_encoded(self.encoder, task, domains[name], cache, device) for name in pool.domains]
         parts = {output: [part for e in encoded for part in e[output]] for output in self.outputs}
         return {o: {split: gather(p, rows) for split, rows in pool.examples.items()} for o, p in parts.items()}
 
-    def prepare(self, problems: Sequence[Problem], device: str) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Standardised with each problem's own train split: output -> (S, N, D), and each test split (1, n, D)."""
+    def prepare(
+        self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
+    ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
+        """Standardised with each problem's own train split: output -> (S, N, D), and held-out splits (1, n, D)."""
         scaled = [
             {name: Standardiser.of(torch.from_numpy(splits["train"])) for name, splits in p.features.items()}
             for p in problems
@@ -96,7 +104,7 @@ class LinearHead:
 
         outputs, seeds = list(problems[0].features), range(len(problems))
         train = {o: torch.stack([standardised(s, o, "train") for s in seeds]).to(device) for o in outputs}
-        return train, [standardised(s, outputs[-1], "test").to(device)[None] for s in seeds]
+        return train, {o: [standardised(s, outputs[-1], o).to(device)[None] for s in seeds] for o in held_out}
 
     def start(self, inputs: Tensor, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
         """See `benchmark.student.StudentKind.start`."""

@@ -62,6 +62,20 @@ def test_more_methods_seeds_and_epochs_take_longer() -> None:
     assert hours("amazon", ("ensemble",), (0,), epochs=6) > 1.3 * one
 
 
+def test_a_grid_is_counted_setting_by_setting() -> None:
+    """`ensemble` tries four learning rates, each for three epochs and for one; validation is predicted as well."""
+    task = TASKS["hh-helpful-to-harmless"].configured(load_suite("paper").options)
+    unit = Unit(task.name, "ood", ((("ensemble",), (0,)),))
+    alone, tuned = (needs(task, unit, Recipe(1e-4, 3, 32), tune) for tune in (False, True))
+    assert alone is not None
+    assert tuned is not None
+    tokens, pool, P = 320, 45_000, 7e9
+    trained = 4 * P * tokens * (4 * (3 + 1) - 3) * 0.7 * pool
+    predicted = 2 * P * tokens * (8 * 0.3 - 0.2) * pool + 2 * P * tokens * 0.1 * pool
+    assert tuned.gpu_hours - alone.gpu_hours == pytest.approx((trained + predicted) / RATE / 3600, rel=1e-6)
+    assert tuned.gpu_memory == alone.gpu_memory
+
+
 def test_micro_batches_save_the_gpus_memory() -> None:
     task = TASKS["hh-helpful-to-harmless"].configured(load_suite("paper").options)
     unit = Unit(task.name, "ood", ((("ensemble", "raven"), (0,)),))

@@ -338,7 +338,8 @@ def test_the_problem_carries_the_data_fingerprint(cache: Cache) -> None:
 @pytest.mark.parametrize("ratings", [False, True])
 def test_training_data_are_the_train_split_standardised_by_itself(cache: Cache, ratings: bool) -> None:
     problems = [build_problem(Blobs(ratings=ratings), "ood", seed, cache) for seed in (3, 1)]
-    data, tests = training_data(Blobs(ratings=ratings).student, problems)
+    data, held_out = training_data(Blobs(ratings=ratings).student, problems, held_out=("test", "val"))
+    assert list(held_out) == ["test", "val"]
     assert data.seeds == (3, 1)
     assert list(data.features) == ["first two", "all"]
     assert data.soft_labels.is_contiguous()
@@ -352,5 +353,6 @@ def test_training_data_are_the_train_split_standardised_by_itself(cache: Cache, 
             expected = (raw - mean) / deviation
             np.testing.assert_allclose(data.features[output][s].numpy(), expected, atol=1e-3)
             if output == "all":  # the student's own
-                assert tests[s].shape[0] == 1
-                np.testing.assert_allclose(tests[s][0].numpy(), (splits["test"] - mean) / deviation, atol=1e-3)
+                for split, inputs in held_out.items():
+                    assert inputs[s].shape[0] == 1
+                    np.testing.assert_allclose(inputs[s][0].numpy(), (splits[split] - mean) / deviation, atol=1e-3)

@@ -119,16 +119,20 @@ def make_problems() -> list[Problem]:
     return [build_problem(make_task(), "ood", seed, Cache()) for seed in (0, 1)]
 
 
-def test_a_hostile_method_finds_no_truth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Through everything that a run of `w2s run` does, canaries included."""
+@pytest.mark.parametrize("tune", [False, True])
+def test_a_hostile_method_finds_no_truth(tune: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Through everything that a run of `w2s run` does, canaries included, and `--tune`."""
     hostile = [Hostile(), HostileStaged()]
     for method in hostile:
         monkeypatch.setitem(METHODS._items, method.name, _Given(method))
     monkeypatch.setitem(TASKS._items, "sealed", make_task())
-    unit = Unit("sealed", "ood", ((("hostile", "hostile_staged", "ground_truth"), (0, 1)),))
-    result = execute(unit, Setup("cpu", tmp_path, Recipes(Recipe(epochs=2, batch_size=32))))
+    if tune:  # eight trials; one that trains in stages sees all that there is
+        hostile = hostile[1:]
+    names = (*(method.name for method in hostile), *(() if tune else ("ground_truth",)))
+    unit = Unit("sealed", "ood", ((names, (0, 1)),))
+    result = execute(unit, Setup("cpu", tmp_path, Recipes(Recipe(epochs=2, batch_size=32)), tune=tune))
     assert not result.failures
-    assert len(result.entries) == 6
+    assert len(result.entries) == 2 * len(names)
     problems = make_problems()
     for method in hostile:
         loot = method.loot
@@ -152,9 +156,9 @@ class _Given:
     def __init__(self, method: Hostile) -> None:
         self._method = method
         self.kind, self.version, self.title, self.ablation_of = method.kind, method.version, method.title, None
-        self.fit = type(method).fit
+        self.fit, self.grid = type(method).fit, method.grid
 
-    def __call__(self) -> Hostile:
+    def __call__(self, **options: Any) -> Hostile:
         return self._method
 
 

@@ -23,9 +23,9 @@ from benchmark.suite import Recipes
 from benchmark.training import Recipe
 
 
-@pytest.mark.parametrize("name", ["tiny-said", "tiny-chosen"])
+@pytest.mark.parametrize(("name", "tune"), [("tiny-said", False), ("tiny-chosen", False), ("tiny-said", True)])
 def test_a_hostile_method_finds_no_truth(
-    name: str, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, tune: bool, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("W2S_TEST_MODELS", str(models.root))
     for registered in ("tiny-said", "tiny-chosen", "tiny-rated"):
@@ -35,11 +35,15 @@ def test_a_hostile_method_finds_no_truth(
     for method in hostile:
         monkeypatch.setitem(METHODS._items, method.name, _Given(method))
     # the canary's unit comes first: its weights must not stay in the network that is shared
-    jobs = ((("ground_truth",), (0,)), (("hostile", "hostile_staged"), (0,)))
-    result = execute(Unit(name, "ood", jobs, split=True), Setup("cpu", tmp_path, Recipes(Recipe(1e-2, 1, 8))))
+    if tune:  # eight trials; one that trains in stages sees all that there is
+        hostile = hostile[1:]
+    jobs = ((("ground_truth",), (0,)), (tuple(method.name for method in hostile), (0,)))[tune:]
+    result = execute(
+        Unit(name, "ood", jobs, split=True), Setup("cpu", tmp_path, Recipes(Recipe(1e-2, 1, 8)), tune=tune)
+    )
     assert not result.failures
     task = TASKS[name]
-    problem = build_problem(task, "ood", 0, Cache(tmp_path))
+    problem = build_problem(task, "ood", 0, Cache(tmp_path), held_out=("test", "val"))
     pool = draw_pool(task, {d: task.domain(d) for d in (*task.card.sources, task.card.target)}, "ood", 0)
     tokens = problem.features["tokens"]
     for method in hostile:
@@ -53,7 +57,8 @@ def test_a_hostile_method_finds_no_truth(
             for secret in (positions, positions[..., 0] if positions.ndim == 2 else positions):
                 assert not holds(method.loot, secret), f"where the {split} examples stand in their file"
         assert not holds(method.loot, tokens["test"].ids[:20].numpy())
-    assert holds(hostile[1].loot, tokens["train"].ids[:20].numpy()), "a staged method may see the train split's inputs"
+        assert not holds(method.loot, tokens["val"].ids[:20].numpy())
+    assert holds(hostile[-1].loot, tokens["train"].ids[:20].numpy()), "a staged method may see the train split's inputs"
 
 
 def test_the_canarys_weights_are_gone_when_a_method_trains(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import benchmark
 from benchmark import testing
-from benchmark.api import Batch, Method, Supervision, cross_entropy
+from benchmark.api import Batch, Method, Supervision, cross_entropy, product_grid
 from benchmark.registry import METHODS
 from methods.ensemble import Ensemble
 from methods.raven import Raven
@@ -82,6 +82,24 @@ class TensorOption(Faulty):
     """An option that JSON does not know."""
 
     rate: Any = field(default_factory=lambda: torch.ones(1))
+
+
+@dataclass(eq=False)
+class SevenSettings(Faulty):
+    """One less than the others."""
+
+    grid = Faulty.grid[:-1]
+
+
+@dataclass(eq=False)
+class SettingThatFails(Faulty):
+    """A value that does not train."""
+
+    grid = product_grid(power=(0, 2, 3), epochs_times=(0.5,))
+    power: int = 1
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return super().loss(logits, batch) * (1 / self.power)
 
 
 @dataclass(eq=False)
@@ -237,6 +255,8 @@ class WrongSign(Faulty):
         (NeedsAnOption, testing.check_declaration, "default"),
         (TensorOption, testing.check_options, "JSON"),
         (ChangesItsOptions, testing.check_options, "options changed"),
+        (SevenSettings, testing.check_grid, "expected 8 settings"),
+        (SettingThatFails, testing.check_grid, r"division by zero \(setting {'power': 0} of its grid\)"),
         (MeanLoss, testing.check_losses, r"loss has shape \(2,\), expected"),
         (MixesReplicas, testing.check_losses, "another's logits"),
         (WritesToTheBatch, testing.check_losses, "writes to batch.soft_labels"),

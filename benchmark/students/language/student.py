@@ -19,7 +19,7 @@ from benchmark.inputs import Prompted, concatenate, take
 from benchmark.libraries import libraries
 from benchmark.models import describe_model, find_model, model_fingerprint, parameters_of
 from benchmark.scale import Work
-from benchmark.student import Answer
+from benchmark.student import TEST, Answer
 from benchmark.students.language.network import Network, Objective, Settings, forget_networks, network
 from benchmark.students.language.sequences import Sequences, load_tokenizer
 
@@ -148,12 +148,18 @@ class LanguageModel:
         )
 
     def read(
-        self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str
+        self,
+        task: str,
+        domains: Mapping[str, Domain],
+        pool: Pool,
+        cache: Cache,
+        device: str,
+        held_out: tuple[str, ...] = TEST,
     ) -> dict[str, dict[str, Sequences]]:
-        """Train and test split as tokens; the trunk's states and the reference's log-probabilities from the cache."""
+        """Splits as tokens; the trunk's states and the reference's log-probabilities from the cache."""
         inputs = concatenate([domains[name].load() for name in pool.domains])
         made = {}
-        for split in ("train", "test"):  # nothing learns from the validation split
+        for split in ("train", *held_out):
             rows = pool.examples[split]
             tokens = self.sequences(take(inputs, rows))
             if split == "test":  # never with the train split: where an example stands in a file can tell its class
@@ -188,10 +194,15 @@ class LanguageModel:
             made["reference"] = _in_batches(net.log_probs, tokens, device, self.at_once).numpy()
         return made
 
-    def prepare(self, problems: Sequence[Problem], device: str) -> tuple[dict[str, Rows], list[Rows]]:
+    def prepare(
+        self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
+    ) -> tuple[dict[str, Rows], dict[str, list[Rows]]]:
         """The token sequences, on the device."""
         splits = [p.features[_OUTPUT] for p in problems]
-        return {_OUTPUT: [s["train"].to(device) for s in splits]}, [[s["test"].to(device)] for s in splits]
+        return (
+            {_OUTPUT: [s["train"].to(device) for s in splits]},
+            {name: [[s[name].to(device)] for s in splits] for name in held_out},
+        )
 
     def start(self, inputs: Rows, num_classes: int, seeds: tuple[int, ...], heads: int) -> LanguageStudent:
         """See `benchmark.student.StudentKind.start`."""
@@ -201,7 +212,7 @@ class LanguageModel:
 
     def diagnostics(self, problem: Problem) -> dict[str, float]:
         """How many sequences of train and test split did not fit into `max_tokens`."""
-        splits = problem.features[_OUTPUT].values()
+        splits = [problem.features[_OUTPUT][name] for name in ("train", "test")]
         return {
             "truncated_prompts": float(sum(s.cut_prompts for s in splits)),
             "truncated_replies": float(sum(s.cut_replies for s in splits)),
