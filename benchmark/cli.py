@@ -47,14 +47,28 @@ _DOWNLOAD = typer.Option("--download", help="fetch data sets and models that are
 
 @app.command("list", epilog="Example: w2s list methods")
 @_guarded
-def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; all three when left out")] = "") -> None:
-    """List tasks, methods and suites, a line each."""
+def list_(
+    kind: Annotated[
+        str, typer.Argument(help="tasks, methods or suites, all three when left out; or results: what a folder holds")
+    ] = "",
+    results: Annotated[Path | None, typer.Option(help="with results: the folder [default: results/default]")] = None,
+) -> None:
+    """List tasks, methods and suites, a line each; or the rows of a results folder, and which of them are stale."""
     from benchmark import suite
     from benchmark.registry import CANARIES, METHODS, TASKS
 
     known = ("tasks", "methods", "suites")
-    if kind and kind not in known:
-        raise W2SError(f"unknown kind '{kind}': expected one of {', '.join(known)}")
+    if kind and kind not in (*known, "results"):
+        raise W2SError(f"unknown kind '{kind}': expected one of {', '.join((*known, 'results'))}")
+    if results and kind != "results":
+        raise W2SError("--results: only with `w2s list results`")
+    if kind == "results":
+        from benchmark.results import ResultStore
+        from benchmark.stale import overview
+
+        for line in overview(ResultStore(results or Path("results/default"))):
+            typer.echo(line)
+        return
     for wanted in (kind,) if kind else known:
         if not kind:
             typer.echo(f"{wanted}:")
@@ -112,6 +126,9 @@ def run(
     mirror: Annotated[str | None, _MIRROR] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be run, and stop")] = False,
     force: Annotated[bool, typer.Option("--force", help="run and replace also what is there")] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="redo just the records whose engine, task or method was raised since")
+    ] = False,
 ) -> None:
     """Run methods on tasks; what the results folder already holds is not run again."""
     one_thread()
@@ -138,6 +155,7 @@ def run(
         download=download,
         mirror=mirror,
         force=force,
+        stale=stale,
     )
     raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
 

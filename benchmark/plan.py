@@ -59,12 +59,14 @@ def make_plan(
     store: ResultStore,
     force: bool = False,
     enough: Callable[[RecordKey], bool] = lambda key: True,
+    among: Callable[[RecordKey], bool] = lambda key: True,
 ) -> list[Unit]:
     """The units with anything missing in `store`, or all of them with `force`.
 
     Args:
         tasks: those that can be run, and the fingerprints of their data.
         enough: whether a record that is complete also has what else was asked for.
+        among: whether a record may be planned at all.
 
     Raises:
         W2SError: no task has any of the wanted conditions.
@@ -84,6 +86,7 @@ def make_plan(
                 lacking = tuple(
                     name
                     for name, key in keys.items()
+                    if among(key)
                     if force or not (store.complete(key, versions[name], data) and (enough(key) or not writes))
                 )
                 if lacking:

@@ -172,6 +172,16 @@ class ResultStore:
             self._lines.update((key, lines[key]) for key in fresh)
             self._write_method(method)
 
+    def drop(self, keys: Sequence[RecordKey]) -> None:
+        """Remove these records and their predictions. Call it while holding `lock`."""
+        contents = self.load()
+        self.revision += 1
+        for key in keys:
+            del contents.records[key], self._lines[key]
+            contents.predictions.pop(key, None)
+        for method in sorted({key.method for key in keys}):
+            self._write_method(method)
+
     def _refuse_orphans(self, evaluation: Evaluation, new: Contents) -> None:
         """Results that stay must not lose the evaluation they were scored against to one made elsewhere."""
         contents = self.load()
