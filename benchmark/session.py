@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +34,24 @@ class Request:
     """What `w2s run` was asked for; empty lists and None stand for the suite's own choice."""
 
     suite: str
-    full: bool
-    tasks: list[str]
-    methods: list[str]
-    conditions: list[str]
-    seeds: int | None
-    device: str
-    results: Path | None
-    cache: Path | None
-    plugins: tuple[Path, ...]
-    arrays: Path | None
-    split_by_group: bool
-    pack: str | None
-    options: list[str]
-    replies: int
-    download: bool
-    mirror: str | None
-    force: bool
-    stale: bool
+    full: bool = False
+    tasks: list[str] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
+    seeds: int | None = None
+    device: str = "auto"
+    results: Path | None = None
+    cache: Path | None = None
+    plugins: tuple[Path, ...] = ()
+    arrays: Path | None = None
+    split_by_group: bool = False
+    pack: str | None = None
+    options: list[str] = field(default_factory=list)
+    replies: int = 0
+    download: bool = False
+    mirror: str | None = None
+    force: bool = False
+    stale: bool = False
 
 
 def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
