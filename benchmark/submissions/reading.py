@@ -15,7 +15,7 @@ from safetensors.numpy import load
 from benchmark.errors import W2SError
 from benchmark.judging.judgements import JUDGEMENTS
 from benchmark.judging.replies import REPLIES
-from benchmark.records import Record, RecordKey
+from benchmark.records import Record, RecordKey, compact
 from benchmark.results import PREDICTIONS, RECORDS, method_files, reason
 from benchmark.submissions.findings import Finding
 from benchmark.submissions.manifest import MANIFEST, README, SOURCE, Manifest
@@ -67,18 +67,27 @@ def read_submission(folder: Path) -> tuple[Submission, list[Finding]]:
     findings += _read_records(submission)
     findings += _read_predictions(submission)
     if not submission.unread:
-        lines = {key: record.to_line() for key, record in submission.records.items()}
-        expected = method_files(lines, submission.predictions)
-        if submission.manifest:
-            expected[MANIFEST] = submission.manifest.to_text().encode()
-        for name, content in expected.items():
-            # predictions without a record, or records without predictions, are findings of their own
-            same_keys = name != PREDICTIONS or submission.records.keys() == submission.predictions.keys()
-            if same_keys and submission.files.get(name, content) != content:
-                findings.append(
-                    Finding("not-canonical", f"{name}: not as w2s writes it: order, spaces or extra content")
-                )
+        findings += _canonical(submission)
     return submission, findings
+
+
+def _canonical(submission: Submission) -> Iterator[Finding]:
+    """Files that differ from what w2s writes for their content: nothing may hide in them."""
+    lines = {key: record.to_line() for key, record in submission.records.items()}
+    predictions = {key: compact(array) for key, array in submission.predictions.items() if is_class_ids(array)}
+    expected = method_files(lines, predictions)
+    if predictions.keys() != submission.records.keys():  # findings of their own
+        del expected[PREDICTIONS]
+    if submission.manifest:
+        expected[MANIFEST] = submission.manifest.to_text().encode()
+    for name, content in expected.items():
+        if submission.files.get(name, content) != content:
+            yield Finding("not-canonical", f"{name}: not as w2s writes it: order, spaces, types or extra content")
+
+
+def is_class_ids(array: NDArray[Any]) -> bool:
+    """Whether an array holds nothing but integers from 0."""
+    return array.dtype.kind in "iu" and (not array.size or bool(array.min() >= 0))
 
 
 def _read_files(folder: Path, files: dict[str, bytes]) -> Iterator[Finding]:
@@ -124,6 +133,7 @@ def _read_records(submission: Submission) -> Iterator[Finding]:
             continue
         key = record.key._replace(method=submission.name)
         if key in submission.records:
+            submission.unread = True
             yield Finding("doubled-record", f"{where}: repeats the record of {record.key}")
         submission.records.setdefault(key, record)
 
@@ -143,6 +153,7 @@ def _read_predictions(submission: Submission) -> Iterator[Finding]:
             task, condition, setting, seed = name.split("/")
             key = RecordKey(task, condition, submission.name, setting, int(seed))
         except ValueError:
+            submission.unread = True
             yield Finding("missing-record", f"{PREDICTIONS}: tensor '{name}' belongs to no record")
             continue
         submission.predictions[key] = tensor

@@ -17,7 +17,7 @@ from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import Contents
 from benchmark.scoring import compute_metrics
 from benchmark.submissions.findings import Finding
-from benchmark.submissions.reading import Submission
+from benchmark.submissions.reading import Submission, is_class_ids
 from benchmark.suite import Suite
 from benchmark.training import ENGINE_VERSION, Recipe
 
@@ -117,7 +117,7 @@ def _evaluation(where: str, record: Record, published: Published, evaluation: Ev
 def _predictions(
     where: str, record: Record, predictions: NDArray[Any], evaluation: Evaluation, submission: Submission
 ) -> Iterator[Finding]:
-    if predictions.dtype.kind not in "iu" or (predictions.size and predictions.min() < 0):
+    if not is_class_ids(predictions):
         yield Finding("wrong-type", f"{where}: predictions of type {predictions.dtype}, expected class ids from 0")
         return
     replicas = len(evaluation.supervisors) if record.kind == "single" else 1

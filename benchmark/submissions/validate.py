@@ -51,8 +51,7 @@ def validate(
     contents = ResultStore(root).load()
     if not contents.evaluations:
         raise W2SError(f"{root}: no published truth to score against; name a folder of results with --results")
-    inside = folder.resolve().parent == root.resolve()
-    findings += check(submission, suite, contents, inside)
+    findings += check(submission, suite, contents, _same_source(submission, root / submission.name))
     if rebuild:
         findings += _rebuild(contents, grid_of(suite), suite, Cache((cache or cache_root()).absolute()), say)
     for line in verdicts(findings):
@@ -62,15 +61,21 @@ def validate(
     return 1 if any(not finding.warning for finding in findings) else 0
 
 
-def check(submission: Submission, suite: Suite, contents: Contents, inside: bool) -> list[Finding]:
+def _same_source(submission: Submission, published: Path) -> bool:
+    """Whether what is published under this name is the same method."""
+    source = published / SOURCE
+    return source.is_file() and source.read_bytes() == submission.files.get(SOURCE)
+
+
+def check(submission: Submission, suite: Suite, contents: Contents, same_source: bool) -> list[Finding]:
     """All findings that need no data.
 
     Args:
-        contents: what is published. inside: whether the submission is one of its folders.
+        contents: what is published.
+        same_source: whether a published method of this name has the same source.
     """
     grid = grid_of(suite)
-    versions = {record.method_version for key, record in contents.records.items() if key.method == submission.name}
-    findings = [*_files(submission), *_names(submission, contents, inside, versions), *_manifest(submission, suite)]
+    findings = [*_files(submission), *_names(submission, contents, same_source), *_manifest(submission, suite)]
     others = Contents(
         records={key: record for key, record in contents.records.items() if key.method != submission.name},
         evaluations=contents.evaluations,
@@ -106,18 +111,19 @@ def _files(submission: Submission) -> Iterator[Finding]:
             yield Finding("bad-link", f"{README}: link '{about.link}', expected an http(s) address or 'none'")
 
 
-def _names(submission: Submission, contents: Contents, inside: bool, versions: set[int]) -> Iterator[Finding]:
+def _names(submission: Submission, contents: Contents, same_source: bool) -> Iterator[Finding]:
     manifest, name = submission.manifest, submission.name
     names = {record.method for record in submission.records.values()} | ({manifest.method} if manifest else set())
     for other in sorted(names - {name}):
         yield Finding("other-method", f"method '{other}' in the folder of '{name}'")
     if manifest is None:
         return
+    versions = {record.method_version for key, record in contents.records.items() if key.method == name}
     if name in RESERVED:
         yield Finding("reserved-name", f"'{name}' is a canary or reference row")
     elif name in METHODS.names():
         yield Finding("taken-name", f"'{name}' is a method of the project")
-    elif not inside and versions and manifest.method_version <= max(versions):
+    elif not same_source and versions and manifest.method_version <= max(versions):
         text = f"'{name}' is published with version {max(versions)}; raise yours to replace it, or choose another name"
         yield Finding("taken-name", text)
     titles = {record.title.lower(): key.method for key, record in contents.records.items() if key.method != name}
