@@ -385,11 +385,12 @@ def judge(
 def new(
     kind: Annotated[str, typer.Argument(help="method or task")],
     name: Annotated[str, typer.Argument(help="snake_case for a method, kebab-case for a task")],
+    out: Annotated[Path | None, typer.Option(help="folder [default: the plug-in folder of a checkout, else .]")] = None,
 ) -> None:
     """Write a commented skeleton that already passes the contract tests."""
     from benchmark.skeletons import write_skeleton
 
-    path = write_skeleton(kind, name)
+    path = write_skeleton(kind, name, out)
     flag = "" if path.parent.name in ("methods", "tasks") else f" --plugin {path}"
     typer.echo(f"wrote {path}; run it with: w2s run{flag} --{kind}s {name}")
 

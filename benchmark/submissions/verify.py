@@ -54,12 +54,12 @@ def verify(request: VerifyRequest, say: Say) -> int:
         W2SError: no such cell, a method that is not known here, or one of other versions or settings than published.
     """
     store = ResultStore(request.results)
-    root = request.results.resolve()
-    suite = load_suite(request.suite or (root.name if root.name in suite_names() else "default"))
     if request.plugin is not None:
         _check_source(request.plugin, store.root / request.method / SOURCE)
         load_plugin(request.plugin)
     records = _published(store, request)
+    root = request.results.resolve()
+    suite = load_suite(request.suite or (root.name if root.name in suite_names() else "default"))
     _check_known(store, request.method)
     setup = Setup(
         device=choose_device(request.device),

@@ -21,9 +21,17 @@ FOLDER = Path("submissions/tiny/agreement")
 FILES = {"records.jsonl", "predictions.safetensors", "manifest.json", "method.py", "README.md"}
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Published results, made once."""
+    folder = tmp_path_factory.mktemp("template")
+    with tiny_suite(folder):
+        return folder
+
+
 @pytest.fixture
-def w2s(tmp_path: Path) -> Iterator[CommandLine]:
-    with tiny_suite(tmp_path) as command:
+def w2s(tmp_path: Path, template: Path) -> Iterator[CommandLine]:
+    with tiny_suite(tmp_path, template) as command:
         yield command
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,8 +55,8 @@ ASKED = ("submit", "agreement.py", "--suite", "tiny")
 
 
 @contextmanager
-def tiny_suite(folder: Path) -> Iterator[CommandLine]:
-    """`w2s` in a folder with `results/tiny` and `agreement.py`."""
+def tiny_suite(folder: Path, template: Path | None = None) -> Iterator[CommandLine]:
+    """`w2s` in a folder with `results/tiny` and `agreement.py`; results and cache are those of a template's."""
     with command_line(folder) as w2s, pytest.MonkeyPatch.context() as patch:
         (folder / "suites").mkdir()
         (folder / "suites" / "tiny.toml").write_text(SUITE)
@@ -63,6 +64,8 @@ def tiny_suite(folder: Path) -> Iterator[CommandLine]:
         register_task(Blobs(name="tiny-one"))
         register_task(Blobs((140, 140, 160), name="tiny-two"))
         (folder / "agreement.py").write_text(AGREEMENT)
+        for name in ("results", "cache") if template else ():
+            shutil.copytree(template / name, folder / name)
         assert w2s("run", "--suite", "tiny", "--results", "results/tiny").status == 0
         yield w2s
 
