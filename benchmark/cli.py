@@ -240,6 +240,7 @@ def leaderboard(
 def submit(
     file: Annotated[Path, typer.Argument(help="Python file with the method")],
     suite: Annotated[str, typer.Option(help="name of a suite (w2s list suites)")] = "default",
+    full: Annotated[bool, typer.Option("--full", help="the suite's larger grid, for a GPU")] = False,
     method: Annotated[str | None, typer.Option(help="which one, if the file has several")] = None,
     out: Annotated[Path | None, typer.Option(help="where its folder goes [default: submissions/<suite>]")] = None,
     results: Annotated[Path | None, typer.Option(help="what is published [default: results/<suite>]")] = None,
@@ -265,6 +266,7 @@ def submit(
     request = SubmitRequest(
         file=file,
         suite=suite,
+        full=full,
         method=method,
         out=out,
         published=results,
@@ -281,7 +283,9 @@ def submit(
 @_guarded
 def validate(
     path: Annotated[Path, typer.Argument(help="folder of a submission, or of a published method")],
-    suite: Annotated[str | None, typer.Option(help="[default: what its manifest or the folder above says]")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="a suite, as its results' folder is named [default: its manifest's]")
+    ] = None,
     results: Annotated[Path | None, typer.Option(help="what is published [default: results/<suite>]")] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="make the problems from the data again, to check the published truth too")

@@ -16,7 +16,7 @@ from benchmark.plan import method_version
 from benchmark.records import Record, RecordKey
 from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import ResultStore
-from benchmark.suite import Suite, load_suite, suite_names
+from benchmark.suite import Suite, suite_of_folder
 from benchmark.tables import plain
 from benchmark.training import ENGINE_VERSION
 
@@ -65,10 +65,10 @@ def stale_findings(store: ResultStore) -> list[str]:
 
 def _redo(store: ResultStore, method: str) -> str:
     """The command that runs the stale records of a method again."""
-    name = store.root.resolve().name
-    suite = next((text for folder, text in _suite_folders() if folder == name), "--suite SUITE")
+    suite = suite_of_folder(store.root.resolve().name)
+    options = f"--suite {suite.name}{' --full' * suite.full}" if suite else "--suite SUITE"
     plugin = "" if method in (*METHODS.names(), *CANARIES) else " --plugin FILE"
-    return f"w2s run --stale {suite} --results {store.root}{plugin}"
+    return f"w2s run --stale {options} --results {store.root}{plugin}"
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ def stale_run(
 
 
 def _refuse_another_suite(store: ResultStore, suite: Suite) -> None:
-    name = store.root.resolve().name
-    options = dict(_suite_folders()).get(name)
-    if options and name != suite.folder:
+    named = suite_of_folder(store.root.resolve().name)
+    if named and named.folder != suite.folder:
+        options = f"--suite {named.name}{' --full' * named.full}"
         raise W2SError(f"--stale: {store.root} holds results of another suite than '{suite.folder}'; add {options}")
 
 
@@ -156,15 +156,3 @@ def _why(records: Iterable[Record]) -> str:
     """What was raised, the first few of it."""
     found = list(dict.fromkeys(reason for record in records for reason in raised(record)))
     return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
-
-
-def _suite_folders() -> list[tuple[str, str]]:
-    """Name of a suite's folder of results, and the options that name the suite."""
-    found = []
-    for name in suite_names():
-        found.append((name, f"--suite {name}"))
-        try:
-            found.append((load_suite(name, full=True).folder, f"--suite {name} --full"))
-        except W2SError:  # it has no larger grid
-            continue
-    return found

@@ -40,6 +40,7 @@ class SubmitRequest:
 
     file: Path
     suite: str
+    full: bool
     method: str | None
     out: Path | None
     published: Path | None
@@ -56,7 +57,7 @@ def submit(request: SubmitRequest, say: Say) -> int:
     Raises:
         W2SError: bad input, or supervisors that are not the published ones; nothing long was run.
     """
-    suite = load_suite(request.suite)
+    suite = load_suite(request.suite, request.full)
     name = _method(request.file, request.method)
     source = request.file.read_bytes()
     setup = _setup(request, suite)
@@ -133,6 +134,7 @@ def _setup(request: SubmitRequest, suite: Suite) -> Setup:
 def _run(request: SubmitRequest, suite: Suite, name: str, root: Path) -> Request:
     return Request(
         suite=suite.name,
+        full=suite.full,
         methods=[name],
         device=request.device,
         results=root,

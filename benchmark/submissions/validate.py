@@ -24,7 +24,7 @@ from benchmark.submissions.manifest import HASHED, MANIFEST, README, SOURCE, Gri
 from benchmark.submissions.reading import Submission, read_submission
 from benchmark.submissions.scores import Published, check_record
 from benchmark.submissions.verify import tolerated
-from benchmark.suite import Suite, load_suite
+from benchmark.suite import Suite, load_suite, suite_of_folder
 
 Say = Callable[[str], None]
 
@@ -35,18 +35,17 @@ def validate(
     """Check a submission and print a line for each finding; returns 0 if there are none but warnings, else 1.
 
     Args:
-        suite_name: the manifest's, or the name of the folder that it lies in, when left out.
-        results: what is published of the suite; where the submission lies if that is such a folder, else
-            `results/<suite>`.
+        suite_name: of the suite's folder of results; the manifest's, or the one that the submission lies in, when left
+            out.
+        results: what is published of the suite, `results/<suite>` when left out.
         rebuild: also make the problems from the data again and compare the published truth with them.
 
     Raises:
         W2SError: no submission there, an unknown suite, or nothing is published that it could be scored against.
     """
     submission, findings = read_submission(folder)
-    suite = load_suite(
-        suite_name or (submission.manifest.suite if submission.manifest else folder.resolve().parent.name)
-    )
+    name = suite_name or (submission.manifest.suite if submission.manifest else folder.resolve().parent.name)
+    suite = suite_of_folder(name) or load_suite(name)
     root = results or Path("results") / suite.folder
     contents = ResultStore(root).load()
     if not contents.evaluations:

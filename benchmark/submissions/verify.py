@@ -20,7 +20,7 @@ from benchmark.results import ResultStore
 from benchmark.runner import choose_device
 from benchmark.stale import raised
 from benchmark.submissions.manifest import SOURCE
-from benchmark.suite import load_suite, read_options, suite_names
+from benchmark.suite import load_suite, read_options, suite_of_folder
 
 Say = Callable[[str], None]
 DIFFERING, SCORE = 0.02, 0.01  # shares: of predictions that may differ, and by which the score may
@@ -58,8 +58,8 @@ def verify(request: VerifyRequest, say: Say) -> int:
         _check_source(request.plugin, store.root / request.method / SOURCE)
         load_plugin(request.plugin)
     records = _published(store, request)
-    root = request.results.resolve()
-    suite = load_suite(request.suite or (root.name if root.name in suite_names() else "default"))
+    name = request.suite or request.results.resolve().name
+    suite = suite_of_folder(name) or load_suite(name)
     _check_known(store, request.method)
     setup = Setup(
         device=choose_device(request.device),
