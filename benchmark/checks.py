@@ -15,6 +15,7 @@ from benchmark.judging.judgements import read_judged
 from benchmark.leaderboard import render
 from benchmark.registry import REFERENCES
 from benchmark.results import ResultStore
+from benchmark.stale import stale_findings
 from benchmark.statistics import Estimate, Sample, estimate
 from benchmark.tables import number
 
@@ -23,14 +24,15 @@ def check(suites: Sequence[Path], markdown_path: Path) -> list[str]:
     """Findings about folders `results/<suite>` and the page made from them; none if all is well.
 
     Found are lines and files that can't be read, records without predictions or evaluation, metrics that differ from
-    their recomputation, judgements of replies that are not there or have changed, canaries that are not where they must
-    be, and a stale leaderboard.
+    their recomputation, judgements of replies that are not there or have changed, records older than the code, canaries
+    that are not where they must be, and a stale leaderboard.
     """
     stores = [ResultStore(folder) for folder in suites]
     findings = []
     for store in stores:
         problems = [*analysis_of(store).problems, *read_judged(store.root).problems]
         findings += [f"{store.root}/{problem}" for problem in problems]
+        findings += stale_findings(store)
         findings += canary_findings(store)
     try:
         expected = render(*stores)

@@ -47,14 +47,28 @@ _DOWNLOAD = typer.Option("--download", help="fetch data sets and models that are
 
 @app.command("list", epilog="Example: w2s list methods")
 @_guarded
-def list_(kind: Annotated[str, typer.Argument(help="tasks, methods or suites; all three when left out")] = "") -> None:
-    """List tasks, methods and suites, a line each."""
+def list_(
+    kind: Annotated[
+        str, typer.Argument(help="tasks, methods or suites, all three when left out; or results: what a folder holds")
+    ] = "",
+    results: Annotated[Path | None, typer.Option(help="with results: the folder [default: results/default]")] = None,
+) -> None:
+    """List tasks, methods and suites, a line each; or the rows of a results folder, and which of them are stale."""
     from benchmark import suite
     from benchmark.registry import CANARIES, METHODS, TASKS
 
     known = ("tasks", "methods", "suites")
-    if kind and kind not in known:
-        raise W2SError(f"unknown kind '{kind}': expected one of {', '.join(known)}")
+    if kind and kind not in (*known, "results"):
+        raise W2SError(f"unknown kind '{kind}': expected one of {', '.join((*known, 'results'))}")
+    if results and kind != "results":
+        raise W2SError("--results: only with `w2s list results`")
+    if kind == "results":
+        from benchmark.results import ResultStore
+        from benchmark.stale import overview
+
+        for line in overview(ResultStore(results or Path("results/default"))):
+            typer.echo(line)
+        return
     for wanted in (kind,) if kind else known:
         if not kind:
             typer.echo(f"{wanted}:")
@@ -117,6 +131,9 @@ def run(
     mirror: Annotated[str | None, _MIRROR] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be run, and stop")] = False,
     force: Annotated[bool, typer.Option("--force", help="run and replace also what is there")] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="redo just the records whose engine, task or method was raised since")
+    ] = False,
 ) -> None:
     """Run methods on tasks; what the results folder already holds is not run again."""
     one_thread()
@@ -144,6 +161,7 @@ def run(
         download=download,
         mirror=mirror,
         force=force,
+        stale=stale,
     )
     raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
 
@@ -240,6 +258,114 @@ def export(
     give(results, format_, out, typer.echo, lambda line: typer.echo(f"warning: {line}", err=True))
 
 
+@app.command(epilog="Example: w2s submit my_method.py --suite default")
+@_guarded
+def submit(
+    file: Annotated[Path, typer.Argument(help="Python file with the method")],
+    suite: Annotated[str, typer.Option(help="name of a suite (w2s list suites)")] = "default",
+    full: Annotated[bool, typer.Option("--full", help="the suite's larger grid, for a GPU")] = False,
+    method: Annotated[str | None, typer.Option(help="which one, if the file has several")] = None,
+    out: Annotated[Path | None, typer.Option(help="where its folder goes [default: submissions/<suite>]")] = None,
+    results: Annotated[Path | None, typer.Option(help="what is published [default: results/<suite>]")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value: where a task's data are; repeatable")
+    ] = None,
+    data_root: Annotated[Path | None, _DATA_ROOT] = None,
+    download: Annotated[bool, _DOWNLOAD] = False,
+    mirror: Annotated[str | None, _MIRROR] = None,
+) -> None:
+    """Run a method of your own on a suite and write the folder that you submit.
+
+    What is done is kept in runs/submissions, so the same command goes on where it was stopped.
+    """
+    one_thread()
+    _use_data_root(data_root)
+    _check_mirror(mirror, download)
+    from benchmark.submissions.submit import SubmitRequest
+    from benchmark.submissions.submit import submit as run_and_write
+
+    request = SubmitRequest(
+        file=file,
+        suite=suite,
+        full=full,
+        method=method,
+        out=out,
+        published=results,
+        device=device,
+        cache=cache,
+        options=options or [],
+        download=download,
+        mirror=mirror,
+    )
+    raise typer.Exit(run_and_write(request, say=typer.echo))
+
+
+@app.command(epilog="Example: w2s validate submissions/default/my_method")
+@_guarded
+def validate(
+    path: Annotated[Path, typer.Argument(help="folder of a submission, or of a published method")],
+    suite: Annotated[
+        str | None, typer.Option(help="a suite, as its results' folder is named [default: its manifest's]")
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="what is published [default: results/<suite>]")] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="make the problems from the data again, to check the published truth too")
+    ] = False,
+    cache: Annotated[Path | None, typer.Option(help="with --rebuild: folder for features and soft labels")] = None,
+) -> None:
+    """Re-score a submission and check all that can be checked without running its method; a line for each finding.
+
+    The method's source is never imported. Exit status 0, 1 if anything is wrong, 2 if PATH is no submission.
+    """
+    one_thread()
+    from benchmark.submissions.validate import validate as check
+
+    raise typer.Exit(check(path, suite, results, rebuild, cache, typer.echo))
+
+
+@app.command(epilog="Example: w2s verify raven digits-to-mnist --condition ood --seed 0")
+@_guarded
+def verify(
+    method: Annotated[str, typer.Argument(help="name of a published method")],
+    task: Annotated[str, typer.Argument(help="name of a task")],
+    condition: Annotated[str, typer.Option(help="ind or ood")] = "ood",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    results: Annotated[Path, typer.Option(help="what is published")] = Path("results/default"),
+    suite: Annotated[str | None, typer.Option(help="[default: the one that the results are named after]")] = None,
+    plugin: Annotated[Path | None, typer.Option(help="source of a submitted method; it is never run unasked")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value: where a task's data are; repeatable")
+    ] = None,
+    data_root: Annotated[Path | None, _DATA_ROOT] = None,
+) -> None:
+    """Run one published cell again and compare its predictions; results are left alone.
+
+    Exit status 0 if they are equal, or differ by no more than another machine's arithmetic explains; else 1.
+    """
+    one_thread()
+    _use_data_root(data_root)
+    from benchmark.submissions.verify import VerifyRequest
+    from benchmark.submissions.verify import verify as run_again
+
+    request = VerifyRequest(
+        method=method,
+        task=task,
+        condition=condition,
+        seed=seed,
+        results=results,
+        suite=suite,
+        plugin=plugin,
+        device=device,
+        cache=cache,
+        options=options or [],
+    )
+    raise typer.Exit(run_again(request, say=typer.echo))
+
+
 @app.command(epilog="Example: w2s judge runs/paper --endpoint http://localhost:8000/v1 --model NAME --dry-run")
 @_guarded
 def judge(
@@ -286,11 +412,12 @@ def judge(
 def new(
     kind: Annotated[str, typer.Argument(help="method or task")],
     name: Annotated[str, typer.Argument(help="snake_case for a method, kebab-case for a task")],
+    out: Annotated[Path | None, typer.Option(help="folder [default: the plug-in folder of a checkout, else .]")] = None,
 ) -> None:
     """Write a commented skeleton that already passes the contract tests."""
     from benchmark.skeletons import write_skeleton
 
-    path = write_skeleton(kind, name)
+    path = write_skeleton(kind, name, out)
     flag = "" if path.parent.name in ("methods", "tasks") else f" --plugin {path}"
     typer.echo(f"wrote {path}; run it with: w2s run{flag} --{kind}s {name}")
 

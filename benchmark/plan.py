@@ -72,6 +72,7 @@ def make_plan(
     force: bool = False,
     enough: Callable[[RecordKey], bool] = lambda key: True,
     tune: bool = False,
+    among: Callable[[RecordKey], bool] = lambda key: True,
 ) -> list[Unit]:
     """The units with anything missing in `store`, or all of them with `force`.
 
@@ -79,6 +80,7 @@ def make_plan(
         tasks: those that can be run, and the fingerprints of their data.
         enough: whether a record that is complete also has what else was asked for.
         tune: whether every method's whole grid is wanted.
+        among: whether a record may be planned at all.
 
     Raises:
         W2SError: no task has any of the wanted conditions.
@@ -98,6 +100,7 @@ def make_plan(
                 lacking = tuple(
                     name
                     for name, key in keys.items()
+                    if among(key)
                     if force or not (store.complete(key, versions[name], data) and (enough(key) or not writes))
                 )
                 if lacking:

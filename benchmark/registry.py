@@ -55,9 +55,13 @@ class Registry(Generic[T]):
 
     def forget(self, origin: str) -> None:
         """Drop what was registered from `origin`, a file or module that is about to be loaded again."""
-        for name in [n for n, known in self._origin.items() if known == origin or known.startswith(f"{origin}.")]:
+        for name in self.registered_by(origin):
             self._items.pop(name, None)
             del self._origin[name]
+
+    def registered_by(self, origin: str) -> list[str]:
+        """Names that were registered from `origin`, a file or module."""
+        return sorted(n for n, known in self._origin.items() if known == origin or known.startswith(f"{origin}."))
 
     def discover(self) -> None:
         """Import the plug-in folder and the entry points, once."""
@@ -202,8 +206,8 @@ def register_task(task: Task | type[Task]) -> Task | type[Task]:
     return task
 
 
-def load_plugin(path: Path) -> None:
-    """Import a Python file that registers methods or tasks (`--plugin FILE`)."""
+def load_plugin(path: Path) -> str:
+    """Import a Python file that registers methods or tasks (`--plugin FILE`); returns its name as a module."""
     if not path.is_file():
         raise W2SError(f"--plugin {path}: no such file")
     METHODS.discover()  # first, so that a duplicate name is blamed on the plug-in
@@ -223,3 +227,4 @@ def load_plugin(path: Path) -> None:
     except BaseException as error:  # also a sys.exit in the plug-in
         del sys.modules[name]
         raise W2SError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+    return name

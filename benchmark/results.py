@@ -11,7 +11,7 @@ leaves at worst predictions without a record, which count for nothing and are ov
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,6 +175,16 @@ class ResultStore:
             self._lines.update((key, lines[key]) for key in fresh)
             self._write_method(method)
 
+    def drop(self, keys: Sequence[RecordKey]) -> None:
+        """Remove these records and their predictions. Call it while holding `lock`."""
+        contents = self.load()
+        self.revision += 1
+        for key in keys:
+            del contents.records[key], self._lines[key]
+            contents.predictions.pop(key, None)
+        for method in sorted({key.method for key in keys}):
+            self._write_method(method)
+
     def _refuse_orphans(self, evaluation: Evaluation, new: Contents) -> None:
         """Results that stay must not lose the evaluation they were scored against to one made elsewhere."""
         contents = self.load()
@@ -197,11 +207,16 @@ class ResultStore:
 
     def _write_method(self, method: str) -> None:
         contents = self.load()
-        keys = sorted(key for key in contents.records if key.method == method)
-        arrays = {_array_name(key): contents.predictions[key] for key in keys if key in contents.predictions}
-        atomic_write(self.root / method / PREDICTIONS, save(arrays))
-        text = "".join(self._lines[key] + "\n" for key in keys)
-        atomic_write(self.root / method / RECORDS, text.encode())
+        lines = {key: self._lines[key] for key in contents.records if key.method == method}
+        for name, content in method_files(lines, contents.predictions).items():
+            atomic_write(self.root / method / name, content)
+
+
+def method_files(lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]) -> dict[str, bytes]:
+    """The files of a method's folder, from `Record.to_line` and class ids; in the order in which they are written."""
+    keys = sorted(lines)
+    arrays = {_array_name(key): predictions[key] for key in keys if key in predictions}
+    return {PREDICTIONS: save(arrays), RECORDS: "".join(lines[key] + "\n" for key in keys).encode()}
 
 
 def _tensor_file(task: str, condition: str) -> str:

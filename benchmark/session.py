@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from benchmark.records import RecordKey
 from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import ResultStore
 from benchmark.runner import choose_device, run
+from benchmark.stale import StaleRun, stale_run
 from benchmark.suite import Suite, load_suite, read_options
 from benchmark.task import Task
 from benchmark.training import Recipe
@@ -35,24 +36,25 @@ class Request:
     """What `w2s run` was asked for; empty lists and None stand for the suite's own choice."""
 
     suite: str
-    full: bool
-    tasks: list[str]
-    methods: list[str]
-    conditions: list[str]
-    seeds: int | None
-    device: str
-    results: Path | None
-    cache: Path | None
-    plugins: tuple[Path, ...]
-    arrays: Path | None
-    split_by_group: bool
-    pack: str | None
-    options: list[str]
-    tune: bool
-    replies: int
-    download: bool
-    mirror: str | None
-    force: bool
+    full: bool = False
+    tasks: list[str] = field(default_factory=list)
+    methods: list[str] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
+    seeds: int | None = None
+    device: str = "auto"
+    results: Path | None = None
+    cache: Path | None = None
+    plugins: tuple[Path, ...] = ()
+    arrays: Path | None = None
+    split_by_group: bool = False
+    pack: str | None = None
+    options: list[str] = field(default_factory=list)
+    tune: bool = False
+    replies: int = 0
+    download: bool = False
+    mirror: str | None = None
+    force: bool = False
+    stale: bool = False
 
 
 def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
@@ -66,6 +68,14 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         os.environ[DOWNLOAD] = "1"
     setup = _setup(request, suite)
     setup.load()
+    stale: StaleRun | None = None
+    if request.stale:
+        request, stale = _only_stale(request, suite)
+        for line in stale.left_out:
+            say(line)
+        if not stale.places:
+            say(f"nothing to redo in {request.results}")
+            return 1 if stale.left_out else 0
     tasks, results = _tasks(request, suite, setup)
     check_options(read_options(request.options), tasks, also=[f.name for f in fields(Recipe)])
     pack = tasks[0] if isinstance(tasks[0], PackTask) else None
@@ -107,8 +117,9 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     def planned() -> list[Unit]:
         _refuse_mixture(store, request.tune)
         enough = _enough_replies(store, request.replies)
+        among = stale.among if stale else lambda key: True
         return make_plan(
-            available, methods, conditions, seeds, setup.student, store, request.force, enough, request.tune
+            available, methods, conditions, seeds, setup.student, store, request.force, enough, request.tune, among
         )
 
     if dry_run:
@@ -122,13 +133,15 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
             plan = planned()
             try:
                 failures += run(plan, setup, store)
+                if stale:
+                    store.drop(stale.superseded(store))
             except KeyboardInterrupt:
                 say(f"stopped: finished units are in {results}; the same command goes on from there")
                 return 130
         say(f"{len(plan)} units run, results in {results}" if plan else f"nothing to do: all is in {results}")
     for line in failures:
         say(" ".join(line.split()))
-    return 1 if failures else 0
+    return 1 if failures or (stale and stale.left_out) else 0
 
 
 def download(globs: list[str], mirror: str | None, say: Callable[[str], None]) -> int:
@@ -214,6 +227,26 @@ def _refuse_mixture(store: ResultStore, tune: bool) -> None:
     if any(is_tuned(record) != tune for record in store.load().records.values()):
         holds, wants = ("results without --tune", "tuned ones") if tune else ("tuned results", "others")
         raise W2SError(f"{store.root}: holds {holds}; name another folder with --results for {wants}")
+
+
+def _only_stale(request: Request, suite: Suite) -> tuple[Request, StaleRun]:
+    """The request narrowed to the stale records of its results folder."""
+    if request.force or request.arrays is not None or request.pack is not None:
+        raise W2SError("--stale: not with --force, --arrays or --pack: those runs redo what is stale by themselves")
+    results = request.results or Path("runs") / f"{suite.folder}{TUNED * request.tune}"
+    stale = stale_run(
+        ResultStore(results), suite, request.tasks, request.methods, request.conditions or CONDITIONS, request.seeds
+    )
+    named = {name: sorted({getattr(place, name) for place in stale.places}) for name in ("task", "method", "condition")}
+    seeds = 1 + max((place.seed for place in stale.places), default=0)
+    return replace(
+        request,
+        tasks=named["task"],
+        methods=named["method"],
+        conditions=named["condition"],
+        seeds=seeds,
+        results=results,
+    ), stale
 
 
 def _enough_replies(store: ResultStore, wanted: int) -> Callable[[RecordKey], bool]:

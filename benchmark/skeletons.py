@@ -36,5 +36,6 @@ def write_skeleton(kind: str, name: str, folder: Path | None = None) -> Path:
     if path.exists():
         raise W2SError(f"{path}: exists already")
     text = (TEMPLATES / f"{kind}.py.txt").read_text()
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text.replace("{name}", name).replace("{class_name}", class_name))
     return path

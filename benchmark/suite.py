@@ -82,6 +82,16 @@ def suite_names() -> list[str]:
     return sorted(path.stem for path in SUITES.glob("*.toml"))
 
 
+def suite_of_folder(folder: str) -> Suite | None:
+    """The suite, or the larger grid of one, whose folder of results has this name."""
+    for name in suite_names():
+        if folder == name:
+            return load_suite(name)
+        if folder == f"{name}-full":
+            return load_suite(name, full=True)
+    return None
+
+
 def load_suite(name: str, full: bool = False) -> Suite:
     """Read a suite by name, or its larger grid.
 

@@ -76,6 +76,10 @@ def test_in_a_checkout_they_go_into_the_plugin_folder(tmp_path: Path, kind: str,
     (tmp_path / f"{kind}s" / "__init__.py").write_text("")
     assert w2s("new", kind, name) == f"wrote {kind}s/mine.py; run it with: w2s run --{kind}s mine\n"
     assert (tmp_path / f"{kind}s" / "mine.py").is_file()
+    elsewhere = w2s("new", kind, "other", "--out", "new/folder")
+    assert (
+        elsewhere == f"wrote new/folder/other.py; run it with: w2s run --plugin new/folder/other.py --{kind}s other\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.errors import W2SError
 from benchmark.registry import CANARIES, METHODS, TASKS
-from benchmark.suite import Recipes, load_suite, read_options, suite_names
+from benchmark.suite import Recipes, load_suite, read_options, suite_names, suite_of_folder
 from benchmark.training import Recipe
 
 
@@ -80,6 +80,12 @@ def test_the_larger_grid_keeps_what_it_does_not_change() -> None:
     assert {"hh-helpful-to-harmless", "hh-harmless-to-helpful"} <= hh
     staged = {"bootstrapping", "co_supervised"}
     assert not staged & set(METHODS.select(list(full.methods), extra=tuple(CANARIES)))
+
+
+def test_a_suite_is_found_by_its_folder() -> None:
+    for suite in (load_suite("default"), load_suite("language-model"), load_suite("language-model", full=True)):
+        assert suite_of_folder(suite.folder) == suite
+    assert suite_of_folder("arrays-mine") is None
 
 
 def test_a_suite_without_a_larger_grid() -> None:

@@ -338,7 +338,7 @@ def test_arrays_that_are_named_like_a_task(tmp_path: Path) -> None:
         (["run", "--plugin", "nowhere.py"], "nowhere.py: no such file"),
         (["describe", "raevn"], "unknown name 'raevn': did you mean 'raven'?"),
         (["describe", "smoek"], "unknown name 'smoek': did you mean 'smoke'?"),
-        (["list", "task"], "unknown kind 'task': expected one of tasks, methods, suites"),
+        (["list", "task"], "unknown kind 'task': expected one of tasks, methods, suites, results"),
         (["new", "model", "mine"], "unknown kind 'model': expected method or task"),
         (["new", "method", "raven"], "method name 'raven' is taken"),
         (["new", "method", "Raven"], "method name 'Raven': expected lower-case letters"),

@@ -1,0 +1,1 @@
+"""Methods from outside: their folder of results, its checks, and running published cells again."""

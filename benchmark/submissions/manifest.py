@@ -1,0 +1,121 @@
+"""A submission is one folder, `results/<suite>/<method>/`, and its manifest says what belongs together in it.
+
+    records.jsonl, predictions.safetensors   as every method's (`benchmark.results`)
+    method.py                                the source that was run
+    manifest.json                            hashes of these three, and what the records have in common
+    README.md                                who, where and what, filled in by hand; so no hash holds it
+
+All of the manifest but its suite and citation follows from the other files, so that it can be compared with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from benchmark.problem import conditions
+from benchmark.records import Condition, Count, MethodName, Record, TaskName, Version
+from benchmark.registry import TASKS
+from benchmark.suite import Suite
+
+MANIFEST, SOURCE, README = "manifest.json", "method.py", "README.md"
+Hashed = Literal["records.jsonl", "predictions.safetensors", "method.py"]
+HASHED: tuple[Hashed, ...] = get_args(Hashed)
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Grid = dict[tuple[str, str], tuple[int, ...]]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Cell(_Model):
+    """One (task, condition): from which data, and against which truth and supervisors each seed was scored."""
+
+    task: TaskName
+    condition: Condition
+    task_version: Version
+    data_fingerprint: str
+    evaluations: dict[Count, Sha256]
+
+
+class Environment(_Model):
+    """On what, and with which versions of libraries and of this project, records were made."""
+
+    device: str
+    libraries: dict[str, str]
+    commit: str
+
+
+class Manifest(_Model):
+    """What the files of a submission have in common.
+
+    Attributes:
+        suite: name of the suite's folder of results.
+        options: of the method; its one setting.
+        files: name -> SHA-256, of `HASHED`.
+        environments: one, unless a run was continued elsewhere.
+    """
+
+    schema_version: Literal[1] = 1
+    suite: Annotated[str, Field(pattern=r"^[\w-]+$")]
+    method: MethodName
+    title: Annotated[str, Field(min_length=1)]
+    citation: str
+    kind: Literal["single", "ensemble"]
+    ablation_of: MethodName | None
+    method_version: Version
+    engine_version: Version
+    options: dict[str, JsonValue]
+    files: dict[Hashed, Sha256]
+    cells: tuple[Cell, ...]
+    environments: tuple[Environment, ...]
+
+    def to_text(self) -> str:
+        """The content of `manifest.json`; one manifest has one text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def manifest_of(suite: str, citation: str, records: Sequence[Record], files: Mapping[str, bytes]) -> Manifest:
+    """The manifest of these records of one method and the folder's files; what records share is the first one's."""
+    first = records[0]
+    cells: dict[tuple[str, str, int, str], dict[int, str]] = {}
+    for record in sorted(records, key=lambda record: record.key):
+        cell = (record.task, record.condition, record.task_version, record.data_fingerprint)
+        cells.setdefault(cell, {})[record.seed] = record.evaluation_sha256
+    made = {_environment(record).model_dump_json(): _environment(record) for record in records}
+    return Manifest(
+        suite=suite,
+        method=first.method,
+        title=first.title,
+        citation=citation,
+        kind=first.kind,  # type: ignore[arg-type]
+        ablation_of=first.ablation_of,
+        method_version=first.method_version,
+        engine_version=first.engine_version,
+        options=first.hyperparameters["method"],  # type: ignore[arg-type]
+        files={name: hashlib.sha256(files[name]).hexdigest() for name in HASHED if name in files},
+        cells=tuple(
+            Cell(task=task, condition=condition, task_version=version, data_fingerprint=data, evaluations=seeds)  # type: ignore[arg-type]
+            for (task, condition, version, data), seeds in sorted(cells.items())
+        ),
+        environments=tuple(made[text] for text in sorted(made)),
+    )
+
+
+def grid_of(suite: Suite) -> Grid:
+    """Seeds of every (task, condition) of a suite: what a submission to it holds. Loads no data."""
+    return {
+        (name, condition): tuple(range(suite.seeds))
+        for name in TASKS.select(list(suite.tasks))
+        for condition in suite.conditions
+        if condition in conditions(TASKS[name])
+    }
+
+
+def _environment(record: Record) -> Environment:
+    return Environment(device=record.device, libraries=dict(sorted(record.libraries.items())), commit=record.commit)

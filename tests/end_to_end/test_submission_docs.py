@@ -1,0 +1,142 @@
+"""The workflow and the five commands for newcomers: they parse, exist, and the workflow can do no harm."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from benchmark.cli import app
+
+ROOT = Path(__file__).parents[2]
+WORKFLOW: dict[Any, Any] = yaml.safe_load((ROOT / ".github/workflows/validate.yml").read_text())
+STEPS: list[dict[str, Any]] = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
+SCRIPTS = [step["run"] for step in STEPS if "run" in step]
+PAGE = (ROOT / "CONTRIBUTING.md").read_text().split("\n## Submit a method\n")[1].split("\n## ")[0]
+FIVE = [line.partition("#")[0].strip() for line in PAGE.split("```")[1].strip().splitlines()]
+
+
+def w2s_commands(text: str) -> Iterator[list[str]]:
+    """Words of every `w2s ...` in a shell script, without what follows it in the line."""
+    for line in text.splitlines():
+        found = re.search(r"(?:^|[ `])(w2s [a-z][^|;&`#]*)", line)
+        if found:
+            yield shlex.split(found[1])
+
+
+def check(words: list[str]) -> None:
+    """The command exists, and takes these arguments."""
+    command = typer.main.get_command(app)
+    assert words[1] in command.commands, words  # type: ignore[attr-defined]
+    command.commands[words[1]].make_context(words[1], words[2:])  # type: ignore[attr-defined]
+
+
+def test_the_workflows_commands_exist() -> None:
+    found = [words for script in SCRIPTS for words in w2s_commands(script)]
+    assert [words[1] for words in found] == ["validate", "leaderboard"]
+    assert "--check" in found[1]
+    for words in found:
+        check(words)
+
+
+def test_the_workflow_reads_only_and_runs_the_base() -> None:
+    triggers = WORKFLOW[True]  # YAML's `on`
+    assert set(triggers) == {"pull_request"}
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    assert all("permissions" not in job for job in WORKFLOW["jobs"].values())
+    for step in STEPS:
+        if "uses" in step:
+            assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", step["uses"])
+        assert "secrets" not in str(step)
+        assert "${{" not in step.get("run", ""), "nothing of a pull request may become part of a script"
+    (checkout,) = [step for step in STEPS if "checkout" in step.get("uses", "")]
+    assert checkout["with"]["persist-credentials"] is False
+    (install,) = [script for script in SCRIPTS if "pip install" in script]
+    assert "-c base/constraints.txt ./base" in install
+    for script in SCRIPTS:
+        assert "python pr/" not in script
+        assert "--plugin" not in script
+        assert "w2s run" not in script
+        assert "w2s submit" not in script
+        assert "w2s verify" not in script
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=range(len(SCRIPTS)))
+def test_the_workflows_scripts_are_bash(script: str) -> None:
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def run_step(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (script,) = [step["run"] for step in STEPS if step["name"].startswith(name)]
+    environment = {"PATH": "/usr/bin:/bin", "GITHUB_WORKSPACE": str(folder), "GITHUB_OUTPUT": str(folder / "output")}
+    call = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "output", "folders"),
+    [
+        (["results/default/mine/manifest.json", "LEADERBOARD.md"], 0, "results_alone=true\n", ["results/default/mine"]),
+        (["results/default/$(touch x)/records.jsonl"], 0, "results_alone=true\n", ["results/default/$(touch x)"]),
+        (["results/default/mine/manifest.json", "benchmark/plan.py"], 1, "", ["results/default/mine"]),
+        (
+            ["results/default/mine/manifest.json", "results/default/_tasks/a.safetensors"],
+            1,
+            "",
+            ["results/default/mine"],
+        ),
+        (["results/default/raven/records.jsonl", "methods/raven.py"], 0, "", ["results/default/raven"]),
+    ],
+    ids=["submission", "a name like a command", "with code", "with truth", "of the project"],
+)
+def test_what_the_workflow_makes_of_changes(
+    tmp_path: Path, changed: list[str], status: int, output: str, folders: list[str]
+) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path / "pr", check=True, capture_output=True)
+
+    (tmp_path / "pr").mkdir()
+    git("init")
+    git("commit", "--allow-empty", "-m", "base")
+    for name in changed:
+        path = tmp_path / "pr" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    git("add", "-A")
+    git("commit", "-m", "pull request")
+    assert run_step("The base beside it", tmp_path).returncode == 0
+    assert (tmp_path / "folders.txt").read_text().splitlines() == folders
+    assert (tmp_path / "base").is_dir()
+    assert run_step("Results alone", tmp_path).returncode == status
+    assert ((tmp_path / "output").read_text() if (tmp_path / "output").exists() else "") == output
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_five_commands_exist() -> None:
+    assert len(FIVE) == 5
+    commands = [words for line in FIVE for words in w2s_commands(line)]
+    assert [words[1] for words in commands] == ["new", "submit", "validate", "leaderboard"]
+    for words in commands:
+        check(words)
+    assert FIVE[3] == "cp -r submissions/default/my_method results/default/"
+
+
+def test_every_command_on_the_page_exists() -> None:
+    command = typer.main.get_command(app)
+    for name, rest in re.findall(r"`w2s (\w+)([^`]*)`", PAGE):
+        options = {option for parameter in command.commands[name].params for option in parameter.opts}  # type: ignore[attr-defined]
+        assert set(re.findall(r"--[a-z-]+", rest)) <= options
+
+
+def test_the_template_names_what_the_page_does() -> None:
+    template = (ROOT / ".github/pull_request_template.md").read_text()
+    assert "w2s validate" in template
+    assert "w2s leaderboard" in template
