@@ -17,7 +17,9 @@ from scipy.stats import poisson
 from benchmark.metrics import METRICS, Floats, Index, Split
 
 Counts = NDArray[np.uint8]
-_BLOCK = 400_000  # counts at a time, so that what is made of them on the way stays in the processor's cache
+# Counts at a time when drawing and when scoring, so that what is made of them on the way stays small.
+_DRAWN, _SCORED = 400_000, 1_000_000
+_SLACK = 4.0  # standard deviations by which the Poisson counts' sum is meant to fall short
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class Draws:
         own, unit = np.unique(self.unit, return_inverse=True)
         resamples = self.counts.shape[1]
         scores = np.empty((len(split.predictions), resamples), np.float32)
-        block = max(1, 1_000_000 // len(own))
+        block = max(1, _SCORED // len(own))
         for start in range(0, resamples, block):
             weights = self.counts[own, start : start + block].astype(np.float32)
             scores[:, start : start + block] = METRICS[metric].on_resamples(split, unit, weights)
@@ -81,10 +83,10 @@ def resample_counts(size: int, resamples: int, rng: np.random.Generator) -> Coun
     1. Poisson counts come from a table of 2^16 quantiles, so their probabilities are exact to 2^-16. No count comes
     near 256.
     """
-    mean = max(0.0, 1 - 4 / np.sqrt(size))
+    mean = max(0.0, 1 - _SLACK / np.sqrt(size))
     table = np.searchsorted(poisson.cdf(np.arange(32), mean), (np.arange(2**16) + 0.5) / 2**16).astype(np.uint8)
     counts = np.empty((size, resamples), np.uint8)
-    width = min(resamples, max(1, _BLOCK // size))
+    width = min(resamples, max(1, _DRAWN // size))
     for start in range(0, resamples, width):
         columns = min(width, resamples - start)
         block = np.zeros((size, columns), np.uint8)

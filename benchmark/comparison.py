@@ -71,7 +71,9 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
     by_modality = contrasts(first, second, {name: analysis.select(condition, name) for name in modalities})
     total = contrasts(first, second, {"all": cells})
     if not total:
-        raise W2SError(f"{store.root}: '{first}' and '{second}' have no {CONDITIONS[condition]} task and seed in common")
+        raise W2SError(
+            f"{store.root}: '{first}' and '{second}' have no {CONDITIONS[condition]} task and seed in common"
+        )
 
     def lines(found: Mapping[str, Contrast]) -> list[list[str]]:
         return [[name, *_texts(contrast, first, second)] for name, contrast in found.items()]
