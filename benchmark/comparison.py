@@ -53,9 +53,11 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
     """Tables for the terminal; `condition` is "ood" or "ind", OOD where there is some when left out.
 
     Raises:
-        W2SError: a name or condition is unknown, or the two have no task and seed in common.
+        W2SError: there are no results, a name or condition is unknown, or the two have no task and seed in common.
     """
     analysis = analysis_of(store)
+    if not analysis.records:
+        raise W2SError(f"{store.root}: no results there; make some with `w2s run --results {store.root}`")
     for row in (first, second):
         if row not in analysis.titles:
             raise unknown_name(f"method or row of {store.root}", row, analysis.titles)

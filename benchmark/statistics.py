@@ -5,8 +5,8 @@ Shapes: S seeds, B bootstrap resamples, M supervisors.
 **What an interval says.** The half-width of an interval of level 1 - alpha is sqrt(h_seed^2 + h_example^2):
 
 - h_seed = t(1 - alpha/2, S - 1) * se_seed, what another seed would change (supervisors, split, initial weights,
-  order): a t interval on the seeds' means, paired, i.e. taken on per-seed differences when two methods are compared, and
-  on per-seed means over tasks for a mean over tasks;
+  order): a t interval on the seeds' means, paired, i.e. taken on per-seed differences when two methods are compared,
+  and on per-seed means over tasks for a mean over tasks;
 - h_example = z(1 - alpha/2) * se_example, what other test examples would change: se_example is the standard deviation
   over resamples of groups (documents, font families) of a (task, condition). All methods and all seeds of it get the
   same resample, since the seeds' test splits overlap: a group must weigh the same in each of them. (For the worst group

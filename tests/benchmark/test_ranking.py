@@ -54,7 +54,7 @@ def test_methods_that_are_better_are_found_and_ties_stay() -> None:
 
 
 def test_pairs_say_what_the_paired_estimate_says(tmp_path: Path) -> None:
-    analysis, cells = made(tmp_path)
+    _, cells = made(tmp_path)
     rows = ("naive", "ensemble", "raven")
     pairs = compare_pairs(rows, cells)
     found = {}

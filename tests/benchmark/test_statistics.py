@@ -6,7 +6,7 @@ from scipy.stats import norm, spearmanr, t
 from simulation import World
 
 from benchmark.bootstrap import bootstrap
-from benchmark.metrics import Floats, Split
+from benchmark.metrics import Split
 from benchmark.statistics import (
     Sample,
     common_seeds,
@@ -109,11 +109,6 @@ REGIMES = {
 }
 
 
-@pytest.fixture(scope="module", params=list(REGIMES))
-def regime(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def coverage(world: World, worlds: int = 400, tasks: int = 3) -> dict[str, float]:
     """How often the truth is in the interval of each quantity."""
     rng = np.random.default_rng(0)
@@ -140,6 +135,7 @@ def coverage(world: World, worlds: int = 400, tasks: int = 3) -> dict[str, float
     return {name: float(np.mean(found)) for name, found in hits.items()}
 
 
+@pytest.mark.parametrize("regime", REGIMES)
 def test_intervals_cover(regime: str) -> None:
     """At least 95% within what 400 worlds can tell (two standard errors are 2.2 points)."""
     found = coverage(REGIMES[regime])
@@ -261,9 +257,10 @@ def test_improvement_counts_seeds_and_half_of_the_ties() -> None:
     np.testing.assert_array_equal(np.unique(found.replicates), [0, 1])
     np.testing.assert_allclose(found.replicates[2].mean(), 0.5)
     assert improvement(a, sample([0.1], seeds=(9,))) is None
-    undefined = improvement(a, Sample((0,), np.zeros(1), np.array([[np.nan, 0.1]])))
-    assert undefined is not None
-    np.testing.assert_array_equal(undefined.replicates, [[np.nan, 1]])
+    a, b = (Sample((0,), np.zeros(1), np.array([replicates])) for replicates in ([0.2, 0.2], [np.nan, 0.1]))
+    partly = improvement(a, b)
+    assert partly is not None
+    np.testing.assert_array_equal(partly.replicates, [[np.nan, 1]])
 
 
 @pytest.mark.filterwarnings("error")
