@@ -11,22 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
+from benchmark.bootstrap import draw
 from benchmark.corruption import uncorrupted
 from benchmark.metrics import METRICS, Floats, Split
 from benchmark.records import Evaluation, Record
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.results import RECORDS, Contents, ResultStore
-from benchmark.scoring import reference_predictions, score
+from benchmark.scoring import metric_names, reference_predictions
 from benchmark.seeding import numpy_rng
 from benchmark.statistics import (
     RESAMPLES,
     Estimate,
     Sample,
-    bootstrap,
     difference,
     estimate,
     failure,
     gap_defined,
+    improvement,
     recovered_gap,
 )
 from benchmark.trials import Which, expected_metrics, picked
@@ -43,12 +44,14 @@ class Cell:
     Attributes:
         records: by method and seed; one setting a method.
         samples: scores (the task's own metric) of every row: methods, canaries, reference rows.
+        accuracies: plain accuracy of every row, on the same resamples.
         supervisor_scores: (M,) for each seed.
     """
 
     evaluation: Evaluation
     records: dict[str, dict[int, Record]]
     samples: dict[str, Sample]
+    accuracies: dict[str, Sample]
     supervisor_scores: dict[int, NDArray[np.float64]]
 
     def score(self, row: str) -> Sample | None:
@@ -58,6 +61,11 @@ class Cell:
         """Score minus another row's, paired."""
         a, b = self.samples.get(row), self.samples.get(over)
         return difference(a, b) if a and b else None
+
+    def improved(self, row: str, over: str) -> Sample | None:
+        """Whether its score is higher than another row's, for each seed."""
+        a, b = self.samples.get(row), self.samples.get(over)
+        return improvement(a, b) if a and b else None
 
     def recovered(self, row: str) -> Sample | None:
         """PGR; None where it is undefined or not known."""
@@ -216,10 +224,8 @@ def _cell(
     contents: Contents, evaluation: Evaluation, records: dict[str, dict[int, Record]], resamples: int, which: Which
 ) -> Cell:
     """Scores and bootstrap replicates of every row; all replicas of all rows of a seed are one matrix."""
-    metric, classes = evaluation.metric, evaluation.num_classes
     splits: list[Split] = []
     rows_of: list[dict[str, slice]] = []
-    scores: list[NDArray[np.float64]] = []
     for seed, truth in sorted(evaluation.seeds.items()):
         blocks = {
             row: picked(evaluation, by[seed], contents.predictions[by[seed].key], which)
@@ -229,22 +235,25 @@ def _cell(
         blocks |= reference_predictions(truth)
         ends = np.cumsum([len(block) for block in blocks.values()])
         rows_of.append({row: slice(end - len(blocks[row]), end) for row, end in zip(blocks, ends, strict=True)})
-        predictions = np.concatenate(list(blocks.values()))
-        scores.append(score(metric, predictions, truth.labels, truth.groups, classes))
-        splits.append(Split.of(predictions, truth.labels, truth.groups))
+        splits.append(Split.of(np.concatenate(list(blocks.values())), truth.labels, truth.groups))
     # The levels of a stress curve share their data, so they share their resamples: differences of levels are paired.
     rng = numpy_rng("bootstrap", uncorrupted(evaluation.data_fingerprint), evaluation.condition)
-    replicates = bootstrap(metric, splits, resamples, rng)
+    drawn = draw(evaluation.metric, splits, resamples, rng)
 
     seeds = sorted(evaluation.seeds)
-    samples = {}
-    for row in [*sorted(records), *REFERENCES]:
-        at = [i for i in range(len(seeds)) if row in rows_of[i]]
-        values = np.array([scores[i][rows_of[i][row]].mean() for i in at])
-        resampled: Floats = np.array([replicates[i][rows_of[i][row]].mean(0) for i in at], np.float32)
-        samples[row] = Sample(tuple(seeds[i] for i in at), values, resampled)
-    supervisor_scores = {seed: scores[i][rows_of[i][FLOOR]] for i, seed in enumerate(seeds)}
-    return Cell(evaluation, records, samples, supervisor_scores)
+    samples: dict[str, dict[str, Sample]] = {}
+    for metric in metric_names(evaluation.metric):
+        scores = [METRICS[metric].score(split) for split in splits]
+        replicates = [draws.scores(metric, split) for draws, split in zip(drawn, splits, strict=True)]
+        samples[metric] = {}
+        for row in [*sorted(records), *REFERENCES]:
+            at = [i for i in range(len(seeds)) if row in rows_of[i]]
+            values = np.array([scores[i][rows_of[i][row]].mean() for i in at])
+            resampled: Floats = np.array([replicates[i][rows_of[i][row]].mean(0) for i in at], np.float32)
+            samples[metric][row] = Sample(tuple(seeds[i] for i in at), values, resampled)
+        if metric == evaluation.metric:
+            supervisor_scores = {seed: scores[i][rows_of[i][FLOOR]] for i, seed in enumerate(seeds)}
+    return Cell(evaluation, records, samples[evaluation.metric], samples["accuracy"], supervisor_scores)
 
 
 @dataclass(frozen=True)

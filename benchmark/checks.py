@@ -105,4 +105,4 @@ def _cells(analysis: Analysis) -> dict[tuple[str, str, str], Sample]:
 
 def _half(result: Estimate) -> float:
     """Half-width; with one seed, of the examples' part alone."""
-    return float(np.hypot(np.nan_to_num(result.seed_half), np.nan_to_num(result.example_half)))
+    return float(np.nan_to_num(result.example_half if np.isnan(result.seed_error) else result.half))

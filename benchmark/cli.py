@@ -241,6 +241,21 @@ def leaderboard(
     raise typer.Exit(publish(results, check=check, say=typer.echo))
 
 
+@app.command(epilog="Example: w2s compare raven ensemble --condition ind")
+@_guarded
+def compare(
+    first: Annotated[str, typer.Argument(help="a method, canary or reference row")],
+    second: Annotated[str, typer.Argument(help="another")],
+    results: Annotated[Path, typer.Option(help="results folder")] = Path("results/default"),
+    condition: Annotated[str | None, typer.Option(help="ind or ood [default: ood where there is some]")] = None,
+) -> None:
+    """Print the paired difference of two rows, per task, per modality and over all tasks, with p-values."""
+    from benchmark.comparison import compare_rows
+    from benchmark.results import ResultStore
+
+    typer.echo(compare_rows(ResultStore(results), first, second, condition))
+
+
 @app.command(epilog="Example: w2s export --format csv --out results.csv")
 @_guarded
 def export(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmark.analysis import Analysis
 from benchmark.headline import Column, headline_columns, leaders, ranked, references
-from benchmark.statistics import Sample, difference, estimate
+from benchmark.ranking import compare_pairs
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -41,7 +41,7 @@ def headline_latex(analysis: Analysis, suite: str) -> str:
         [
             r"% \usepackage{booktabs}",
             f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. In bold the",
-            "% best of a column, and those whose paired difference to it has an interval that holds 0; no ablations.",
+            "% best of a column, and those that are not significantly worse (paired, Holm-corrected); no ablations.",
             rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
             r"\toprule",
             " & ".join(["method", *(_signs(escape(column.header)) for column in columns)]) + r" \\",
@@ -67,19 +67,10 @@ def _signs(text: str) -> str:
 
 
 def _tied(column: Column, rows: Sequence[str]) -> set[str]:
-    """The column's best rows, and those that are not told apart from the first of them."""
+    """The column's best rows, and those that are not significantly worse than the first of them."""
     best = leaders(column, rows)
     if not best:
         return best
-    leader = min(best)
-    return best | {row for row in rows if column.full(row) and _indistinct(column, row, leader)}
-
-
-def _indistinct(column: Column, row: str, leader: str) -> bool:
-    pairs = [(column.quantity(cell, row), column.quantity(cell, leader)) for cell in column.cells]
-    gaps = [difference(a, b) for a, b in pairs if a and b]
-    known: list[Sample] = [gap for gap in gaps if gap]
-    if len(known) < len(column.cells):
-        return False
-    gap = estimate(known)
-    return abs(gap.mean) <= gap.half
+    pairs = compare_pairs([row for row in rows if column.full(row)], column.cells)
+    leader = pairs.rows.index(min(best))
+    return best | {row for row, worse in zip(pairs.rows, pairs.better[leader], strict=True) if not worse}

@@ -11,10 +11,22 @@ import numpy as np
 from benchmark import tuned
 from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analysis_of, chance_deviation
 from benchmark.errors import W2SError
-from benchmark.headline import BASELINE, FOCUS, headline_columns, in_order, leaders, ranked, references
+from benchmark.headline import (
+    BASELINE,
+    COST_UNIT,
+    FOCUS,
+    Table,
+    comparison_table,
+    in_order,
+    place_text,
+    ranked,
+    references,
+    score_table,
+)
 from benchmark.judging.judgements import read_judged
 from benchmark.judging.rates import section as judged_section
 from benchmark.metrics import METRICS, Floats
+from benchmark.ranking import ranks
 from benchmark.records import Record
 from benchmark.results import ResultStore
 from benchmark.statistics import RESAMPLES, estimate, rank_correlation
@@ -65,17 +77,16 @@ def sections(analysis: Analysis, store: ResultStore, tuned_store: ResultStore | 
 
 
 def summary(store: ResultStore) -> str:
-    """The headline table for the terminal."""
+    """The headline tables for the terminal."""
     whole = _with_records(store)
     if tuned.holds_tuned(store):
         return tuned.summary(store)
     analysis = without_stress(whole)
     if not analysis.cells:
         return stress_summary(whole)
-    columns = headline_columns(analysis)
-    headers = ["method", *(column.header for column in columns)]
     tables = [
-        plain(headers, [[row, *(column.text(row) for column in columns)] for row in rows])
+        plain(["method", *table.headers], [[row, *table.lines[row]] for row in rows])
+        for table in (score_table(analysis), comparison_table(analysis))
         for rows in (ranked(analysis), references(analysis))
     ]
     return "\n\n".join([*tables, "mean ± half-width of the 95% interval, in points"])
@@ -94,33 +105,46 @@ def _intro() -> str:
 Made by `w2s leaderboard` from the folder of results alone.
 
 - **OOD**: the pool comes from a domain that the supervisors have never seen. **InD**: it comes from their own domains.
+- **Rank** is 1 + the number of methods that are significantly better: paired differences of the mean over all tasks of
+  a table, 5% level, Holm's correction over all pairs of methods. Equal ranks are ties. A method whose seeds differ
+  little is told apart more easily, so a rank may be behind that of a lower mean. Ablations have none.
 - **Scores** are each task's own metric in percent, mean ± half-width of the 95% interval. The half-width is
   √(seeds² + examples²): a t interval on paired seed means, and a bootstrap ({RESAMPLES:,} resamples) over groups of
   test examples, the same for all methods and seeds of a task. It is conservative: seeds also draw their own splits.
+- **P(> x)**, the probability of improvement over x: share of (task, seed), in percent, where the score is higher than
+  that of x, ties counting half. Only runs of one seed are compared, which share split, minibatches and initial weights.
 - **PGR** (performance gap recovered): how much of the gap between floor (mean supervisor) and ceiling (student trained
   on the truth) a method closes, in percent; a ratio of seed means, undefined where the gap is below 2 points.
 - **Failure rate**: share of (task, seed), in percent, where the student is worse than the mean of its supervisors.
-- **Bold**: the best mean; ablations don't compete. Methods are sorted by their mean, but neighbours whose intervals
-  overlap are not told apart.
+- **Cost**: optimizer steps × heads, relative to `{COST_UNIT}` on the same tasks and seeds.
+- **Bold**: the best mean; ablations don't compete. Methods are sorted by their mean, which tells less than the rank.
 - *(k/n)*: only k of n tasks were run. †: fewer seeds than the others. Such means are not comparable with the rest: they
-  stand last and are never the best. "not run" is never counted as a zero."""
+  stand last, have no rank and are never the best. "not run" is never counted as a zero."""
 
 
 def _headline(analysis: Analysis) -> str:
-    columns = headline_columns(analysis)
-    methods = ranked(analysis)
-    best = {column.header: leaders(column, analysis.competitors) for column in columns}
+    scores, comparisons = score_table(analysis), comparison_table(analysis)
 
-    def line(row: str) -> list[str]:
-        texts = [bold(column.text(row)) if row in best[column.header] else column.text(row) for column in columns]
-        mark = " *(ablation)*" if row in analysis.ablations else ""
-        return [escape(analysis.titles[row]) + mark, f"`{row}`", *texts]
+    def texts(table: Table, row: str) -> list[str]:
+        pairs = zip(table.headers, table.lines[row], strict=True)
+        return [bold(text) if row in table.best.get(header, ()) else text for header, text in pairs]
 
-    headers = ["method", "name", *(column.header for column in columns)]
-    text = f"## Methods\n\n{markdown(headers, [line(row) for row in methods])}\n\n"
+    def score_lines(rows: Sequence[str]) -> str:
+        lines = []
+        for row in rows:
+            rank, *means = texts(scores, row)
+            mark = " *(ablation)*" if row in analysis.ablations else ""
+            lines.append([rank, escape(analysis.titles[row]) + mark, f"`{row}`", *means])
+        return markdown(["rank", "method", "name", *scores.headers[1:]], lines)
+
+    def comparison_lines(rows: Sequence[str]) -> str:
+        return markdown(["name", *comparisons.headers], [[f"`{row}`", *texts(comparisons, row)] for row in rows])
+
+    methods, others = ranked(analysis), references(analysis)
+    text = f"## Methods\n\n{score_lines(methods)}\n\n"
     text += "The columns of one modality leave out the tasks with a broken supervisor.\n\n"
-    text += "### Canaries and reference rows\n\n"
-    text += markdown(headers, [line(row) for row in references(analysis)])
+    text += f"### How they compare\n\n{comparison_lines(methods)}\n\n"
+    text += f"### Canaries and reference rows\n\n{score_lines(others)}\n\n{comparison_lines(others)}"
     text += "\n\n`ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods."
     if deviation := chance_deviation(analysis):
         text += (
@@ -144,13 +168,14 @@ def _modality(analysis: Analysis, modality: str) -> str:
         if not cells:
             continue
         best = [_winning(cell, analysis.competitors) for cell in cells]
+        places = ranks(analysis, cells)
         lines = []
         for row in rows:
             texts = [_cell_text(cell, row) for cell in cells]
             marked = [bold(text) if row in top else text for text, top in zip(texts, best, strict=True)]
-            lines.append([f"`{row}`{_ROLES.get(row, '')}", *marked])
+            lines.append([place_text(places[row]), f"`{row}`{_ROLES.get(row, '')}", *marked])
         text += f"\n\n### {escape(modality)}, {title}\n\n"
-        text += markdown(["method", *(cell.evaluation.task for cell in cells)], lines)
+        text += markdown(["rank", "method", *(cell.evaluation.task for cell in cells)], lines)
         by_metric: dict[str, list[str]] = {}
         for cell in cells:
             by_metric.setdefault(cell.evaluation.metric.replace("_", " "), []).append(cell.evaluation.task)

@@ -90,7 +90,7 @@ def _accuracy(split: Split) -> Scores:
 
 
 def _accuracy_on_resamples(split: Split, unit: Index, weights: Weights) -> Floats:
-    return _weighted_mean(split.hits, weights[unit])
+    return _weighted_mean(split.hits, unit, weights)
 
 
 def _balanced_accuracy(split: Split) -> Scores:
@@ -101,7 +101,7 @@ def _balanced_accuracy(split: Split) -> Scores:
 def _balanced_accuracy_on_resamples(split: Split, unit: Index, weights: Weights) -> Floats:
     """A class that a resample lacks is left out of its mean."""
     members = [split.labels == label for label in np.unique(split.labels)]
-    return nanmean(np.array([_weighted_mean(split.hits[:, at], weights[unit[at]]) for at in members]))
+    return nanmean(np.array([_weighted_mean(split.hits[:, at], unit[at], weights) for at in members]))
 
 
 # --- macro-F1 --------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def _worst_on_resamples(parts: _Parts) -> Callable[[Split, Index, Weights], Floa
         worst = np.full((len(split.hits), weights.shape[1]), np.nan)
         for one in np.unique(part):
             at = positions[part == one]
-            np.fmin(worst, _weighted_mean(split.hits[:, at], weights[unit[at]]), out=worst)
+            np.fmin(worst, _weighted_mean(split.hits[:, at], unit[at], weights), out=worst)
         return worst
 
     return worst_on_resamples
@@ -230,14 +230,20 @@ def _mean_over_parts(hits: NDArray[np.bool_], parts: Index) -> Scores:
     return means
 
 
-def _weighted_mean(hits: NDArray[np.bool_], weights: Weights) -> Floats:
-    """Means of hits (P, n) under each column of weights (n, B): (P, B), NaN where the weights are all 0.
+def _weighted_mean(hits: NDArray[np.bool_], unit: Index, weights: Weights) -> Floats:
+    """Means of hits (P, n) when example i counts weights[unit[i]] times: (P, B), NaN where the weights are all 0.
 
-    The sums are whole numbers below 2^24, so float32 products give them exactly, in whatever order they are added.
+    Hits are added up over units first, then one product with the weights (U, B) gives the sums of all rows and, from a
+    row of ones, the sums of the weights. They are whole numbers below 2^24: float32 gives them exactly, in any order.
     """
-    total = weights.sum(0, dtype=np.float64)
+    own, unit = np.unique(unit, return_inverse=True)
+    size = hits.shape[1]
+    rows = np.ones((len(hits) + 1, size), np.float32)
+    rows[:-1] = hits
+    membership = csr_array((np.ones(size, np.float32), (np.arange(size), unit)), shape=(size, len(own)))
+    sums = np.asarray(rows @ membership) @ (weights if len(own) == len(weights) else weights[own])
     with np.errstate(invalid="ignore"):
-        means: Floats = (hits.astype(np.float32) @ weights) / total
+        means: Floats = sums[:-1] / sums[-1]
     return means
 
 

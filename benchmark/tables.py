@@ -55,6 +55,13 @@ def percent(result: Estimate | None, sign: bool = False, of_tasks: int = 0, of_r
     return text
 
 
+def p_text(p: float) -> str:
+    """A p-value with two digits; a dash when it is undefined."""
+    if math.isnan(p):
+        return "–"
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
 def listing(items: Sequence[str]) -> str:
     """'a, b and c'; 'none' for nothing."""
     if len(items) < 2:

@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmark.bootstrap import bootstrap
 from benchmark.judging.judgements import ORDERS, Judge, Judged, Order, verdicts_by_judge
 from benchmark.judging.prompt import Verdict
 from benchmark.judging.replies import ReplyKey
 from benchmark.metrics import Split
 from benchmark.records import RecordKey
 from benchmark.seeding import numpy_rng
-from benchmark.statistics import RESAMPLES, Sample, bootstrap, estimate
+from benchmark.statistics import RESAMPLES, Sample, estimate
 from benchmark.tables import escape, markdown, number, percent, plain
 
 

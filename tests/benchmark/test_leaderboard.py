@@ -18,6 +18,7 @@ from benchmark.errors import W2SError
 from benchmark.leaderboard import render, summary
 from benchmark.metrics import METRICS
 from benchmark.publish import publish
+from benchmark.ranking import ranks
 from benchmark.records import digest
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.results import ResultStore
@@ -66,9 +67,16 @@ def by_name(rows: list[dict[str, str]], key: str = "name") -> dict[str, dict[str
     return {re.findall("`(.*?)`", row[key])[0]: row for row in rows}
 
 
+def tables(text: str) -> list[list[dict[str, str]]]:
+    """All Markdown tables in the text."""
+    return [table(part) for part in text.split("\n\n") if part.startswith("|")]
+
+
 def headline(page: str) -> dict[str, dict[str, str]]:
-    methods = section(page, "## Methods")
-    return by_name(table(methods)) | by_name(table(section(methods, "### Canaries and reference rows")))
+    """By row, what the score table and the comparison table say."""
+    methods, compared, canaries, canaries_compared = map(by_name, tables(section(page, "## Methods")))
+    scores, comparisons = methods | canaries, compared | canaries_compared
+    return {row: scores[row] | comparisons[row] for row in scores}
 
 
 def mean(cell: str) -> float:
@@ -110,12 +118,25 @@ def test_the_headline_is_what_loops_over_the_results_give(store: ResultStore, pa
         gaps = [(means[t] - np.mean(floors[t])) / (np.mean(ceilings[t]) - np.mean(floors[t])) for t in means]
         expected["PGR OOD (5/5 tasks)"] = np.mean(gaps)
         expected["failure rate OOD"] = np.mean([np.array(ood[row][t]) < floors[t] for t in means])
+        expected["OOD minus InD"] = expected["all OOD"] - expected["all InD"]
+        for over in {"ensemble", "raven"} - {row}:
+            pairs = [zip(ood[row][t], ood[over][t], strict=True) for t in means]
+            won = [[float(a > b) + (a == b) / 2 for a, b in pair] for pair in pairs]
+            expected[f"P(> {over})"] = np.mean(won)
+        if row != "mean_supervisor":
+            stored = [
+                r.metrics["accuracy"]
+                for k, r in store.load().records.items()
+                if (k.method, k.condition) == (row, "ood")
+            ]
+            expected["accuracy, all OOD"] = np.mean(stored)
         if row != "ensemble":
             base = np.mean([np.mean(values) for values in ood["ensemble"].values()])
             expected["all OOD, minus ensemble"] = expected["all OOD"] - base
         for column, value in expected.items():
             assert mean(rows[row][column]) == pytest.approx(100 * value, abs=0.0501), (row, column)
-    assert rows["ensemble"]["all OOD, minus ensemble"] == "–"
+    assert rows["ensemble"]["all OOD, minus ensemble"] == rows["ensemble"]["P(> ensemble)"] == "–"
+    assert rows["raven"]["P(> raven)"] == "–"
     assert rows["ground_truth"]["PGR OOD (5/5 tasks)"] == "100.0 ± 0.0"
     assert rows["mean_supervisor"]["PGR OOD (5/5 tasks)"] == "0.0 ± 0.0"
 
@@ -124,8 +145,7 @@ def test_a_half_width_is_the_two_parts_together(store: ResultStore, page: str) -
     analysis = analyse(store.load())
     sample = analysis.cells["solar", "ood"].samples["raven"]
     t_part = 4.302653 * np.std(sample.values, ddof=1) / np.sqrt(3)
-    low, high = np.percentile(sample.replicates.mean(0), [2.5, 97.5])
-    expected = 100 * np.hypot(t_part, (high - low) / 2)
+    expected = 100 * np.hypot(t_part, 1.959964 * np.std(sample.replicates.mean(0)))
     shown = by_name(table(section(page, "### image, out of distribution (OOD)")), "method")["raven"]["solar"]
     assert float(shown.strip("*").split("± ")[1]) == pytest.approx(expected, abs=0.0501)
 
@@ -137,19 +157,66 @@ def test_methods_are_sorted_by_mean_and_the_best_is_bold(page: str) -> None:
     assert next(row["name"] for row in rows) == "`raven`"
     assert rows[0]["all OOD"].startswith("**")
     assert [row["method"] for row in rows if "ablation" in row["method"]] == ["Raven No Easy *(ablation)*"]
+    whole = headline(page)
     for column in ("image OOD", "text OOD", "preference OOD", "all OOD", "all InD", "failure rate OOD"):
-        competing = {row["name"]: row[column] for row in rows if "ablation" not in row["method"]}
+        competing = {
+            row["name"]: whole[row["name"].strip("`")][column] for row in rows if "ablation" not in row["method"]
+        }
         best = (min if "failure" in column else max)(mean(cell) for cell in competing.values())
         assert all(cell.startswith("**") == (mean(cell) == best) for cell in competing.values())
-        assert not any(row[column].startswith("*") for row in rows if "ablation" in row["method"])
+        assert not whole["raven_no_easy"][column].startswith("*")
 
 
 def test_canaries_and_references_stand_apart(page: str) -> None:
     methods = by_name(table(section(page, "## Methods")))
     assert set(methods) == {"naive", "ensemble", "raven", "raven_no_easy"}
-    apart = table(section(page, "### Canaries and reference rows"))
-    assert [row["name"].strip("`") for row in apart] == [*CANARIES, *REFERENCES]
-    assert not any(cell.startswith("**") for row in apart for cell in row.values())
+    for apart in tables(section(section(page, "## Methods"), "### Canaries and reference rows")):
+        assert [row["name"].strip("`") for row in apart] == [*CANARIES, *REFERENCES]
+        assert not any(cell.startswith("**") for row in apart for cell in row.values())
+
+
+def test_ranks_stand_first_and_only_where_methods_compete(store: ResultStore, page: str) -> None:
+    analysis = analyse(store.load())
+    rows = table(section(page, "## Methods"))
+    assert list(rows[0])[:3] == ["rank", "method", "name"]
+    expected = ranks(analysis, analysis.select("ood"))
+    assert {row["name"].strip("`"): row["rank"] for row in rows} == {
+        "raven": "1",
+        "raven_no_easy": "–",
+        "ensemble": str(expected["ensemble"]),
+        "naive": str(expected["naive"]),
+    }
+    for condition, title in (("ood", "out of distribution (OOD)"), ("ind", "in distribution (InD)")):
+        expected = ranks(analysis, analysis.select(condition, "image"))
+        shown = by_name(table(section(page, f"### image, {title}")), "method")
+        assert {name: row["rank"] for name, row in shown.items()} == {
+            name: str(place or "–") for name, place in expected.items()
+        }
+
+
+def test_costs_are_relative_to_naive_on_what_both_ran(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "dear", (0.7, "ensemble", None))
+    task = default_tasks()[0]
+    evaluated = evaluation(task, "ood", range(2))
+    store.write_unit(evaluated, [entry(task, evaluated, "dear", seed, cost=250 + 100 * seed) for seed in range(2)])
+    rows = headline(render(store))
+    assert (rows["dear"]["cost"], rows["naive"]["cost"], rows["mean_supervisor"]["cost"]) == ("3.00", "1.00", "–")
+
+
+def test_rows_are_compared_in_distribution_where_no_task_is_shifted(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "demo")
+    fill(store, default_tasks()[:2], conditions=("ind",))
+    row = headline(render(store))["raven"]
+    assert row["rank"] == "1"
+    assert row["all InD, minus ensemble"].startswith("+")
+    assert {"failure rate InD", "PGR InD (2/2 tasks)", "accuracy, all InD"} <= set(row)
+    assert "OOD minus InD" not in row
+
+
+def test_accuracy_has_a_column_only_where_a_task_is_scored_otherwise(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "demo")
+    fill(store, [Task("t", metric="accuracy")], ("naive", "ensemble"))
+    assert "accuracy, all OOD" not in headline(render(store))["naive"]
 
 
 def test_every_task_has_its_cell(store: ResultStore, page: str) -> None:
@@ -248,9 +315,12 @@ def test_pgr_is_shown_for_the_tasks_where_it_is_defined(tmp_path: Path, monkeypa
 def test_the_terminal_shows_the_same_numbers(store: ResultStore, page: str) -> None:
     text = summary(store)
     for name, row in headline(page).items():
-        (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
-        shown = re.split(r"\s{2,}", line.strip())
-        assert shown == [name, *(cell.strip("*") for cell in list(row.values())[2:])]
+        scores, comparisons = [
+            re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if line.startswith(f"{name} ")
+        ]
+        assert scores[0] == comparisons[0] == name
+        values = [cell.strip("*") for column, cell in row.items() if column not in ("method", "name")]
+        assert [*scores[1:], *comparisons[1:]] == values
 
 
 def test_tasks_with_the_same_data_share_their_resamples(store: ResultStore) -> None:
@@ -283,7 +353,9 @@ def test_a_mean_over_fewer_tasks_is_marked_last_and_never_best(
     assert mean(rows[-1]["all OOD"]) > 90
     assert rows[-1]["image OOD"].endswith("(1/2)")
     assert rows[-1]["text OOD"] == "not run"
-    assert rows[-1]["PGR OOD (5/5 tasks)"].endswith("(1/5)")
+    assert rows[-1]["rank"] == "–"
+    assert headline(page)["lucky"]["PGR OOD (5/5 tasks)"].endswith("(1/5)")
+    assert headline(page)["lucky"]["OOD minus InD"].endswith("(1/5)")
     assert "**" not in "".join(rows[-1].values())
     assert by_name(table(section(page, "### text, in distribution (InD)")), "method")["lucky"]["tweets"] == "not run"
     assert "`lucky` is best on 1: solar." in page  # there it ran all seeds
@@ -298,6 +370,7 @@ def test_fewer_seeds_are_marked(store: ResultStore, monkeypatch: pytest.MonkeyPa
     rows = table(section(page, "## Methods"))
     assert rows[-1]["name"] == "`hasty`"
     assert rows[-1]["all OOD"].endswith(" †")
+    assert rows[-1]["rank"] == "–"
     assert by_name(table(section(page, "### image, out of distribution (OOD)")), "method")["hasty"]["solar"].endswith(
         " †"
     )

@@ -2,23 +2,26 @@
 
 import numpy as np
 import pytest
-from plain_metrics import PLAIN, random_groups
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr, t
+from simulation import World
 
-from benchmark.metrics import METRICS, Floats, Split
+from benchmark.bootstrap import bootstrap
+from benchmark.metrics import Split
 from benchmark.statistics import (
     Sample,
-    bootstrap,
     common_seeds,
     difference,
     estimate,
+    example_error,
     failure,
     gap_defined,
-    percentile_half_width,
+    half_width,
+    holm,
+    improvement,
+    p_value,
     rank_correlation,
     recovered_gap,
-    resample_counts,
-    t_half_width,
+    seed_error,
 )
 
 
@@ -28,105 +31,16 @@ def sample(values: list[float], seeds: tuple[int, ...] | None = None, spread: fl
     return Sample(seeds or tuple(range(len(values))), array, array[:, None] + np.linspace(-spread, spread, 50))
 
 
-def random_split(
-    metric: str, rng: np.random.Generator, rows: int = 3, n: int = 40, groups: int = 15, classes: int = 3
-) -> Split:
-    labels = rng.integers(classes, size=n)
-    predictions = np.where(rng.random((rows, n)) < 0.5, labels, rng.integers(classes, size=(rows, n)))
-    return Split(predictions, labels, random_groups(metric, rng, n, groups))
+# --- the two errors --------------------------------------------------------------------------------------------------
 
 
-# --- the bootstrap ---------------------------------------------------------------------------------------------------
-
-
-def test_counts_are_draws_with_replacement() -> None:
-    counts = resample_counts(50, 400, np.random.default_rng(0))
-    assert counts.shape == (50, 400)
-    np.testing.assert_array_equal(counts.sum(0), 50)
-    assert (counts == counts.round()).all()
-    assert counts.mean(1) == pytest.approx(np.ones(50), abs=0.25)
-    assert counts.var() == pytest.approx(1 - 1 / 50, abs=0.05)
-    assert len(np.unique(counts, axis=1).T) == 400
-
-
-def plain_scores(metric: str, split: Split, drawn: list[int], groups: list[int]) -> list[float]:
-    """Scores of the examples that were drawn, in these groups, by loops; NaN where none is drawn."""
-    if not drawn:
-        return [np.nan] * len(split.predictions)
-    return [PLAIN[metric](row[drawn], split.labels[drawn], np.array(groups)) for row in split.predictions]
-
-
-@pytest.mark.parametrize("classes", [3, 30])
-@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if metric.resampled == "groups"])
-def test_bootstrap_equals_a_loop_over_resampled_groups(metric: str, classes: int) -> None:
-    rng = np.random.default_rng(1)
-    splits = [random_split(metric, rng, groups=size, classes=classes) for size in (15, 15, 2, 40)]
-    found = bootstrap(metric, splits, 30, np.random.default_rng(5))
-    ids = sorted({int(g) for split in splits for g in split.groups})
-    counts = resample_counts(len(ids), 30, np.random.default_rng(5))
-    for split, scores in zip(splits, found, strict=True):
-        for b in range(30):
-            copies = [(i, 1000 * copy) for i, group in enumerate(ids) for copy in range(int(counts[i, b]))]
-            drawn = [(j, ids[i] + copy) for i, copy in copies for j in np.flatnonzero(split.groups == ids[i])]
-            expected = plain_scores(metric, split, [j for j, _ in drawn], [group for _, group in drawn])
-            np.testing.assert_allclose(scores[:, b], expected, atol=1e-9)
-
-
-def test_a_group_that_is_drawn_twice_is_two_users() -> None:
-    split = Split(np.array([[1, 0, 0]]), np.zeros(3, int), np.arange(3))  # accuracies 0, 1, 1
-    weights = np.array([[1, 0, 3, 0], [1, 1, 0, 0], [1, 2, 8, 0]], np.float32)
-    found = METRICS["tenth_percentile_accuracy"].on_resamples(split, np.arange(3), weights)
-    expected = [np.percentile(users, 10) for users in ([0, 1, 1], [1, 1, 1], [0] * 3 + [1] * 8)]
-    np.testing.assert_allclose(found, [[*expected, np.nan]])
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_many_resamples_are_those_of_one_block(metric: str) -> None:
-    """4,000 examples make blocks of 500 resamples."""
-    split = random_split(metric, np.random.default_rng(0), rows=2, n=4000)
-    (found,) = bootstrap(metric, [split], 1100, np.random.default_rng(5))
-    assert found.shape == (2, 1100)
-    if METRICS[metric].resampled == "groups":
-        ids, unit = np.unique(split.groups, return_inverse=True)
-        counts = resample_counts(len(ids), 1100, np.random.default_rng(5))
-        np.testing.assert_array_equal(found, METRICS[metric].on_resamples(split, unit, counts))
-    assert np.abs(found.mean(1) - METRICS[metric].score(split)).max() < 0.06
-
-
-def test_worst_group_bootstrap_equals_a_loop_within_groups() -> None:
-    metric = "worst_group_accuracy"
-    split = random_split(metric, np.random.default_rng(2), groups=4)
-    (found,) = bootstrap(metric, [split], 30, np.random.default_rng(5))
-    rng = np.random.default_rng(5)
-    counts = {g: resample_counts(int((split.groups == g).sum()), 30, rng) for g in np.unique(split.groups)}
-    assert -1 in counts
-    for b in range(30):
-        drawn = [int(i) for g in counts for i in np.flatnonzero(split.groups == g).repeat(counts[g][:, b].astype(int))]
-        expected = plain_scores(metric, split, drawn, list(split.groups[drawn]))
-        np.testing.assert_allclose(found[:, b], expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("n", [4, 40])  # with four, some resamples lack a part, or all
-def test_worst_identity_bootstrap_equals_a_loop_over_resampled_examples(n: int) -> None:
-    metric = "worst_identity_accuracy"
-    splits = [random_split(metric, np.random.default_rng(seed), n=n, classes=2) for seed in (2, 3)]
-    found = bootstrap(metric, splits, 60, np.random.default_rng(5))
-    rng = np.random.default_rng(5)
-    for split, scores in zip(splits, found, strict=True):
-        counts = resample_counts(n, 60, rng)
-        for b in range(60):
-            drawn = [int(i) for i in np.arange(n).repeat(counts[:, b].astype(int))]
-            expected = plain_scores(metric, split, drawn, list(split.groups[drawn]))
-            np.testing.assert_allclose(scores[:, b], expected, atol=1e-9)
-    assert n == 40 or np.isnan(np.array(found)).any()
-
-
-def test_a_group_weighs_the_same_in_every_seed() -> None:
-    split = random_split("accuracy", np.random.default_rng(3))
-    shuffled = np.random.default_rng(4).permutation(40)
-    same = Split(split.predictions[:, shuffled], split.labels[shuffled], split.groups[shuffled])
-    one, two = bootstrap("accuracy", [split, same], 200, np.random.default_rng(0))
-    np.testing.assert_allclose(one, two)
+def test_undefined_resamples_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    replicates = rng.normal(size=(3, 50)).astype(np.float32)
+    replicates[0, ::3], replicates[2] = np.nan, np.nan
+    expected = [np.nanstd(replicates[0], dtype=float), np.std(replicates[1], dtype=float), np.nan]
+    np.testing.assert_allclose(example_error(replicates), expected, rtol=1e-6)
+    np.testing.assert_allclose(example_error(replicates[1]), expected[1], rtol=1e-6)
 
 
 def test_a_seed_without_any_drawn_group_is_left_out_of_the_mean() -> None:
@@ -137,99 +51,110 @@ def test_a_seed_without_any_drawn_group_is_left_out_of_the_mean() -> None:
     np.testing.assert_array_equal(both.mean_replicates, 1.0)
 
 
-def test_no_known_resample_gives_no_interval() -> None:
-    assert np.isnan(percentile_half_width(np.full(5, np.nan)))
+def test_bootstrap_error_is_the_known_one_and_copies_are_no_new_evidence() -> None:
+    hits = np.random.default_rng(0).random((1, 400)) < 0.7
+    once = Split(1 - hits, np.zeros(400, int), np.arange(400))
+    copied = Split(np.repeat(1 - hits, 4, 1), np.zeros(1600, int), np.repeat(np.arange(400), 4))
+    known = np.sqrt(hits.var() / 400)
+    for split in (once, copied):
+        (replicates,) = bootstrap("accuracy", [split], 4000, np.random.default_rng(0))
+        assert example_error(replicates[0]) == pytest.approx(known, rel=0.05)
+        low, high = np.percentile(replicates[0], [2.5, 97.5])
+        assert (high - low) / 2 == pytest.approx(norm.ppf(0.975) * known, rel=0.05)  # as a normal one
+
+
+# --- p-values --------------------------------------------------------------------------------------------------------
+
+
+def test_a_p_value_is_where_the_interval_reaches_zero() -> None:
+    rng = np.random.default_rng(0)
+    means, seeds, examples = rng.normal(size=40), rng.random(40), rng.random(40)
+    p = p_value(means, seeds, examples, 5)
+    np.testing.assert_allclose(half_width(p, seeds, examples, 5), np.abs(means), rtol=1e-9)
+    assert ((p < 0.05) == (np.abs(means) > half_width(0.05, seeds, examples, 5))).all()
+    assert 0 < (p < 0.05).sum() < 40
+    assert p[3] == p_value(-means[3], seeds[3], examples[3], 5)
+
+
+def test_p_values_are_known_ones_when_only_one_error_counts() -> None:
+    for mean in (0.1, 2.0, 40.0):  # the last is far out in the tail
+        assert p_value(mean, 1.0, 0.0, 5) == pytest.approx(2 * t.sf(mean, 4), rel=1e-9)
+    for mean in (0.1, 2.0, 30.0):
+        assert p_value(mean, 0.0, 1.0, 5) == pytest.approx(2 * norm.sf(mean), rel=1e-9)
+
+
+def test_p_values_without_any_error() -> None:
+    assert p_value(0.0, 0.0, 0.0, 5) == 1
+    assert p_value(0.0, 1.0, 1.0, 5) == 1
+    assert p_value(0.1, 0.0, 0.0, 5) < 1e-200
+    assert np.isnan(p_value(0.1, np.nan, 0.1, 1))
+    assert np.isnan(p_value(0.1, 0.1, np.nan, 5))
+
+
+def test_holm_is_what_r_gives() -> None:
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.6, 0.01, np.nan]), [1, 0.03, 1])  # an undefined one is in the family
+    assert holm([]).shape == (0,)
 
 
 # --- intervals cover what they say -----------------------------------------------------------------------------------
 
+# skills: the method, another, the floor, the ceiling
+SKILLS = (0.4, 0.0, -0.6, 2.0)
+REGIMES = {
+    "seeds and examples": World(SKILLS),
+    "mostly examples, one split": World(SKILLS, own=0.02, shared=0.0, tested=300),
+    "mostly examples, overlapping splits": World(SKILLS, own=0.02, shared=0.0),
+    "mostly seeds": World(SKILLS, own=1.0, shared=0.5),
+}
 
-def test_t_interval_covers() -> None:
+
+def coverage(world: World, worlds: int = 400, tasks: int = 3) -> dict[str, float]:
+    """How often the truth is in the interval of each quantity."""
     rng = np.random.default_rng(0)
-    draws = rng.normal(3.0, 2.0, (4000, 5))
-    covered = [abs(values.mean() - 3.0) <= t_half_width(values) for values in draws]
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.012)
-    assert np.isnan(t_half_width(np.array([1.0])))
+    effects = world.seed_effects(worlds, tasks, rng)  # of supervisors, which both conditions share
+    ind, ood = world.tasks(effects, rng), world.tasks(effects, rng, shift=-0.7)
+    method, other, floor, ceiling = (world.truth(skill) for skill in SKILLS)
+    shifted = world.truth(SKILLS[0] - 0.7)
+    hits: dict[str, list[bool]] = {}
 
+    def check(name: str, samples: list[Sample | None], truth: float) -> None:
+        result = estimate([sample for sample in samples if sample])
+        hits.setdefault(name, []).append(abs(result.mean - truth) <= result.half)
+        hits.setdefault(f"{name}, examples alone", []).append(abs(result.mean - truth) <= result.example_half)
 
-def world(rng: np.random.Generator, seeds: int, seed_spread: float, copies: int = 1) -> list[Split]:
-    """Two methods on a pool of 500 groups of `copies` like examples; each seed tests 150 groups.
-
-    An example's ease is shared by methods and seeds; a method's skill varies by seed.
-    """
-    ease = rng.normal(0.0, 1.5, 500)
-    luck = rng.random(500)  # part of what decides is the example's own, in all seeds
-    splits = []
-    for _ in range(seeds):
-        groups = rng.choice(500, 150, replace=False)
-        skills = np.array([1.0, 0.4]) + rng.normal(0.0, seed_spread, 2)
-        threshold = np.where(rng.random(150) < 0.5, luck[groups], rng.random(150))
-        hits = threshold < 1 / (1 + np.exp(-(ease[groups] + skills[:, None])))
-        splits.append(Split(np.repeat(1 - hits, copies, 1), np.zeros(150 * copies, int), np.repeat(groups, copies)))
-    return splits
-
-
-def true_accuracies(seed_spread: float) -> Floats:
-    rng = np.random.default_rng(99)
-    logit = rng.normal(0.0, 1.5, 400_000) + rng.normal(0.0, seed_spread, 400_000)
-    return np.array([(1 / (1 + np.exp(-(logit + skill)))).mean() for skill in (1.0, 0.4)])
-
-
-def coverage(worlds: int, seeds: int, seed_spread: float, copies: int = 1) -> dict[str, float]:
-    """How often the truth is in the intervals of a score, of a difference, and in the examples' part alone."""
-    truth = true_accuracies(seed_spread)
-    rng = np.random.default_rng(7)
-    hits: dict[str, list[bool]] = {"score": [], "difference": [], "examples alone": []}
-    for _ in range(worlds):
-        splits = world(rng, seeds, seed_spread, copies)
-        replicates = bootstrap("accuracy", splits, 300, rng)
-        values = np.array([split.hits.mean(1) for split in splits])
-        order = tuple(range(seeds))
-        a, b = (Sample(order, values[:, row], np.array([r[row] for r in replicates])) for row in (0, 1))
-        paired = difference(a, b)
-        assert paired is not None
-        one, two = estimate([a]), estimate([paired])
-        hits["score"].append(abs(one.mean - truth[0]) <= one.half)
-        hits["difference"].append(abs(two.mean - (truth[0] - truth[1])) <= two.half)
-        hits["examples alone"].append(abs(one.mean - truth[0]) <= one.example_half)
+    for at_home, away in zip(ind, ood, strict=True):
+        check("score", [at_home[0][0]], method)
+        check("difference", [difference(at_home[0][0], at_home[0][1])], method - other)
+        check("mean over tasks", [task[0] for task in at_home], method)
+        check("mean difference", [difference(task[0], task[1]) for task in at_home], method - other)
+        pgr = [recovered_gap(task[0], task[2], task[3]) for task in at_home]
+        check("PGR", list(pgr), (method - floor) / (ceiling - floor))
+        drop = [difference(there[0], here[0]) for there, here in zip(away, at_home, strict=True)]
+        check("OOD minus InD", list(drop), shifted - method)
     return {name: float(np.mean(found)) for name, found in hits.items()}
 
 
-def test_intervals_cover_when_seeds_differ() -> None:
-    found = coverage(400, seeds=5, seed_spread=0.3)
-    assert found["score"] >= 0.95
-    assert found["difference"] >= 0.95
-    assert found["examples alone"] < 0.9  # so both parts are needed
+@pytest.mark.parametrize("regime", REGIMES)
+def test_intervals_cover(regime: str) -> None:
+    """At least 95% within what 400 worlds can tell (two standard errors are 2.2 points)."""
+    found = coverage(REGIMES[regime])
+    whole = {name: share for name, share in found.items() if "alone" not in name}
+    assert len(whole) == 6
+    assert min(whole.values()) >= 0.928, whole
+    if regime == "mostly seeds":  # nothing is counted twice there
+        assert max(whole.values()) <= 0.98, whole
+        assert max(found[f"{name}, examples alone"] for name in whole) < 0.6  # so both parts are needed
 
 
-def test_intervals_cover_when_seeds_hardly_differ() -> None:
-    found = coverage(400, seeds=5, seed_spread=0.0)
-    assert found["score"] >= 0.95
-    assert found["difference"] >= 0.95
-
-
-def test_the_examples_part_covers_alone_with_one_seed_and_with_groups_of_copies() -> None:
-    for copies in (1, 4):  # copies in a group are no new evidence
-        found = coverage(500, seeds=1, seed_spread=0.0, copies=copies)
-        assert found["examples alone"] == pytest.approx(0.95, abs=0.035)
-
-
-def test_ignoring_groups_would_be_too_narrow() -> None:
-    (split,) = world(np.random.default_rng(0), 1, 0.0, copies=4)
-    ungrouped = Split(split.predictions, split.labels, np.arange(600))
-    wide, narrow = (
-        percentile_half_width(bootstrap("accuracy", [s], 2000, np.random.default_rng(0))[0][0])
-        for s in (split, ungrouped)
-    )
-    assert wide / narrow == pytest.approx(2.0, rel=0.1)
-
-
-def test_bootstrap_spread_is_the_known_one() -> None:
-    hits = np.random.default_rng(0).random((1, 400)) < 0.7
-    split = Split(1 - hits, np.zeros(400, int), np.arange(400))
-    (replicates,) = bootstrap("accuracy", [split], 4000, np.random.default_rng(0))
-    assert replicates.std() == pytest.approx(np.sqrt(hits.var() / 400), rel=0.05)
-    assert percentile_half_width(replicates[0]) == pytest.approx(1.96 * replicates.std(), rel=0.05)
+def test_intervals_of_one_seed_cover_by_examples_alone() -> None:
+    world = World((0.4,), own=0.0, shared=0.0, tested=300, seeds=1)
+    rng = np.random.default_rng(0)
+    samples = [task[0] for (task,) in world.tasks(world.seed_effects(500, 1, rng), rng)]
+    errors = np.array([sample.mean - world.truth(0.4) for sample in samples])
+    halves = np.array([estimate([sample]).example_half for sample in samples])
+    assert np.mean(np.abs(errors) <= halves) == pytest.approx(0.95, abs=0.03)
+    assert all(np.isnan(estimate([sample]).half) for sample in samples)
 
 
 # --- combining tasks -------------------------------------------------------------------------------------------------
@@ -238,30 +163,33 @@ def test_bootstrap_spread_is_the_known_one() -> None:
 def test_estimate_joins_both_parts() -> None:
     result = estimate([sample([0.5, 0.7, 0.6], spread=0.1)])
     assert result.mean == pytest.approx(0.6)
-    assert result.seed_half == pytest.approx(4.302653 * 0.1 / np.sqrt(3), rel=1e-6)
-    assert result.example_half == pytest.approx(0.095, rel=1e-6)
-    assert result.half == pytest.approx(np.hypot(result.seed_half, 0.095))
-    assert (result.tasks, result.runs) == (1, 3)
+    assert result.seed_error == pytest.approx(0.1 / np.sqrt(3), rel=1e-6)
+    spread = float(np.std(np.linspace(-0.1, 0.1, 50)))
+    assert result.example_error == pytest.approx(spread, rel=1e-6)
+    assert result.example_half == pytest.approx(1.959964 * spread, rel=1e-6)
+    assert result.half == pytest.approx(np.hypot(4.302653 * 0.1 / np.sqrt(3), 1.959964 * spread), rel=1e-6)
+    assert (result.seeds, result.tasks, result.runs) == (3, 1, 3)
+    assert result.p == pytest.approx(p_value(0.6, result.seed_error, spread, 3))
 
 
 def test_mean_over_tasks_is_paired_over_seeds() -> None:
     up, down = sample([0.4, 0.5, 0.6]), sample([0.8, 0.7, 0.6])
     result = estimate([up, down])
     assert result.mean == pytest.approx(0.6)
-    assert result.seed_half == pytest.approx(0.0, abs=1e-12)  # the per-seed means over tasks are all 0.6
-    assert estimate([up, up]).seed_half == pytest.approx(t_half_width(up.values))
+    assert result.seed_error == pytest.approx(0.0, abs=1e-12)  # the per-seed means over tasks are all 0.6
+    assert estimate([up, up]).seed_error == pytest.approx(seed_error(up.values))
 
 
 def test_independent_tasks_average_out() -> None:
     rng = np.random.default_rng(0)
     tasks = [Sample((0, 1), np.zeros(2), rng.normal(0, 0.1, (1, 4000)).repeat(2, 0)) for _ in range(4)]
-    assert estimate(tasks).example_half == pytest.approx(estimate(tasks[:1]).example_half / 2, rel=0.08)
+    assert estimate(tasks).example_error == pytest.approx(estimate(tasks[:1]).example_error / 2, rel=0.08)
 
 
 def test_tasks_with_other_seeds_count_in_the_mean_and_only_common_seeds_in_the_interval() -> None:
     result = estimate([sample([0.4, 0.6, 0.8]), sample([0.1, 0.3], seeds=(1, 2))])
     assert result.mean == pytest.approx((0.6 + 0.2) / 2)
-    assert result.seed_half == pytest.approx(t_half_width(np.array([0.35, 0.55])))
+    assert result.seed_error == pytest.approx(seed_error(np.array([0.35, 0.55])))
     assert (result.tasks, result.runs) == (2, 5)
     lonely = estimate([sample([0.4], seeds=(0,)), sample([0.6], seeds=(1,))])
     assert lonely.mean == pytest.approx(0.5)
@@ -309,19 +237,6 @@ def test_pgr_is_decided_for_all_methods_alike() -> None:
     assert recovered_gap(sample([0.5, 0.5], seeds=(0, 1)), floor, wide) is None  # no gap on the seeds that it has
 
 
-def test_pgr_intervals_cover() -> None:
-    rng = np.random.default_rng(0)
-    covered = []
-    for _ in range(1500):
-        noise = rng.normal(0, 0.02, 5)  # a seed's split moves all three alike
-        floor, student, ceiling = (sample(list(m + noise + rng.normal(0, 0.02, 5))) for m in (0.6, 0.7, 0.8))
-        found = recovered_gap(student, floor, ceiling)
-        assert found is not None
-        result = estimate([found])
-        covered.append(abs(result.mean - 0.5) <= result.half)
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
-
-
 def test_failure_counts_seeds_below_their_own_floor() -> None:
     found = failure(sample([0.5, 0.7, 0.6]), sample([0.6, 0.6, 0.6]))
     assert found is not None
@@ -331,6 +246,21 @@ def test_failure_counts_seeds_below_their_own_floor() -> None:
     near = failure(sample([0.6 - 1e-9]), sample([0.6]))
     assert near is not None
     assert near.mean == 0
+
+
+def test_improvement_counts_seeds_and_half_of_the_ties() -> None:
+    a, b = sample([0.5, 0.7, 0.6, 0.2]), sample([0.6, 0.6, 0.6 - 1e-9], spread=0.3)
+    found = improvement(a, b)
+    assert found is not None
+    np.testing.assert_array_equal(found.values, [0, 1, 0.5])
+    assert found.seeds == (0, 1, 2)
+    np.testing.assert_array_equal(np.unique(found.replicates), [0, 1])
+    np.testing.assert_allclose(found.replicates[2].mean(), 0.5)
+    assert improvement(a, sample([0.1], seeds=(9,))) is None
+    a, b = (Sample((0,), np.zeros(1), np.array([replicates])) for replicates in ([0.2, 0.2], [np.nan, 0.1]))
+    partly = improvement(a, b)
+    assert partly is not None
+    np.testing.assert_array_equal(partly.replicates, [[np.nan, 1]])
 
 
 @pytest.mark.filterwarnings("error")
