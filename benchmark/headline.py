@@ -16,6 +16,7 @@ MODALITIES = ("image", "text", "preference")
 _NAMED = tomllib.loads((Path(__file__).parent / "leaderboard.toml").read_text())
 BASELINE: str = _NAMED["baseline"]
 FOCUS: str = _NAMED["focus"]
+COST_UNIT: str = _NAMED["cost_unit"]
 
 
 @dataclass(frozen=True)
