@@ -54,6 +54,7 @@ def suite_payload(store: ResultStore) -> payload.Suite:
     analyses = {"own": own} | ({"accuracy": by_accuracy} if by_accuracy else {})
     name = store.root.resolve().name
     rows = [*ranked(own), *references(own)]
+    means = _Means(rows)
     return {
         "name": name,
         "description": load_suite(name).description if name in suite_names() else "",
@@ -72,7 +73,7 @@ def suite_payload(store: ResultStore) -> payload.Suite:
             f"{condition}|{key}|{metric}": view
             for metric, analysis in analyses.items()
             for condition in CONDITIONS
-            for key, view in _views(analysis, condition, rows).items()
+            for key, view in _views(analysis, condition, means).items()
         },
         "stress": _stress(own),
         "facts": _facts(own),
@@ -124,45 +125,50 @@ def stress_curve(
 # --- means over tasks ------------------------------------------------------------------------------------------------
 
 
-def _views(analysis: Analysis, condition: str, rows: Sequence[str]) -> dict[str, payload.View]:
+def _views(analysis: Analysis, condition: str, means: _Means) -> dict[str, payload.View]:
     """By "modality|supervisors": means over every choice of tasks that the filters allow."""
-    known: dict[tuple[int, str, str], Sample | None] = {}
-
-    def remembered(name: str) -> Quantity:
-        def quantity(cell: Cell, row: str) -> Sample | None:
-            key = (id(cell), name, row)
-            if key not in known:
-                known[key] = _QUANTITIES[name](cell, row)
-            return known[key]
-
-        return quantity
-
     views = {}
     modalities = in_order(cell.evaluation.modality for cell in analysis.select(condition))
     for modality in ("", *modalities):
         for supervisors, broken in SUPERVISORS.items():
             if cells := analysis.select(condition, modality or None, broken):
-                views[f"{modality}|{supervisors}"] = _view(cells, rows, remembered)
+                views[f"{modality}|{supervisors}"] = means.over(cells)
     return views
 
 
-def _view(cells: Sequence[Cell], rows: Sequence[str], quantity: Callable[[str], Quantity]) -> payload.View:
-    with_gap = [cell for cell in cells if cell.has_gap]
+class _Means:
+    """Views by what they are over: many choices of filters come to the same cells, and all share their samples."""
 
-    def means(name: str) -> dict[str, payload.Interval]:
-        column = Column(name, with_gap if name == "pgr" else cells, quantity(name), sign=name == "gain")
-        found = {row: _interval(column, row) for row in rows}
-        return {row: interval for row, interval in found.items() if interval}
+    def __init__(self, rows: Sequence[str]) -> None:
+        self._rows = rows
+        self._views: dict[tuple[Cell, ...], payload.View] = {}
+        self._samples: dict[tuple[Cell, str, str], Sample | None] = {}
 
-    return {
-        "tasks": len(cells),
-        "gap_tasks": len(with_gap),
-        "score": means("score"),
-        "gain": means("gain"),
-        "pgr": means("pgr"),
-        "failed": means("failed"),
-        "rank": _ranks(cells, rows),
-    }
+    def over(self, cells: Sequence[Cell]) -> payload.View:
+        if (key := tuple(cells)) not in self._views:
+            self._views[key] = self._view(cells)
+        return self._views[key]
+
+    def _view(self, cells: Sequence[Cell]) -> payload.View:
+        with_gap = [cell for cell in cells if cell.has_gap]
+        return {
+            "tasks": len(cells),
+            "gap_tasks": len(with_gap),
+            "score": self._quantity("score", cells),
+            "gain": self._quantity("gain", cells),
+            "pgr": self._quantity("pgr", with_gap),
+            "failed": self._quantity("failed", cells),
+            "rank": _ranks(cells, self._rows),
+        }
+
+    def _quantity(self, name: str, cells: Sequence[Cell]) -> dict[str, payload.Interval]:
+        def sample(cell: Cell, row: str) -> Sample | None:
+            if (key := (cell, name, row)) not in self._samples:
+                self._samples[key] = _QUANTITIES[name](cell, row)
+            return self._samples[key]
+
+        column = Column(name, cells, sample, sign=name == "gain")
+        return {row: interval for row in self._rows if (interval := _interval(column, row))}
 
 
 def _interval(column: Column, row: str) -> payload.Interval | None:

@@ -17,15 +17,21 @@ const h = (tag, attributes, ...children) => make(document.createElement(tag), at
 const s = (tag, attributes, ...children) => make(document.createElementNS(SVG, tag), attributes, children);
 const byId = (id) => document.getElementById(id);
 
+/** New children in the place of all that an element holds. */
+function show(element, ...children) {
+  element.replaceChildren();
+  return make(element, {}, children);
+}
+
 /** A box in which something wide scrolls by itself; focusable, so that the keyboard can scroll it. */
 const scrollBox = (label, child) => h("div", { class: "scroll", role: "region", "aria-label": label, tabindex: 0 }, child);
 
 const CONDITION = { ood: "OOD", ind: "InD" };
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
-/** "63.6 ± 4.1" with the half-width set back. */
+/** "63.6 ± 4.1" with the half-width set back, and a true minus. */
 function figureText(interval, best) {
-  const [mean, ...rest] = interval[2].split(" ");
+  const [mean, ...rest] = interval[2].replace(/^-/, "−").split(" ");
   return [h(best ? "b" : "span", { class: "mean" }, mean), h("span", { class: "half" }, rest.length ? ` ${rest.join(" ")}` : "")];
 }
 

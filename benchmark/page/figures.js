@@ -54,7 +54,7 @@ function axisBelow(x, [low, high], y, width, count) {
 
 /** The interval of one table row on the axis that all rows share, with floor and ceiling. */
 function strip(row, interval, domain, floor, ceiling, mark) {
-  const width = 150, height = 22, x = scale(domain[0], domain[1], 5, width - 5);
+  const width = 134, height = 22, x = scale(domain[0], domain[1], 5, width - 5);
   return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true", class: "strip" },
     band(x, 0, height, floor, ceiling), interval && dot(row, x, height / 2, null, interval, mark));
 }
@@ -72,7 +72,7 @@ function band(x, top, height, floor, ceiling) {
 /** One line a task: all methods as dots between floor and ceiling, the marked ones with intervals.
  *  lines: [{label, group, floor, ceiling, points: [[row, interval]]}]; markOf: row name -> index or -1. */
 function tasksFigure(width, lines, markOf, label) {
-  const narrow = width < 620, left = narrow ? 6 : 210, right = 14, step = narrow ? 40 : 24;
+  const narrow = width < 620, left = narrow ? 6 : 210, right = 14, step = narrow ? 44 : 29;
   const domain = extent(lines.flatMap((l) => [l.floor, l.ceiling, ...ends(l.points.map((point) => point[1]))]));
   const x = scale(domain[0], domain[1], left, width - right);
   const parts = [];
@@ -80,21 +80,21 @@ function tasksFigure(width, lines, markOf, label) {
   const rows = [];
   for (const l of lines) {
     if (l.group !== group) {
-      y += group === null ? 0 : 8;
-      rows.push(words(narrow ? 0 : left - 12, y + 4, l.group, "group", narrow ? "start" : "end"));
-      y += narrow ? 12 : 18;
+      y += group === null ? 4 : 20;
+      rows.push(words(narrow ? 0 : left - 12, y, l.group, "group", narrow ? "start" : "end"));
+      y += narrow ? 12 : 6;
       group = l.group;
     }
     if (narrow) rows.push(words(0, y + 8, l.label, "label", "start"));
-    const middle = narrow ? y + 23 : y + step / 2;
+    const middle = narrow ? y + 25 : y + step / 2;
     if (!narrow) rows.push(words(left - 12, middle + 4, l.label, "label", "end"));
-    rows.push(line(left, middle, width - right, middle, "rule"), band(x, middle - 8, 16, l.floor, l.ceiling));
+    rows.push(line(left, middle, width - right, middle, "rule"), band(x, middle - 10, 20, l.floor, l.ceiling));
     const order = [...l.points].sort((a, b) => markOf(b[0].name) - markOf(a[0].name)).reverse();
     const marked = order.filter(([row]) => markOf(row.name) >= 0).length;
     let seen = 0;
     for (const [row, interval] of order) {
       const mark = markOf(row.name);
-      const shift = mark < 0 ? 0 : (seen++ - (marked - 1) / 2) * 3.4;
+      const shift = mark < 0 ? 0 : (seen++ - (marked - 1) / 2) * 5.6;
       rows.push(dot(row, x, middle + shift, null, interval, mark, mark >= 0));
     }
     y += step;
@@ -106,7 +106,7 @@ function tasksFigure(width, lines, markOf, label) {
 
 /** One line a method, with its interval: a task's panel. points: [[row, interval]]. */
 function ladder(width, points, floor, ceiling, markOf, label) {
-  const narrow = width < 520, left = narrow ? 6 : 226, right = 14, step = narrow ? 34 : 22;
+  const narrow = width < 520, left = narrow ? 6 : 246, right = 14, step = narrow ? 34 : 22;
   const domain = extent([floor, ceiling, ...ends(points.map((point) => point[1]))]);
   const x = scale(domain[0], domain[1], left, width - right);
   const bottom = 22 + points.length * step;
@@ -128,25 +128,30 @@ const clipped = (text, length) => (text.length > length ? `${text.slice(0, lengt
 
 /** Means of InD (x) and OOD (y). points: [[row, ind, ood]]. */
 function scatter(width, points, markOf, label) {
-  const size = Math.min(width, 620), height = Math.min(size, 460), left = 46, bottom = 42, top = 12, right = 14;
-  const dx = extent(points.map(([, ind]) => ind[0])), dy = extent(points.map(([, , ood]) => ood[0]));
-  const x = scale(dx[0] - 1, dx[1] + 1, left, size - right), y = scale(dy[0] - 1, dy[1] + 1, height - bottom, top);
-  const inside = (value, [low, high]) => Math.min(Math.max(value, low - 1), high + 1);
-  const low = Math.max(dx[0] - 1, dy[0] - 1), high = Math.min(dx[1] + 1, dy[1] + 1);
+  const size = width, height = Math.min(size, 470), left = 46, bottom = 42, top = 12, right = 14;
+  const marked = points.filter(([row]) => markOf(row.name) >= 0);
+  const dx = extent([...points.map(([, ind]) => ind[0]), ...ends(marked.map(([, ind]) => ind))]);
+  const dy = extent([...points.map(([, , ood]) => ood[0]), ...ends(marked.map(([, , ood]) => ood))]);
+  const x = scale(...dx, left, size - right), y = scale(...dy, height - bottom, top);
+  const low = Math.max(dx[0], dy[0]), high = Math.min(dx[1], dy[1]);
+  // Labels keep clear of dots and one another, and of whiskers where they can; one without a place is left to the pointer.
   const taken = points.map(([, ind, ood]) => [x(ind[0]) - 6, y(ood[0]) - 6, x(ind[0]) + 6, y(ood[0]) + 6]);
+  const whiskers = marked.flatMap(([, [mx, hx], [my, hy]]) => [
+    [x(mx - (hx ?? 0)), y(my) - 1, x(mx + (hx ?? 0)), y(my) + 1], [x(mx) - 1, y(my + (hy ?? 0)), x(mx) + 1, y(my - (hy ?? 0))]]);
+  const clear = (box, boxes) => boxes.every((other) => box[2] < other[0] || other[2] < box[0] || box[3] < other[1] || other[3] < box[1]);
   const order = [...points].sort((a, b) => markOf(b[0].name) - markOf(a[0].name));
   const labels = order.map(([row, ind, ood]) => {
     const text = clipped(row.title, 34), w = text.length * 6.3, mark = markOf(row.name);
     const px = x(ind[0]), py = y(ood[0]);
-    const places = [[9, 4, "start"], [-9, 4, "end"], [7, -8, "start"], [7, 16, "start"], [-7, -8, "end"], [-7, 16, "end"], [0, -10, "middle"], [0, 19, "middle"]];
-    for (const [ox, oy, anchor] of places) {
-      const start = px + ox - (anchor === "end" ? w : anchor === "middle" ? w / 2 : 0);
-      const box = [start, py + oy - 10, start + w, py + oy + 3];
-      const free = box[0] > left && box[2] < size && box[1] > 0 && box[3] < height - bottom
-        && taken.every((other) => box[2] < other[0] || other[2] < box[0] || box[3] < other[1] || other[3] < box[1]);
-      if (free) {
-        taken.push(box);
-        return words(px + ox, py + oy, text, mark < 0 ? "label quiet" : "label strong", anchor);
+    const places = [[9, 4, "start"], [-9, 4, "end"], [7, -9, "start"], [7, 17, "start"], [-7, -9, "end"], [-7, 17, "end"], [0, -10, "middle"], [0, 19, "middle"]];
+    for (const obstacles of [[...taken, ...whiskers], taken]) {
+      for (const [ox, oy, anchor] of places) {
+        const start = px + ox - (anchor === "end" ? w : anchor === "middle" ? w / 2 : 0);
+        const box = [start, py + oy - 10, start + w, py + oy + 3];
+        if (box[0] > left && box[2] < size && box[1] > 0 && box[3] < height - bottom && clear(box, obstacles)) {
+          taken.push(box);
+          return words(px + ox, py + oy, text, mark < 0 ? "label quiet" : "label strong", anchor);
+        }
       }
     }
     return null;
@@ -160,8 +165,8 @@ function scatter(width, points, markOf, label) {
     [...order].reverse().map(([row, ind, ood]) => {
       const mark = markOf(row.name), px = x(ind[0]), py = y(ood[0]), stroke = `whisker m${mark}`;
       return s("g", { class: "pick", "data-method": row.name }, hint(`${row.title}: InD ${ind[2]}, OOD ${ood[2]}`),
-        mark >= 0 && ind[1] !== null && line(x(inside(ind[0] - ind[1], dx)), py, x(inside(ind[0] + ind[1], dx)), py, stroke),
-        mark >= 0 && ood[1] !== null && line(px, y(inside(ood[0] - ood[1], dy)), px, y(inside(ood[0] + ood[1], dy)), stroke),
+        mark >= 0 && ind[1] !== null && line(x(ind[0] - ind[1]), py, x(ind[0] + ind[1]), py, stroke),
+        mark >= 0 && ood[1] !== null && line(px, y(ood[0] - ood[1]), px, y(ood[0] + ood[1]), stroke),
         glyph(px, py, mark));
     }),
     labels);
@@ -169,14 +174,14 @@ function scatter(width, points, markOf, label) {
 
 /** Learned weights (y) against supervisors' scores (x). points: [x, y, hint]; centre: a vertical line, or null. */
 function weightsFigure(width, points, mark, axis, centre, label) {
-  const size = Math.min(width, 420), height = 240, left = 40, bottom = 42, top = 10, right = 14;
+  const size = Math.min(width, 460), height = 260, left = 40, bottom = 42, top = 24, right = 14;
   const domain = extent(points.map((point) => point[0]));
   const x = scale(...domain, left, size - right), y = scale(0, 1, height - bottom, top);
   return picture(size, height, label,
     ticks(...domain, 6).map((value) => [line(x(value), top, x(value), height - bottom, "grid"), words(x(value), height - bottom + 16, String(value), "tick", "middle")]),
     [0, 0.5, 1].map((value) => [line(left, y(value), size - right, y(value), "grid"), words(left - 8, y(value) + 4, String(value), "tick", "end")]),
     centre !== null && line(x(centre), top, x(centre), height - bottom, "diagonal"),
-    words((left + size) / 2, height - 6, axis, "axis", "middle"),
+    words((left + size) / 2, height - 6, axis, "axis", "middle"), words(left - 8, 11, "weight", "axis", "start"),
     points.map(([px, py, text]) => s("g", {}, hint(text), s("circle", { cx: x(px), cy: y(py), r: 3.4, class: mark < 0 ? "cloud" : `cloud m${mark}` }))));
 }
 

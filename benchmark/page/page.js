@@ -44,8 +44,8 @@ const check = (name, label) => h("label", { class: "chip" },
 function drawFilters() {
   const suite = current(), options = choices(suite);
   const labels = { condition: "Condition", modality: "Modality", supervisors: "Supervisors", metric: "Metric" };
-  byId("filters").replaceChildren(
-    ...Object.keys(labels).filter((name) => options[name].length > 1).map((name) => radios(name, labels[name], options[name])),
+  show(byId("filters"),
+    Object.keys(labels).filter((name) => options[name].length > 1).map((name) => radios(name, labels[name], options[name])),
     h("fieldset", {}, h("legend", {}, "Also show"), check("canaries", "canaries and reference rows"), suite.rows.some((row) => row.role === "ablation") && check("ablations", "ablations")),
     h("label", { class: "find" }, h("span", {}, "Find"), h("input", { type: "search", name: "find", value: state.find, placeholder: "a method", on: { input: (event) => change({ find: event.target.value }) } })));
 }
@@ -90,10 +90,10 @@ function draw() {
   const column = columns.find(({ key }) => key === state.sort) ?? columns.find(({ key }) => key === "score");
   const ordered = sorted(rows, column, state.descending);
   const scrolled = byId("table").firstElementChild?.scrollLeft ?? 0;
-  byId("about").replaceChildren(h("b", {}, `Suite ${suite.name}`), suite.description && `: ${suite.description}.`);
+  show(byId("about"), h("b", {}, `Suite ${suite.name}`), suite.description && `: ${suite.description}.`);
   byId("status").textContent = `${plural(rows.length, "row")}; ${where()}.`;
   const table = leaderboard(suite, { ...state, sort: column.key }, ordered, columns, { sort, open, mark, markOf });
-  byId("table").replaceChildren(table);
+  show(byId("table"), table);
   table.scrollLeft = scrolled;
   drawLegend(suite);
   drawFigures(suite, ordered, tasks);
@@ -112,7 +112,7 @@ function where() {
 
 function drawLegend(suite) {
   const swatch = (...children) => s("svg", { width: 18, height: 16, viewBox: "0 0 18 16", "aria-hidden": "true" }, ...children);
-  byId("legend").replaceChildren(h("p", { class: "legend" },
+  show(byId("legend"), h("p", { class: "legend" },
     state.marks.map((name, i) => h("span", {}, swatch(glyph(9, 8, i)), rowOf(name).title)),
     h("span", {}, swatch(glyph(9, 8, -1)), "other methods"),
     h("span", {}, swatch(s("rect", { x: 2, y: 1, width: 14, height: 14, class: "band" }), line(2, 1, 2, 15, "floor"), line(16, 1, 16, 15, "ceiling")),
@@ -128,17 +128,17 @@ function figure(title, caption, content, name = "") {
 const room = (box, most) => Math.max(260, Math.min(most, box.clientWidth));
 
 function drawFigures(suite, rows, tasks) {
-  const box = byId("figures"), width = room(box, 1120), methods = rows.filter((row) => row.name !== suite.floor && row.name !== suite.ceiling);
+  const box = byId("figures"), width = room(box, 1192), half = Math.min(innerWidth > 900 ? (width - 32) / 2 : width, 620), methods = rows.filter((row) => row.name !== suite.floor && row.name !== suite.ceiling);
   const parts = [figure(`Tasks, ${CONDITION[state.condition]}`, `One line a task: ${where()}. Dots are mean scores in percent.`,
     tasksFigure(width, taskLines(suite, tasks, methods), markOf, "Mean score of every method on every task, between floor and ceiling"))];
   const ood = viewOf(suite, "ood", state.modality, state.supervisors, state.metric), ind = viewOf(suite, "ind", state.modality, state.supervisors, state.metric);
   const both = ood && ind ? methods.filter((row) => ood.score[row.name] && ind.score[row.name]) : [];
   if (both.length) {
     parts.push(figure("Out of distribution against in distribution", "Mean over tasks. On the dashed line a method does as well on the shifted domain as on the supervisors’ own.",
-      scatter(Math.min(width, 620), both.map((row) => [row, ind.score[row.name], ood.score[row.name]]), markOf, "Mean score OOD against mean score InD"), "half"));
+      scatter(half, both.map((row) => [row, ind.score[row.name], ood.score[row.name]]), markOf, "Mean score OOD against mean score InD"), "beside"));
   }
-  parts.push(...weightParts(suite, rows, tasks, width), ...stressParts(suite, rows, width));
-  box.replaceChildren(...parts);
+  parts.push(weightParts(suite, rows, tasks, half), stressParts(suite, rows, width));
+  show(box, parts);
 }
 
 function taskLines(suite, tasks, rows) {
@@ -160,7 +160,7 @@ function weightPoints(task, cell, name, centred) {
   });
 }
 
-function weightParts(suite, rows, tasks, width) {
+function weightParts(suite, rows, tasks, half) {
   const cells = tasks.map((task) => [task, suite.cells[`${task.name}|${state.condition}`]]);
   const learned = rows.filter((row) => cells.some(([, cell]) => cell.weights[row.name]));
   if (!learned.length) return [];
@@ -169,11 +169,11 @@ function weightParts(suite, rows, tasks, width) {
     const known = used.map(([, cell]) => cell.weights[row.name].correlation).filter((value) => value !== null);
     const mean = known.length ? ` (rank correlation ${(known.reduce((a, b) => a + b, 0) / known.length).toFixed(2)})` : "";
     return h("div", {}, h("p", { class: "panel-title" }, `${row.title}${mean}`),
-      weightsFigure(Math.min(width, 420), used.flatMap(([task, cell]) => weightPoints(task, cell, row.name, true)), markOf(row.name),
+      weightsFigure(Math.min(half, 460), used.flatMap(([task, cell]) => weightPoints(task, cell, row.name, true)), markOf(row.name),
         "supervisor’s score minus its task’s mean, points", 0, `Weights that ${row.title} learned against the supervisors’ scores`));
   });
   return [figure("Learned weights against supervisors’ scores", "Weight at the end of training (0 to 1); a point is one supervisor of one task and seed, right of the dashed line if better than the supervisors’ mean there. Rank correlation: Spearman’s within a task, mean over seeds and tasks.",
-    h("div", { class: "panels" }, panels), learned.length > 1 ? "" : "half")];
+    h("div", { class: "panels" }, panels), learned.length > 1 ? "" : "beside")];
 }
 
 function stressParts(suite, rows, width) {
@@ -193,7 +193,7 @@ function stressParts(suite, rows, width) {
 }
 
 function drawTasks(suite, rows, tasks) {
-  byId("tasks").replaceChildren(...tasks.map((task) => {
+  show(byId("tasks"), tasks.map((task) => {
     const body = h("div", { class: "panel" });
     const fill = () => { if (!body.firstChild && panel.open) drawTask(suite, task, rows, body); };
     const panel = h("details", { open: state.open.has(task.name), "data-task": task.name, on: { toggle: () => {
@@ -231,7 +231,7 @@ function open(name) {
   const kind = { single: "sees one supervisor at a time; scores are averaged over supervisors", ensemble: "sees all supervisors", canary: "a canary, built by the harness: not a method" }[row.kind] ?? "needs no training";
   const chart = h("div", {});
   const text = row.description || { canary: `${row.title}.`, reference: `${row.title}.` }[row.role] || "No description: this method is not installed where the page was made, or is of another version.";
-  dialog.replaceChildren(
+  show(dialog,
     h("div", { class: "bar" }, h("h2", { id: "detail-title", tabindex: -1 }, row.title), h("button", { type: "button", class: "close", on: { click: () => dialog.close() } }, "Close")),
     factList({
       name: h("code", {}, row.name), kind: row.ablation_of ? `${kind}; an ablation of ${row.ablation_of}` : kind, version: row.version === null ? "" : String(row.version),
@@ -275,13 +275,13 @@ function useSuite(index) {
   state.marks = [...new Set([suite.focus, suite.baseline, first?.name])].filter((name) => rowOf(name));
   fit();
   drawFilters();
-  byId("facts").replaceChildren(factList(suite.facts), suite.problems.length > 0 && [h("h3", {}, "Problems"), h("p", {}, "Not used, or not as it should be:"), h("ul", {}, suite.problems.map((text) => h("li", {}, text)))] || "");
+  show(byId("facts"), factList(suite.facts), suite.problems.length > 0 && [h("h3", {}, "Problems"), h("p", {}, "Not used, or not as it should be:"), h("ul", {}, suite.problems.map((text) => h("li", {}, text)))]);
   draw();
 }
 
 function drawSuites() {
   if (suites.length < 2) return;
-  byId("suites").replaceChildren(h("fieldset", {}, h("legend", { class: "hidden" }, "Suite"), suites.map((suite, i) => h("label", { class: "chip" },
+  show(byId("suites"), h("fieldset", {}, h("legend", { class: "hidden" }, "Suite"), suites.map((suite, i) => h("label", { class: "chip" },
     h("input", { type: "radio", name: "suite", value: suite.name, checked: i === state.suite, on: { change: () => useSuite(i) } }), h("span", {}, suite.name)))));
 }
 
@@ -313,7 +313,12 @@ function start() {
   });
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
-  addEventListener("beforeprint", () => { for (const panel of document.querySelectorAll("details")) panel.open = true; });
+  addEventListener("beforeprint", () => { 
+    for (const panel of document.querySelectorAll("details")) {
+      panel.open = true;
+      panel.dispatchEvent(new Event("toggle")); // its own comes too late
+    }
+  });
   if (wanted) open(wanted);
 }
 

@@ -5,7 +5,9 @@ S seeds, M supervisors; a row is a method, a canary or a reference row, by name.
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 # mean, half-width of the 95% interval (None where unknown), the text that LEADERBOARD.md has, and 1 if the mean lacks
 # tasks or seeds and so is not comparable

@@ -47,7 +47,7 @@ def page(stores: Sequence[ResultStore]) -> str:
 
 
 def render(payload: Payload, tables: str = "") -> str:
-    """The HTML of a payload. `tables` (HTML) stands there until the script has drawn its own, or for good without it."""
+    """The HTML of a payload. `tables` (HTML) stand there until the script has drawn its own, or for good without it."""
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
     script = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"

@@ -7,7 +7,7 @@ const viewOf = (suite, condition, modality, supervisors, metric) => suite.views[
 const scoresOf = (cell, metric) => (metric === "accuracy" && cell.accuracy) || cell.own;
 
 const intervalColumn = (key, label, title, get, best = Math.max) => ({
-  key, label, title, best, interval: get, value: (row) => get(row)?.[0] ?? null, partial: (row) => Boolean(get(row)?.[3]),
+  key, label, title, best, ascending: best === Math.min, interval: get, value: (row) => get(row)?.[0] ?? null, partial: (row) => Boolean(get(row)?.[3]),
 });
 const plainColumn = (key, label, title, value, text, ascending = true) => ({ key, label, title, value, text, ascending });
 
