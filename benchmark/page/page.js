@@ -39,7 +39,7 @@ function radios(name, label, options) {
 }
 
 const check = (name, label) => h("label", { class: "chip" },
-  h("input", { type: "checkbox", name, checked: state[name], on: { change: (event) => change({ [name]: event.target.checked }) } }), h("span", {}, label));
+  h("input", { type: "checkbox", name, value: "on", checked: state[name], on: { change: (event) => change({ [name]: event.target.checked }) } }), h("span", {}, label));
 
 function drawFilters() {
   const suite = current(), options = choices(suite);
