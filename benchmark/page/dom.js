@@ -32,7 +32,7 @@ const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 /** "63.6 ± 4.1" with the half-width set back, and a true minus. */
 function figureText(interval, best) {
   const [mean, ...rest] = interval[2].replace(/^-/, "−").split(" ");
-  return [h(best ? "b" : "span", { class: "mean" }, mean), h("span", { class: "half" }, rest.length ? ` ${rest.join(" ")}` : "")];
+  return [h(best ? "b" : "span", { class: "mean" }, mean), " ", h("span", { class: "half" }, rest.join(" "))];
 }
 
 /** Text with `code` between backticks. */

@@ -55,7 +55,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         context = browser.new_context(viewport={"width": width, "height": 800}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # for a busy machine
         page.on("console", lambda message: faults.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
         page.on(
@@ -409,7 +409,8 @@ LOW_CONTRAST = """() => {
     const style = getComputedStyle(e);
     const [a, b] = [rgb(e.closest("svg") ? style.fill : style.color), behind(e)].map(luminance);
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) low.push(`${ratio.toFixed(2)} ${e.tagName}.${e.getAttribute("class")} ${e.textContent.slice(0, 30)}`);
+    const what = `${e.tagName}.${e.getAttribute("class")} ${e.textContent.slice(0, 30)}`;
+    if (ratio < 4.5) low.push(`${ratio.toFixed(2)} ${what}`);
   }
   return low;
 }"""
