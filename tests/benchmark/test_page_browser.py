@@ -45,29 +45,39 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def windows(browser: Browser) -> Iterator[tuple[dict[str, Page], list[str]]]:
+    """Windows by their options, each opened once; and what they said on a console or asked the network for."""
+    pages: dict[str, Page] = {}
+    yield pages, []
+    for page in pages.values():
+        page.context.close()
+
+
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Open]:
-    """Opens files; at the end nothing may have been said on a console or asked for besides the files."""
-    faults: list[str] = []
-    contexts = []
+def open_page(browser: Browser, windows: tuple[dict[str, Page], list[str]]) -> Iterator[Open]:
+    """Opens files. At the end nothing may have been said on a console, nor asked for besides the files."""
+    pages, faults = windows
+    faults.clear()
 
     def opened(path: Path, width: int = 1280, address: str = "", **options: Any) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 800}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)  # for a busy machine
-        page.on("console", lambda message: faults.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on(
-            "request",
-            lambda r: None if r.url.startswith((path.as_uri(), "data:")) else faults.append(f"request: {r.url}"),
-        )
+        key = f"{width} {sorted(options.items())}"
+        if key not in pages:
+            context = browser.new_context(viewport={"width": width, "height": 800}, **options)
+            context.set_default_timeout(60_000)  # for a busy machine
+            pages[key] = page = context.new_page()
+            page.on("console", lambda message: faults.append(f"console: {message.text}"))
+            page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+            page.on("request", lambda request: faults.append(f"request: {request.url}"))
+        page = pages[key]
+        page.emulate_media(media="screen")
+        page.goto("about:blank")  # else another address of the same file would not load it again
         page.goto(path.as_uri() + address)
+        own = (f"request: {path.as_uri()}", "request: data:")
+        faults[:] = [fault for fault in faults if not fault.startswith(own)]
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
     assert not faults
 
 
@@ -183,7 +193,7 @@ def test_sorting_by_a_column_both_ways(page: Page) -> None:
             values = [float(text.split()[0]) for text in column(page, label).values() if text[0] != "–"]
             assert values == sorted(values, reverse=direction == "descending")
             assert page.locator("#table th[aria-sort]:not([aria-sort=none])").count() == 1
-            assert page.locator("#table th", has=head(page, label)).get_attribute("aria-sort") == direction
+            assert head(page, label).locator("xpath=..").get_attribute("aria-sort") == direction
     head(page, "method").click()
     titles = page.locator("#table tbody th .link").all_inner_texts()
     assert titles == sorted(titles, key=str.lower)
@@ -366,10 +376,9 @@ def test_suites_by_a_switch(page: Page) -> None:
 def test_a_view_is_in_its_address(made: Path, page: Page, open_page: Open) -> None:
     choose(page, condition="ind", modality="image", canaries="on")
     page.get_by_role("button", name="Ensemble", exact=True).click()
-    address = page.evaluate("location.hash")
-    again = open_page(made, address=address)
-    assert rows(again) == rows(page)
-    assert again.locator("#status").inner_text() == page.locator("#status").inner_text()
+    seen = rows(page), page.locator("#status").inner_text()
+    again = open_page(made, address=page.evaluate("location.hash"))
+    assert (rows(again), again.locator("#status").inner_text()) == seen
     assert again.get_by_role("dialog", name="Ensemble").is_visible()
     assert (
         open_page(made, address="#suite=<b>&modality=%22&condition=no&method=__proto__").locator("#table").is_visible()
@@ -440,9 +449,10 @@ def test_both_schemes_have_contrast_and_a_toggle(made: Path, open_page: Open, sc
     assert toggle.get_attribute("aria-pressed") == str(scheme == "light").lower()
 
 
-def test_on_paper_everything_is_open_and_nothing_to_press(page: Page) -> None:
+def test_on_paper_everything_is_open_and_nothing_to_press(made: Path, open_page: Open) -> None:
+    page = open_page(made, color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    page.emulate_media(media="print", color_scheme="dark")
+    page.emulate_media(media="print")
     assert min(background(page)) > 240
     assert not page.locator("#filters").is_visible()
     assert page.locator("details table").count() == 6
