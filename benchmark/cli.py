@@ -381,6 +381,18 @@ def verify(
     raise typer.Exit(run_again(request, say=typer.echo))
 
 
+@app.command(epilog="Example: w2s page --results runs/default --out page")
+@_guarded
+def page(
+    results: Annotated[Path, typer.Option(help="results folder")] = Path("results/default"),
+    out: Annotated[Path, typer.Option(help="folder for index.html")] = Path("page"),
+) -> None:
+    """Write a results folder, with the suites beside a published one, as one HTML file that opens from disk."""
+    from benchmark.page.render import write_page
+
+    typer.echo(f"wrote {write_page(results, out)}")
+
+
 @app.command(epilog="Example: w2s judge runs/paper --endpoint http://localhost:8000/v1 --model NAME --dry-run")
 @_guarded
 def judge(

@@ -248,7 +248,7 @@ def _weights(analysis: Analysis) -> str:
             found = [
                 (weights, cell.supervisor_scores[seed])
                 for seed, record in sorted(cell.records.get(row, {}).items())
-                if (weights := _learned(record, len(cell.evaluation.supervisors))) is not None
+                if (weights := learned_weights(record, len(cell.evaluation.supervisors))) is not None
             ]
             if not found:
                 continue
@@ -273,7 +273,7 @@ def _weights(analysis: Analysis) -> str:
     )
 
 
-def _learned(record: Record, members: int) -> Floats | None:
+def learned_weights(record: Record, members: int) -> Floats | None:
     """The record's learned weights, if it has one for each of M supervisors: (M,)."""
     weights = record.diagnostics.get("weights")
     if not isinstance(weights, list) or len(weights) != members or not all(isinstance(w, float) for w in weights):

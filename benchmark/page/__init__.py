@@ -1,0 +1,1 @@
+"""The page: one self-contained HTML file of a suite's results and of those beside it."""

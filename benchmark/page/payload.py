@@ -1,0 +1,162 @@
+"""What the page's script is given: JSON values. Scores, gains and PGR are in percent, seeds in ascending order.
+
+S seeds, M supervisors; a row is a method, a canary or a reference row, by name.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+# mean, half-width of the 95% interval (None where unknown), the text that LEADERBOARD.md has, and 1 if the mean lacks
+# tasks or seeds and so is not comparable
+Interval = tuple[float, float | None, str, int]
+Role = Literal["method", "ablation", "canary", "reference"]
+
+
+class Setting(TypedDict):
+    """Hyperparameters, "part.option" to JSON text, and the tasks that they were used on ([]: on all)."""
+
+    options: dict[str, str]
+    tasks: list[str]
+
+
+class Row(TypedDict):
+    """A method, a canary or a reference row.
+
+    `description` and `citation` are those of the installed method of the same version; "" without one. `cost` is
+    optimizer steps x heads relative to `Suite.cost_unit`.
+    """
+
+    name: str
+    title: str
+    role: Role
+    kind: str
+    version: int | None
+    ablation_of: str | None
+    citation: str
+    description: str
+    settings: list[Setting]
+    cost: float | None
+
+
+class Card(TypedDict):
+    """What the installed task of the same version says of itself."""
+
+    shift: str
+    sources: list[str]
+    classes: list[str]
+    licence: str
+    citation: str
+    size: str
+
+
+class Task(TypedDict):
+    """A task, whatever the condition. `metric` is in words."""
+
+    name: str
+    modality: str
+    target: str
+    broken: bool
+    metric: str
+    num_classes: int
+    supervisors: list[str]
+    card: Card | None
+
+
+class Scores(TypedDict):
+    """All rows' results on one (task, condition) by one metric.
+
+    Attributes:
+        score, gain, pgr: by row; gain is over `Suite.baseline`. failed: seeds worse than the floor, and how many seeds.
+        seeds: (S,) scores, None where a seed is missing.
+        supervisors: (S, M) scores.
+    """
+
+    score: dict[str, Interval]
+    gain: dict[str, Interval]
+    pgr: dict[str, Interval]
+    failed: dict[str, tuple[int, int]]
+    seeds: dict[str, list[float | None]]
+    supervisors: list[list[float]]
+    chance: float | None
+
+
+class Weights(TypedDict):
+    """Learned weights of the supervisors, (S, M) with None for a seed without, and their rank correlation with the
+    supervisors' scores by the task's own metric (mean over seeds; None where it is undefined)."""
+
+    values: list[list[float] | None]
+    correlation: float | None
+
+
+class Cell(TypedDict):
+    """One (task, condition). `accuracy` is left out where the task's own metric is accuracy."""
+
+    n_train: int
+    n_test: int
+    seeds: list[int]
+    has_gap: bool | None
+    cost: dict[str, int]
+    weights: dict[str, Weights]
+    own: Scores
+    accuracy: NotRequired[Scores]
+
+
+class View(TypedDict):
+    """Means over the tasks of one choice of filters, by row. `rank` may lack any row."""
+
+    tasks: int
+    gap_tasks: int
+    score: dict[str, Interval]
+    gain: dict[str, Interval]
+    pgr: dict[str, Interval]
+    failed: dict[str, Interval]
+    rank: dict[str, int | None]
+
+
+class Curve(TypedDict):
+    """Scores of a method on a base task as its supervisors are made worse in one way, level by level."""
+
+    base: str
+    kind: str
+    method: str
+    levels: list[float]
+    means: list[float]
+    halves: list[float | None]
+
+
+class Suite(TypedDict):
+    """One folder of results.
+
+    Attributes:
+        rows: methods in the leaderboard's order, then canaries and reference rows.
+        cells: by "task|condition". views: by "condition|modality|supervisors|metric"; modality "" is all of them,
+            supervisors is "all", "sound" or "broken", metric is "own" or "accuracy".
+        facts: how it was made. problems: what could not be used.
+    """
+
+    name: str
+    description: str
+    conditions: list[str]
+    modalities: list[str]
+    metrics: list[str]
+    baseline: str
+    focus: str
+    floor: str
+    ceiling: str
+    cost_unit: str
+    rows: list[Row]
+    tasks: list[Task]
+    cells: dict[str, Cell]
+    views: dict[str, View]
+    stress: list[Curve]
+    facts: dict[str, str]
+    problems: list[str]
+
+
+class Payload(TypedDict):
+    """All suites of a page, the first one shown first."""
+
+    suites: list[Suite]

@@ -1,0 +1,233 @@
+"""The page's data and its HTML; what a browser makes of it is in `test_page_browser.py`."""
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+from synthetic import Task, default_tasks, entry, evaluation, fill
+
+from benchmark.analysis import analysis_of
+from benchmark.errors import W2SError
+from benchmark.headline import headline_columns
+from benchmark.method import method_options
+from benchmark.page.data import page_payload, stress_curve
+from benchmark.page.payload import Payload, Suite
+from benchmark.page.render import INDEX, data_block, filled, page, render, write_page
+from benchmark.registry import METHODS, TASKS
+from benchmark.results import RECORDS, ResultStore
+from benchmark.scoring import score
+from benchmark.tables import percent
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page") / "results" / "default"
+    fill(ResultStore(folder), [*default_tasks(), Task("sentiment-to-tweets", "text", fingerprint="e5")])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(root: Path) -> ResultStore:
+    return ResultStore(root)
+
+
+@pytest.fixture(scope="module")
+def suite(store: ResultStore) -> Suite:
+    return page_payload([store])["suites"][0]
+
+
+@pytest.fixture(scope="module")
+def html(suite: Suite) -> str:
+    return render({"suites": [suite]})
+
+
+def block(html: str, opening: str) -> str:
+    found = re.search(rf"<{opening}>(.*?)</{opening.split()[0]}>", html, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_means_are_the_leaderboards_text_for_text(store: ResultStore, suite: Suite) -> None:
+    found = {column.header: column for column in headline_columns(analysis_of(store))}
+    pairs = {
+        "image OOD": ("ood|image|sound|own", "score"),
+        "text OOD": ("ood|text|sound|own", "score"),
+        "broken supervisor OOD": ("ood||broken|own", "score"),
+        "all OOD": ("ood||all|own", "score"),
+        "all InD": ("ind||all|own", "score"),
+        "all OOD, minus ensemble": ("ood||all|own", "gain"),
+        "PGR OOD (6/6 tasks)": ("ood||all|own", "pgr"),
+        "failure rate OOD": ("ood||all|own", "failed"),
+    }
+    for header, (view, quantity) in pairs.items():
+        for row in suite["rows"]:
+            interval = suite["views"][view][quantity].get(row["name"])  # type: ignore[literal-required]
+            result = found[header].value(row["name"])
+            assert (interval is None) == (result is None)
+            if interval and result:
+                assert interval[2] == found[header].text(row["name"]), (header, row["name"])
+                assert interval[0] == pytest.approx(100 * result.mean, abs=1e-3)
+
+
+def test_accuracy_is_what_loops_over_the_predictions_give(store: ResultStore, suite: Suite) -> None:
+    contents = store.load()
+    for task in ("tweets", "pairs"):
+        evaluated = contents.evaluations[task, "ood"]
+        cell = suite["cells"][f"{task}|ood"]
+        assert ("accuracy" in cell) == (evaluated.metric != "accuracy")
+        for method in ("naive", "raven"):
+            means = []
+            for key, predictions in sorted(contents.predictions.items()):
+                if (key.task, key.condition, key.method) == (task, "ood", method):
+                    truth = evaluated.seeds[key.seed]
+                    scores = score("accuracy", predictions, truth.labels, truth.groups, evaluated.num_classes)
+                    means.append(100 * scores.mean())
+            shown = cell.get("accuracy", cell["own"])
+            assert shown["seeds"][method] == pytest.approx(means, abs=1e-3)
+            assert shown["score"][method][0] == pytest.approx(np.mean(means), abs=1e-3)
+    tasks = [key.removesuffix("|ood") for key in suite["cells"] if key.endswith("|ood")]
+    cells = [suite["cells"][f"{task}|ood"] for task in tasks]
+    mean = np.mean([cell.get("accuracy", cell["own"])["score"]["raven"][0] for cell in cells])
+    assert suite["views"]["ood||all|accuracy"]["score"]["raven"][0] == pytest.approx(mean, abs=1e-3)
+
+
+def test_cells_have_gains_failures_costs_weights(store: ResultStore, suite: Suite) -> None:
+    analysis = analysis_of(store)
+    cell, shown = analysis.cells["digits", "ood"], suite["cells"]["digits|ood"]
+    gain = cell.gain("raven", "ensemble")
+    assert gain is not None
+    assert shown["own"]["gain"]["raven"][2] == percent(
+        analysis.over([cell], lambda c: c.gain("raven", "ensemble")), True
+    )
+    worse = sum(cell.samples["naive"].values < cell.samples["mean_supervisor"].values - 1e-6)
+    assert shown["own"]["failed"]["naive"] == (worse, 3)
+    assert shown["cost"]["naive"] == 100
+    weights = [cell.records["raven"][seed].diagnostics["weights"] for seed in shown["seeds"]]
+    assert np.allclose(np.array(shown["weights"]["raven"]["values"], float), np.array(weights, float), atol=1e-4)
+    assert "naive" not in shown["weights"]
+    assert np.allclose(shown["own"]["supervisors"], 100 * np.array(list(cell.supervisor_scores.values())), atol=1e-3)
+
+
+def test_installed_tasks_and_methods_describe_themselves(suite: Suite) -> None:
+    tasks, rows = ({item["name"]: item for item in suite[key]} for key in ("tasks", "rows"))  # type: ignore
+    card = TASKS["sentiment-to-tweets"].card
+    assert tasks["sentiment-to-tweets"]["card"]["licence"].startswith(card.licence)
+    assert tasks["sentiment-to-tweets"]["card"]["shift"] == card.shift
+    assert tasks["digits"]["card"] is None
+    assert rows["raven"]["citation"] == METHODS["raven"].citation
+    assert rows["raven"]["description"].startswith("CE(q, t)")
+    assert rows["raven_no_easy"]["role"] == "ablation"
+    assert rows["raven_no_easy"]["ablation_of"] == "raven"
+    assert rows["ground_truth"]["role"] == "canary"
+    assert rows["mean_supervisor"]["role"] == "reference"
+    assert rows["raven"]["settings"] == [{"options": {"student.learning_rate": "0.001"}, "tasks": []}]
+
+
+def test_another_version_of_a_method_is_not_described_by_this_one(tmp_path: Path) -> None:
+    assert method_options(METHODS["raven"]())  # it is installed
+    store, task = ResultStore(tmp_path), Task("digits")
+    version = METHODS["raven"].version + 1
+    with store.lock():
+        evaluated = evaluation(task, "ood", range(2))
+        store.write_unit(evaluated, [entry(task, evaluated, "raven", s, method_version=version) for s in range(2)])
+    row = next(r for r in page_payload([store])["suites"][0]["rows"] if r["name"] == "raven")
+    assert (row["version"], row["description"], row["citation"]) == (version, "", "")
+
+
+def test_settings_that_differ_by_task_say_where(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    with store.lock():
+        for name, rate in (("digits", 1e-3), ("tweets", 1e-2)):
+            task = Task(name)
+            evaluated = evaluation(task, "ood", range(2))
+            chosen = {"student": {"learning_rate": rate}, "method": {}}
+            entries = [entry(task, evaluated, "raven", seed, hyperparameters=chosen) for seed in range(2)]
+            store.write_unit(evaluated, entries)
+    row = next(r for r in page_payload([store])["suites"][0]["rows"] if r["name"] == "raven")
+    found = {setting["options"]["student.learning_rate"]: setting["tasks"] for setting in row["settings"]}
+    assert found == {"0.001": ["digits"], "0.01": ["tweets"]}
+
+
+def test_the_payload_is_of_its_type(suite: Suite) -> None:
+    TypeAdapter(Payload).validate_python({"suites": [suite]}, strict=True)
+
+
+def test_one_task_one_seed_one_method(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    fill(store, [Task("alone")], ("raven",), range(1), ("ind",))
+    suite = page_payload([store])["suites"][0]
+    assert suite["conditions"] == ["ind"]
+    mean, half, text, partial = suite["views"]["ind||all|own"]["score"]["raven"]
+    assert (half, partial) == (None, 0)
+    assert text == f"{mean:.1f}"
+    assert "raven" not in suite["views"]["ind||all|own"]["pgr"]
+    assert suite["cells"]["alone|ind"]["has_gap"] is None
+
+
+def test_the_same_bytes_each_time(tmp_path: Path) -> None:
+    fill(ResultStore(tmp_path), default_tasks()[:1], ("raven", "ensemble"))
+    assert page([ResultStore(tmp_path)]) == page([ResultStore(tmp_path)])
+
+
+def test_one_file_with_a_policy_that_allows_only_its_own_style_and_script(html: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', html)[1]  # type: ignore[index]
+    assert policy.startswith("default-src 'none'; ")
+    for kind in ("style", "script"):
+        digest = base64.b64encode(hashlib.sha256(block(html, kind).encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}';" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r'(?:src|href)="(?!data:|#)', html.split('id="payload"')[0])
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "@import", "url("):
+        assert word not in block(html, "script") + block(html, "style"), word
+
+
+def test_the_payload_comes_back_from_its_block(html: str, suite: Suite) -> None:
+    text = block(html, 'script type="application/json" id="payload"')
+    assert json.loads(text) == json.loads(json.dumps({"suites": [suite]}))
+
+
+def test_nothing_in_a_data_block_ends_it() -> None:
+    value = ["</script><script>alert(1)</script>", "<!--", "]]>", "&amp;", '"', "\u2028"]
+    text = data_block(value)
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == value
+
+
+def test_a_placeholder_inside_a_part_stays() -> None:
+    assert filled("{{a}} {{b}}", {"a": "{{b}}", "b": "1"}) == "{{b}} 1"
+
+
+def test_published_suites_stand_on_one_page_default_first(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for name, modality in (("language-model", "preference"), ("default", "text")):
+        fill(ResultStore(results / name), [Task("one", modality, "accuracy")], ("raven", "ensemble"))
+    path = write_page(results / "language-model", tmp_path / "out")
+    assert path == tmp_path / "out" / INDEX
+    payload = json.loads(block(path.read_text(), 'script type="application/json" id="payload"'))
+    assert [suite["name"] for suite in payload["suites"]] == ["default", "language-model"]
+    assert payload["suites"][1]["metrics"] == ["own"]
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(W2SError, match="no results there; make some with `w2s run"):
+        write_page(tmp_path / "nothing", tmp_path)
+    assert not (tmp_path / INDEX).exists()
+
+
+def test_problems_are_shown_not_hidden(tmp_path: Path) -> None:
+    fill(ResultStore(tmp_path), [Task("digits")], ("raven",))
+    with (tmp_path / "raven" / RECORDS).open("a") as file:
+        file.write("{}\n")
+    found = page_payload([ResultStore(tmp_path)])["suites"][0]["problems"]
+    assert any("raven/records.jsonl:7:" in line for line in found)
+
+
+def test_stress_curves_are_plain_numbers_in_percent() -> None:
+    curve = stress_curve("digits", "random", "raven", [0, 1, 2], [0.7, 0.6, 0.5], [0.01, float("nan"), 0.02])
+    assert curve["means"] == [70, 60, 50]
+    assert curve["halves"] == [1, None, 2]
