@@ -118,6 +118,14 @@ def choose(page: Page, **choices: str) -> None:
         page.check(f"input[name={name}][value={value}]")
 
 
+def open_task(page: Page, name: str) -> Locator:
+    """The panel of a task, drawn: its event comes a moment after the click."""
+    panel = page.locator(f"details[data-task={name}]")
+    panel.locator("summary").click()
+    panel.locator("table").first.wait_for()
+    return panel
+
+
 def head(page: Page, label: str) -> Locator:
     return page.locator("#table thead button", has_text=label)
 
@@ -297,8 +305,7 @@ def test_filters_by_keyboard(page: Page) -> None:
 
 
 def test_a_tasks_panel(page: Page, analysis: Analysis) -> None:
-    page.locator("summary", has_text="sentiment-to-tweets").click()
-    panel = page.locator("details[data-task=sentiment-to-tweets]")
+    panel = open_task(page, "sentiment-to-tweets")
     text = panel.inner_text()
     card = TASKS["sentiment-to-tweets"].card
     cell = analysis.cells["sentiment-to-tweets", "ood"]
@@ -317,8 +324,7 @@ def test_a_tasks_panel(page: Page, analysis: Analysis) -> None:
     ends = drawn.locator(".floor, .ceiling").evaluate_all("lines => lines.map(line => +line.getAttribute('x1'))")
     assert ends[0] < ends[1]
     assert panel.locator("svg .cloud").count() == 3 * 3  # supervisors and seeds, RAVEN's weights
-    page.locator("summary", has_text="digits").click()
-    assert "not known here" in page.locator("details[data-task=digits]").inner_text()
+    assert "not known here" in open_task(page, "digits").inner_text()
 
 
 def test_figures_are_inline_and_to_scale(page: Page, analysis: Analysis) -> None:
@@ -392,7 +398,7 @@ def test_a_phone_scrolls_tables_not_the_page(made: Path, open_page: Open) -> Non
     page = open_page(made, width=360)
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     choose(page, canaries="on")
-    page.locator("summary").first.click()
+    open_task(page, "digits")
     assert page.evaluate(overflow) == 0
     box = page.locator("#table .scroll")
     assert box.evaluate("box => box.scrollWidth > box.clientWidth")
@@ -435,7 +441,7 @@ def background(page: Page) -> list[int]:
 def test_both_schemes_have_contrast_and_a_toggle(made: Path, open_page: Open, scheme: str) -> None:
     page = open_page(made, color_scheme=scheme, reduced_motion="reduce")
     choose(page, canaries="on", ablations="on")
-    page.locator("summary").first.click()
+    open_task(page, "digits")
     assert (max(background(page)) < 60) == (scheme == "dark")
     assert page.evaluate(LOW_CONTRAST) == []
     page.locator("#table .link").first.click()
@@ -519,8 +525,7 @@ def test_hostile_text_stays_text(tmp_path: Path, open_page: Open) -> None:
     assert page.locator("dialog h2").inner_text() == HOSTILE
     assert HOSTILE in page.locator(".settings").inner_text()
     page.keyboard.press("Escape")
-    page.locator("summary").click()
-    assert page.locator(".panel").inner_text().count(HOSTILE) >= 4
+    assert open_task(page, "digits").inner_text().count(HOSTILE) >= 4
     assert page.title().startswith("w2s-bench")
 
 
@@ -530,8 +535,7 @@ def test_one_task_one_seed_one_method(tmp_path: Path, open_page: Open) -> None:
     assert re.fullmatch(r"\d+\.\d", column(page, "mean of 1 task")["mine"])
     assert column(page, "PGR")["mine"] == "–"
     assert page.locator("input[name=condition]").count() == 0
-    page.locator("summary").click()
-    assert "not run" in page.locator(".panel").inner_text()  # the ceiling
+    assert "not run" in open_task(page, "alone").inner_text()  # the ceiling
     page.locator("#table .link").click()
     assert "No description" in page.get_by_role("dialog").inner_text()
     assert page.locator("dialog .whisker").count() == 0
