@@ -86,6 +86,13 @@ def without_stress(analysis: Analysis) -> Analysis:
     return replace(analysis, cells=cells) if on_curves else analysis
 
 
+def uncorrupted(analysis: Analysis) -> Analysis:
+    """The same without the tasks whose supervisors are corrupted: of each curve, level 0 is left."""
+    corrupted = [cell for levels in _families(analysis).values() for level, cell in levels.items() if level]
+    cells = {unit: cell for unit, cell in analysis.cells.items() if cell not in corrupted}
+    return replace(analysis, cells=cells) if corrupted and cells else analysis
+
+
 def section(analysis: Analysis) -> str:
     """The Markdown of all curves; nothing for suites without any."""
     found = curves(analysis)

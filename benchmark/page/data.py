@@ -10,18 +10,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analyse, analysis_of
+from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analysis_of
 from benchmark.errors import W2SError
-from benchmark.headline import BASELINE, COST_UNIT, FOCUS, Column, in_order, ranked, references
+from benchmark.headline import BASELINE, COST_UNIT, FOCUS, Column, in_order, ranked, references, relative_cost
 from benchmark.leaderboard import CONDITIONS, learned_weights
-from benchmark.metrics import METRICS
+from benchmark.metrics import METRICS, Split
 from benchmark.page import payload
+from benchmark.ranking import ranks
 from benchmark.records import Record
 from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS
-from benchmark.results import Contents, ResultStore
+from benchmark.results import ResultStore
 from benchmark.statistics import Sample, rank_correlation
+from benchmark.stress import Curve, curves, uncorrupted
 from benchmark.suite import load_suite, suite_names
 from benchmark.tables import listing, percent
+from benchmark.trials import TUNED
 
 Quantity = Callable[[Cell, str], Sample | None]
 SUPERVISORS: dict[str, bool | None] = {"all": None, "sound": False, "broken": True}
@@ -48,16 +51,17 @@ def page_payload(stores: Sequence[ResultStore]) -> payload.Payload:
 
 
 def suite_payload(store: ResultStore) -> payload.Suite:
-    """What the page shows of one folder that holds results."""
-    own = analysis_of(store)
-    by_accuracy = _by_accuracy(store.load(), own)
+    """What the page shows of a folder with results; of stress tasks, tables show level 0 and figures the rest."""
+    whole = analysis_of(store)
+    own = uncorrupted(whole)
+    by_accuracy = _by_accuracy(own)
     analyses = {"own": own} | ({"accuracy": by_accuracy} if by_accuracy else {})
     name = store.root.resolve().name
     rows = [*ranked(own), *references(own)]
     means = _Means(rows)
     return {
         "name": name,
-        "description": load_suite(name).description if name in suite_names() else "",
+        "description": _description(name),
         "conditions": [condition for condition in CONDITIONS if own.select(condition)],
         "modalities": in_order(cell.evaluation.modality for cell in own.cells.values()),
         "metrics": list(analyses),
@@ -75,50 +79,44 @@ def suite_payload(store: ResultStore) -> payload.Suite:
             for condition in CONDITIONS
             for key, view in _views(analysis, condition, means).items()
         },
-        "stress": _stress(own),
-        "facts": _facts(own),
-        "problems": own.problems,
+        "stress": [_stress_curve(curve) for curve in curves(whole)],
+        "facts": _facts(whole),
+        "problems": whole.problems,
     }
 
 
-def _by_accuracy(contents: Contents, own: Analysis) -> Analysis | None:
+def _description(name: str) -> str:
+    suite = name.removesuffix(TUNED)
+    if suite not in suite_names():
+        return ""
+    if name.endswith(TUNED):
+        return f"the suite `{suite}` with the setting of each method chosen on the validation split"
+    return load_suite(name).description
+
+
+def _by_accuracy(own: Analysis) -> Analysis | None:
     """The same analysis with accuracy in the place of the tasks' own metrics; None if they all are accuracy."""
-    swapped = {
-        unit: evaluation.model_copy(update={"metric": "accuracy"})
-        for unit, evaluation in contents.evaluations.items()
-        if evaluation.metric != "accuracy"
-    }
-    if not swapped:
-        return None
-    records = {record.key: record for record in own.records if (record.task, record.condition) in swapped}
-    other = analyse(Contents(records, swapped, {key: contents.predictions[key] for key in records}))
-    return replace(own, cells={**own.cells, **other.cells})
+    swapped = {}
+    for unit, cell in own.cells.items():
+        if cell.evaluation.metric != "accuracy":
+            splits = {s: Split.of(t.supervisors, t.labels, t.groups) for s, t in cell.evaluation.seeds.items()}
+            swapped[unit] = replace(
+                cell,
+                evaluation=cell.evaluation.model_copy(update={"metric": "accuracy"}),
+                samples=cell.accuracies,
+                supervisor_scores={seed: METRICS["accuracy"].score(split) for seed, split in splits.items()},
+            )
+    return replace(own, cells={**own.cells, **swapped}) if swapped else None
 
 
-# --- connections to what is computed elsewhere -----------------------------------------------------------------------
-
-
-def _ranks(cells: Sequence[Cell], rows: Sequence[str]) -> dict[str, int | None]:
-    """Rank of each row on these cells, ties included; None for a row that is not ranked."""
-    return dict.fromkeys(rows)
-
-
-def _stress(analysis: Analysis) -> list[payload.Curve]:
-    """Curves (`stress_curve`) of a suite whose tasks are stressed variants of others."""
-    return []
-
-
-def stress_curve(
-    base: str, kind: str, method: str, levels: Sequence[float], means: Sequence[float], halves: Sequence[float]
-) -> payload.Curve:
-    """One curve of the figure: scores in 0..1 at each level and half-widths of their intervals (NaN: unknown)."""
+def _stress_curve(curve: Curve) -> payload.Curve:
     return {
-        "base": base,
-        "kind": kind,
-        "method": method,
-        "levels": [float(level) for level in levels],
-        "means": [_points(mean) for mean in means],
-        "halves": [_points(half) if math.isfinite(half) else None for half in halves],
+        "base": curve.base,
+        "kind": curve.kind,
+        "method": curve.method,
+        "levels": list(curve.levels),
+        "means": [_points(mean) for mean in curve.means],
+        "halves": [_points(half) if math.isfinite(half) else None for half in curve.halves],
     }
 
 
@@ -132,7 +130,7 @@ def _views(analysis: Analysis, condition: str, means: _Means) -> dict[str, paylo
     for modality in ("", *modalities):
         for supervisors, broken in SUPERVISORS.items():
             if cells := analysis.select(condition, modality or None, broken):
-                views[f"{modality}|{supervisors}"] = means.over(cells)
+                views[f"{modality}|{supervisors}"] = means.over(analysis, cells)
     return views
 
 
@@ -144,12 +142,12 @@ class _Means:
         self._views: dict[tuple[Cell, ...], payload.View] = {}
         self._samples: dict[tuple[Cell, str, str], Sample | None] = {}
 
-    def over(self, cells: Sequence[Cell]) -> payload.View:
+    def over(self, analysis: Analysis, cells: Sequence[Cell]) -> payload.View:
         if (key := tuple(cells)) not in self._views:
-            self._views[key] = self._view(cells)
+            self._views[key] = self._view(analysis, cells)
         return self._views[key]
 
-    def _view(self, cells: Sequence[Cell]) -> payload.View:
+    def _view(self, analysis: Analysis, cells: Sequence[Cell]) -> payload.View:
         with_gap = [cell for cell in cells if cell.has_gap]
         return {
             "tasks": len(cells),
@@ -158,7 +156,7 @@ class _Means:
             "gain": self._quantity("gain", cells),
             "pgr": self._quantity("pgr", with_gap),
             "failed": self._quantity("failed", cells),
-            "rank": _ranks(cells, self._rows),
+            "rank": ranks(analysis, cells),
         }
 
     def _quantity(self, name: str, cells: Sequence[Cell]) -> dict[str, payload.Interval]:
@@ -263,6 +261,7 @@ def _row(analysis: Analysis, name: str) -> payload.Row:
         role = "reference"
     version = records[0].method_version if records else None
     current = known is not None and known.version == version
+    cost = relative_cost(name, list(analysis.cells.values()))
     return {
         "name": name,
         "title": analysis.titles[name],
@@ -273,7 +272,7 @@ def _row(analysis: Analysis, name: str) -> payload.Row:
         "citation": known.citation if known and current else "",
         "description": (inspect.getdoc(known) or "") if current else "",
         "settings": _settings(records),
-        "cost": _relative_cost(analysis, records),
+        "cost": None if cost is None else round(cost, 4),
     }
 
 
@@ -290,17 +289,6 @@ def _settings(records: Sequence[Record]) -> list[payload.Setting]:
         }
     several = len(options) > 1
     return [{"options": options[key], "tasks": sorted(tasks[key]) if several else []} for key in sorted(options)]
-
-
-def _relative_cost(analysis: Analysis, records: Sequence[Record]) -> float | None:
-    """Optimizer steps x heads over those of the cost unit, both summed over the runs that the two share."""
-    pairs = [
-        (record.cost, unit.cost)
-        for record in records
-        if (unit := analysis.cells[record.task, record.condition].records.get(COST_UNIT, {}).get(record.seed))
-    ]
-    of_unit = sum(unit for _, unit in pairs)
-    return round(sum(cost for cost, _ in pairs) / of_unit, 4) if of_unit else None
 
 
 def _tasks(analysis: Analysis) -> list[payload.Task]:

@@ -105,7 +105,7 @@ class Cell(TypedDict):
 
 
 class View(TypedDict):
-    """Means over the tasks of one choice of filters, by row. `rank` may lack any row."""
+    """Means over the tasks of one choice of filters, by row. `rank` is null for rows that don't compete."""
 
     tasks: int
     gap_tasks: int
@@ -122,7 +122,7 @@ class Curve(TypedDict):
     base: str
     kind: str
     method: str
-    levels: list[float]
+    levels: list[int]
     means: list[float]
     halves: list[float | None]
 

@@ -15,7 +15,7 @@ from benchmark.analysis import analysis_of
 from benchmark.errors import W2SError
 from benchmark.headline import headline_columns
 from benchmark.method import method_options
-from benchmark.page.data import page_payload, stress_curve
+from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload, Suite
 from benchmark.page.render import INDEX, data_block, filled, page, render, write_page
 from benchmark.registry import METHODS, TASKS
@@ -225,9 +225,3 @@ def test_problems_are_shown_not_hidden(tmp_path: Path) -> None:
         file.write("{}\n")
     found = page_payload([ResultStore(tmp_path)])["suites"][0]["problems"]
     assert any("raven/records.jsonl:7:" in line for line in found)
-
-
-def test_stress_curves_are_plain_numbers_in_percent() -> None:
-    curve = stress_curve("digits", "random", "raven", [0, 1, 2], [0.7, 0.6, 0.5], [0.01, float("nan"), 0.02])
-    assert curve["means"] == [70, 60, 50]
-    assert curve["halves"] == [1, None, 2]

@@ -14,7 +14,7 @@ from synthetic import Task, default_tasks, entry, evaluation, fill
 from benchmark.analysis import Analysis, analysis_of
 from benchmark.headline import headline_columns, ranked
 from benchmark.method import Method
-from benchmark.page.data import page_payload, stress_curve
+from benchmark.page.data import page_payload
 from benchmark.page.render import page as page_of
 from benchmark.page.render import render, write_page
 from benchmark.registry import METHODS, TASKS
@@ -353,10 +353,17 @@ def test_stress_curves(made: Path, tmp_path: Path, open_page: Open) -> None:
     assert "Stress curves" not in open_page(made).locator("#figures").inner_text()
     levels = [0, 1, 2]
     payload["suites"][0]["stress"] = [
-        stress_curve(base, kind, method, levels, [0.8, 0.7, end], [0.01, float("nan"), 0.02])
+        {
+            "base": base,
+            "kind": kind,
+            "method": method,
+            "levels": levels,
+            "means": [80, 70, end],
+            "halves": [1, None, 2],
+        }
         for base in ("digits", "tweets")
         for kind in ("random", "adversarial")
-        for method, end in (("raven", 0.65), ("naive", 0.5))
+        for method, end in (("raven", 65), ("naive", 50))
     ]
     path = tmp_path / "index.html"
     path.write_text(render(payload))

@@ -14,6 +14,7 @@ from synthetic import Ints, Task, default_tasks, entry, evaluation, fill
 from benchmark.analysis import Analysis, analyse
 from benchmark.corruption import Corruption, base_tags
 from benchmark.leaderboard import render, summary
+from benchmark.page.data import page_payload
 from benchmark.results import ResultStore
 from benchmark.statistics import difference, estimate
 from benchmark.stress import Curve, curves, without_stress
@@ -185,3 +186,17 @@ def test_what_was_not_run_is_said(tmp_path: Path) -> None:
     line = next(line for line in page.splitlines() if line.startswith("| `naive`") and "±" in line)
     assert line.split("|")[3].strip() == "not run"
     assert "†" in next(line for line in page.splitlines() if line.startswith("| `raven`") and "±" in line)
+
+
+def test_the_page_has_curves_and_tables_of_the_uncorrupted_tasks_alone(
+    store: ResultStore, by_name: dict[tuple[str, str], Curve]
+) -> None:
+    (suite,) = page_payload([store])["suites"]
+    assert [task["name"] for task in suite["tasks"]] == ["stress-pens"]
+    assert suite["views"]["ood||all|own"]["tasks"] == 1
+    drawn = {(curve["kind"], curve["method"]): curve for curve in suite["stress"]}
+    assert drawn.keys() == by_name.keys()
+    for key, curve in drawn.items():
+        assert curve["levels"] == list(by_name[key].levels)
+        assert curve["means"] == pytest.approx([100 * mean for mean in by_name[key].means], abs=1e-3)
+        assert curve["halves"] == pytest.approx([100 * half for half in by_name[key].halves], abs=1e-3)
