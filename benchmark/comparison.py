@@ -12,7 +12,7 @@ from benchmark.errors import W2SError, unknown_name
 from benchmark.headline import CONDITIONS, in_order, main_condition
 from benchmark.results import ResultStore
 from benchmark.statistics import LEVEL, Estimate, holm
-from benchmark.tables import p_text, percent, plain
+from benchmark.tables import number, p_text, percent, plain
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
 
 
 def _texts(contrast: Contrast, first: str, second: str) -> list[str]:
-    p, adjusted = p_text(contrast.difference.p), contrast.adjusted
+    difference, improvement = contrast.difference, contrast.improvement
     return [
-        percent(contrast.difference, sign=True),
-        p,
-        p_text(adjusted) if np.isfinite(contrast.difference.p) else p,
-        percent(contrast.improvement),
+        percent(difference, sign=True),
+        p_text(difference.p),
+        p_text(contrast.adjusted if np.isfinite(difference.p) else difference.p),
+        number(improvement.mean) if improvement.tasks == 1 else percent(improvement),  # few seeds say no more
         {1: first, 0: "–", -1: second}[contrast.sign],
     ]

@@ -53,7 +53,8 @@ def publish(results: Path, check: bool, say: Callable[[str], None]) -> int:
             say(finding)
         say(f"{results}: {len(findings)} findings" if findings else f"{results}: all adds up, {path.name} is current")
         return 1 if findings else 0
-    atomic_write(path, render(*(ResultStore(suite) for suite in suites)).encode())
+    stores = [store if suite == results else ResultStore(suite) for suite in suites]
+    atomic_write(path, render(*stores).encode())
     say(summary(store))
     say(f"\nwrote {path.name} of {results}")
     published = Path("results") / results.name

@@ -123,11 +123,16 @@ def coverage(world: World, worlds: int = 400, tasks: int = 3) -> dict[str, float
         hits.setdefault(name, []).append(abs(result.mean - truth) <= result.half)
         hits.setdefault(f"{name}, examples alone", []).append(abs(result.mean - truth) <= result.example_half)
 
+    gains = [difference(task[0], task[1]) for made in ind for task in made]
+    wins = float(
+        np.mean([gain.values > 0 for gain in gains if gain]) + np.mean([gain.values == 0 for gain in gains if gain]) / 2
+    )
     for at_home, away in zip(ind, ood, strict=True):
         check("score", [at_home[0][0]], method)
         check("difference", [difference(at_home[0][0], at_home[0][1])], method - other)
         check("mean over tasks", [task[0] for task in at_home], method)
         check("mean difference", [difference(task[0], task[1]) for task in at_home], method - other)
+        check("improvement", [improvement(task[0], task[1]) for task in at_home], wins)
         pgr = [recovered_gap(task[0], task[2], task[3]) for task in at_home]
         check("PGR", list(pgr), (method - floor) / (ceiling - floor))
         drop = [difference(there[0], here[0]) for there, here in zip(away, at_home, strict=True)]
@@ -140,7 +145,7 @@ def test_intervals_cover(regime: str) -> None:
     """At least 95% within what 400 worlds can tell (two standard errors are 2.2 points)."""
     found = coverage(REGIMES[regime])
     whole = {name: share for name, share in found.items() if "alone" not in name}
-    assert len(whole) == 6
+    assert len(whole) == 7
     assert min(whole.values()) >= 0.928, whole
     if regime == "mostly seeds":  # nothing is counted twice there
         assert max(whole.values()) <= 0.98, whole
