@@ -85,6 +85,8 @@ def run_step(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     [
         (["results/default/mine/manifest.json", "LEADERBOARD.md"], 0, "results_alone=true\n", ["results/default/mine"]),
         (["results/default/$(touch x)/records.jsonl"], 0, "results_alone=true\n", ["results/default/$(touch x)"]),
+        (["results/default/ünï/manifest.json"], 0, "results_alone=true\n", ["results/default/ünï"]),
+        (['results/default/"quoted"/manifest.json'], 1, "", []),
         (["results/default/mine/manifest.json", "benchmark/plan.py"], 1, "", ["results/default/mine"]),
         (
             ["results/default/mine/manifest.json", "results/default/_tasks/a.safetensors"],
@@ -94,7 +96,7 @@ def run_step(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
         ),
         (["results/default/raven/records.jsonl", "methods/raven.py"], 0, "", ["results/default/raven"]),
     ],
-    ids=["submission", "a name like a command", "with code", "with truth", "of the project"],
+    ids=["submission", "a name like a command", "letters", "quotes", "with code", "with truth", "of the project"],
 )
 def test_what_the_workflow_makes_of_changes(
     tmp_path: Path, changed: list[str], status: int, output: str, folders: list[str]
