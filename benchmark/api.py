@@ -2,9 +2,10 @@
 
 from benchmark.arrays import ArrayTask
 from benchmark.errors import NotAvailable, W2SError
-from benchmark.fetch import fetch_sdist, missing_packages, package_folder
+from benchmark.fetch import fetch_sdist, missing_packages
 from benchmark.inputs import Inputs, Lazy, Prompted
 from benchmark.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax, safe_log
+from benchmark.pinned import Pinned
 from benchmark.registry import register_method, register_task
 from benchmark.scale import Scale
 from benchmark.seeding import numpy_rng
@@ -20,6 +21,7 @@ __all__ = [
     "Method",
     "Model",
     "NotAvailable",
+    "Pinned",
     "Prompted",
     "Scale",
     "Supervision",
@@ -35,7 +37,6 @@ __all__ = [
     "log_softmax",
     "missing_packages",
     "numpy_rng",
-    "package_folder",
     "register_method",
     "register_task",
     "safe_log",

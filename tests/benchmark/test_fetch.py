@@ -174,13 +174,3 @@ def test_packages_that_are_not_installed():
     assert line == "not installed: no-such, nor-this; run: pip install -c constraints.txt no-such nor-this"
     with pytest.raises(NotAvailable, match=r"pip install -c constraints\.txt no-such$"):
         fetch.package_folder("no_such_module", "no-such")
-
-
-def test_read_verified(tmp_path):
-    path = tmp_path / "weights"
-    path.write_bytes(b"abc")
-    known = hashlib.sha256(b"abc").hexdigest()
-    assert fetch.read_verified(path, known, "package") == b"abc"
-    path.write_bytes(b"abd")
-    with pytest.raises(W2SError, match=f"weights has SHA-256 .*expected {known}"):
-        fetch.read_verified(path, known, "package")
