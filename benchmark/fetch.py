@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,18 @@ from benchmark.errors import NotAvailable, W2SError
 from benchmark.files import sha256_file
 
 _ENDINGS = (".zip", ".tar.gz")
+_forbidden = False
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """While it lasts, an archive that is not here is not available: a plan downloads nothing."""
+    global _forbidden
+    before, _forbidden = _forbidden, True
+    try:
+        yield
+    finally:
+        _forbidden = before
 
 
 def package_folder(module: str, distribution: str) -> Path:
@@ -54,7 +67,7 @@ def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str
         licence, size: words for the line that says what is being downloaded.
 
     Raises:
-        NotAvailable: pip failed; the message holds the command to run by hand.
+        NotAvailable: pip failed; the message holds the command to run by hand. Or nothing may be fetched now.
         W2SError: what pip brought has another hash.
     """
     return _verified(cache_root() / "downloads", package, version, sha256, licence, size)
@@ -64,6 +77,11 @@ def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str
 def _verified(folder: Path, package: str, version: str, sha256: str, licence: str, size: str) -> Path:
     if (path := _stored(folder, package, version, sha256)) is not None:
         return path
+    if _forbidden:
+        raise NotAvailable(
+            f"the source archive of {package} {version} ({size}, licence {licence}, SHA-256 {sha256}) is not here yet; "
+            "a run fetches it with pip"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{package}-{version}.lock"):

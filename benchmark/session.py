@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from benchmark.cache import Cache, cache_root
 from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
+from benchmark.fetch import nothing_fetched
 from benchmark.hub import DOWNLOAD
 from benchmark.judging.replies import read_replies
 from benchmark.needs import needs
@@ -88,7 +90,8 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         try:
             if lack := lacking(task, request.download and not dry_run, request.mirror, say):
                 raise NotAvailable(lack)
-            available.append((task, data_fingerprint(task)))
+            with nothing_fetched() if dry_run else nullcontext():
+                available.append((task, data_fingerprint(task)))
         except NotAvailable as error:
             failures.append(f"not run: {task.name}: {error}")
             absent.append((task, "not here"))

@@ -126,6 +126,22 @@ def test_an_archive_put_there_by_hand_is_taken(index, tmp_path, monkeypatch):
     folder.chmod(stat.S_IRWXU)
 
 
+def test_a_plan_fetches_nothing(index, capfd, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip ran"))
+    with fetch.nothing_fetched(), pytest.raises(NotAvailable) as refused:
+        get(digest(index))
+    for words in ("w2s-sample-data 1.0", "1 kB", "licence MIT", digest(index), "a run fetches it with pip"):
+        assert words in str(refused.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_plan_reads_what_is_here(index):
+    path = get(digest(index))
+    fetch._verified.cache_clear()
+    with fetch.nothing_fetched():
+        assert get(digest(index)) == path
+
+
 def test_a_failure_is_one_line_with_the_command_to_run(index):
     with pytest.raises(NotAvailable) as error:
         fetch.fetch_sdist("w2s-sample-data", "2.0", "0" * 64, licence="MIT", size="1 kB")

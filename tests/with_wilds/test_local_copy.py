@@ -21,6 +21,7 @@ from typing import Any
 
 import miniature
 import pytest
+from planted import WRAPPINGS, pickles, watched
 
 import tasks._wilds as wilds_data
 from benchmark import downloads
@@ -196,6 +197,17 @@ def test_an_unreadable_table(root, tmp_path):
     shutil.copytree(root / data.folder, tmp_path / data.folder)
     (tmp_path / data.folder / "metadata.csv").write_text("patient,node\n" + "1,2\n" * 700)
     assert "metadata.csv can't be read" in (lacking_data(data, tmp_path) or "")
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("name", ["camelyon17", "amazon"])
+def test_a_pickle_in_the_place_of_a_table_is_not_unpickled(name, wrapping, root, tmp_path):
+    data = next(d for d in DATA_SETS if d.name == name)
+    shutil.copytree(root / data.folder, tmp_path / data.folder)
+    with watched(tmp_path) as watch:
+        (tmp_path / data.folder / data.tables[0]).write_bytes(pickles(watch.witness)[wrapping])
+        assert data.tables[0] in (lacking_data(data, tmp_path) or "")
+        watch.assert_nothing_ran()
 
 
 # --- downloads -------------------------------------------------------------------------------------------------------
@@ -457,7 +469,7 @@ def test_download_from_the_command_line(server, tmp_path):
 
     described = w2s("describe", "civilcomments")
     assert f"{tmp_path / CIVILCOMMENTS.folder}: no such folder" in described.stdout
-    assert CIVILCOMMENTS.archive.url in described.stdout
+    assert CIVILCOMMENTS.url in described.stdout
     dry = w2s("run", "--tasks", "civilcomments", "--dry-run", "--download", "--mirror", server.address)
     assert "no such folder" in dry.stdout
     assert server.asked == []  # nothing is downloaded for a plan
