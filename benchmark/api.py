@@ -3,7 +3,7 @@
 from benchmark.arrays import ArrayTask
 from benchmark.corruption import stress_variants
 from benchmark.errors import NotAvailable, W2SError
-from benchmark.fetch import fetch_sdist, missing_packages, package_folder
+from benchmark.fetch import fetch_sdist, missing_packages
 from benchmark.inputs import Inputs, Lazy, Prompted
 from benchmark.method import (
     Batch,
@@ -16,6 +16,7 @@ from benchmark.method import (
     product_grid,
     safe_log,
 )
+from benchmark.pinned import Pinned
 from benchmark.registry import register_method, register_task
 from benchmark.scale import Scale
 from benchmark.seeding import numpy_rng
@@ -31,6 +32,7 @@ __all__ = [
     "Method",
     "Model",
     "NotAvailable",
+    "Pinned",
     "Prompted",
     "Scale",
     "Supervision",
@@ -46,7 +48,6 @@ __all__ = [
     "log_softmax",
     "missing_packages",
     "numpy_rng",
-    "package_folder",
     "product_grid",
     "register_method",
     "register_task",

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from benchmark.chunks import CHUNK, Part, StoredRows
+from benchmark.chunks import CHUNK, Part, State, StoredRows
 from benchmark.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
@@ -92,7 +92,8 @@ class Cache:
                 _say(f"cache: {what} ({', '.join(broken[:5])}); building them again")
             for i, made in zip(lacking, build([ranges[i] for i in lacking]) if lacking else (), strict=True):
                 arrays = {name: np.ascontiguousarray(value) for name, value in made.items()}
-                found[i] = _rows(entries[i][0], arrays) if self._write(*entries[i], arrays) else arrays
+                path, text = entries[i]
+                found[i] = _rows(path, arrays, State.of(path)) if self._write(path, text, arrays) else arrays
             if all(path.exists() for path, _ in entries):
                 with contextlib.suppress(OSError):  # without it, the next reader takes the lock and looks again
                     atomic_write(mark, _text(whole).encode())
@@ -135,8 +136,12 @@ class Cache:
         return arrays
 
     def _read_rows(self, path: Path, text: str) -> Mapping[str, Part] | None:
+        try:
+            state = State.of(path)  # before it is checked: what is read later is that file, or none
+        except OSError:
+            return None
         arrays = self._read(path, text, quiet=True)
-        return None if arrays is None else _rows(path, arrays)
+        return None if arrays is None else _rows(path, arrays, state)
 
     def _write(self, path: Path, text: str, arrays: Arrays) -> bool:
         try:
@@ -151,9 +156,9 @@ def _text(key: Mapping[str, Any]) -> str:
     return json.dumps({"format": _FORMAT, **key}, sort_keys=True)
 
 
-def _rows(path: Path, arrays: Arrays) -> dict[str, Part]:
+def _rows(path: Path, arrays: Arrays, state: State) -> dict[str, Part]:
     """The same arrays, to be read from their file."""
-    return {name: StoredRows(path, name, value.shape, value.dtype) for name, value in arrays.items()}
+    return {name: StoredRows(path, name, value.shape, value.dtype, state) for name, value in arrays.items()}
 
 
 def _by_name(parts: Sequence[Any]) -> dict[str, list[Part]]:

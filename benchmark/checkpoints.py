@@ -1,7 +1,7 @@
 """The state of one training, written while it goes on, so that a killed one goes on where it stopped.
 
 A checkpoint is a safetensors file named by the hash of everything that decides the training; it holds that key, so one
-from other settings is told apart even when somebody moved it.
+from other settings is told apart even when somebody moved it, and a checksum.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save
@@ -58,8 +59,9 @@ class Checkpoints:
         if self.path is not None:
             state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
             text = json.dumps({"key": self.key, "progress": progress}, sort_keys=True)
+            metadata = {"checkpoint": text, "checksum": _checksum(state, text)}
             try:
-                atomic_write(self.path, save(state, metadata={"checkpoint": text}))
+                atomic_write(self.path, save(state, metadata=metadata))
             except OSError as error:
                 print(
                     f"checkpoint {self.path} cannot be written ({error}); going on without", file=sys.stderr, flush=True
@@ -75,8 +77,11 @@ class Checkpoints:
             return None
         try:
             with safe_open(self.path, framework="pt") as file:
-                found = json.loads((file.metadata() or {})["checkpoint"])
+                metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            if metadata["checksum"] != _checksum(tensors, metadata["checkpoint"]):
+                raise ValueError("its checksum differs")
+            found = json.loads(metadata["checkpoint"])
             key, progress = found["key"], found["progress"]
         except Exception as error:  # whatever a broken file makes the reader raise
             print(f"checkpoint {self.path.name} is broken ({error}); training starts anew", file=sys.stderr, flush=True)
@@ -103,6 +108,15 @@ class Checkpoints:
         if self.path is not None:
             for path in self.path.parent.glob(f"{self.path.stem}*"):
                 path.unlink(missing_ok=True)
+
+
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _difference(found: str, wanted: str) -> str:

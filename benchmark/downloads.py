@@ -1,19 +1,16 @@
-"""Large archives, downloaded only when the user asks: resumed where they broke off, checked, unpacked safely.
+"""Large archives, downloaded only when the user asks: resumed where they broke off, checked, unpacked (`unpack.py`).
 
 Where a user keeps large data sets is the data root: `--data-root DIR`, or the environment variable W2S_DATA.
 """
 
 from __future__ import annotations
 
-import gzip
 import http.client
 import os
+import re
 import shutil
-import tarfile
-import tempfile
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +20,8 @@ from typing import Any
 from filelock import FileLock
 
 from benchmark.errors import NotAvailable, W2SError
+from benchmark.files import sha256_file
+from benchmark.unpack import unpack
 
 VARIABLE = "W2S_DATA"
 _CHUNK = 1 << 20
@@ -47,6 +46,7 @@ class Archive:
         size: bytes, as its makers state them.
         proof: a file that the unpacked archive must hold.
         trouble: what is known to go wrong at `url`, for error messages.
+        licence: in words.
         unpacked: bytes of its files; None where that is not known: about as many as the archive's, then.
     """
 
@@ -55,6 +55,7 @@ class Archive:
     size: int
     proof: str
     trouble: str
+    licence: str
     unpacked: int | None = None
 
 
@@ -71,8 +72,8 @@ def download(archive: Archive, root: Path, mirror: str | None, say: Say) -> Path
 
     Raises:
         NotAvailable: the server failed; what has arrived is kept, and the same command goes on from there.
-        W2SError: the folder is there already, the disk is too small, or the archive is not what it should be. Only in
-            the last case what has arrived is deleted.
+        W2SError: the folder is there already, the disk is too small, what came is not what came the last time, or the
+            archive is not what it should be. Only in the last case what has arrived is deleted.
     """
     folder = root / archive.folder
     url = f"{mirror.rstrip('/')}/{archive.folder}.tar.gz" if mirror else archive.url
@@ -85,19 +86,25 @@ def download(archive: Archive, root: Path, mirror: str | None, say: Say) -> Path
                 raise W2SError(f"{folder} is there already, but not complete: move it away, then download again")
             part = root / f"{archive.folder}.tar.gz.part"
             _check_space(archive, part)
-            say(f"downloading {archive.folder}: {gigabytes(archive.size)} from {url}, to be unpacked into {folder}")
+            known = _known(root, archive)
+            say(
+                f"downloading {archive.folder}: {gigabytes(archive.size)} from {url}, to be unpacked into {folder}; "
+                f"licence: {archive.licence}; {_expected(known)}"
+            )
             _fetch(url, part, archive, folder, say)
+            sha256 = _compared(part, known, archive, say)
             say(f"unpacking {part.name}")
             try:
-                _unpack(part, folder, archive.proof, url)
-            except W2SError:  # a bad archive is no use for going on
+                unpack(part, folder, archive.proof, 2 * (archive.unpacked or archive.size), url)
+            except W2SError as error:  # a bad archive is no use for going on
                 part.unlink()
-                raise
+                raise W2SError(f"{error}; it was deleted: run again, or name a mirror with --mirror URL") from error
             except OSError as error:
                 raise W2SError(
                     f"cannot unpack into {folder} ({error}); {part} is kept: run again to go on from there, or delete "
                     "it to download anew"
                 ) from error
+            _note(root, archive).write_text(f"{sha256}  {archive.folder}.tar.gz\n")
             part.unlink()
             return folder
     except OSError as error:
@@ -188,30 +195,35 @@ def _unavailable(archive: Archive, url: str, folder: Path, why: str, have: int) 
     )
 
 
-def _unpack(part: Path, folder: Path, proof: str, url: str) -> None:
-    """Unpack beside the folder and rename, so that a folder of that name is always whole.
+def _note(root: Path, archive: Archive) -> Path:
+    """Where the SHA-256 of the first archive that came is kept, as `sha256sum` writes it."""
+    return root / f"{archive.folder}.tar.gz.sha256"
 
-    The gzip checksum is read to the end: nothing else tells a damaged archive, as no hash of it is published. tarfile's
-    data filter refuses absolute paths, links that lead outside, and devices.
-    """
-    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder.parent))
-    try:
-        try:
-            with gzip.open(part) as stream:
-                with tarfile.open(fileobj=stream, mode="r|") as tar:
-                    tar.extractall(temporary, filter="data")
-                while stream.read(_CHUNK):
-                    pass
-        except tarfile.FilterError as error:
-            raise W2SError(f"the archive of {url} is not safe to unpack ({error}); it was deleted") from error
-        except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-            what = f"what {url} sent is no whole tar.gz archive ({error})"
-            raise W2SError(f"{what}; it was deleted: run again, or name a mirror with --mirror URL") from error
-        top = list(temporary.iterdir())
-        source = top[0] if len(top) == 1 and top[0].is_dir() else temporary  # some archives hold the folder itself
-        if not (source / proof).is_file():
-            raise W2SError(f"the archive of {url} holds no {proof}: it is another data set or version, and was deleted")
-        os.chmod(source, 0o755)  # a temporary folder is its owner's alone
-        os.replace(source, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+def _known(root: Path, archive: Archive) -> str | None:
+    note = _note(root, archive)
+    if not note.exists():
+        return None
+    words = note.read_text(errors="replace").split()
+    if not words or not re.fullmatch("[0-9a-f]{64}", words[0]):
+        raise W2SError(f"{note}: expected a SHA-256, found {' '.join(words)[:80]!r}; delete it if you don't need it")
+    return words[0]
+
+
+def _expected(known: str | None) -> str:
+    if known is None:
+        return "no hash of it is published: the SHA-256 of what comes is said, and kept for the next time"
+    return f"expected SHA-256 {known}, as the last time"
+
+
+def _compared(part: Path, known: str | None, archive: Archive, say: Say) -> str:
+    """The SHA-256 of what came. Nobody publishes it; but what comes again must be what came the first time."""
+    say(f"computing the SHA-256 of {part.name}")
+    found = sha256_file(part)
+    if known is not None and found != known:
+        raise W2SError(
+            f"{archive.folder}: what came has SHA-256 {found}, expected {known} as the last time; it was not unpacked. "
+            f"Run again after deleting {part} to download it anew, or {_note(part.parent, archive)} to accept it"
+        )
+    say(f"SHA-256 {found}")
+    return found

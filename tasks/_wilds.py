@@ -74,10 +74,18 @@ class DataSet:
         return f"{self.name}_v{self.version}"
 
     @property
-    def archive(self) -> Archive:
+    def url(self) -> str:
+        """Where the archive is."""
+        return _ADDRESS.format(self.bundle)
+
+    @property
+    def proof(self) -> str:
+        """A file that tells the version."""
+        return f"RELEASE_v{self.version}.txt"
+
+    def archive(self, licence: str) -> Archive:
         """What can be downloaded."""
-        url = _ADDRESS.format(self.bundle)
-        return Archive(self.folder, url, self.size, f"RELEASE_v{self.version}.txt", _TROUBLE, self.unpacked)
+        return Archive(self.folder, self.url, self.size, self.proof, _TROUBLE, licence, self.unpacked)
 
 
 # --- the local copy --------------------------------------------------------------------------------------------------
@@ -97,7 +105,7 @@ def lacking_data(data: DataSet, root: Path | None) -> str | None:
             f"{data.folder}: no data root was named; --data-root DIR or W2S_DATA says which folder holds it or is to "
             f"hold it (to get it: w2s download {data.name} --data-root DIR)"
         )
-    folder, proof = root / data.folder, data.archive.proof
+    folder, proof = root / data.folder, data.proof
     get = f"to get it: w2s download {data.name} --data-root {root}"
     if not folder.is_dir():
         others = sorted(path.name for path in root.glob(f"{data.name}_v*") if path.is_dir())

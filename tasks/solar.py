@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.api import Domain, Supervisor, Task, TaskCard, W2SError, missing_packages, package_folder, register_task
+from benchmark.api import Domain, Pinned, Supervisor, Task, TaskCard, W2SError, missing_packages, register_task
 from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.supervisors.cnn import SmallCNN
 from tasks._shared import BROKEN, break_one, connected_groups
 
 TECHNOLOGIES = {"mono": "monocrystalline", "poly": "polycrystalline"}
 _PREPARATION = 1  # raise when images, labels or groups come out otherwise
+_CELLS = Pinned(
+    "elpv_dataset",
+    "elpv-dataset",
+    ("data/labels.csv", *(f"data/images/cell{i:04d}.png" for i in range(1, 2625))),
+    "4671cf9d57bf25cd6d161c94e26452736ef6912f941c20d2e15d2d7684b2bb29",
+)
 _REQUIRES = {"elpv_dataset": "elpv-dataset", "PIL": "pillow"}
 
 
@@ -59,20 +65,19 @@ class Solar(Task):
 
 @functools.cache
 def _domain(technology: str) -> Domain:
-    paths, probabilities = _cells(technology)
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    files, probabilities = _cells(technology)
+    hashes = [_CELLS.hashes()[file] for file in files]
     undecided = np.abs(probabilities - 1 / 3) < 0.01
     labels = np.where(undecided, -1, probabilities > 0.5).astype(np.int64)
     fingerprint = hashlib.sha256("|".join([technology, str(_PREPARATION), *hashes]).encode()).hexdigest()
     return Domain(lambda: _images(technology), labels, connected_groups(hashes), fingerprint)
 
 
-def _cells(technology: str) -> tuple[list[Path], NDArray[np.float64]]:
+def _cells(technology: str) -> tuple[list[str], NDArray[np.float64]]:
     """Image files of one technology and their defect probabilities (0, 1/3, 2/3, 1)."""
-    folder = package_folder("elpv_dataset", "elpv-dataset") / "data"
-    rows = [line.split() for line in (folder / "labels.csv").read_text().splitlines() if line.strip()]
+    rows = [line.split() for line in _CELLS.read("data/labels.csv").decode().splitlines() if line.strip()]
     chosen = [row for row in rows if row[2] == technology]
-    return [folder / row[0] for row in chosen], np.array([float(row[1]) for row in chosen])
+    return [f"data/{row[0]}" for row in chosen], np.array([float(row[1]) for row in chosen])
 
 
 @functools.cache  # 240 MB for both; every supervisor of every seed wants them
@@ -80,14 +85,12 @@ def _images(technology: str) -> NDArray[np.uint8]:
     """(n, 300, 300) grey."""
     from PIL import Image
 
-    paths, _ = _cells(technology)
-    images = np.empty((len(paths), 300, 300), np.uint8)
-    for i, path in enumerate(paths):
-        with Image.open(path) as image:
+    files, _ = _cells(technology)
+    images = np.empty((len(files), 300, 300), np.uint8)
+    for i, file in enumerate(files):
+        with Image.open(io.BytesIO(_CELLS.read(file))) as image:
             if image.mode != "L" or image.size != (300, 300):
-                raise W2SError(
-                    f"{path.name}: an image of mode {image.mode} and size {image.size}, expected grey 300 x 300"
-                )
+                raise W2SError(f"{file}: an image of mode {image.mode} and size {image.size}, expected grey 300 x 300")
             images[i] = np.asarray(image)
     return images
 

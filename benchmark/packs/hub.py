@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import Any
 
 from benchmark.errors import NotAvailable, W2SError
-from benchmark.models import DOWNLOAD
+from benchmark.hub import allowed, snapshot
+from benchmark.packs.sheet import README, SHEET
 
+_WANTED = (SHEET, README, "*/*.safetensors")
 _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
 
 
@@ -27,14 +27,12 @@ def find_pack(argument: str) -> Path:
     match = _ID.fullmatch(argument)
     if match is None or argument.startswith("."):
         raise W2SError(f"--pack {argument}: no such folder, and no data-set id (user/name or user/name@revision)")
-    from huggingface_hub import snapshot_download
-
-    allowed = bool(os.environ.get(DOWNLOAD))
-    where: dict[str, Any] = {"repo_type": "dataset", "revision": match["revision"], "local_files_only": not allowed}
     try:
-        return Path(snapshot_download(match["name"], **where)).absolute()
+        return snapshot(match["name"], "dataset", _WANTED, match["revision"]).absolute()
+    except W2SError:
+        raise
     except Exception as error:  # the hub's own, the network's, or the disk's
-        if not allowed:
+        if not allowed():
             raise NotAvailable(
                 f"--pack {argument}: no such folder, and the data set is not on this machine; run with --download, or "
                 "download it elsewhere and give its folder"

@@ -20,8 +20,8 @@ from benchmark.cache import Cache, cache_root
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.execute import LIBRARIES, Setup, commit
 from benchmark.files import atomic_write, sha256_file
+from benchmark.hub import DOWNLOAD
 from benchmark.libraries import libraries
-from benchmark.models import DOWNLOAD
 from benchmark.packs.card import card
 from benchmark.packs.read import PackTask
 from benchmark.packs.sheet import (

@@ -1,6 +1,6 @@
 """From the published predictions to all scores, intervals and ranks, in this process: `make bench`.
 
-As much as `w2s leaderboard` does for the default suite: 34 (task, condition)s, 5 seeds, about 45 rows of predictions each.
+As much as `w2s leaderboard` does for the default suite: 34 (task, condition)s, 5 seeds, about 45 rows of predictions.
 Machines are noisy: processor time says more than the clock. Peak memory counts what NumPy allocates.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -138,6 +139,42 @@ def test_another_keys_file_is_not_taken(tmp_path: Path, build: Builder, capsys: 
     assert_same(cache.get("features", KEY, build), Builder()())
     assert build.times == 1
     assert f"{path.name} is broken (it holds another key)" in capsys.readouterr().err
+
+
+def test_another_versions_file_is_not_taken(
+    tmp_path: Path, build: Builder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module, "_FORMAT", cache_module._FORMAT - 1)
+        Cache(tmp_path).get("features", KEY, lambda: {"train": np.ones(3)})
+    (older,) = (tmp_path / "features").glob("*.safetensors")
+    path = Cache(tmp_path).path("features", KEY)
+    assert older != path
+    older.rename(path)
+    assert_same(Cache(tmp_path).get("features", KEY, build), Builder()())
+    assert f"{path.name} is broken (it holds another key)" in capsys.readouterr().err
+
+
+def test_no_damage_of_many_is_ever_served(tmp_path: Path, build: Builder) -> None:
+    """Bits flipped, tails cut off, bytes inserted and pages zeroed at random places."""
+    cache, rng = Cache(tmp_path), random.Random(0)
+    expected = cache.get("features", KEY, build)
+    path = cache.path("features", KEY)
+    whole = path.read_bytes()
+    for times in range(100):
+        data = bytearray(whole)
+        at = rng.randrange(len(data))
+        if times % 5 == 0:
+            del data[at:]
+        elif times % 5 == 1:
+            data[at:at] = rng.randbytes(rng.randint(1, 9))
+        elif times % 5 == 2:
+            data[at : at + 64] = bytes(len(data[at : at + 64]))
+        else:
+            data[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        assert_same(cache.get("features", KEY, build), expected)
+    assert build.times > 90
 
 
 def test_different_keys_do_not_collide(tmp_path: Path) -> None:

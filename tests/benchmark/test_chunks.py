@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from benchmark import cache as cache_module
 from benchmark.cache import Arrays, Cache
 from benchmark.chunks import StoredRows, gather
+from benchmark.errors import W2SError
 
 KEY = {"recipe": "made up"}
 N = 19  # with chunks of 8: 8, 8, 3
@@ -82,7 +84,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert again.built == [16]
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "swapped", "gone"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "emptied", "swapped", "another version's", "gone"])
 def test_only_a_broken_chunk_is_built_again(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Cache(tmp_path).get_chunks("features", KEY, N, Builder())
     first, second, _ = files(tmp_path)
@@ -91,6 +93,13 @@ def test_only_a_broken_chunk_is_built_again(damage: str, tmp_path: Path, capsys:
         data[-1] ^= 1
     elif damage == "cut":
         data = data[:-4]
+    elif damage == "emptied":
+        data.clear()
+    elif damage == "another version's":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cache_module, "_FORMAT", cache_module._FORMAT - 1)
+            Cache(tmp_path / "older").get_chunks("features", KEY, N, Builder())
+        data = bytearray(files(tmp_path / "older")[1].read_bytes())
     elif damage == "swapped":  # whole and of the right shape, but of other examples
         data = bytearray(first.read_bytes())
     second.write_bytes(data)
@@ -109,6 +118,45 @@ def test_only_a_broken_chunk_is_built_again(damage: str, tmp_path: Path, capsys:
         assert "000001" in said
     assert_whole(Cache(tmp_path).get_chunks("features", KEY, N, again))
     assert again.built == [8]
+
+
+@pytest.mark.parametrize("mark", [True, False])
+def test_two_chunks_in_each_others_place(mark: bool, tmp_path: Path) -> None:
+    Cache(tmp_path).get_chunks("features", KEY, N, Builder())
+    first, second, _ = files(tmp_path)
+    first.rename(tmp_path / "x")
+    second.rename(first)
+    (tmp_path / "x").rename(second)
+    if not mark:
+        (first.parent / "complete.json").unlink()
+    again = Builder()
+    assert_whole(Cache(tmp_path).get_chunks("features", KEY, N, again))
+    assert again.built == [0, 8]
+
+
+@pytest.mark.parametrize("change", ["written", "replaced", "cut", "deleted"])
+@pytest.mark.parametrize("built", [True, False])
+def test_a_chunk_that_changes_after_it_was_checked_is_not_read(change: str, built: bool, tmp_path: Path) -> None:
+    if not built:
+        Cache(tmp_path).get_chunks("features", KEY, N, Builder())
+    found = Cache(tmp_path).get_chunks("features", KEY, N, Builder())["full"]
+    path = files(tmp_path)[1]
+    whole = path.read_bytes()
+    os.utime(path, ns=(0, path.stat().st_mtime_ns))  # being read is no change
+    gather(found, np.arange(N))
+    if change == "written":
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # the clock of file systems is coarse
+    elif change == "replaced":
+        (tmp_path / "other").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        (tmp_path / "other").rename(path)
+    elif change == "cut":
+        path.write_bytes(whole[:-4])
+    else:
+        path.unlink()
+    with pytest.raises(W2SError, match=rf"{path}.*; run again"):
+        gather(found, np.arange(N))
+    gather(found, np.arange(8))  # the others are as they were
 
 
 def test_other_keys_and_sizes_are_other_entries(tmp_path: Path) -> None:

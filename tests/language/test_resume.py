@@ -211,7 +211,7 @@ def test_a_checkpoint_from_other_settings_is_refused(tmp_path: Path) -> None:
     assert moved.read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "another file"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "another file", "flipped"])
 def test_a_broken_checkpoint_is_reported_and_training_starts_anew(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,7 +219,9 @@ def test_a_broken_checkpoint_is_reported_and_training_starts_anew(
     checkpoints = interrupted(tmp_path)
     (path,) = (tmp_path / "checkpoints").glob("*.safetensors")
     whole = path.read_bytes()
-    path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "another file": b"{}" * 100}[damage])
+    flipped = whole[:-1] + bytes([whole[-1] ^ 1])  # a sound file with another number in it
+    damaged = {"truncated": whole[: len(whole) // 2], "empty": b"", "another file": b"{}" * 100, "flipped": flipped}
+    path.write_bytes(damaged[damage])
     found = values(train([METHODS["naive"]()], make_data(), RECIPE, checkpoints=checkpoints))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     (line,) = capsys.readouterr().err.splitlines()

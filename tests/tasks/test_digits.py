@@ -1,7 +1,5 @@
 """Digits: facts of the data, one canvas for all sources, and supervisors that learn."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +14,10 @@ SIZES = {"mnist": 5000, "uci": 1797, "fonts": 2100}
 @pytest.fixture(scope="module")
 def domains():
     return {name: TASKS["digits-to-mnist"].domain(name) for name in SIZES}
+
+
+def faces(*names):
+    return {name: digits._FONTS.read(f"mpl-data/fonts/ttf/{name}.ttf") for name in names}
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -52,12 +54,9 @@ def test_font_families_are_whole_and_of_one_size(domains):
 
 
 def test_every_face_draws_ten_different_digits():
-    from matplotlib import get_data_path
-
     for family in digits.FAMILIES.values():
         for face in family:
-            path = Path(get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
-            images = digits._render([path]).reshape(10, digits.RENDERINGS, -1).mean(1)
+            images = digits._render(faces(face)).reshape(10, digits.RENDERINGS, -1).mean(1)
             distances = np.linalg.norm(images[:, None] - images[None], axis=-1)[~np.eye(10, dtype=bool)]
             assert distances.min() > 250, face  # 6 and 9, or a face of boxes, would be nearer to each other
 
@@ -65,14 +64,12 @@ def test_every_face_draws_ten_different_digits():
 def test_renderings_differ_and_are_the_same_each_time(domains):
     images = domains["fonts"].load()
     assert len(np.unique(images.reshape(len(images), -1), axis=0)) > 0.95 * len(images)
-    path = digits.package_folder("matplotlib", "matplotlib") / "mpl-data" / "fonts" / "ttf" / "cmss10.ttf"
-    again = digits._render([path])
+    again = digits._render(faces("cmss10"))
     assert (again == images[domains["fonts"].groups == 5]).all()
 
 
 def test_the_faces_of_a_family_take_turns():
-    folder = digits.package_folder("matplotlib", "matplotlib") / "mpl-data" / "fonts" / "ttf"
-    images = digits._render([folder / "DejaVuSans.ttf", folder / "DejaVuSans-Bold.ttf"])
+    images = digits._render(faces("DejaVuSans", "DejaVuSans-Bold"))
     assert images[1::2].mean() > 1.3 * images[::2].mean()
 
 

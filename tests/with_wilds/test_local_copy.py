@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import os
 import shutil
@@ -20,6 +21,7 @@ from typing import Any
 
 import miniature
 import pytest
+from planted import WRAPPINGS, pickles, watched
 
 import tasks._wilds as wilds_data
 from benchmark import downloads
@@ -30,6 +32,7 @@ from tasks._wilds import CIVILCOMMENTS, DATA_SETS, lacking_data
 
 PUBLISHED = wilds_data.EXAMPLES
 NAMES = [data.name for data in DATA_SETS]
+ARCHIVE = CIVILCOMMENTS.archive("CC0 1.0")
 TASK_NAMES = [*NAMES, *(f"{name}-by-domain" for name in NAMES)]
 
 
@@ -44,7 +47,7 @@ def test_a_card_says_where_the_data_are_from(name):
     assert (
         len(card.classes) == {"iwildcam": 182, "camelyon17": 2, "fmow": 62, "amazon": 5, "civilcomments": 2}[data.name]
     )
-    assert data.archive.url in card.requires
+    assert data.url in card.requires
     assert "GB" in card.requires or "MB" in card.requires
     assert card.licence
     assert card.citation
@@ -125,10 +128,10 @@ def test_damaged_copies(data, root, tmp_path):
         assert f"partial: {len(pictures):,} of {len(pictures):,} image files" in line()
     (folder / data.tables[-1]).unlink()
     assert f"partial: {data.tables[-1]} is missing" in line()
-    (folder / data.archive.proof).rename(folder / "RELEASE_v0.9.txt")
-    assert f"found another version (RELEASE_v0.9.txt), expected {data.archive.proof}" in line()
+    (folder / data.proof).rename(folder / "RELEASE_v0.9.txt")
+    assert f"found another version (RELEASE_v0.9.txt), expected {data.proof}" in line()
     (folder / "RELEASE_v0.9.txt").unlink()
-    assert f"partial: {data.archive.proof} is missing" in line()
+    assert f"partial: {data.proof} is missing" in line()
     folder.rename(tmp_path / f"{data.name}_v0.9")
     assert f"found {data.name}_v0.9, expected {data.folder}" in line()
 
@@ -196,6 +199,17 @@ def test_an_unreadable_table(root, tmp_path):
     assert "metadata.csv can't be read" in (lacking_data(data, tmp_path) or "")
 
 
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("name", ["camelyon17", "amazon"])
+def test_a_pickle_in_the_place_of_a_table_is_not_unpickled(name, wrapping, root, tmp_path):
+    data = next(d for d in DATA_SETS if d.name == name)
+    shutil.copytree(root / data.folder, tmp_path / data.folder)
+    with watched(tmp_path) as watch:
+        (tmp_path / data.folder / data.tables[0]).write_bytes(pickles(watch.witness)[wrapping])
+        assert data.tables[0] in (lacking_data(data, tmp_path) or "")
+        watch.assert_nothing_ran()
+
+
 # --- downloads -------------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +267,7 @@ def packed(folder: Path, top: str = ".") -> bytes:
 
 def get(server: Server, root: Path) -> list[str]:
     said: list[str] = []
-    download(CIVILCOMMENTS.archive, root, server.address, said.append)
+    download(ARCHIVE, root, server.address, said.append)
     return said
 
 
@@ -269,10 +283,46 @@ def test_download(server, root, tmp_path, top):
     server.archive = packed(root / CIVILCOMMENTS.folder, top)
     said = get(server, tmp_path / "new")
     assert server.asked == [(f"/{CIVILCOMMENTS.folder}.tar.gz", None)]
-    assert "90.6 MB" in said[0]  # before anything is sent
+    sha256 = hashlib.sha256(server.archive).hexdigest()
+    for words in ("90.6 MB", "licence: CC0 1.0", "no hash of it is published"):
+        assert words in said[0]  # before anything is sent
+    assert f"SHA-256 {sha256}" in said
+    note = tmp_path / "new" / f"{CIVILCOMMENTS.folder}.tar.gz.sha256"
+    assert note.read_text() == f"{sha256}  {CIVILCOMMENTS.folder}.tar.gz\n"
     assert same(root / CIVILCOMMENTS.folder, tmp_path / "new" / CIVILCOMMENTS.folder)
     left = {p.name for p in (tmp_path / "new").iterdir()} - {f"{CIVILCOMMENTS.folder}.lock"}
-    assert left == {CIVILCOMMENTS.folder}
+    assert left == {CIVILCOMMENTS.folder, note.name}
+
+
+def test_what_comes_again_must_be_what_came_the_first_time(server, root, tmp_path):
+    get(server, tmp_path)
+    note, part = (tmp_path / f"{CIVILCOMMENTS.folder}.tar.gz.{ending}" for ending in ("sha256", "part"))
+    first, before = hashlib.sha256(server.archive).hexdigest(), note.read_text()
+    shutil.rmtree(tmp_path / CIVILCOMMENTS.folder)
+    said = get(server, tmp_path)
+    assert f"expected SHA-256 {first}, as the last time" in said[0]
+    shutil.rmtree(tmp_path / CIVILCOMMENTS.folder)
+    server.archive = packed(root / CIVILCOMMENTS.folder, "another")
+    other = hashlib.sha256(server.archive).hexdigest()
+    for _ in range(2):
+        with pytest.raises(W2SError, match=f"came has SHA-256 {other}, expected {first} as the last time") as refused:
+            get(server, tmp_path)
+        assert str(part) in str(refused.value)
+        assert str(note) in str(refused.value)
+        assert not (tmp_path / CIVILCOMMENTS.folder).exists()
+        assert note.read_text() == before
+    note.unlink()
+    said = get(server, tmp_path)
+    assert not [line for line in said if " MB of " in line], "nothing is downloaded again"
+    assert lacking_data(CIVILCOMMENTS, tmp_path) is None
+    assert note.read_text().startswith(other)
+
+
+def test_a_note_that_is_no_hash(server, tmp_path):
+    (tmp_path / f"{CIVILCOMMENTS.folder}.tar.gz.sha256").write_text("<html>")
+    with pytest.raises(W2SError, match=r"tar\.gz\.sha256: expected a SHA-256, found '<html>'"):
+        get(server, tmp_path)
+    assert server.asked == []
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -294,7 +344,7 @@ def test_what_has_arrived_outlives_a_stop_in_unpacking(server, root, tmp_path, m
 
     server.ranges = ranges
     with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "extractall", stopped)
+        patch.setattr(tarfile.TarFile, "extract", stopped)
         with pytest.raises(KeyboardInterrupt if isinstance(stop, KeyboardInterrupt) else W2SError) as failure:
             get(server, tmp_path)
     part = tmp_path / f"{CIVILCOMMENTS.folder}.tar.gz.part"
@@ -351,9 +401,9 @@ def test_a_failing_server_is_said_with_ways_out(server, tmp_path):
     ):
         assert words in str(failure.value)
     with pytest.raises(NotAvailable, match="refused"):
-        download(CIVILCOMMENTS.archive, tmp_path, "http://127.0.0.1:1", lambda line: None)
+        download(ARCHIVE, tmp_path, "http://127.0.0.1:1", lambda line: None)
     with pytest.raises(W2SError, match="http://"):
-        download(CIVILCOMMENTS.archive, tmp_path, "ftp://mirror", lambda line: None)
+        download(ARCHIVE, tmp_path, "ftp://mirror", lambda line: None)
 
 
 @pytest.mark.parametrize("kind", ["html", "cut", "damaged", "other", "escaping"])
@@ -389,7 +439,7 @@ def test_nothing_that_is_there_is_overwritten(server, tmp_path):
 
 
 def test_a_full_disk_is_found_before_the_download(server, tmp_path):
-    huge: Archive = replace(CIVILCOMMENTS.archive, size=10**17)
+    huge: Archive = replace(ARCHIVE, size=10**17)
     with pytest.raises(W2SError, match=r"are free, .* needs"):
         download(huge, tmp_path, server.address, lambda line: None)
     assert server.asked == []
@@ -397,7 +447,7 @@ def test_a_full_disk_is_found_before_the_download(server, tmp_path):
 
 def test_space_is_needed_for_what_is_still_to_come(server, tmp_path, monkeypatch):
     """Of 100 MB, 70 MB have arrived; unpacked they are 250 MB: 280 MB are needed."""
-    archive = replace(CIVILCOMMENTS.archive, size=100_000_000, unpacked=250_000_000)
+    archive = replace(ARCHIVE, size=100_000_000, unpacked=250_000_000)
     with (tmp_path / f"{CIVILCOMMENTS.folder}.tar.gz.part").open("wb") as part:
         part.truncate(70_000_000)
     usage = shutil.disk_usage(tmp_path)
@@ -419,7 +469,7 @@ def test_download_from_the_command_line(server, tmp_path):
 
     described = w2s("describe", "civilcomments")
     assert f"{tmp_path / CIVILCOMMENTS.folder}: no such folder" in described.stdout
-    assert CIVILCOMMENTS.archive.url in described.stdout
+    assert CIVILCOMMENTS.url in described.stdout
     dry = w2s("run", "--tasks", "civilcomments", "--dry-run", "--download", "--mirror", server.address)
     assert "no such folder" in dry.stdout
     assert server.asked == []  # nothing is downloaded for a plan

@@ -250,8 +250,9 @@ def _load(folder: Any, name: str, objective: Objective, num_classes: int, pad_id
 
     quiet()
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    own = {"local_files_only": True, "trust_remote_code": False}  # no code from the folder, nothing from a hub
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, **own)
         config.pad_token_id, config.use_cache = pad_id, False
         for option, value in config.to_dict().items():
             if "drop" in option and isinstance(value, float):  # dropout, resid_pdrop, layerdrop, ...
@@ -259,11 +260,13 @@ def _load(folder: Any, name: str, objective: Objective, num_classes: int, pad_id
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # what the files lack is random: a head, which is soon replaced; or a pooler
             if objective == "policy":
-                model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True)
+                model = AutoModelForCausalLM.from_pretrained(
+                    folder, config=config, dtype=dtype, use_safetensors=True, **own
+                )
             else:
                 config.num_labels = num_classes if objective == "classifier" else 1
                 model = AutoModelForSequenceClassification.from_pretrained(
-                    folder, config=config, dtype=dtype, use_safetensors=True
+                    folder, config=config, dtype=dtype, use_safetensors=True, **own
                 )
     except Exception as error:  # whatever the library raises on an unfit folder
         reason = " ".join(str(error).split())[:300]

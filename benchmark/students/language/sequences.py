@@ -99,7 +99,7 @@ class Tokenizer:
 
         quiet()
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # whatever a broken or missing tokenizer makes the library raise
             raise W2SError(f"model '{name}': its tokenizer cannot be read from {folder} ({error})") from error
         end, separator = self._tokenizer.eos_token_id, self._tokenizer.sep_token_id

@@ -1,0 +1,88 @@
+"""Checkpoints give back what was saved, bit by bit, or nothing."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.checkpoints import Checkpoints
+from benchmark.errors import W2SError
+
+KEY = {"task": "made up", "seeds": [1, 2]}
+PROGRESS = {"epoch": 2, "best": 0.5}
+TENSORS = {
+    "weight": torch.linspace(-1, 1, 12).reshape(3, 4),
+    "turned": torch.arange(6).reshape(2, 3).T,
+    "half": torch.ones(3, dtype=torch.bfloat16),
+    "step": torch.tensor(7),
+    "mask": torch.tensor([True, False]),
+    "none": torch.empty(0, 5),
+}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Checkpoints:
+    checkpoints = Checkpoints.of(tmp_path, KEY)
+    checkpoints.save(TENSORS, PROGRESS)
+    return checkpoints
+
+
+def path_of(checkpoints: Checkpoints) -> Path:
+    assert checkpoints.path is not None
+    return checkpoints.path
+
+
+def is_what_was_saved(found: tuple[dict[str, Tensor], dict[str, Any]]) -> bool:
+    tensors, progress = found
+    same = all(torch.equal(tensors[name], x) and tensors[name].dtype == x.dtype for name, x in TENSORS.items())
+    return same and tensors.keys() == TENSORS.keys() and progress == PROGRESS
+
+
+def test_what_is_saved_comes_back(saved: Checkpoints) -> None:
+    found = saved.load()
+    assert found is not None
+    assert is_what_was_saved(found)
+
+
+def test_no_damage_of_many_is_ever_gone_on_from(saved: Checkpoints, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, rng = path_of(saved).read_bytes(), random.Random(0)
+    for times in range(300):
+        data = bytearray(whole)
+        at = rng.randrange(len(data))
+        if times % 4 == 0:
+            del data[at:]
+        elif times % 4 == 1:
+            data[at : at + 32] = bytes(len(data[at : at + 32]))
+        else:
+            data[at] ^= 1 << rng.randrange(8)
+        path_of(saved).write_bytes(data)
+        found = saved.load()
+        said = capsys.readouterr().err.splitlines()
+        if found is None:
+            assert len(said) == 1
+            assert said[0].startswith(f"checkpoint {path_of(saved).name} is broken (")
+        else:  # zeros were zeroed
+            assert is_what_was_saved(found)
+
+
+@pytest.mark.parametrize("byte", [-1, 0])
+def test_a_flipped_bit_of_the_numbers(saved: Checkpoints, byte: int, capsys: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(path_of(saved).read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    data[start if byte == 0 else -1] ^= 1
+    path_of(saved).write_bytes(data)
+    assert saved.load() is None
+    assert "is broken (its checksum differs); training starts anew" in capsys.readouterr().err
+
+
+def test_another_trainings_is_refused_and_kept(saved: Checkpoints, tmp_path: Path) -> None:
+    other = Checkpoints.of(tmp_path, {**KEY, "seeds": [3]})
+    path_of(saved).rename(path_of(other))
+    with pytest.raises(W2SError, match=r"seeds: found \[1, 2\], expected \[3\]"):
+        other.load()
+    assert path_of(other).exists()
