@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.cache import Cache, cache_root
+from benchmark.cache import cache_root
 from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
 from benchmark.judging.replies import read_replies
@@ -21,8 +21,10 @@ from benchmark.plan import Unit, make_plan
 from benchmark.problem import CONDITIONS, build_problem, data_fingerprint
 from benchmark.records import RecordKey
 from benchmark.registry import CANARIES, METHODS, TASKS
+from benchmark.remote import split_address
+from benchmark.remote_results import open_store
 from benchmark.results import ResultStore
-from benchmark.runner import choose_device, run
+from benchmark.runner import USUAL, Stopped, Workforce, choose_device, run
 from benchmark.suite import Suite, load_suite, read_options
 from benchmark.task import Task
 from benchmark.training import Recipe
@@ -39,8 +41,8 @@ class Request:
     conditions: list[str]
     seeds: int | None
     device: str
-    results: Path | None
-    cache: Path | None
+    results: str | None
+    cache: str | None
     plugins: tuple[Path, ...]
     arrays: Path | None
     split_by_group: bool
@@ -50,6 +52,7 @@ class Request:
     download: bool
     mirror: str | None
     force: bool
+    workforce: Workforce = USUAL
 
 
 def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
@@ -80,7 +83,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     if request.arrays is not None:  # cheap, so that bad arrays are found before anything runs
         for seed in seeds:
             for condition in conditions:
-                build_problem(tasks[0], condition, seed, Cache(setup.cache))
+                build_problem(tasks[0], condition, seed, setup.store)
 
     available, absent = [], []
     failures = []
@@ -95,7 +98,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         except Exception as error:  # a plug-in's fault must not stop the others
             what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             failures.append(f"not run: {task.name}: {what}")
-    store = ResultStore(results)
+    store = open_store(results)
     if request.replies and not any(task.student.writes for task in tasks):
         raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
 
@@ -111,9 +114,14 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         with store.lock():
             plan = planned()
             try:
-                failures += run(plan, setup, store)
-            except KeyboardInterrupt:
-                say(f"stopped: finished units are in {results}; the same command goes on from there")
+                failures += run(plan, setup, store, request.workforce)
+            except Stopped as stopped:
+                for line in failures + stopped.failures:
+                    say(" ".join(line.split()))
+                done, left = stopped.done, len(plan) - stopped.done
+                say(
+                    f"stopped: {done} units run, {left} left; results in {results}; the same command goes on from there"
+                )
                 return 130
         say(f"{len(plan)} units run, results in {results}" if plan else f"nothing to do: all is in {results}")
     for line in failures:
@@ -156,30 +164,32 @@ def _setup(request: Request, suite: Suite) -> Setup:
     if request.pack is not None and (request.tasks or request.arrays is not None):
         raise W2SError("--pack: not with --tasks or --arrays, as a pack is a task of its own")
     options = {**suite.options, **read_options(request.options)}
+    folder, address = split_address(request.cache)
     return Setup(
         device=choose_device(request.device),
-        cache=(request.cache or cache_root()).absolute(),
+        cache=(folder or cache_root()).absolute(),
+        cache_address=address,
         student=suite.student.changed(read_options(request.options)),
         options=options,
         replies=request.replies,
-        plugins=tuple(plugin.absolute() for plugin in request.plugins),
+        plugins=tuple(plugin.resolve() for plugin in request.plugins),
         arrays=None if request.arrays is None else request.arrays.absolute(),
         split_by_group=request.split_by_group,
         pack=None if request.pack is None else find_pack(request.pack),
     )
 
 
-def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], Path]:
+def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], str]:
     """The tasks to run on and where results go."""
     if request.arrays is not None:
         if request.tasks:
             raise W2SError("--tasks: not with --arrays, which is a task of its own")
         task = TASKS.by_origin(str(request.arrays.absolute()))
-        return [task], request.results or Path("runs") / f"arrays-{task.name}"
+        return [task], request.results or str(Path("runs") / f"arrays-{task.name}")
     if setup.pack is not None:
-        return [TASKS.by_origin(str(setup.pack))], request.results or Path("runs") / suite.folder
+        return [TASKS.by_origin(str(setup.pack))], request.results or str(Path("runs") / suite.folder)
     names = TASKS.select(request.tasks) if request.tasks else TASKS.select(list(suite.tasks))
-    return [setup.task(name) for name in names], request.results or Path("runs") / suite.folder
+    return [setup.task(name) for name in names], request.results or str(Path("runs") / suite.folder)
 
 
 def _enough_replies(store: ResultStore, wanted: int) -> Callable[[RecordKey], bool]:
