@@ -265,6 +265,7 @@ def _checkpoints(
             "device": setup.device,
             "libraries": libraries("torch", "transformers", "peft"),
         },
+        setup.store.mirror,
     )
 
 

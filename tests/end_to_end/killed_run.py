@@ -1,13 +1,15 @@
 """A run to be killed: a plug-in with tasks and a method that can be held in the middle of a unit.
 
-Environment: `W2S_TEST_HOLD` is a folder in which each unit that begins leaves a number; from `W2S_TEST_HOLD_FROM` on,
-units wait there until they are killed, unless there is a file `released`. `W2S_TEST_DATA` changes the data of the last
-task, `W2S_TEST_DIES` names one that kills its process, `W2S_TEST_HANGS` one that never ends, and `W2S_TEST_FORKS` makes
-each unit fork and print.
+Environment: `W2S_TEST_HOLD` is a folder in which each unit that begins leaves its process id, under a number; from
+`W2S_TEST_HOLD_FROM` on, units wait there until they are killed, unless there is a file `released`. `W2S_TEST_DATA` changes
+the data of the last task. `W2S_TEST_DIES` names a task that kills its process, `W2S_TEST_HANGS` one that never ends,
+`W2S_TEST_EXITS` one that calls `sys.exit`. With `W2S_TEST_FORKS` each unit prints, and forks a process that lives so many
+seconds more, and one that doesn't wait; both go on as if they were the worker.
 """
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +34,11 @@ class Held(Method):
     kind = "ensemble"
 
     def start(self, supervision: Supervision) -> None:
-        if os.environ.get("W2S_TEST_FORKS"):
+        if (lives := os.environ.get("W2S_TEST_FORKS")) is not None:
             os.write(1, b"printed by a plug-in\n")
-            for lives in (0, 60):
-                if os.fork() == 0:  # one goes on as if it were the worker, one stays and holds what is open
-                    time.sleep(lives)
+            for seconds in (0, int(lives)):
+                if os.fork() == 0:
+                    time.sleep(seconds)
                     return
             return
         folder = os.environ.get("W2S_TEST_HOLD")
@@ -45,7 +47,8 @@ class Held(Method):
         number = 0
         while True:
             try:
-                (Path(folder) / str(number)).touch(exist_ok=False)
+                with (Path(folder) / str(number)).open("x") as file:
+                    file.write(str(os.getpid()))
                 break
             except FileExistsError:
                 number += 1
@@ -67,6 +70,8 @@ class Bad(ArrayTask):
             os.kill(os.getpid(), signal.SIGKILL)
         if os.environ.get("W2S_TEST_HANGS") == self.name:
             time.sleep(PATIENCE)
+        if os.environ.get("W2S_TEST_EXITS") == self.name:
+            sys.exit(5)
         return super().problem(condition, seed)
 
 

@@ -36,7 +36,7 @@ def arguments(results: Path, tasks: tuple[str, ...] = TASKS) -> list[str]:
 
 def environment(folder: Path) -> dict[str, str]:
     """One thread, and no git, as a commit may be made while tests run."""
-    (folder / "no-programs").mkdir(exist_ok=True)
+    (folder / "no-programs").mkdir(exist_ok=True, parents=True)
     extra = {"PATH": str(folder / "no-programs"), "OMP_NUM_THREADS": "1", "W2S_CACHE": str(folder / "cache")}
     return {**os.environ, **extra, TOKEN: uuid.uuid4().hex}
 
@@ -53,7 +53,7 @@ class Run:
     hold_from: int | None = None
     tasks: tuple[str, ...] = TASKS
     extra: dict[str, str] = field(default_factory=dict)
-    limit: int | None = None
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Run:
         if self.hold_from is not None:
             self.environment |= {"W2S_TEST_HOLD": str(self.held), "W2S_TEST_HOLD_FROM": str(self.hold_from)}
         call = [sys.executable, "-c", DRIVER, *arguments(self.results, self.tasks)]
-        call += [] if self.limit is None else ["--limit", str(self.limit)]
+        call += self.options
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             call, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True
@@ -78,11 +78,11 @@ class Run:
             assert time.monotonic() < until, "took too long"
             time.sleep(0.002)
 
-    def wait_until_held(self, already: int = 0) -> None:
-        """`hold_from` units are written, besides those that were there already, and two more wait in the middle."""
+    def wait_until_held(self, already: int = 0, at_once: int = 2) -> None:
+        """`hold_from` units are written, besides those that were there already, and all that run at once wait."""
         assert self.hold_from is not None
         written = (self.hold_from + already) * PER_UNIT
-        self.wait_for(lambda: len(os.listdir(self.held)) == self.hold_from + 2)
+        self.wait_for(lambda: len(os.listdir(self.held)) == self.hold_from + at_once)
         self.wait_for(lambda: lines(self.results) >= written)
 
     def processes(self) -> dict[int, str]:
@@ -317,8 +317,8 @@ def test_units_that_die_or_hang_are_named_and_plug_ins_that_fork_and_print_distu
     tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run], forker: Forker
 ) -> None:
     """Each unit forks twice: a copy of the worker that goes on as it does, and one that stays until the run ends."""
-    bad = {"W2S_TEST_DIES": TASKS[0], "W2S_TEST_HANGS": TASKS[1]}
-    run = start(tmp_path, extra={**bad, "W2S_TEST_FORKS": "1"}, limit=10)
+    bad = {"W2S_TEST_DIES": TASKS[0], "W2S_TEST_HANGS": TASKS[1], "W2S_TEST_EXITS": TASKS[2]}
+    run = start(tmp_path, extra={**bad, "W2S_TEST_FORKS": "60"}, options=("--limit", "10"))
     status, out, _ = run.ended()
     assert status == 1
     said = [line for line in out.splitlines() if line != "printed by a plug-in"]
@@ -326,9 +326,10 @@ def test_units_that_die_or_hang_are_named_and_plug_ins_that_fork_and_print_distu
     assert sorted(said[1:]) == [
         f"{TASKS[0]} (ood): its worker died 3 times, last with SIGKILL (killed, or out of memory?)",
         f"{TASKS[1]} (ood): stopped: it said nothing for more than 10 seconds (--limit)",
+        f"{TASKS[2]} (ood): SystemExit: 5",
     ]
-    assert out.count("printed by a plug-in") == len(TASKS) - 2
-    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT * (len(TASKS) - 2)
+    assert out.count("printed by a plug-in") == len(TASKS) - 3
+    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT * (len(TASKS) - 3)
     assert forker.run(run.results) == 0
     assert contents(run.results) == undisturbed
 
