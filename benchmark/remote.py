@@ -153,8 +153,13 @@ class Mirror:
                 system.pipe_file(target, data)
                 return
             beside = f"{target}.writing-{secrets.token_hex(4)}.tmp"
-            system.pipe_file(beside, data)
-            system.mv(beside, target)
+            try:
+                system.pipe_file(beside, data)
+                system.mv(beside, target)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    system.rm_file(beside)
+                raise
 
     def _turn(self, path: Path) -> tuple[bool, Path, bool, str]:
         first = path.parent.name.startswith("_")

@@ -1,10 +1,10 @@
 """A run to be killed: a plug-in with tasks and a method that can be held in the middle of a unit.
 
 Environment: `W2S_TEST_HOLD` is a folder in which each unit that begins leaves its process id, under a number; from
-`W2S_TEST_HOLD_FROM` on, units wait there until they are killed, unless there is a file `released`. `W2S_TEST_DATA` changes
-the data of the last task. `W2S_TEST_DIES` names a task that kills its process, `W2S_TEST_HANGS` one that never ends,
-`W2S_TEST_EXITS` one that calls `sys.exit`. With `W2S_TEST_FORKS` each unit prints, and forks a process that lives so many
-seconds more, and one that doesn't wait; both go on as if they were the worker.
+`W2S_TEST_HOLD_FROM` on, units wait there until they are killed, unless there is a file `released`. `W2S_TEST_DATA`
+changes the data of the last task. `W2S_TEST_DIES` names a task that kills its process, `W2S_TEST_HANGS` one that never
+ends, `W2S_TEST_EXITS` one that calls `sys.exit`. With `W2S_TEST_FORKS` each unit prints, and forks a process that lives
+so many seconds more, and one that doesn't wait; both go on as if they were the worker.
 """
 
 import os
@@ -21,7 +21,7 @@ from benchmark.api import ArrayTask, Batch, Method, Supervision, cross_entropy, 
 from benchmark.problem import Problem
 
 TASKS = ("kill-a", "kill-b", "kill-c", "kill-d", "kill-e")
-PATIENCE = 120  # seconds until a held unit gives up
+PATIENCE = 600  # seconds until a held unit gives up
 
 
 @register_method

@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster of three nodes, started as docs/cluster.md says; workers and nodes die, records stay the same."""
+"""Runs on a Ray cluster of three nodes, started as docs/cluster.md says; what dies changes no record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from test_kill import DEADLINE, PER_UNIT, TASKS, TOKEN, Run, assert_sound, contents, release
+from test_kill import DEADLINE, LIMIT, PER_UNIT, TASKS, TOKEN, Run, assert_sound, contents, release
 
 pytest.importorskip("ray")
 ROOT = Path(__file__).parents[2]
@@ -123,14 +123,14 @@ def test_units_that_die_hang_or_fail_are_named_and_the_rest_is_done(
     nodes: RayNodes, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     bad = {"W2S_TEST_DIES": TASKS[0], "W2S_TEST_HANGS": TASKS[1], "W2S_TEST_EXITS": TASKS[2]}
-    run = on_ray(nodes, tmp_path, None, "--limit", "15", **bad, W2S_TEST_FORKS="1")
+    run = on_ray(nodes, tmp_path, None, "--limit", str(LIMIT), **bad, W2S_TEST_FORKS="1")
     status, out, _ = run.ended()
     assert status == 1
     said = out.splitlines()
     assert said[-4] == f"{len(TASKS)} units run, results in {run.results}"
     assert sorted(said[-3:]) == [
         f"{TASKS[0]} (ood): its worker died 3 times, last with WorkerCrashedError (killed, or out of memory?)",
-        f"{TASKS[1]} (ood): stopped: it said nothing for more than 15 seconds (--limit)",
+        f"{TASKS[1]} (ood): stopped: it said nothing for more than {LIMIT} seconds (--limit)",
         f"{TASKS[2]} (ood): SystemExit: 5",
     ]
     assert len(assert_sound(run.results, undisturbed)) == PER_UNIT * (len(TASKS) - 3)

@@ -27,6 +27,7 @@ SEEDS = 2
 PER_UNIT = len(METHODS) * SEEDS
 TOKEN = "W2S_TEST_TOKEN"  # in the environment of a run's processes, by which they are found
 DEADLINE = 240
+LIMIT = 10  # seconds of silence
 
 
 def arguments(results: Path, tasks: tuple[str, ...] = TASKS) -> list[str]:
@@ -318,14 +319,14 @@ def test_units_that_die_or_hang_are_named_and_plug_ins_that_fork_and_print_distu
 ) -> None:
     """Each unit forks twice: a copy of the worker that goes on as it does, and one that stays until the run ends."""
     bad = {"W2S_TEST_DIES": TASKS[0], "W2S_TEST_HANGS": TASKS[1], "W2S_TEST_EXITS": TASKS[2]}
-    run = start(tmp_path, extra={**bad, "W2S_TEST_FORKS": "60"}, options=("--limit", "10"))
+    run = start(tmp_path, extra={**bad, "W2S_TEST_FORKS": "60"}, options=("--limit", str(LIMIT)))
     status, out, _ = run.ended()
     assert status == 1
     said = [line for line in out.splitlines() if line != "printed by a plug-in"]
     assert said[0] == f"{len(TASKS)} units run, results in {run.results}"
     assert sorted(said[1:]) == [
         f"{TASKS[0]} (ood): its worker died 3 times, last with SIGKILL (killed, or out of memory?)",
-        f"{TASKS[1]} (ood): stopped: it said nothing for more than 10 seconds (--limit)",
+        f"{TASKS[1]} (ood): stopped: it said nothing for more than {LIMIT} seconds (--limit)",
         f"{TASKS[2]} (ood): SystemExit: 5",
     ]
     assert out.count("printed by a plug-in") == len(TASKS) - 3
