@@ -56,10 +56,8 @@ class Baggage:
             raise W2SError("w2s-bench is another version on this node than where the run was started; install the same")
         if (here := libraries(*LIBRARIES)) != self.versions:
             names = sorted(n for n in {*here, *self.versions} if here.get(n) != self.versions.get(n))
-            found = ", ".join(
-                f"{name} {here.get(name, 'missing')}, not {self.versions.get(name, 'there')}" for name in names
-            )
-            raise W2SError(f"libraries differ on this node: {found}; install the same (constraints.txt)")
+            found = ", ".join(f"{name} is {here.get(name)}, expected {self.versions.get(name)}" for name in names)
+            raise W2SError(f"libraries differ on this node ({found}); install the same (constraints.txt)")
         if self.token is not None and not self.token.exists():
             raise W2SError(
                 f"the cache {setup.cache} is not the same on this node; with --cache, name a folder that all nodes "
