@@ -120,7 +120,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
                     say(" ".join(line.split()))
                 done, left = stopped.done, len(plan) - stopped.done
                 say(
-                    f"stopped: {done} units run, {left} left; results in {results}; the same command goes on from there"
+                    f"stopped: {done} units run, {left} left, results in {results}; the same command goes on from there"
                 )
                 return 130
         say(f"{len(plan)} units run, results in {results}" if plan else f"nothing to do: all is in {results}")

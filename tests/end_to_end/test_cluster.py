@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 import signal
 import socket
@@ -22,7 +23,8 @@ pytest.importorskip("ray")
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
 COMMANDS = [line for block in re.findall(r"^```run\n(.*?)^```", PAGE, re.S | re.M) for line in block.splitlines()]
-SMALL = "--memory=5000000000 --object-store-memory=100000000 --include-dashboard=false"
+SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # for whoever talks to the cluster
+SMALL = "--memory=5000000000 --object-store-memory=100000000"
 
 
 def free_port() -> int:
@@ -62,17 +64,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def nodes(folder: Path) -> Iterator[RayNodes]:
     """Three nodes of one core each, by the page's commands."""
-    own = {TOKEN: uuid.uuid4().hex, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    own = {TOKEN: uuid.uuid4().hex, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **SECRET}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **own, "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **own, "PATH": path}
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     environment.pop("W2S_CACHE", None)
     port = free_port()
     cluster = RayNodes(f"127.0.0.1:{port}", environment, [])
     try:
         for command in COMMANDS:
             if command.startswith("ray start"):
-                call = f"{command} {SMALL}".replace("6379", str(port))
-                subprocess.run(shlex.split(call), env=environment, check=True, capture_output=True, timeout=DEADLINE)
+                call = f"{command} {SMALL}{' --include-dashboard=false' * ('--head' in command)}"
+                call = call.replace("6379", str(port))
+                begun = subprocess.run(shlex.split(call), env=environment, capture_output=True, timeout=DEADLINE)
+                assert begun.returncode == 0, (call, begun.stdout, begun.stderr)
                 cluster.raylets += [pid for pid in cluster.processes("raylet") if pid not in cluster.raylets]
         assert len(cluster.raylets) == 3
         yield cluster
@@ -90,7 +95,12 @@ def undisturbed(folder: Path) -> dict[str, bytes]:
 
 
 def on_ray(nodes: RayNodes, folder: Path, hold_from: int | None = None, *options: str, **extra: str) -> Run:
-    return Run(folder, hold_from, extra=extra, options=("--executor", "ray", "--ray-address", nodes.address, *options))
+    return Run(
+        folder,
+        hold_from,
+        extra={**SECRET, **extra},
+        options=("--executor", "ray", "--ray-address", nodes.address, *options),
+    )
 
 
 def test_a_stopped_run_leaves_the_cluster_and_the_next_one_survives_the_loss_of_a_worker_and_of_a_node(
@@ -137,10 +147,10 @@ def test_units_that_die_hang_or_fail_are_named_and_the_rest_is_done(
 
 
 def test_the_pages_commands_run(nodes: RayNodes, tmp_path: Path) -> None:
-    """`w2s run` on this machine and on the cluster, on one small task and three methods."""
+    """`w2s run` in processes, on Ray on this machine, and on the cluster; on one small task and three methods."""
     small = "--tasks digits-to-uci --methods naive,ensemble,ground_truth --seeds 1 --conditions ood --cache cache"
     commands = [command for command in COMMANDS if command.startswith("w2s run")]
-    assert len(commands) == 2
+    assert len(commands) == 3
     for number, command in enumerate(commands):
         call = command.replace("127.0.0.1:6379", nodes.address).replace("w2s", f"{sys.executable} -m benchmark.cli", 1)
         begun = time.monotonic()
@@ -150,7 +160,7 @@ def test_the_pages_commands_run(nodes: RayNodes, tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, (time.monotonic() - begun, done.stdout, done.stderr)
         assert done.stdout.splitlines()[-1] == f"1 units run, results in {number}"
-    assert contents(tmp_path / "0") == contents(tmp_path / "1")
+    assert contents(tmp_path / "0") == contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
 def test_what_the_page_names_exists() -> None:
