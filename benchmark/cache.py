@@ -24,7 +24,9 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from benchmark.chunks import CHUNK, Part, State, StoredRows
+from benchmark.errors import W2SError
 from benchmark.files import atomic_write
+from benchmark.remote import Mirror
 
 Arrays = dict[str, NDArray[Any]]
 _FORMAT = 1
@@ -42,10 +44,13 @@ class Cache:
 
     Args:
         root: folder; made when first written to.
+        address: where machines that don't see the folder share its entries (`benchmark.remote`): what is lacking here
+            is fetched from there, what is built here is put there. When that fails, work goes on without.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, address: str | None = None) -> None:
         self.root = root or cache_root()
+        self.mirror = None if address is None else Mirror(address, self.root)
 
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> Arrays:
         """The arrays stored under `key`, built and stored when they are not there or broken.
@@ -56,7 +61,9 @@ class Cache:
         if (found := self._read(path, text, quiet=True)) is not None:
             return found
         with _locked(path):
-            if (found := self._read(path, text)) is not None:
+            if (found := self._read(path, text, quiet=self.mirror is not None)) is not None:
+                return found
+            if self._fetch([path]) and (found := self._read(path, text)) is not None:
                 return found
             arrays = {name: np.ascontiguousarray(value) for name, value in build().items()}
             self._write(path, text, arrays)
@@ -74,30 +81,52 @@ class Cache:
         Args:
             build: given the ranges of examples that are lacking, yields the arrays of each in turn.
         """
-        whole = {**key, "examples": n, "chunk": CHUNK}
-        folder = self.path(kind, whole).with_suffix("")
-        ranges = [slice(start, min(start + CHUNK, n)) for start in range(0, max(n, 1), CHUNK)]
-        entries = [
-            (folder / f"{i:06d}.safetensors", _text({**whole, "range": [r.start, r.stop]}))
-            for i, r in enumerate(ranges)
-        ]
-        mark = folder / "complete.json"
-        if mark.exists() and None not in (found := [self._read_rows(*entry) for entry in entries]):
+        chunked = _Chunked(self, kind, key, n)
+        if chunked.mark.exists() and None not in (found := chunked.read()):
             return _by_name(found)
-        with _locked(folder):
-            found = [self._read_rows(*entry) for entry in entries]
+        with _locked(chunked.folder):
+            found = chunked.read()
+            if self._fetch([path for (path, _), part in zip(chunked.entries, found, strict=True) if part is None]):
+                found = chunked.read()
             lacking = [i for i, part in enumerate(found) if part is None]
-            if broken := [entries[i][0].stem for i in lacking if entries[i][0].exists()]:
-                what = f"{len(broken)} of {len(ranges)} chunks of {kind}/{folder.name} are broken"
+            if broken := [chunked.entries[i][0].stem for i in lacking if chunked.entries[i][0].exists()]:
+                what = f"{len(broken)} of {len(found)} chunks of {kind}/{chunked.folder.name} are broken"
                 _say(f"cache: {what} ({', '.join(broken[:5])}); building them again")
-            for i, made in zip(lacking, build([ranges[i] for i in lacking]) if lacking else (), strict=True):
-                arrays = {name: np.ascontiguousarray(value) for name, value in made.items()}
-                path, text = entries[i]
-                found[i] = _rows(path, arrays, State.of(path)) if self._write(path, text, arrays) else arrays
-            if all(path.exists() for path, _ in entries):
+            for i, arrays, written in chunked.build(lacking, build):
+                path = chunked.entries[i][0]
+                found[i] = _rows(path, arrays, State.of(path)) if written else arrays
+            if all(path.exists() for path, _ in chunked.entries):
                 with contextlib.suppress(OSError):  # without it, the next reader takes the lock and looks again
-                    atomic_write(mark, _text(whole).encode())
+                    atomic_write(chunked.mark, chunked.text.encode())
         return _by_name(found)
+
+    def lacking_chunks(self, kind: str, key: Mapping[str, Any], n: int) -> list[int]:
+        """Positions of the chunks of `get_chunks` that are not there; one that is there may be broken."""
+        entries = [path for path, _ in _Chunked(self, kind, key, n).entries]
+        there = self._there(entries)
+        return [i for i, path in enumerate(entries) if not path.exists() and path not in there]
+
+    def build_chunks(
+        self,
+        kind: str,
+        key: Mapping[str, Any],
+        n: int,
+        wanted: Sequence[int],
+        build: Callable[[list[slice]], Iterator[Arrays]],
+        made: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """Build some chunks of `get_chunks`, by their positions, unless they are there: one worker's share of them.
+
+        Args:
+            made: told how many are done, one by one.
+        """
+        chunked = _Chunked(self, kind, key, n)
+        there = self._there([chunked.entries[i][0] for i in wanted])
+        lacking = [
+            i for i in wanted if chunked.entries[i][0] not in there and self._read_rows(*chunked.entries[i]) is None
+        ]
+        for count, _ in enumerate(chunked.build(lacking, build), 1):
+            made(count)
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
         """Where the entry of `key` is, or would be."""
@@ -149,7 +178,66 @@ class Cache:
         except OSError as error:
             _say(f"cache: could not write {path.name} ({error}); going on without")
             return False
+        if self.mirror is not None:
+            try:
+                self.mirror.put(self._name(path))
+            except W2SError as error:
+                _say(f"cache: {error}; going on without")
         return True
+
+    def _there(self, paths: Sequence[Path]) -> set[Path]:
+        """Those of some entries of one folder that are at the address."""
+        if self.mirror is None or not paths:
+            return set()
+        try:
+            names = set(self.mirror.files(self._name(paths[0].parent)))
+        except W2SError as error:
+            _say(f"cache: {error}; going on without")
+            return set()
+        return {path for path in paths if self._name(path) in names}
+
+    def _fetch(self, paths: Sequence[Path]) -> bool:
+        """Bring entries here from the address; whether any came."""
+        if self.mirror is None:
+            return False
+        came = False
+        try:
+            for path in paths:
+                came |= self.mirror.fetch(self._name(path))
+        except (W2SError, OSError) as error:
+            _say(f"cache: {error}; going on without")
+        return came
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+class _Chunked:
+    """Where the chunks of one entry are, each with its key."""
+
+    def __init__(self, cache: Cache, kind: str, key: Mapping[str, Any], n: int) -> None:
+        whole = {**key, "examples": n, "chunk": CHUNK}
+        self._cache, self.text = cache, _text(whole)
+        self.folder = cache.path(kind, whole).with_suffix("")
+        self.mark = self.folder / "complete.json"
+        self.ranges = [slice(start, min(start + CHUNK, n)) for start in range(0, max(n, 1), CHUNK)]
+        self.entries = [
+            (self.folder / f"{i:06d}.safetensors", _text({**whole, "range": [r.start, r.stop]}))
+            for i, r in enumerate(self.ranges)
+        ]
+
+    def read(self) -> list[Any]:
+        """Each chunk's arrays as they lie in its file, None for those that lack or are broken."""
+        return [self._cache._read_rows(*entry) for entry in self.entries]
+
+    def build(
+        self, wanted: Sequence[int], build: Callable[[list[slice]], Iterator[Arrays]]
+    ) -> Iterator[tuple[int, Arrays, bool]]:
+        """Position, arrays and whether they could be written, for each of the chunks in turn."""
+        made = build([self.ranges[i] for i in wanted]) if wanted else ()
+        for i, parts in zip(wanted, made, strict=True):
+            arrays = {name: np.ascontiguousarray(value) for name, value in parts.items()}
+            yield i, arrays, self._cache._write(*self.entries[i], arrays)
 
 
 def _text(key: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from benchmark.errors import W2SError
 from benchmark.files import atomic_write
+from benchmark.remote import Mirror
 
 FOLDER = "checkpoints"
 
@@ -34,22 +35,25 @@ class Checkpoints:
     Attributes:
         path: the file; None keeps nothing.
         key: canonical JSON of everything that decides the training.
+        mirror: of the cache, if it is shared at an address: another machine goes on from what is there.
     """
 
     path: Path | None
     key: str = ""
+    mirror: Mirror | None = None
 
     @classmethod
-    def of(cls, root: Path, key: Mapping[str, Any]) -> Checkpoints:
+    def of(cls, root: Path, key: Mapping[str, Any], mirror: Mirror | None = None) -> Checkpoints:
         """Those of the training that `key` (JSON values) decides, in the cache folder `root`."""
         text = json.dumps(key, sort_keys=True)
-        return cls(root / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors", text)
+        name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+        return cls(root / FOLDER / name, text, mirror)
 
     def part(self, name: str) -> Checkpoints:
         """Those of one part of the training: a stage."""
         if self.path is None:
             return self
-        return Checkpoints(self.path.with_name(f"{self.path.stem}-{name}.safetensors"), f"{self.key}|{name}")
+        return replace(self, path=self.path.with_name(f"{self.path.stem}-{name}.safetensors"), key=f"{self.key}|{name}")
 
     def save(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
         """Replace the state: tensors of any device, and JSON values that say how far training is.
@@ -62,7 +66,9 @@ class Checkpoints:
             metadata = {"checkpoint": text, "checksum": _checksum(state, text)}
             try:
                 atomic_write(self.path, save(state, metadata=metadata))
-            except OSError as error:
+                if self.mirror is not None:
+                    self.mirror.put(f"{FOLDER}/{self.path.name}")
+            except (OSError, W2SError) as error:
                 print(
                     f"checkpoint {self.path} cannot be written ({error}); going on without", file=sys.stderr, flush=True
                 )
@@ -73,7 +79,12 @@ class Checkpoints:
         Raises:
             W2SError: the file belongs to a training with other settings.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None:
+            return None
+        if self.mirror is not None:
+            with contextlib.suppress(W2SError):  # then what is here must do
+                self.mirror.fetch(f"{FOLDER}/{self.path.name}")
+        if not self.path.exists():
             return None
         try:
             with safe_open(self.path, framework="pt") as file:
@@ -108,6 +119,11 @@ class Checkpoints:
         if self.path is not None:
             for path in self.path.parent.glob(f"{self.path.stem}*"):
                 path.unlink(missing_ok=True)
+            if self.mirror is not None:
+                with contextlib.suppress(W2SError):  # what stays is in nobody's way
+                    for name in self.mirror.files(FOLDER):
+                        if name.startswith(f"{FOLDER}/{self.path.stem}"):
+                            self.mirror.remove(name)
 
 
 def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:

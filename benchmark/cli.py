@@ -112,10 +112,21 @@ def run(
     seeds: Annotated[int | None, typer.Option(min=1, help="number of seeds, from 0")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     results: Annotated[
-        Path | None, typer.Option(help="results folder [default: runs/<suite>, with --tune runs/<suite>-tuned]")
+        str | None,
+        typer.Option(help="results folder, or an address [default: runs/<suite>, with --tune runs/<suite>-tuned]"),
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    cache: Annotated[str | None, typer.Option(help="folder or address for features and soft labels")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with methods or tasks; repeatable")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="local (this process), processes or ray [default: what fits the machine]")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="units at a time [default: one a core or GPU]")] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=1, help="seconds after which a unit that says nothing is stopped")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="of a Ray cluster to join [default: start one on this machine]")
+    ] = None,
     arrays: Annotated[Path | None, typer.Option(help="npz or safetensors file to run on instead of tasks")] = None,
     split_by_group: Annotated[bool, typer.Option("--split-by-group", help="with --arrays: keep groups whole")] = False,
     pack: Annotated[str | None, typer.Option(help="feature pack to run on: a folder or data-set id (w2s pack)")] = None,
@@ -139,6 +150,7 @@ def run(
     one_thread()
     _use_data_root(data_root)
     _check_mirror(mirror, download)
+    from benchmark.runner import Workforce
     from benchmark.session import Request, start
 
     request = Request(
@@ -162,6 +174,7 @@ def run(
         mirror=mirror,
         force=force,
         stale=stale,
+        workforce=Workforce(executor, workers, limit, ray_address),
     )
     raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
 

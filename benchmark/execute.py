@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache as memoise
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from benchmark.cache import Cache
 from benchmark.checkpoints import Checkpoints
 from benchmark.errors import W2SError
 from benchmark.judging.replies import Reply
-from benchmark.libraries import libraries
+from benchmark.libraries import libraries, project_commit
 from benchmark.packs.read import use_pack
 from benchmark.plan import Unit, hyperparameters, method_version
 from benchmark.problem import Problem, build_problem, training_data
@@ -46,7 +44,8 @@ class Setup:
 
     Attributes:
         device: `cpu` or `cuda`.
-        cache: the cache's folder.
+        cache: the cache's folder on this machine.
+        cache_address: where machines share what is in it, if they don't see the folder.
         student: the students' recipes.
         options: for the tasks (`Task.configured`).
         tune: whether the whole grid of each method is trained, and one setting chosen.
@@ -54,6 +53,8 @@ class Setup:
         plugins: files to load first.
         arrays: file of an `ArrayTask`, if the run is on one.
         pack: folder of a feature pack, if the run is on one.
+        commit: of the project where the run was started.
+        copies: file -> where it lies here, of those above that this machine does not see.
     """
 
     device: str
@@ -66,19 +67,27 @@ class Setup:
     arrays: Path | None = None
     split_by_group: bool = False
     pack: Path | None = None
+    cache_address: str | None = None
+    commit: str = field(default_factory=project_commit)
+    copies: Mapping[Path, Path] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Cache:
+        """The cache."""
+        return Cache(self.cache, self.cache_address)
 
     def load(self) -> None:
         """Make the run's plug-ins, arrays and pack known in this process."""
         os.environ["W2S_CACHE"] = str(self.cache)
         for plugin in self.plugins:
-            load_plugin(plugin)
+            load_plugin(plugin, self.copies.get(plugin))
         if self.arrays is not None:
-            task = ArrayTask.from_file(self.arrays, split_by_group=self.split_by_group)
+            task = ArrayTask.from_file(self.copies.get(self.arrays, self.arrays), split_by_group=self.split_by_group)
             TASKS.discover()  # first, so that a duplicate name is blamed on the file
             TASKS.forget(str(self.arrays))
             TASKS.register(task.name, task, str(self.arrays))
         if self.pack is not None:
-            use_pack(self.pack)
+            use_pack(self.copies.get(self.pack, self.pack))
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -132,7 +141,7 @@ def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> Un
 
 
 def _execute(task: Task, unit: Unit, setup: Setup, say: Say) -> UnitResult:
-    cache = Cache(setup.cache)
+    cache = setup.store
     seeds = sorted({seed for _, job_seeds in unit.jobs for seed in job_seeds})
     problems: dict[int, Problem] = {}
     for seed in seeds:
@@ -299,6 +308,7 @@ def _checkpoints(
             "device": setup.device,
             "libraries": libraries("torch", "transformers", "peft"),
         },
+        setup.store.mirror,
     )
 
 
@@ -356,7 +366,7 @@ def _record(
         evaluation_sha256=evaluation_sha256,
         device=torch.cuda.get_device_name() if setup.device == "cuda" else setup.device,
         libraries=libraries(*LIBRARIES),
-        commit=commit(),
+        commit=setup.commit,
         data_fingerprint=problem.fingerprint,
         engine_version=ENGINE_VERSION,
         task_version=task.version,
@@ -365,23 +375,3 @@ def _record(
         ablation_of=None if canary else METHODS[name].ablation_of,
         title=CANARIES[name] if canary else METHODS[name].title,
     )
-
-
-@memoise
-def commit() -> str:
-    """The project's git commit, `-dirty` when tracked files differ from it, or `unknown` outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    try:
-        if not (root / ".git").exists():
-            return "unknown"
-        call = ["git", "-C", str(root)]
-        head = subprocess.run([*call, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*call, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!*.md"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("-dirty" if changed.strip() else "")

@@ -1,9 +1,11 @@
-"""Versions of installed libraries: part of cache keys and of records."""
+"""Versions of installed libraries and of this project: part of cache keys and of records."""
 
 from __future__ import annotations
 
+import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 
 @cache
@@ -17,3 +19,23 @@ def _version(name: str) -> str | None:
 def libraries(*names: str) -> dict[str, str]:
     """Distribution -> version, of those that are installed."""
     return {name: found for name in names if (found := _version(name)) is not None}
+
+
+@cache
+def project_commit() -> str:
+    """The project's git commit, `-dirty` when tracked files differ from it, or `unknown` outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        if not (root / ".git").exists():
+            return "unknown"
+        call = ["git", "-C", str(root)]
+        head = subprocess.run([*call, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            [*call, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!*.md"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("-dirty" if changed.strip() else "")

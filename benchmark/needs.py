@@ -6,6 +6,7 @@ and token forward, 4 forward and back through frozen weights) and divided by 100
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from benchmark.method import Method
@@ -17,6 +18,7 @@ from benchmark.training import Recipe
 from benchmark.tuning import trials_of
 
 RATE = 100e12  # floating-point operations a second
+BASE = 2e9  # bytes that a process takes before it holds any data to speak of
 
 
 class Needs(NamedTuple):
@@ -60,7 +62,36 @@ def needs(task: Task, unit: Unit, recipe: Recipe, tune: bool = False) -> Needs |
     gpu = student.weights + together * student.head + in_memory * student.activations
     weights = student.weights + max((_work(s.model, scale.length).weights for s in supervisors), default=0)
     disk = scale.disk + weights + pool * student.stored
-    return Needs(disk, 2e9 + student.weights + pool * student.stored, 1e9 + gpu, operations / RATE / 3600)
+    return Needs(disk, BASE + student.weights + pool * student.stored, 1e9 + gpu, operations / RATE / 3600)
+
+
+class Claim(NamedTuple):
+    """What a unit keeps for itself while it runs.
+
+    Attributes:
+        memory: bytes.
+    """
+
+    cores: int
+    gpus: float
+    memory: int
+
+
+def claim(task: Task, unit: Unit, recipe: Recipe, device: str, gpu_size: float | None = None) -> Claim:
+    """What to set aside for a unit: as estimated, else (and for any task without a scale) `BASE` of memory.
+
+    Several units share a GPU only where an estimate says that they fit, with half of it to spare.
+
+    Args:
+        gpu_size: bytes of a GPU's memory, if known.
+    """
+    foreseen = needs(task, unit, recipe)
+    cores = int(os.environ.get("OMP_NUM_THREADS") or 1)
+    gpus = 0.0
+    if device == "cuda":
+        fit = int(gpu_size / (2 * foreseen.gpu_memory)) if foreseen and gpu_size else 1
+        gpus = 1 / max(fit, 1)
+    return Claim(cores, gpus, int(foreseen.memory if foreseen else BASE))
 
 
 def _work(kind: object, length: int) -> Work:

@@ -106,6 +106,11 @@ def preferred(ratings: NDArray[np.float64], pairs: Index) -> Index:
     return (ratings[pairs[:, 1]] > ratings[pairs[:, 0]]).astype(np.int64)
 
 
+def pool_domains(task: Task, condition: str) -> tuple[str, ...]:
+    """The domains that a condition's pool is drawn from."""
+    return (task.card.target,) if condition == "ood" else tuple(task.ind_domains or task.card.sources)
+
+
 def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int) -> Pool:
     """The pool of one condition: the target domain, or the second parts of all source domains, mixed.
 
@@ -113,7 +118,7 @@ def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int)
     inside a split, each with one of its own domain. Sizes are cut to a round number, so that most seeds have pools
     of one size and train together.
     """
-    names = (task.card.target,) if condition == "ood" else task.ind_domains or task.card.sources
+    names = pool_domains(task, condition)
     rng = numpy_rng("pool", seed, condition, *(domains[name].fingerprint for name in names))
     dealt: list[list[_Rows]] = []  # by domain and split
     start, first_group = 0, 0

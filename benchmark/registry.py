@@ -206,16 +206,20 @@ def register_task(task: Task | type[Task]) -> Task | type[Task]:
     return task
 
 
-def load_plugin(path: Path) -> str:
-    """Import a Python file that registers methods or tasks (`--plugin FILE`); returns its name as a module."""
-    if not path.is_file():
+def load_plugin(path: Path, copy: Path | None = None) -> str:
+    """Import a Python file that registers methods or tasks (`--plugin FILE`); returns its name as a module.
+
+    Args:
+        copy: where it lies on a machine that doesn't see `path`; names and fingerprints are those of `path`.
+    """
+    if not (copy or path).is_file():
         raise W2SError(f"--plugin {path}: no such file")
     METHODS.discover()  # first, so that a duplicate name is blamed on the plug-in
     TASKS.discover()
     name = f"w2s_plugin_{path.resolve().stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     METHODS.forget(name)
     TASKS.forget(name)
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, copy or path)
     if spec is None or spec.loader is None:
         raise W2SError(f"--plugin {path}: not a Python file (expected a name that ends in .py)")
     module = importlib.util.module_from_spec(spec)

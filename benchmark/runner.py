@@ -1,17 +1,14 @@
-"""Runs a plan: units go to worker processes, this process alone writes results. A finished unit is on disk."""
+"""Runs a plan: units go to an executor, this process alone writes results. A finished unit is on disk."""
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +17,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from benchmark.errors import W2SError
-from benchmark.execute import Setup, UnitResult, execute
+from benchmark.execute import Setup, UnitResult
+from benchmark.executors.contract import Job, Outcomes, Say
+from benchmark.executors.local import in_this_process
+from benchmark.executors.processes import in_processes
 from benchmark.judging.replies import write_replies
 from benchmark.plan import Unit
 from benchmark.results import ResultStore
@@ -39,111 +39,114 @@ def choose_device(wanted: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
-MOST_WORKERS = 8  # each holds about 1 GB
-Outcomes = Generator[tuple[Unit, UnitResult | Exception], None, None]
+MOST_WORKERS = 8  # unless more are asked for: each holds about 1 GB
+EXECUTORS = ("local", "processes", "ray")
 
 
-def run(plan: Sequence[Unit], setup: Setup, store: ResultStore) -> list[str]:
+@dataclass(frozen=True)
+class Workforce:
+    """Where units are done.
+
+    Attributes:
+        executor: one of `EXECUTORS`; None takes processes where more than one can be of use, else this process.
+        workers: how many at a time; None for what the machine has, or all that a Ray cluster has room for.
+        limit: seconds after which a unit that says nothing is stopped.
+        ray_address: of a Ray cluster that is there; None starts one on this machine.
+    """
+
+    executor: str | None = None
+    workers: int | None = None
+    limit: float | None = None
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor not in (None, *EXECUTORS):
+            raise W2SError(f"--executor {self.executor}: expected {', '.join(EXECUTORS)}")
+        if self.ray_address is not None and self.executor != "ray":
+            raise W2SError("--ray-address: only with --executor ray")
+        for option, given in (("--workers", self.workers), ("--limit", self.limit)):
+            if given is not None and self.executor == "local":
+                raise W2SError(f"{option}: not with --executor local, which does one unit at a time in this process")
+
+    def outcomes(self, plan: Sequence[Unit], setup: Setup, say: Say) -> Outcomes:
+        """The executor at work."""
+        if self.executor == "ray":
+            from benchmark.executors.ray import on_ray
+
+            return on_ray(plan, setup, say, self.workers, self.limit, self.ray_address)
+        gpus = _gpus() if setup.device == "cuda" else []
+        workers = self.workers or max(1, min(len(gpus) or _cores(), len(plan), MOST_WORKERS))
+        if self.executor is None and self.limit is None and self.workers is None and workers == 1:
+            return in_this_process(plan, setup, say)
+        if self.executor == "local":
+            return in_this_process(plan, setup, say)
+        return in_processes(plan, setup, say, workers, self.limit, gpus)
+
+
+USUAL = Workforce()
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was ended by SIGINT or SIGTERM; what it had finished is written."""
+
+    def __init__(self, done: int, failures: list[str]) -> None:
+        super().__init__()
+        self.done, self.failures = done, failures
+
+
+def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, workforce: Workforce = USUAL) -> list[str]:
     """Do every unit of the plan and write what it gives, unit by unit.
 
-    On a CPU there is one process a core; `benchmark.threads` keeps each to one thread.
+    On a CPU there is one process a core, with one thread (`benchmark.threads`); on several GPUs, one process each.
 
     Returns:
         One line for each thing that failed; the other units are done and written all the same.
 
     Raises:
-        W2SError: a worker died. KeyboardInterrupt: SIGINT or SIGTERM. Finished units are written either way.
+        Stopped: SIGINT or SIGTERM. Finished units are written either way.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = 1 if setup.device == "cuda" else max(1, min(cores, len(plan), MOST_WORKERS))
     failures: list[str] = []
-    with _terminable(), _progress(len(plan)) as progress:
-        if workers == 1:
-            results = _in_this_process(plan, setup, progress)
-        else:
-            results = _in_processes(plan, setup, workers, progress)
-        try:
-            for unit, outcome in results:
+    done = 0
+    try:
+        with (
+            _terminable(),
+            _progress(len(plan)) as progress,
+            contextlib.closing(workforce.outcomes(plan, setup, progress.say)) as results,
+        ):
+            for job, outcome in results:
                 if isinstance(outcome, UnitResult):
-                    failures += outcome.failures
-                    try:
-                        store.write_unit(outcome.evaluation, outcome.entries)
-                        write_replies(store.root, outcome.replies, {record.key for record, _ in outcome.entries})
-                        for checkpoints in outcome.checkpoints:
-                            checkpoints.discard()
-                    except W2SError as error:  # it would spoil results that are there
-                        failures.append(str(error))
-                else:
-                    failures.append(f"{unit.label}: {_one_line(outcome)}")
-                progress.finished(unit)
-        finally:
-            results.close()
+                    failures += outcome.failures + _write(outcome, store)
+                elif isinstance(job, Unit):
+                    failures.append(f"{job.label}: {outcome}")
+                done += isinstance(job, Unit)
+                progress.finished(job)
+    except KeyboardInterrupt:
+        raise Stopped(done, failures) from None
     return failures
 
 
-def _in_this_process(plan: Sequence[Unit], setup: Setup, progress: _Progress) -> Outcomes:
-    for unit in plan:
-        try:
-            yield unit, execute(unit, setup, partial(progress.say, unit))
-        except Exception as error:  # one unit's fault must not stop the others
-            yield unit, error
-
-
-def _in_processes(plan: Sequence[Unit], setup: Setup, workers: int, progress: _Progress) -> Outcomes:
-    context = multiprocessing.get_context("spawn")
-    messages: Any = context.SimpleQueue()
-    listener = threading.Thread(target=_listen, args=(messages, progress), daemon=True)
-    listener.start()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(setup, messages))
-    futures: dict[Future[UnitResult], Unit] = {}
+def _write(result: UnitResult, store: ResultStore) -> list[str]:
+    """Write what a unit gave; what can't be written is a failure of this unit alone."""
     try:
-        for unit in plan:
-            futures[pool.submit(_work, unit, setup)] = unit
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                raise W2SError(
-                    "a worker process died (killed, or out of memory); finished units are written, run again to go on"
-                ) from None
-            except Exception as error:
-                yield futures[future], error
-            del futures[future]  # a unit's results are big: let them go
-    finally:
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=not futures, cancel_futures=True)
-        if futures:  # stopped in the middle: don't wait for units in flight
-            for process in processes:
-                process.kill()
-        else:  # (a killed worker may hold the queue's lock; the listener is a daemon)
-            messages.put(None)
+        store.write_unit(result.evaluation, result.entries)
+        write_replies(store.root, result.replies, {record.key for record, _ in result.entries})
+        for checkpoints in result.checkpoints:
+            checkpoints.discard()
+    except W2SError as error:  # it would spoil results that are there
+        return [str(error)]
+    except OSError as error:
+        return [f"{result.unit.label}: its results could not be written: {error}"]
+    return []
 
 
-_messages: Any = None  # set in a worker
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker(setup: Setup, messages: Any) -> None:
-    global _messages
-    _messages = messages
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    setup.load()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(unit: Unit, setup: Setup) -> UnitResult:
-    return execute(unit, setup, lambda text, share: _messages.put((unit, text, share)))
-
-
-def _listen(messages: Any, progress: _Progress) -> None:
-    while (message := messages.get()) is not None:
-        progress.say(*message)
+def _gpus() -> list[str]:
+    """Ids of the GPUs that this process may use."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
 @contextlib.contextmanager
@@ -177,21 +180,23 @@ class _Progress:
         self._bar, self._task = bar, bar.add_task("starting", total=total)
         self._in_flight: dict[str, tuple[str, float]] = {}
         self._gone: set[str] = set()
+        self._units = 0
 
-    def say(self, unit: Unit, text: str, share: float) -> None:
-        if unit.label not in self._gone:  # a message may arrive after its unit
-            self._in_flight[unit.label] = text, share
+    def say(self, job: Job, text: str, share: float) -> None:
+        if job.label not in self._gone:  # a message may arrive after its unit
+            self._in_flight[job.label] = text, share
             self._show()
 
-    def finished(self, unit: Unit) -> None:
-        self._in_flight.pop(unit.label, None)
-        self._gone.add(unit.label)
+    def finished(self, job: Job) -> None:
+        self._in_flight.pop(job.label, None)
+        self._gone.add(job.label)
+        self._units += isinstance(job, Unit)
         self._show()
 
     def _show(self) -> None:
         in_flight = dict(self._in_flight)
         text = " | ".join(f"{label}: {what}" for label, (what, _) in in_flight.items())
-        done = len(self._gone) + sum(share for _, share in in_flight.values())
+        done = self._units + sum(share for _, share in in_flight.values())
         self._bar.update(self._task, description=text or "working", completed=done)
 
 
@@ -201,8 +206,3 @@ def _progress(total: int) -> Iterator[_Progress]:
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
         yield _Progress(bar, total)
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, W2SError) else f"{type(error).__name__}: {text}"

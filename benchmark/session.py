@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.cache import Cache, cache_root
+from benchmark.cache import cache_root
 from benchmark.errors import NotAvailable, W2SError, unknown_name
 from benchmark.execute import Setup
 from benchmark.fetch import nothing_fetched
@@ -24,8 +24,10 @@ from benchmark.plan import Unit, make_plan
 from benchmark.problem import CONDITIONS, build_problem, data_fingerprint
 from benchmark.records import RecordKey
 from benchmark.registry import CANARIES, METHODS, TASKS
+from benchmark.remote import split_address
+from benchmark.remote_results import open_store
 from benchmark.results import ResultStore
-from benchmark.runner import choose_device, run
+from benchmark.runner import USUAL, Stopped, Workforce, choose_device, run
 from benchmark.stale import StaleRun, stale_run
 from benchmark.suite import Suite, load_suite, read_options
 from benchmark.task import Task
@@ -44,8 +46,8 @@ class Request:
     conditions: list[str] = field(default_factory=list)
     seeds: int | None = None
     device: str = "auto"
-    results: Path | None = None
-    cache: Path | None = None
+    results: str | None = None
+    cache: str | None = None
     plugins: tuple[Path, ...] = ()
     arrays: Path | None = None
     split_by_group: bool = False
@@ -57,6 +59,7 @@ class Request:
     mirror: str | None = None
     force: bool = False
     stale: bool = False
+    workforce: Workforce = USUAL
 
 
 def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
@@ -97,7 +100,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     if request.arrays is not None:  # cheap, so that bad arrays are found before anything runs
         for seed in seeds:
             for condition in conditions:
-                build_problem(tasks[0], condition, seed, Cache(setup.cache))
+                build_problem(tasks[0], condition, seed, setup.store)
 
     available, absent = [], []
     failures = []
@@ -113,7 +116,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         except Exception as error:  # a plug-in's fault must not stop the others
             what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             failures.append(f"not run: {task.name}: {what}")
-    store = ResultStore(results)
+    store = open_store(results)
     if request.replies and not any(task.student.writes for task in tasks):
         raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
 
@@ -135,11 +138,16 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         with store.lock():
             plan = planned()
             try:
-                failures += run(plan, setup, store)
+                failures += run(plan, setup, store, request.workforce)
                 if stale:
                     store.drop(stale.superseded(store))
-            except KeyboardInterrupt:
-                say(f"stopped: finished units are in {results}; the same command goes on from there")
+            except Stopped as stopped:
+                for line in failures + stopped.failures:
+                    say(" ".join(line.split()))
+                done, left = stopped.done, len(plan) - stopped.done
+                say(
+                    f"stopped: {done} units run, {left} left, results in {results}; the same command goes on from there"
+                )
                 return 130
         say(f"{len(plan)} units run, results in {results}" if plan else f"nothing to do: all is in {results}")
     for line in failures:
@@ -184,28 +192,30 @@ def _setup(request: Request, suite: Suite) -> Setup:
     if request.tune and request.replies:
         raise W2SError("--replies: not with --tune; replies are those of a method's default")
     options = {**suite.options, **read_options(request.options)}
+    folder, address = split_address(request.cache)
     return Setup(
         device=choose_device(request.device),
-        cache=(request.cache or cache_root()).absolute(),
+        cache=(folder or cache_root()).absolute(),
+        cache_address=address,
         student=suite.student.changed(read_options(request.options)),
         options=options,
         tune=request.tune,
         replies=request.replies,
-        plugins=tuple(plugin.absolute() for plugin in request.plugins),
+        plugins=tuple(plugin.resolve() for plugin in request.plugins),
         arrays=None if request.arrays is None else request.arrays.absolute(),
         split_by_group=request.split_by_group,
         pack=None if request.pack is None else find_pack(request.pack),
     )
 
 
-def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], Path]:
+def _tasks(request: Request, suite: Suite, setup: Setup) -> tuple[list[Task], str]:
     """The tasks to run on and where results go."""
-    folder = Path("runs") / f"{suite.folder}{TUNED * request.tune}"
+    folder = f"runs/{suite.folder}{TUNED * request.tune}"
     if request.arrays is not None:
         if request.tasks:
             raise W2SError("--tasks: not with --arrays, which is a task of its own")
         task = TASKS.by_origin(str(request.arrays.absolute()))
-        return [task], request.results or Path("runs") / f"arrays-{task.name}{TUNED * request.tune}"
+        return [task], request.results or f"runs/arrays-{task.name}{TUNED * request.tune}"
     if setup.pack is not None:
         return [TASKS.by_origin(str(setup.pack))], request.results or folder
     names = TASKS.select(request.tasks) if request.tasks else TASKS.select(list(suite.tasks))
@@ -236,9 +246,9 @@ def _only_stale(request: Request, suite: Suite) -> tuple[Request, StaleRun]:
     """The request narrowed to the stale records of its results folder."""
     if request.force or request.arrays is not None or request.pack is not None:
         raise W2SError("--stale: not with --force, --arrays or --pack: those runs redo what is stale by themselves")
-    results = request.results or Path("runs") / f"{suite.folder}{TUNED * request.tune}"
+    results = request.results or f"runs/{suite.folder}{TUNED * request.tune}"
     stale = stale_run(
-        ResultStore(results), suite, request.tasks, request.methods, request.conditions or CONDITIONS, request.seeds
+        open_store(results), suite, request.tasks, request.methods, request.conditions or CONDITIONS, request.seeds
     )
     named = {name: sorted({getattr(place, name) for place in stale.places}) for name in ("task", "method", "condition")}
     seeds = 1 + max((place.seed for place in stale.places), default=0)

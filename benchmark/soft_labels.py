@@ -76,7 +76,7 @@ def soft_labels(
             "pool": [content(domains[name]) for name in pool.domains],
             "examples": hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest(),
         }
-        training = Checkpoints.of(cache.root, made_with)
+        training = Checkpoints.of(cache.root, made_with, cache.mirror)
 
         def build(supervisor: Supervisor = supervisor, spec: Any = spec, training: Any = training) -> Any:
             return _supervise(task, domains, pool, supervisor, seed, derive(str(spec)), training, device)

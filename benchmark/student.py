@@ -6,8 +6,8 @@ minibatch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -123,3 +123,22 @@ class StudentKind(Protocol):
 
     def relief(self, recipe: Recipe) -> str:
         """Which option to change, and to what, when the GPU's memory is not enough."""
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """What a kind has as well whose reading of a large domain goes chunk by chunk, so that workers can share it."""
+
+    def lacking(self, domain: Domain, cache: Cache, device: str) -> list[int]:
+        """Positions of the domain's chunks that the cache lacks."""
+
+    def read_chunks(
+        self,
+        task: str,
+        domain: Domain,
+        chunks: Sequence[int],
+        cache: Cache,
+        device: str,
+        made: Callable[[int], None],
+    ) -> None:
+        """Make some of them; `made` is told how many are done."""

@@ -18,10 +18,10 @@ from safetensors.numpy import save
 
 from benchmark.cache import Cache, cache_root
 from benchmark.errors import NotAvailable, W2SError
-from benchmark.execute import LIBRARIES, Setup, commit
+from benchmark.execute import LIBRARIES, Setup
 from benchmark.files import atomic_write, sha256_file
 from benchmark.hub import DOWNLOAD
-from benchmark.libraries import libraries
+from benchmark.libraries import libraries, project_commit
 from benchmark.packs.card import card
 from benchmark.packs.read import PackTask
 from benchmark.packs.sheet import (
@@ -163,7 +163,7 @@ def write_pack(
             "may_share": task.card.redistribution is None,
             "device": device,
             "libraries": libraries(*LIBRARIES, "pillow", "safetensors"),
-            "commit": commit(),
+            "commit": project_commit(),
         }
         _write(folder / README, card(Sheet(**content, files={})).encode())
         files = {name: _entry(folder / name) for name in expected_files(wanted, seeds)}

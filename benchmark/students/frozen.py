@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,26 @@ class LinearHead:
         parts = {output: [part for e in encoded for part in e[output]] for output in self.outputs}
         return {o: {split: gather(p, rows) for split, rows in pool.examples.items()} for o, p in parts.items()}
 
+    def lacking(self, domain: Domain, cache: Cache, device: str) -> list[int]:
+        """See `benchmark.student.Streamed`; nothing for an encoder that does not stream."""
+        if not isinstance(self.encoder, Streaming):
+            return []
+        return cache.lacking_chunks("features", _key(self.encoder, domain, device), domain.num_inputs)
+
+    def read_chunks(
+        self,
+        task: str,
+        domain: Domain,
+        chunks: Sequence[int],
+        cache: Cache,
+        device: str,
+        made: Callable[[int], None],
+    ) -> None:
+        """See `benchmark.student.Streamed`."""
+        assert self.encoder is not None
+        key, build = _key(self.encoder, domain, device), _stream(self.encoder, task, domain, device)
+        cache.build_chunks("features", key, domain.num_inputs, chunks, build, made)
+
     def prepare(
         self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
     ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
@@ -132,22 +152,33 @@ class LinearHead:
 
 def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: str) -> dict[str, list[Part]]:
     """Output -> the features of a whole domain, in parts: those that the encoder streams, or a single one."""
-    key = {
+    key, n = _key(encoder, domain, device), domain.num_inputs
+    if isinstance(encoder, Streaming):
+        return cache.get_chunks("features", key, n, _stream(encoder, task, domain, device))
+    whole = cache.get("features", key, lambda: _checked(encoder.encode(domain.load(), device), n, encoder, task))
+    return {output: [x] for output, x in whole.items()}
+
+
+def _key(encoder: Encoder, domain: Domain, device: str) -> dict[str, Any]:
+    return {
         "domain": domain.fingerprint,
         "encoder": encoder.fingerprint,
         "device": device,
         "libraries": libraries("torch", "transformers", "pillow"),
     }
-    n = domain.num_inputs
-    if isinstance(encoder, Streaming):
 
-        def build(ranges: list[slice]) -> Iterator[dict[str, Features]]:
-            for r, encoded in zip(ranges, encoder.stream(domain.load(), ranges, device), strict=True):
-                yield _checked(encoded, r.stop - r.start, encoder, task)
 
-        return cache.get_chunks("features", key, n, build)
-    whole = cache.get("features", key, lambda: _checked(encoder.encode(domain.load(), device), n, encoder, task))
-    return {output: [x] for output, x in whole.items()}
+def _stream(
+    encoder: Encoder, task: str, domain: Domain, device: str
+) -> Callable[[list[slice]], Iterator[dict[str, Features]]]:
+    """What gives the features of each range of a domain in turn."""
+    assert isinstance(encoder, Streaming)
+
+    def build(ranges: list[slice]) -> Iterator[dict[str, Features]]:
+        for r, encoded in zip(ranges, encoder.stream(domain.load(), ranges, device), strict=True):
+            yield _checked(encoded, r.stop - r.start, encoder, task)
+
+    return build
 
 
 def _checked(encoded: dict[str, Features], n: int, encoder: Encoder, task: str) -> dict[str, Features]:

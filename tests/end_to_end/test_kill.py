@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ METHODS = ("ground_truth", "held", "naive")  # sorted, as they are written
 SEEDS = 2
 PER_UNIT = len(METHODS) * SEEDS
 TOKEN = "W2S_TEST_TOKEN"  # in the environment of a run's processes, by which they are found
-DEADLINE = 120
+DEADLINE = 240
+LIMIT = 10  # seconds of silence
 
 
 def arguments(results: Path, tasks: tuple[str, ...] = TASKS) -> list[str]:
@@ -35,7 +37,7 @@ def arguments(results: Path, tasks: tuple[str, ...] = TASKS) -> list[str]:
 
 def environment(folder: Path) -> dict[str, str]:
     """One thread, and no git, as a commit may be made while tests run."""
-    (folder / "no-programs").mkdir(exist_ok=True)
+    (folder / "no-programs").mkdir(exist_ok=True, parents=True)
     extra = {"PATH": str(folder / "no-programs"), "OMP_NUM_THREADS": "1", "W2S_CACHE": str(folder / "cache")}
     return {**os.environ, **extra, TOKEN: uuid.uuid4().hex}
 
@@ -51,16 +53,19 @@ class Run:
     folder: Path
     hold_from: int | None = None
     tasks: tuple[str, ...] = TASKS
+    extra: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.results = self.folder / "results"
         self.held = self.folder / f"held-{uuid.uuid4().hex}"
         self.held.mkdir()
-        self.environment = environment(self.folder)
+        self.environment = environment(self.folder) | self.extra
         if self.hold_from is not None:
             self.environment |= {"W2S_TEST_HOLD": str(self.held), "W2S_TEST_HOLD_FROM": str(self.hold_from)}
         call = [sys.executable, "-c", DRIVER, *arguments(self.results, self.tasks)]
+        call += self.options
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             call, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True
@@ -74,11 +79,11 @@ class Run:
             assert time.monotonic() < until, "took too long"
             time.sleep(0.002)
 
-    def wait_until_held(self, already: int = 0) -> None:
-        """`hold_from` units are written, besides those that were there already, and two more wait in the middle."""
+    def wait_until_held(self, already: int = 0, at_once: int = 2) -> None:
+        """`hold_from` units are written, besides those that were there already, and all that run at once wait."""
         assert self.hold_from is not None
         written = (self.hold_from + already) * PER_UNIT
-        self.wait_for(lambda: len(os.listdir(self.held)) == self.hold_from + 2)
+        self.wait_for(lambda: len(os.listdir(self.held)) == self.hold_from + at_once)
         self.wait_for(lambda: lines(self.results) >= written)
 
     def processes(self) -> dict[int, str]:
@@ -111,8 +116,8 @@ def start() -> Iterator[Callable[..., Run]]:
     """Starts runs, and sees to it that no process outlives the test."""
     runs: list[Run] = []
 
-    def begin(folder: Path, hold_from: int | None = None) -> Run:
-        runs.append(Run(folder, hold_from))
+    def begin(folder: Path, hold_from: int | None = None, **more: Any) -> Run:
+        runs.append(Run(folder, hold_from, **more))
         return runs[-1]
 
     yield begin
@@ -123,6 +128,11 @@ def start() -> Iterator[Callable[..., Run]]:
         for pipe in (run.process.stdout, run.process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def release(run: Run) -> None:
+    """Units that begin from now on are not held."""
+    (run.held / "released").touch()
 
 
 def lines(results: Path) -> int:
@@ -289,25 +299,53 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_run_goes_on(
     assert contents(results) == undisturbed
 
 
-def test_a_killed_worker_or_a_sigterm_ends_the_run_with_one_line_and_finished_units_stay(
+def test_a_killed_workers_unit_is_done_by_another_one_and_the_others_are_not_disturbed(
+    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run]
+) -> None:
+    run = start(tmp_path, hold_from=1)
+    run.wait_until_held()
+    first, second = run.workers()
+    release(run)
+    os.kill(first, signal.SIGKILL)
+    os.kill(second, signal.SIGKILL)
+    status, out, err = run.ended()
+    assert (status, err) == (0, "")
+    assert out == f"{len(TASKS)} units run, results in {run.results}\n"
+    assert contents(run.results) == undisturbed
+
+
+def test_units_that_die_or_hang_are_named_and_plug_ins_that_fork_and_print_disturb_nothing(
+    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run], forker: Forker
+) -> None:
+    """Each unit forks twice: a copy of the worker that goes on as it does, and one that stays until the run ends."""
+    bad = {"W2S_TEST_DIES": TASKS[0], "W2S_TEST_HANGS": TASKS[1], "W2S_TEST_EXITS": TASKS[2]}
+    run = start(tmp_path, extra={**bad, "W2S_TEST_FORKS": "60"}, options=("--limit", str(LIMIT)))
+    status, out, _ = run.ended()
+    assert status == 1
+    said = [line for line in out.splitlines() if line != "printed by a plug-in"]
+    assert said[0] == f"{len(TASKS)} units run, results in {run.results}"
+    assert sorted(said[1:]) == [
+        f"{TASKS[0]} (ood): its worker died 3 times, last with SIGKILL (killed, or out of memory?)",
+        f"{TASKS[1]} (ood): stopped: it said nothing for more than {LIMIT} seconds (--limit)",
+        f"{TASKS[2]} (ood): SystemExit: 5",
+    ]
+    assert out.count("printed by a plug-in") == len(TASKS) - 3
+    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT * (len(TASKS) - 3)
+    assert forker.run(run.results) == 0
+    assert contents(run.results) == undisturbed
+
+
+def test_a_sigterm_ends_the_run_with_one_line_and_finished_units_stay(
     tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run], forker: Forker
 ) -> None:
     run = start(tmp_path, hold_from=1)
     run.wait_until_held()
-    os.kill(run.workers()[0], signal.SIGKILL)
-    status, out, err = run.ended()
-    assert (status, out) == (2, "")
-    assert err.startswith("error: a worker process died")
-    assert len(err.splitlines()) == 1
-    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT
-
-    run = start(tmp_path, hold_from=1)
-    run.wait_until_held(already=1)
     run.process.terminate()
     status, out, err = run.ended()
     assert (status, err) == (130, "")
-    assert out == f"stopped: finished units are in {run.results}; the same command goes on from there\n"
-    assert len(assert_sound(run.results, undisturbed)) == 2 * PER_UNIT
+    count = f"1 units run, {len(TASKS) - 1} left"
+    assert out == f"stopped: {count}, results in {run.results}; the same command goes on from there\n"
+    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT
     assert not list(run.results.rglob(".writing-*"))
 
     assert forker.run(run.results) == 0

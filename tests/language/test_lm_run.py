@@ -18,9 +18,9 @@ from torch import Tensor
 pytest.importorskip("peft")
 
 from benchmark import execute as execution
-from benchmark import runner
 from benchmark.errors import W2SError
 from benchmark.execute import Setup
+from benchmark.executors.local import in_this_process
 from benchmark.judging.replies import ReplyKey, read_replies
 from benchmark.plan import Unit
 from benchmark.records import Record
@@ -446,13 +446,8 @@ def test_out_of_memory_in_the_backward_pass(
     setup = Setup("cpu", tiny.cache, recipes, {"max_train": 24, "max_tokens": 12, **options}, plugins=(PLUGIN,))
     setup.load()
     unit = Unit("tiny-said", "ood", ((("naive", "raven"), (0,)),), split=True)
-    ((_, error),) = runner._in_this_process([unit], setup, _Quiet())  # type: ignore[arg-type]
+    ((_, error),) = in_this_process([unit], setup, lambda job, text, share: None)
     assert isinstance(error, W2SError)
     assert relief in str(error)
     gc.collect()
     assert [ref() for ref in held] == [None]  # tried once, and its memory is free for the next unit
-
-
-class _Quiet:
-    def say(self, *message: Any) -> None:
-        pass

@@ -1,0 +1,106 @@
+"""What a worker on another machine must have before it can do anything: the same code, and the run's own files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmark.cache import cache_root
+from benchmark.errors import W2SError
+from benchmark.execute import LIBRARIES, Setup
+from benchmark.files import atomic_write, sha256_file
+from benchmark.libraries import libraries
+
+Keep = Callable[[bytes], Any]  # puts bytes where workers find them; gives what they ask with
+Get = Callable[[Any], bytes]
+
+
+@dataclass(frozen=True)
+class Baggage:
+    """Packed by the driver, unpacked by each worker process.
+
+    Attributes:
+        code: hash of the harness, methods and tasks. versions: of the libraries.
+        files: (plug-in, array file or pack folder; the file below it; SHA-256; its content, kept somewhere).
+        token: file in the cache by which a worker sees that its cache is the driver's; None where it need not be.
+    """
+
+    code: str
+    versions: Mapping[str, str]
+    files: tuple[tuple[Path, str, str, Any], ...]
+    token: Path | None
+
+    @classmethod
+    def of(cls, setup: Setup, keep: Keep, token: Path | None) -> Baggage:
+        """All that a run needs besides the installed packages."""
+        files = []
+        for root in (*setup.plugins, *(each for each in (setup.arrays, setup.pack) if each is not None)):
+            for path in sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]:
+                name = path.relative_to(root).as_posix() if root.is_dir() else ""
+                files.append((root, name, sha256_file(path), keep(path.read_bytes())))
+        return cls(code_hash(), libraries(*LIBRARIES), tuple(files), token)
+
+    def unpack(self, setup: Setup, get: Get) -> Setup:
+        """The setup for this machine.
+
+        Raises:
+            W2SError: other code or libraries are installed here, or the cache is another one.
+        """
+        if code_hash() != self.code:
+            raise W2SError("w2s-bench is another version on this node than where the run was started; install the same")
+        if (here := libraries(*LIBRARIES)) != self.versions:
+            names = sorted(n for n in {*here, *self.versions} if here.get(n) != self.versions.get(n))
+            found = ", ".join(f"{name} is {here.get(name)}, expected {self.versions.get(name)}" for name in names)
+            raise W2SError(f"libraries differ on this node ({found}); install the same (constraints.txt)")
+        if self.token is not None and not self.token.exists():
+            raise W2SError(
+                f"the cache {setup.cache} is not the same on this node; with --cache, name a folder that all nodes "
+                "see, or an address (s3://...)"
+            )
+        copies: dict[Path, Path] = {}
+        for root in dict.fromkeys(root for root, *_ in self.files):
+            own = [(name, digest, kept) for other, name, digest, kept in self.files if other == root]
+            if not all(_same(root / name, digest) for name, digest, _ in own):
+                copies[root] = _unpack(root, own, get)
+        cache = setup.cache if setup.cache_address is None else cache_root()
+        return replace(setup, cache=cache, copies=copies)
+
+
+@cache
+def code_hash() -> str:
+    """Of the source files of this project's packages."""
+    import benchmark
+    import methods
+    import tasks
+
+    digest = hashlib.sha256()
+    for package in (benchmark, methods, tasks):
+        root = Path(package.__path__[0])
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{root.name}/{path.relative_to(root).as_posix()}|".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _same(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_file(path) == digest
+
+
+def _unpack(root: Path, files: list[tuple[str, str, Any]], get: Get) -> Path:
+    """Write a file or folder under a name that its content decides; what is there already stays."""
+    together = hashlib.sha256("".join(digest for _, digest, _ in files).encode()).hexdigest()[:16]
+    own = Path(tempfile.gettempdir()) / f"w2s-baggage-{os.getuid()}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    copy = own / together / root.name
+    for name, digest, kept in files:
+        path = copy / name
+        if not _same(path, digest):
+            atomic_write(path, get(kept))
+        if not _same(path, digest):
+            raise W2SError(f"{root.name}: it did not arrive whole on this node")
+    return copy

@@ -1,0 +1,208 @@
+"""Worker processes of this machine, one job at a time each, so that a death is blamed on the job that was in it.
+
+Each worker leads a process group of its own: what a job starts ends with it. Nothing is shared between workers, so one
+that dies, hangs or is killed in the middle of an answer disturbs no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from benchmark.errors import W2SError
+from benchmark.execute import Setup
+from benchmark.executors.contract import Job, Outcome, Outcomes, Queue, Say, do, passes, silent
+from benchmark.plan import Unit
+
+_LOOK = 0.5  # seconds between looks at workers that say nothing
+_GRACE = 5.0  # seconds for a dead worker's last words, or an idle one's end
+_START = 60.0  # seconds that a worker may take to import what it needs, besides the limit
+
+
+def in_processes(
+    plan: Sequence[Unit],
+    setup: Setup,
+    say: Say,
+    workers: int,
+    limit: float | None = None,
+    gpus: Sequence[str] = (),
+) -> Outcomes:
+    """See `benchmark.executors.contract`.
+
+    Args:
+        workers: how many at a time.
+        limit: seconds after which a job that says nothing is stopped.
+        gpus: ids as in `CUDA_VISIBLE_DEVICES`, dealt out to the workers in turn; each sees only its own.
+    """
+    jobs = Queue(plan, passes(plan, setup, workers))
+    inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
+    slots: list[_Worker | None] = [None] * workers
+    try:
+        while len(jobs) or any(worker and worker.job for worker in slots):
+            for i, worker in enumerate(slots):
+                if (worker is None or worker.job is None) and (job := jobs.take()) is not None:
+                    if worker is None:
+                        worker = slots[i] = _Worker(setup, gpus[i % len(gpus)] if gpus else None, inbox)
+                    worker.begin(job)
+            with contextlib.suppress(queue.Empty):
+                worker, message = inbox.get(timeout=_LOOK)
+                if worker not in slots:  # late words of one that was given up
+                    continue
+                busy = worker.job
+                if isinstance(message, _Said):
+                    worker.lives()
+                    if busy is not None:
+                        say(busy, message.text, message.share)
+                    continue
+                outcome: Outcome = None
+                if isinstance(message, _Ended):
+                    slots[slots.index(worker)] = None
+                    if busy is None:
+                        continue
+                    if worker.stopped:
+                        assert limit is not None
+                        outcome = silent(limit)
+                    elif (outcome := jobs.died(busy, worker.how())) is None:
+                        continue
+                else:
+                    outcome = message
+                assert busy is not None
+                worker.job = None
+                jobs.ended(busy)
+                yield busy, outcome
+            for worker in slots:
+                if worker is not None:
+                    worker.look(limit)
+    except BaseException:
+        for worker in slots:
+            if worker is not None:
+                worker.end()
+        raise
+    for worker in slots:
+        if worker is not None:
+            worker.dismiss()
+
+
+class _Said:
+    """What a worker's job is at."""
+
+    def __init__(self, text: str, share: float) -> None:
+        self.text, self.share = text, share
+
+
+class _Ended:
+    """A worker's last message: it is gone."""
+
+
+class _Worker:
+    """One process, the job that it has, and when it was last heard.
+
+    Args:
+        inbox: where its messages go: `_Said`, an `Outcome`, `_Ended`.
+    """
+
+    def __init__(self, setup: Setup, gpu: str | None, inbox: queue.SimpleQueue[tuple[_Worker, Any]]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, self._theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._theirs, setup, gpu))
+        self._inbox, self._died_at = inbox, 0.0
+        self.job: Job | None = None
+        self.heard, self.stopped, self._starting = 0.0, False, _START
+
+    def begin(self, job: Job) -> None:
+        """Give it a job; the first one starts it."""
+        self.job, self.heard = job, time.monotonic()
+        if self._process.pid is None:
+            self._process.start()
+            self._theirs.close()
+            threading.Thread(target=self._listen, daemon=True).start()
+        with contextlib.suppress(OSError):  # it has died; that is noticed below
+            self._pipe.send(job)
+
+    def lives(self) -> None:
+        """It was heard."""
+        self.heard, self._starting = time.monotonic(), 0.0
+
+    def look(self, limit: float | None) -> None:
+        """End it if it has been silent for too long; end what a dead one has left behind."""
+        if self._process.exitcode is not None:
+            if not self._died_at:
+                self._died_at = time.monotonic()
+                _kill_group(self._process)  # its children hold the pipe open
+            elif time.monotonic() - self._died_at > _GRACE:  # one has got away: don't wait for its end
+                self._inbox.put((self, _Ended()))
+        elif limit is not None and self.job is not None and time.monotonic() - self.heard > limit + self._starting:
+            self.stopped = True
+            _kill_group(self._process)
+
+    def how(self) -> str:
+        """How it died."""
+        self._process.join(_GRACE)
+        code = self._process.exitcode
+        return signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
+
+    def end(self) -> None:
+        """At once, with all that it has started."""
+        if self._process.pid is not None:
+            _kill_group(self._process)
+            self._process.join(_GRACE)
+
+    def dismiss(self) -> None:
+        """It has nothing more to do."""
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)
+        self._process.join(_GRACE)
+        self.end()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._inbox.put((self, self._pipe.recv()))
+        except Exception:  # the end of the pipe, or something in it that is no message
+            _kill_group(self._process)
+        self._inbox.put((self, _Ended()))
+
+
+def _kill_group(process: multiprocessing.process.BaseProcess) -> None:
+    assert process.pid is not None
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (AttributeError, OSError):  # no such groups here, or not yet, or nothing is left of it
+        with contextlib.suppress(OSError):
+            process.kill()
+
+
+def _serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
+    """A worker's life."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used
+    trouble: W2SError | None = None
+    try:
+        setup.load()
+    except W2SError as error:
+        trouble = error
+    with contextlib.suppress(EOFError):
+        while (job := pipe.recv()) is not None:
+            pipe.send(_Said("starting", 0.0))
+            pipe.send(trouble or do(job, setup, lambda text, share: pipe.send(_Said(text, share))))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        if hasattr(os, "killpg"):
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)

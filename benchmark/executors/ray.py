@@ -1,0 +1,238 @@
+"""A Ray cluster: jobs are its tasks, results come back through its object store, and it notices dead workers and nodes.
+
+A job whose worker or node is gone is submitted again (`ATTEMPTS` in all). What a job raises comes back as its outcome.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.errors import NotAvailable, W2SError
+from benchmark.execute import Setup
+from benchmark.executors.baggage import Baggage
+from benchmark.executors.contract import Job, Outcome, Outcomes, Queue, Say, do, passes, silent
+from benchmark.needs import BASE, Claim, claim
+from benchmark.plan import Unit
+
+_LOOK = 1.0  # seconds between looks at what jobs are at
+_PATIENCE = 60.0  # seconds for an answer of the bulletin
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM")
+_OBJECT_STORE = 256 * 2**20  # bytes, of a cluster that is started here: results are small
+
+
+def on_ray(
+    plan: Sequence[Unit],
+    setup: Setup,
+    say: Say,
+    workers: int | None = None,
+    limit: float | None = None,
+    address: str | None = None,
+) -> Outcomes:
+    """See `benchmark.executors.contract`.
+
+    Args:
+        workers: how many jobs at a time; None for as many as the cluster has room for.
+        limit: seconds after which a job that says nothing is stopped.
+        address: of the cluster; None starts one on this machine, and ends it.
+
+    Raises:
+        NotAvailable: Ray is not installed. W2SError: there is no cluster at the address.
+    """
+    with _cluster(setup, address, workers) as ray, _token(setup, address) as token:
+        slots = workers or _slots(ray, setup.device)
+        jobs = Queue(plan, passes(plan, setup, slots))
+        bulletin = ray.remote(num_cpus=0, max_restarts=-1)(_Bulletin).remote()
+        baggage = ray.put(Baggage.of(setup, ray.put, token))
+        here = ray.put(setup)
+        flying: dict[Any, tuple[Job, str]] = {}
+        stopped: set[str] = set()
+        room = _Room(ray)
+        try:
+            while len(jobs) or flying:
+                while len(flying) < (workers or sys.maxsize) and (job := jobs.take()) is not None:
+                    flight = secrets.token_hex(8)
+                    needed = _claim(job, setup)
+                    room.warn(job, needed)
+                    task = ray.remote(max_retries=0, **_resources(needed))(_fly)
+                    flying[task.remote(job, here, baggage, bulletin, flight)] = job, flight
+                landed, _ = ray.wait(list(flying), num_returns=1, timeout=_LOOK)
+                for ref in landed:
+                    job, flight = flying.pop(ref)
+                    outcome = _land(ray, ref, limit if flight in stopped else None)
+                    if isinstance(outcome, _Died) and (outcome := jobs.died(job, outcome.how)) is None:
+                        continue
+                    jobs.ended(job)
+                    yield job, outcome
+                news = _read(ray, bulletin)
+                for ref, (job, flight) in flying.items():
+                    if flight in news:
+                        text, share, age = news[flight]
+                        say(job, text, share)
+                        if limit is not None and age > limit and flight not in stopped:
+                            stopped.add(flight)
+                            ray.cancel(ref, force=True)
+        finally:
+            for ref in flying:
+                with contextlib.suppress(Exception):
+                    ray.cancel(ref, force=True)
+            with contextlib.suppress(Exception):
+                ray.kill(bulletin)
+
+
+class _Died:
+    """The outcome of a job whose worker or node is gone."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+
+class _Bulletin:
+    """What each job said last, and when; an actor, started again where it dies, with nothing on it."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[str, float, float]] = {}
+
+    def post(self, flight: str, text: str, share: float) -> None:
+        self._last[flight] = text, share, time.monotonic()
+
+    def read(self) -> dict[str, tuple[str, float, float]]:
+        """Flight -> text, share, seconds since then."""
+        now = time.monotonic()
+        return {flight: (text, share, now - at) for flight, (text, share, at) in self._last.items()}
+
+
+def _fly(job: Job, setup: Setup, baggage: Baggage, bulletin: Any, flight: str) -> Outcome:
+    """One job, in a worker."""
+    import ray
+
+    bulletin.post.remote(flight, "starting", 0.0)
+    try:
+        setup = _arrive(setup, baggage, ray.get)
+    except W2SError as error:
+        return error
+    return do(job, setup, lambda text, share: bulletin.post.remote(flight, text, share))
+
+
+_arrived: list[Setup] = []  # of this worker process, which belongs to one run
+
+
+def _arrive(setup: Setup, baggage: Baggage, get: Any) -> Setup:
+    if not _arrived:
+        setup = baggage.unpack(setup, get)
+        setup.load()
+        _arrived.append(setup)
+    return _arrived[0]
+
+
+def _land(ray: Any, ref: Any, limit: float | None) -> Outcome | _Died:
+    """The outcome of a job that is over; `limit` if it was stopped for its silence."""
+    errors = ray.exceptions
+    try:
+        return copy.deepcopy(ray.get(ref))  # or its arrays would keep their place in the object store
+    except errors.RayTaskError as error:  # not from the job itself: from what brings it there
+        return W2SError(f"could not begin on a worker (is w2s-bench installed on every node?): {error.cause}")
+    except errors.RayError as error:
+        return _Died(type(error).__name__) if limit is None else silent(limit)
+
+
+def _read(ray: Any, bulletin: Any) -> dict[str, tuple[str, float, float]]:
+    try:
+        found: dict[str, tuple[str, float, float]] = ray.get(bulletin.read.remote(), timeout=_PATIENCE)
+    except ray.exceptions.RayError:  # it is being started again
+        return {}
+    return found
+
+
+@contextlib.contextmanager
+def _cluster(setup: Setup, address: str | None, workers: int | None) -> Iterator[Any]:
+    """Ray, connected; a cluster that is there is left as it was."""
+    try:
+        import ray
+    except ImportError:
+        raise NotAvailable(
+            "--executor ray: Ray is not installed; pip install -c constraints.txt -e '.[cluster]'"
+        ) from None
+    variables = {name: value for name, value in os.environ.items() if name in _THREADS or name.startswith("W2S_")}
+    variables.pop("W2S_CACHE", None)  # the setup's, or the node's own
+    options: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "logging_level": "ERROR"}
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        gpus = torch.cuda.device_count() if setup.device == "cuda" else 0
+        options |= {"num_gpus": gpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+        if gpus == 0 and workers is not None:
+            options["num_cpus"] = workers
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if in_main else None
+    try:
+        ray.init("local" if address is None else address, **options)
+    except Exception as error:  # of any kind, down to `Exception` itself
+        found = "start one here" if address is None else f"reach the cluster at {address}"
+        raise W2SError(f"--executor ray: can't {found} ({' '.join(str(error).split())})") from None
+    try:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)  # Ray has put its own there
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _token(setup: Setup, address: str | None) -> Iterator[Path | None]:
+    """A file by which workers of other machines see that they look into the same cache."""
+    if address is None or setup.cache_address is not None:
+        yield None
+        return
+    token = setup.cache / f".seen-{secrets.token_hex(8)}"
+    try:
+        token.parent.mkdir(parents=True, exist_ok=True)
+        token.touch()
+    except OSError as error:
+        raise W2SError(f"the cache {setup.cache} can't be written ({error}); name another with --cache") from None
+    try:
+        yield token
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def _claim(job: Job, setup: Setup) -> Claim:
+    if isinstance(job, Unit):
+        known = setup.device == "cuda" and torch.cuda.is_available()
+        size = torch.cuda.get_device_properties(0).total_memory if known else None
+        return claim(setup.task(job.task), job, setup.student.of(job.task), setup.device, size)
+    return Claim(1, float(setup.device == "cuda"), int(BASE))
+
+
+def _resources(claim: Claim) -> dict[str, float]:
+    return {"num_cpus": claim.cores, "num_gpus": claim.gpus, "memory": claim.memory}
+
+
+def _slots(ray: Any, device: str) -> int:
+    """How many jobs the cluster has room for now, roughly."""
+    return max(1, int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)))
+
+
+class _Room:
+    """Says once when no node of the cluster is large enough for a job, which then waits for one."""
+
+    def __init__(self, ray: Any) -> None:
+        self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._said = False
+
+    def warn(self, job: Job, needed: Claim) -> None:
+        wanted = {"CPU": needed.cores, "GPU": needed.gpus, "memory": needed.memory}
+        if not self._said and not any(all(node.get(k, 0) >= v for k, v in wanted.items()) for node in self._nodes):
+            self._said = True
+            what = f"{needed.cores} cores, {needed.gpus:g} GPUs and {needed.memory / 1e9:.3g} GB of memory"
+            print(f"{job.label}: no node of the cluster has {what}; waiting for one", file=sys.stderr, flush=True)

@@ -1,0 +1,70 @@
+"""Results at an fsspec address: the driver reads and writes a copy of its own, and sends each unit there."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from benchmark.errors import W2SError
+from benchmark.records import Evaluation, Record
+from benchmark.remote import Mirror, split_address
+from benchmark.results import Contents, ResultStore
+
+
+def open_store(where: str) -> ResultStore:
+    """The results in a folder or at an address."""
+    folder, address = split_address(where)
+    if address is None:
+        assert folder is not None
+        return ResultStore(folder)
+    return RemoteStore(address)
+
+
+class RemoteStore(ResultStore):
+    """Results at an address. Each file goes there in the order in which it must: truth, predictions, records.
+
+    Args:
+        address: as fsspec has it.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__(Path(tempfile.mkdtemp(prefix="w2s-results-")))
+        atexit.register(self._forget)
+        self._mirror = Mirror(address, self.root)
+
+    def load(self) -> Contents:
+        """What was there when it was first looked at, or locked, and what was written since."""
+        if self._contents is None:
+            self._mirror.pull()
+        return super().load()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs out of the address."""
+        with self._mirror.locked(), super().lock():
+            try:
+                yield
+            finally:
+                self._send()
+
+    def write_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
+        """See `ResultStore.write_unit`. What can't be sent is sent with the next unit, or at the end."""
+        super().write_unit(evaluation, entries)
+        self._mirror.push()
+
+    def _send(self) -> None:
+        try:
+            self._mirror.push()
+        except W2SError as error:
+            atexit.unregister(self._forget)
+            raise W2SError(f"{error}; what is lacking there is kept in {self.root}") from error
+
+    def _forget(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)

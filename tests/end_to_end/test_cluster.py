@@ -1,0 +1,175 @@
+"""Runs on a Ray cluster of three nodes, started as docs/cluster.md says; what dies changes no record."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from test_kill import DEADLINE, LIMIT, PER_UNIT, TASKS, TOKEN, Run, assert_sound, contents, release
+
+pytest.importorskip("ray")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "cluster.md").read_text()
+COMMANDS = [line for block in re.findall(r"^```run\n(.*?)^```", PAGE, re.S | re.M) for line in block.splitlines()]
+SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # for whoever talks to the cluster
+SMALL = "--memory=5000000000 --object-store-memory=100000000"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@dataclass
+class RayNodes:
+    """The cluster: its address, and each node's raylet."""
+
+    address: str
+    environment: dict[str, str]
+    raylets: list[int]
+
+    def processes(self, name: str = "") -> list[int]:
+        """Ids of the cluster's living processes whose command has this name."""
+        found = []
+        mark = f"{TOKEN}={self.environment[TOKEN]}".encode()
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    command = (entry / "cmdline").read_bytes().split(b"\0")[0].decode()
+                    if Path(command).name.startswith(name) and "zombie" not in (entry / "status").read_text():
+                        found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cluster")
+
+
+@pytest.fixture(scope="module")
+def nodes(folder: Path) -> Iterator[RayNodes]:
+    """Three nodes of one core each, by the page's commands."""
+    own = {TOKEN: uuid.uuid4().hex, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **SECRET}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **own, "PATH": path}
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    environment.pop("W2S_CACHE", None)
+    port = free_port()
+    cluster = RayNodes(f"127.0.0.1:{port}", environment, [])
+    try:
+        for command in COMMANDS:
+            if command.startswith("ray start"):
+                call = f"{command} {SMALL}{' --include-dashboard=false' * ('--head' in command)}"
+                call = call.replace("6379", str(port))
+                begun = subprocess.run(shlex.split(call), env=environment, capture_output=True, timeout=DEADLINE)
+                assert begun.returncode == 0, (call, begun.stdout, begun.stderr)
+                cluster.raylets += [pid for pid in cluster.processes("raylet") if pid not in cluster.raylets]
+        assert len(cluster.raylets) == 3
+        yield cluster
+    finally:
+        for pid in cluster.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> dict[str, bytes]:
+    """What a run in one process leaves."""
+    run = Run(folder / "local", options=("--executor", "local"))
+    assert run.ended() == (0, f"{len(TASKS)} units run, results in {run.results}\n", "")
+    return contents(run.results)
+
+
+def on_ray(nodes: RayNodes, folder: Path, hold_from: int | None = None, *options: str, **extra: str) -> Run:
+    return Run(
+        folder,
+        hold_from,
+        extra={**SECRET, **extra},
+        options=("--executor", "ray", "--ray-address", nodes.address, *options),
+    )
+
+
+def test_a_stopped_run_leaves_the_cluster_and_the_next_one_survives_the_loss_of_a_worker_and_of_a_node(
+    nodes: RayNodes, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = on_ray(nodes, tmp_path, 1)
+    run.wait_until_held(at_once=3)
+    run.process.terminate()
+    status, out, _ = run.ended()
+    assert status == 130
+    assert out.splitlines()[-1] == (
+        f"stopped: 1 units run, {len(TASKS) - 1} left, results in {run.results}; the same command goes on from there"
+    )
+    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT
+    assert len(nodes.processes("raylet")) == 3
+
+    run = on_ray(nodes, tmp_path, 0)
+    run.wait_until_held(at_once=3)
+    victim = int((run.held / "0").read_text())
+    os.kill(victim, signal.SIGKILL)
+    os.kill(nodes.raylets.pop(), signal.SIGKILL)  # with its worker
+    release(run)
+    status, out, err = run.ended()
+    assert status == 0, (out, err)
+    assert out.splitlines()[-1] == f"{len(TASKS) - 1} units run, results in {run.results}"
+    assert contents(run.results) == undisturbed
+
+
+def test_units_that_die_hang_or_fail_are_named_and_the_rest_is_done(
+    nodes: RayNodes, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    bad = {"W2S_TEST_DIES": TASKS[0], "W2S_TEST_HANGS": TASKS[1], "W2S_TEST_EXITS": TASKS[2]}
+    run = on_ray(nodes, tmp_path, None, "--limit", str(LIMIT), **bad, W2S_TEST_FORKS="1")
+    status, out, _ = run.ended()
+    assert status == 1
+    said = out.splitlines()
+    assert said[-4] == f"{len(TASKS)} units run, results in {run.results}"
+    assert sorted(said[-3:]) == [
+        f"{TASKS[0]} (ood): its worker died 3 times, last with WorkerCrashedError (killed, or out of memory?)",
+        f"{TASKS[1]} (ood): stopped: it said nothing for more than {LIMIT} seconds (--limit)",
+        f"{TASKS[2]} (ood): SystemExit: 5",
+    ]
+    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT * (len(TASKS) - 3)
+
+
+def test_the_pages_commands_run(nodes: RayNodes, tmp_path: Path) -> None:
+    """`w2s run` in processes, on Ray on this machine, and on the cluster; on one small task and three methods."""
+    small = "--tasks digits-to-uci --methods naive,ensemble,ground_truth --seeds 1 --conditions ood --cache cache"
+    commands = [command for command in COMMANDS if command.startswith("w2s run")]
+    assert len(commands) == 3
+    for number, command in enumerate(commands):
+        call = command.replace("127.0.0.1:6379", nodes.address).replace("w2s", f"{sys.executable} -m benchmark.cli", 1)
+        begun = time.monotonic()
+        done = subprocess.run(
+            shlex.split(f"{call} {small} --results {number}"),
+            cwd=tmp_path, env=nodes.environment, capture_output=True, text=True, timeout=DEADLINE,
+        )  # fmt: skip
+        assert done.returncode == 0, (time.monotonic() - begun, done.stdout, done.stderr)
+        assert done.stdout.splitlines()[-1] == f"1 units run, results in {number}"
+    assert contents(tmp_path / "0") == contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+def test_what_the_page_names_exists() -> None:
+    from typer.testing import CliRunner
+
+    from benchmark.cli import app
+
+    options = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "300"}).stdout
+    for option in set(re.findall(r"w2s run [^\n]*?(--[a-z-]+)", PAGE)) | {"--limit", "--workers", "--cache"}:
+        assert option in options
+    scripts = re.findall(r"^```sbatch\n(.*?)^```", PAGE, re.S | re.M)
+    assert subprocess.run(["bash", "-n"], input=scripts[0], text=True, check=False).returncode == 0
