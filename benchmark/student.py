@@ -127,7 +127,14 @@ class StudentKind(Protocol):
 
 @runtime_checkable
 class Streamed(Protocol):
-    """What a kind has as well whose reading of a large domain goes chunk by chunk, so that workers can share it."""
+    """What a kind has as well whose reading of a large domain goes chunk by chunk, so that workers can share it.
+
+    Attributes:
+        streams: whether it does so with its encoder.
+    """
+
+    @property
+    def streams(self) -> bool: ...
 
     def lacking(self, domain: Domain, cache: Cache, device: str) -> list[int]:
         """Positions of the domain's chunks that the cache lacks."""

@@ -87,7 +87,7 @@ def passes(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Pass]:
         try:
             task = setup.task(unit.task)
             student = task.student
-            if not isinstance(student, Streamed):
+            if not (isinstance(student, Streamed) and student.streams):
                 continue
             for name in pool_domains(task, unit.condition):
                 domain = task.domain(name)

@@ -13,9 +13,10 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeAlias
 
 from benchmark.errors import W2SError
 from benchmark.execute import Setup
@@ -25,6 +26,8 @@ from benchmark.plan import Unit
 _LOOK = 0.5  # seconds between looks at workers that say nothing
 _GRACE = 5.0  # seconds for a dead worker's last words, or an idle one's end
 _START = 60.0  # seconds that a worker may take to import what it needs, besides the limit
+
+_Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, Any]]"
 
 
 def in_processes(
@@ -43,7 +46,7 @@ def in_processes(
         gpus: ids as in `CUDA_VISIBLE_DEVICES`, dealt out to the workers in turn; each sees only its own.
     """
     jobs = Queue(plan, passes(plan, setup, workers))
-    inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
+    inbox: _Inbox = queue.SimpleQueue()
     slots: list[_Worker | None] = [None] * workers
     try:
         while len(jobs) or any(worker and worker.job for worker in slots):
@@ -52,32 +55,20 @@ def in_processes(
                     if worker is None:
                         worker = slots[i] = _Worker(setup, gpus[i % len(gpus)] if gpus else None, inbox)
                     worker.begin(job)
-            with contextlib.suppress(queue.Empty):
-                worker, message = inbox.get(timeout=_LOOK)
+            for worker, message in _news(inbox):
                 if worker not in slots:  # late words of one that was given up
                     continue
-                busy = worker.job
                 if isinstance(message, _Said):
-                    worker.lives()
-                    if busy is not None:
-                        say(busy, message.text, message.share)
+                    worker.heard_now()
+                    if worker.job is not None:
+                        say(worker.job, message.text, message.share)
                     continue
-                outcome: Outcome = None
                 if isinstance(message, _Ended):
                     slots[slots.index(worker)] = None
-                    if busy is None:
-                        continue
-                    if worker.stopped:
-                        assert limit is not None
-                        outcome = silent(limit)
-                    elif (outcome := jobs.died(busy, worker.how())) is None:
-                        continue
-                else:
-                    outcome = message
-                assert busy is not None
-                worker.job = None
-                jobs.ended(busy)
-                yield busy, outcome
+                if worker.job is not None and (ended := _outcome(worker, message, jobs, limit)) is not None:
+                    job, worker.job = worker.job, None
+                    jobs.ended(job)
+                    yield job, ended.outcome
             for worker in slots:
                 if worker is not None:
                     worker.look(limit)
@@ -91,25 +82,52 @@ def in_processes(
             worker.dismiss()
 
 
+@dataclass(frozen=True)
 class _Said:
     """What a worker's job is at."""
 
-    def __init__(self, text: str, share: float) -> None:
-        self.text, self.share = text, share
+    text: str
+    share: float
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What came of a worker's job."""
+
+    outcome: Outcome
 
 
 class _Ended:
     """A worker's last message: it is gone."""
 
 
+def _news(inbox: _Inbox) -> Iterator[tuple[_Worker, Any]]:
+    """What workers have said, without waiting for long."""
+    with contextlib.suppress(queue.Empty):
+        yield inbox.get(timeout=_LOOK)
+        while True:
+            yield inbox.get_nowait()
+
+
+def _outcome(worker: _Worker, message: _Done | _Ended, jobs: Queue, limit: float | None) -> _Done | None:
+    """What came of the worker's job, or None if it is to be tried again."""
+    if isinstance(message, _Done):
+        return message
+    assert worker.job is not None
+    if worker.stopped and limit is not None:
+        return _Done(silent(limit))
+    failed = jobs.died(worker.job, worker.how())
+    return None if failed is None else _Done(failed)
+
+
 class _Worker:
     """One process, the job that it has, and when it was last heard.
 
     Args:
-        inbox: where its messages go: `_Said`, an `Outcome`, `_Ended`.
+        inbox: where its messages go: `_Said`, `_Done`, `_Ended`.
     """
 
-    def __init__(self, setup: Setup, gpu: str | None, inbox: queue.SimpleQueue[tuple[_Worker, Any]]) -> None:
+    def __init__(self, setup: Setup, gpu: str | None, inbox: _Inbox) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, self._theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(self._theirs, setup, gpu))
@@ -127,7 +145,7 @@ class _Worker:
         with contextlib.suppress(OSError):  # it has died; that is noticed below
             self._pipe.send(job)
 
-    def lives(self) -> None:
+    def heard_now(self) -> None:
         """It was heard."""
         self.heard, self._starting = time.monotonic(), 0.0
 
@@ -196,7 +214,7 @@ def _serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
     with contextlib.suppress(EOFError):
         while (job := pipe.recv()) is not None:
             pipe.send(_Said("starting", 0.0))
-            pipe.send(trouble or do(job, setup, lambda text, share: pipe.send(_Said(text, share))))
+            pipe.send(_Done(trouble or do(job, setup, lambda text, share: pipe.send(_Said(text, share)))))
 
 
 def _die_with_parent() -> None:

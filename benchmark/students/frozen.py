@@ -90,10 +90,14 @@ class LinearHead:
         parts = {output: [part for e in encoded for part in e[output]] for output in self.outputs}
         return {o: {split: gather(p, rows) for split, rows in pool.examples.items()} for o, p in parts.items()}
 
+    @property
+    def streams(self) -> bool:
+        """Whether its encoder does."""
+        return isinstance(self.encoder, Streaming)
+
     def lacking(self, domain: Domain, cache: Cache, device: str) -> list[int]:
-        """See `benchmark.student.Streamed`; nothing for an encoder that does not stream."""
-        if not isinstance(self.encoder, Streaming):
-            return []
+        """See `benchmark.student.Streamed`."""
+        assert self.encoder is not None
         return cache.lacking_chunks("features", _key(self.encoder, domain, device), domain.num_inputs)
 
     def read_chunks(

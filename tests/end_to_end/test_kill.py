@@ -60,7 +60,7 @@ class Run:
     def __post_init__(self) -> None:
         self.results = self.folder / "results"
         self.held = self.folder / f"held-{uuid.uuid4().hex}"
-        self.held.mkdir()
+        self.held.mkdir(parents=True)
         self.environment = environment(self.folder) | self.extra
         if self.hold_from is not None:
             self.environment |= {"W2S_TEST_HOLD": str(self.held), "W2S_TEST_HOLD_FROM": str(self.hold_from)}
