@@ -236,12 +236,11 @@ def _weighted_mean(hits: NDArray[np.bool_], unit: Index, weights: Weights) -> Fl
     Hits are added up over units first, then one product with the weights (U, B) gives the sums of all rows and, from a
     row of ones, the sums of the weights. They are whole numbers below 2^24: float32 gives them exactly, in any order.
     """
-    own, unit = np.unique(unit, return_inverse=True)
-    size = hits.shape[1]
-    rows = np.ones((len(hits) + 1, size), np.float32)
-    rows[:-1] = hits
-    membership = csr_array((np.ones(size, np.float32), (np.arange(size), unit)), shape=(size, len(own)))
-    sums = np.asarray(rows @ membership) @ (weights if len(own) == len(weights) else weights[own])
+    own, sizes = np.unique(unit, return_counts=True)
+    rows = np.ones((len(hits) + 1, hits.shape[1]), np.float32)
+    rows[:-1] = hits[:, unit.argsort()]
+    sums = np.add.reduceat(rows, sizes.cumsum() - sizes, axis=1)
+    sums = sums @ (weights if len(own) == len(weights) else weights[own])
     with np.errstate(invalid="ignore"):
         means: Floats = sums[:-1] / sums[-1]
     return means

@@ -206,6 +206,9 @@ def improvement(a: Sample, b: Sample) -> Sample | None:
 
     The idea is rliable's (Agarwal et al. 2021, arXiv:2108.13264), who average over all pairs of runs of two algorithms
     on a task. Here only runs of the same seed are compared: they share split, minibatches and initial weights.
+
+    Over few runs that are nearly all won, or lost, intervals are too short, as for any share: of 15 runs (three tasks)
+    they cover about 92%, not 95%, in simulation.
     """
     gain = difference(a, b)
     return gain.map(lambda x: (1 + (x > ROUNDING) - (x < -ROUNDING)) / 2) if gain else None

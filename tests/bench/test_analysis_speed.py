@@ -1,7 +1,7 @@
 """From the published predictions to all scores, intervals and ranks, in this process: `make bench`.
 
-As much as `w2s leaderboard` does for the default suite: 34 (task, condition)s, 5 seeds, about 45 rows of predictions.
-Machines are noisy: processor time says more than the clock. Peak memory counts what NumPy allocates.
+The default suite: 34 (task, condition)s, 5 seeds, about 45 rows of predictions each. Machines are noisy: processor time
+says more than the clock. Peak memory counts what NumPy allocates.
 """
 
 from __future__ import annotations
