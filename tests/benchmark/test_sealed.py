@@ -91,6 +91,7 @@ class Hostile(Method):
         self.loot: list[np.ndarray] = []
 
     def start(self, supervision: Supervision) -> None:
+        self.loot = []  # of several trials, what the last one finds: each would find the loot of those before
         self.loot += as_arrays(reachable(supervision))
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
