@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import platformdirs
@@ -23,12 +24,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from benchmark.chunks import CHUNK, Part, StoredRows
-from benchmark.files import atomic_write
+from benchmark.chunks import CHUNK, Part, StoredRows, blocks, read_header
+from benchmark.files import atomic_file, atomic_write, remove_temporaries
 
 Arrays = dict[str, NDArray[Any]]
 _FORMAT = 1
-KINDS = ("features", "soft_labels", "downloads", "checkpoints", "models")
+KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models")
 
 
 def cache_root() -> Path:
@@ -62,6 +63,50 @@ class Cache:
             self._write(path, text, arrays)
             return arrays
 
+    def get_rows(self, kind: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> dict[str, list[Part]]:
+        """As `get`, in one part that is not read: for `chunks.gather`. What can't be written stays in memory."""
+        text, path = _text(key), self.path(kind, key)
+        found: Mapping[str, Part] | None = self._stored(path, text)
+        if found is None:
+            made = self.get(kind, key, build)
+            found = self._stored(path, text) or made
+        return _by_name([found])
+
+    def get_tables(
+        self, kind: str, key: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], fill: Callable[[BinaryIO], None]
+    ) -> dict[str, StoredRows] | None:
+        """Float32 arrays of these shapes stored under `key`, in one file that is never held in memory.
+
+        Args:
+            fill: given a file that stands where the data begin, writes the arrays there, one after the other in the
+                order of their names.
+
+        Returns:
+            The arrays, or None where they can't be written (said in one line).
+        """
+        folder = self.path(kind, key).with_suffix("")
+        path, text = folder / "tables.safetensors", _text(key)
+        if (found := self._stored(path, text)) is not None:
+            return found
+        with _locked(folder):
+            if (found := self._stored(path, text, quiet=False)) is not None:
+                return found
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                remove_temporaries(folder)  # large ones, of killed builds
+                with atomic_file(path) as file:
+                    file.write(_header(text, "0" * 64, shapes))
+                    file.flush()
+                    fill(file)
+                    file.flush()
+                    checksum = _checksum(read_header(Path(file.name))[1])
+                    file.seek(0)
+                    file.write(_header(text, checksum, shapes))
+            except OSError as error:
+                _say(f"cache: could not write {kind}/{folder.name} ({error}); going on in memory")
+                return None
+        return read_header(path)[1]
+
     def get_chunks(
         self, kind: str, key: Mapping[str, Any], n: int, build: Callable[[list[slice]], Iterator[Arrays]]
     ) -> dict[str, list[Part]]:
@@ -82,17 +127,17 @@ class Cache:
             for i, r in enumerate(ranges)
         ]
         mark = folder / "complete.json"
-        if mark.exists() and None not in (found := [self._read_rows(*entry) for entry in entries]):
-            return _by_name(found)
+        if mark.exists() and None not in (there := [self._stored(*entry) for entry in entries]):
+            return _by_name(there)
         with _locked(folder):
-            found = [self._read_rows(*entry) for entry in entries]
+            found: list[Mapping[str, Part] | None] = [self._stored(*entry) for entry in entries]
             lacking = [i for i, part in enumerate(found) if part is None]
             if broken := [entries[i][0].stem for i in lacking if entries[i][0].exists()]:
                 what = f"{len(broken)} of {len(ranges)} chunks of {kind}/{folder.name} are broken"
                 _say(f"cache: {what} ({', '.join(broken[:5])}); building them again")
             for i, made in zip(lacking, build([ranges[i] for i in lacking]) if lacking else (), strict=True):
                 arrays = {name: np.ascontiguousarray(value) for name, value in made.items()}
-                found[i] = _rows(entries[i][0], arrays) if self._write(*entries[i], arrays) else arrays
+                found[i] = read_header(entries[i][0])[1] if self._write(*entries[i], arrays) else arrays
             if all(path.exists() for path, _ in entries):
                 with contextlib.suppress(OSError):  # without it, the next reader takes the lock and looks again
                     atomic_write(mark, _text(whole).encode())
@@ -134,9 +179,21 @@ class Cache:
             return None
         return arrays
 
-    def _read_rows(self, path: Path, text: str) -> Mapping[str, Part] | None:
-        arrays = self._read(path, text, quiet=True)
-        return None if arrays is None else _rows(path, arrays)
+    def _stored(self, path: Path, text: str, quiet: bool = True) -> dict[str, StoredRows] | None:
+        """As `_read`, but the arrays are only looked through, block by block, not held."""
+        if not path.exists():
+            return None
+        try:
+            metadata, arrays = read_header(path)
+            if metadata.get("key") != text:
+                raise ValueError("it holds another key")
+            if metadata.get("checksum") != _checksum(arrays):
+                raise ValueError("its checksum differs")
+        except Exception as error:  # whatever a broken file makes the reader raise
+            if not quiet:
+                _say(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
+            return None
+        return arrays
 
     def _write(self, path: Path, text: str, arrays: Arrays) -> bool:
         try:
@@ -151,21 +208,33 @@ def _text(key: Mapping[str, Any]) -> str:
     return json.dumps({"format": _FORMAT, **key}, sort_keys=True)
 
 
-def _rows(path: Path, arrays: Arrays) -> dict[str, Part]:
-    """The same arrays, to be read from their file."""
-    return {name: StoredRows(path, name, value.shape, value.dtype) for name, value in arrays.items()}
+def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """The beginning of a safetensors file of float32 arrays, in the order of their names."""
+    content: dict[str, Any] = {"__metadata__": {"key": text, "checksum": checksum}}
+    start = 0
+    for name in sorted(shapes):
+        stop = start + 4 * math.prod(shapes[name])
+        content[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [start, stop]}
+        start = stop
+    header = json.dumps(content).encode()
+    header += b" " * (-(8 + len(header)) % 64)  # so that the data are aligned
+    return len(header).to_bytes(8, "little") + header
 
 
 def _by_name(parts: Sequence[Any]) -> dict[str, list[Part]]:
     return {name: [part[name] for part in parts] for name in parts[0]}
 
 
-def _checksum(arrays: Arrays) -> str:
+def _checksum(arrays: Mapping[str, Part]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         value = arrays[name]
         digest.update(f"{name}|{value.dtype.str}|{value.shape}|".encode())
-        digest.update(np.ascontiguousarray(value).data)
+        if isinstance(value, StoredRows):
+            for _, block in blocks([value]):
+                digest.update(block.data)
+        else:
+            digest.update(np.ascontiguousarray(value).data)
     return digest.hexdigest()
 
 

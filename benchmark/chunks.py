@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+import mmap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,28 +14,99 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 1024  # examples in a file
+BLOCK = 16_384  # rows that are read in one go where an array is read from end to end
+# of NumPy, by their names in safetensors files
+_DTYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"},
+}
 
 
 @dataclass(frozen=True)
 class StoredRows:
-    """An array in a safetensors file; its rows are read when they are asked for."""
+    """An array in a safetensors file; its rows are read when they are asked for.
+
+    Attributes:
+        offset: of its first byte in the file.
+    """
 
     path: Path
-    name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    offset: int
 
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        with self.path.open("rb") as file:  # the length of the header, the header, the data
-            length = int.from_bytes(file.read(8), "little")
-            offset = json.loads(file.read(length))[self.name]["data_offsets"][0]
-        return np.array(np.memmap(self.path, self.dtype, "r", 8 + length + offset, self.shape)[rows])
+        found = np.empty((*rows.shape, *self.shape[1:]), self.dtype)
+        self.take(rows, found)
+        return found
+
+    def take(self, rows: NDArray[np.int64], out: NDArray[Any], block: int | None = None) -> None:
+        """Copy the given rows to `out`, of their shape. The file is mapped into memory while this lasts.
+
+        Args:
+            block: when most rows of such a block are wanted wherever one is, so that whole blocks are better read in
+                one go.
+        """
+        if not len(rows):
+            return
+        if not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows {rows.min()}..{rows.max()} of {len(self)}")
+        with self.path.open("rb") as file:
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        whole = np.frombuffer(mapping, self.dtype, math.prod(self.shape), self.offset).reshape(self.shape)
+        if block is not None and hasattr(mapping, "madvise"):
+            size = block * whole.strides[0]
+            for i in np.unique(rows // block).tolist():
+                start = (self.offset + i * size) // mmap.PAGESIZE * mmap.PAGESIZE
+                mapping.madvise(mmap.MADV_WILLNEED, start, min(size, len(mapping) - start))
+        np.take(whole, rows, axis=0, out=out, mode="clip")  # (with another mode `out` would be filled by way of a copy)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """The rows from `start` to `stop`, in one sequential read."""
+        found = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.offset + start * (found.nbytes // max(1, len(found))))
+            view = memoryview(found.data).cast("B")
+            while len(view):
+                if not (count := file.readinto(view)):
+                    raise OSError(f"{self.path}: ends too early")
+                view = view[count:]
+        return found
 
 
 Part = NDArray[Any] | StoredRows
+
+
+def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredRows]]:
+    """Metadata and arrays of a safetensors file, of which only the header is read.
+
+    Raises:
+        OSError, ValueError, KeyError: the file can't be read, is no safetensors file, or has numbers of a kind that
+            NumPy lacks.
+    """
+    with path.open("rb") as file:  # the length of the header, the header, the data
+        length = int.from_bytes(file.read(8), "little")
+        size = path.stat().st_size
+        if 8 + length > size:
+            raise ValueError("its header is cut off")
+        header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__", {})
+    arrays = {}
+    for name, entry in header.items():
+        start, stop = entry["data_offsets"]
+        rows = StoredRows(path, tuple(entry["shape"]), np.dtype(_DTYPES[entry["dtype"]]), 8 + length + start)
+        if 8 + length + stop > size or stop - start != rows.dtype.itemsize * math.prod(rows.shape):
+            raise ValueError(f"'{name}' is cut off")
+        arrays[name] = rows
+    return metadata, arrays
 
 
 def gather(parts: Sequence[Part], rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -48,3 +121,13 @@ def gather(parts: Sequence[Part], rows: NDArray[np.int64]) -> NDArray[Any]:
             found[here] = part[rows[here] - start]
         start += len(part)
     return found
+
+
+def blocks(parts: Sequence[Part], rows: int = BLOCK) -> Iterator[tuple[int, NDArray[Any]]]:
+    """The concatenation of `parts` from end to end: the first row of each block, and its rows (at most `rows`)."""
+    start = 0
+    for part in parts:
+        for first in range(0, len(part), rows):
+            stop = min(first + rows, len(part))
+            yield start + first, part[first:stop] if isinstance(part, np.ndarray) else part.read(first, stop)
+        start += len(part)

@@ -54,6 +54,10 @@ class Student(Protocol):
     def parameters(self) -> list[nn.Parameter]:
         """What the optimizer updates."""
 
+    def expect(self, minibatches: Tensor) -> None:
+        """Told an epoch's minibatches before it: `logits` is then called with (steps, S, 1 or H, B), on the CPU here,
+        one after the other. So what is not in memory can be read ahead."""
+
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""
 

@@ -41,7 +41,7 @@ class TrainingData:
 
     Attributes:
         features: output -> what the student reads, from the weakest to the student's own; for linear heads (S, N, D) or
-            (S, N, 2, D), standardised.
+            (S, N, 2, D), standardised, or a `benchmark.students.streamed.Streamed` of that shape.
         soft_labels: (S, M, N, K), contiguous.
         seeds: S seeds.
         student: makes fresh heads on one of `features`: (features, K, seeds, heads) -> student.
@@ -194,7 +194,10 @@ def _fit(
     progress = Progress(student, optimizer, schedule, [stage.method for stage in stages], checkpoints)
     done, told = progress.restore(), time.monotonic()
     for epoch in range(recipe.epochs):
-        minibatches = stream.epoch(epoch).to(device, non_blocking=True)
+        drawn = stream.epoch(epoch)
+        if epoch >= done:
+            student.expect(drawn)
+        minibatches = drawn.to(device, non_blocking=True)
         for step, index in enumerate(minibatches if epoch >= done else [], epoch * stream.steps_per_epoch + 1):
             logits = student.logits(index)
             soft_labels = labels.at(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.chunks import Part, gather
+from benchmark.chunks import Part
 from benchmark.errors import W2SError
 from benchmark.libraries import libraries
+from benchmark.rows import Rows, select, standardised
 from benchmark.scale import Estimable, Work
 from benchmark.student import Answer
 from benchmark.students.linear import LinearStudent, Standardiser
+from benchmark.students.streamed import Streamed, placed
 from benchmark.task import Streaming
 
 if TYPE_CHECKING:
@@ -76,29 +79,39 @@ class LinearHead:
 
     def read(
         self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str
-    ) -> dict[str, dict[str, Features]]:
-        """Features (n, D), or (n, 2, D) of pairs. Those of whole domains are cached: seeds, conditions and tasks share
-        them."""
+    ) -> dict[str, dict[str, Features | Rows]]:
+        """Features (n, D), or (n, 2, D) of pairs; of a large pool not read yet. Those of whole domains are cached:
+        seeds, conditions and tasks share them."""
         assert self.encoder is not None
-        encoded = [_encoded(self.encoder, task, domains[name], cache, device) for name in pool.domains]
+        keys = [_key(self.encoder, domains[name], device) for name in pool.domains]
+        encoded = [
+            _encoded(self.encoder, task, domains[name], key, cache, device)
+            for name, key in zip(pool.domains, keys, strict=True)
+        ]
         parts = {output: [part for e in encoded for part in e[output]] for output in self.outputs}
-        return {o: {split: gather(p, rows) for split, rows in pool.examples.items()} for o, p in parts.items()}
+        return {o: select(p, pool.examples, json.dumps([o, keys], sort_keys=True), cache) for o, p in parts.items()}
 
-    def prepare(self, problems: Sequence[Problem], device: str) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def prepare(
+        self, problems: Sequence[Problem], device: str
+    ) -> tuple[dict[str, Tensor | Streamed], list[Tensor | Streamed]]:
         """Standardised with each problem's own train split: output -> (S, N, D), and each test split (1, n, D)."""
+        if isinstance(next(iter(problems[0].features.values()))["train"], Rows):
+            return _prepare_large(problems, device)
         scaled = [
             {name: Standardiser.of(torch.from_numpy(splits["train"])) for name, splits in p.features.items()}
             for p in problems
         ]
 
-        def standardised(s: int, output: str, split: str) -> Tensor:
+        def scale(s: int, output: str, split: str) -> Tensor:
             return scaled[s][output](torch.from_numpy(problems[s].features[output][split]))
 
         outputs, seeds = list(problems[0].features), range(len(problems))
-        train = {o: torch.stack([standardised(s, o, "train") for s in seeds]).to(device) for o in outputs}
-        return train, [standardised(s, outputs[-1], "test").to(device)[None] for s in seeds]
+        train: dict[str, Tensor | Streamed] = {
+            o: torch.stack([scale(s, o, "train") for s in seeds]).to(device) for o in outputs
+        }
+        return train, [scale(s, outputs[-1], "test").to(device)[None] for s in seeds]
 
-    def start(self, inputs: Tensor, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
+    def start(self, inputs: Tensor | Streamed, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
         """See `benchmark.student.StudentKind.start`."""
         return LinearStudent(inputs, num_classes, seeds, heads)
 
@@ -122,14 +135,30 @@ class LinearHead:
         return "run fewer methods or seeds at once (--methods, --seeds), or --device cpu"
 
 
-def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: str) -> dict[str, list[Part]]:
-    """Output -> the features of a whole domain, in parts: those that the encoder streams, or a single one."""
-    key = {
+def _prepare_large(
+    problems: Sequence[Problem], device: str
+) -> tuple[dict[str, Tensor | Streamed], list[Tensor | Streamed]]:
+    """As `LinearHead.prepare`, for pools that stay on disk."""
+    tables = {o: [standardised(p.features[o]) for p in problems] for o in problems[0].features}
+    train: dict[str, Tensor | Streamed] = {
+        o: placed([own["train"] for own in by_seed], device) for o, by_seed in tables.items()
+    }
+    return train, [placed([own["test"]], device) for own in list(tables.values())[-1]]
+
+
+def _key(encoder: Encoder, domain: Domain, device: str) -> dict[str, Any]:
+    return {
         "domain": domain.fingerprint,
         "encoder": encoder.fingerprint,
         "device": device,
         "libraries": libraries("torch", "transformers", "pillow"),
     }
+
+
+def _encoded(
+    encoder: Encoder, task: str, domain: Domain, key: Mapping[str, Any], cache: Cache, device: str
+) -> dict[str, list[Part]]:
+    """Output -> the features of a whole domain, in parts: those that the encoder streams, or a single one."""
     n = domain.num_inputs
     if isinstance(encoder, Streaming):
 
@@ -138,8 +167,7 @@ def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: 
                 yield _checked(encoded, r.stop - r.start, encoder, task)
 
         return cache.get_chunks("features", key, n, build)
-    whole = cache.get("features", key, lambda: _checked(encoder.encode(domain.load(), device), n, encoder, task))
-    return {output: [x] for output, x in whole.items()}
+    return cache.get_rows("features", key, lambda: _checked(encoder.encode(domain.load(), device), n, encoder, task))
 
 
 def _checked(encoded: dict[str, Features], n: int, encoder: Encoder, task: str) -> dict[str, Features]:
