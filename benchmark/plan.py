@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from benchmark import canaries
@@ -47,7 +47,7 @@ def method_version(name: str) -> int:
 def hyperparameters(name: str, recipe: Recipe, student: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Everything that was chosen for a run of this method: its options, the student's recipe and own parameters."""
     method = {} if name in CANARIES else method_options(METHODS[name]())
-    return {"method": method, "student": {**asdict(recipe), **student}}
+    return {"method": method, "student": {**recipe.chosen(), **student}}
 
 
 def make_plan(

@@ -18,6 +18,7 @@ from benchmark.needs import needs
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask
 from benchmark.plan import Unit, make_plan
+from benchmark.precision import check_precision
 from benchmark.problem import CONDITIONS, build_problem, data_fingerprint
 from benchmark.records import RecordKey
 from benchmark.registry import CANARIES, METHODS, TASKS
@@ -156,10 +157,14 @@ def _setup(request: Request, suite: Suite) -> Setup:
     if request.pack is not None and (request.tasks or request.arrays is not None):
         raise W2SError("--pack: not with --tasks or --arrays, as a pack is a task of its own")
     options = {**suite.options, **read_options(request.options)}
+    device = choose_device(request.device)
+    recipes = suite.student.changed(read_options(request.options))
+    for recipe in (recipes.default, *(own for _, own in recipes.by_task)):
+        check_precision(recipe.precision, device)
     return Setup(
-        device=choose_device(request.device),
+        device=device,
         cache=(request.cache or cache_root()).absolute(),
-        student=suite.student.changed(read_options(request.options)),
+        student=recipes,
         options=options,
         replies=request.replies,
         plugins=tuple(plugin.absolute() for plugin in request.plugins),
