@@ -148,6 +148,7 @@ def test_the_setting_hash_holds_every_option_and_the_students_recipe(monkeypatch
         "method": {"smoothing": 0.1},
         "student": {"learning_rate": 1e-3, "epochs": 1, "batch_size": 32},
     }
+    assert hyperparameters("planned", replace(RECIPE, precision="bf16"))["student"]["precision"] == "bf16"
     assert hyperparameters("ground_truth", RECIPE)["method"] == {}
     before = setting_hash(hyperparameters("planned", RECIPE))
     assert before == setting_hash(hyperparameters("planned", Recipe(epochs=1, batch_size=32)))
