@@ -44,30 +44,7 @@ class StoredRows:
         return len(self.shape)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        found = np.empty((*rows.shape, *self.shape[1:]), self.dtype)
-        self.take(rows, found)
-        return found
-
-    def take(self, rows: NDArray[np.int64], out: NDArray[Any], block: int | None = None) -> None:
-        """Copy the given rows to `out`, of their shape. The file is mapped into memory while this lasts.
-
-        Args:
-            block: when most rows of such a block are wanted wherever one is, so that whole blocks are better read in
-                one go.
-        """
-        if not len(rows):
-            return
-        if not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"rows {rows.min()}..{rows.max()} of {len(self)}")
-        with self.path.open("rb") as file:
-            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        whole = np.frombuffer(mapping, self.dtype, math.prod(self.shape), self.offset).reshape(self.shape)
-        if block is not None and hasattr(mapping, "madvise"):
-            size = block * whole.strides[0]
-            for i in np.unique(rows // block).tolist():
-                start = (self.offset + i * size) // mmap.PAGESIZE * mmap.PAGESIZE
-                mapping.madvise(mmap.MADV_WILLNEED, start, min(size, len(mapping) - start))
-        np.take(whole, rows, axis=0, out=out, mode="clip")  # (with another mode `out` would be filled by way of a copy)
+        return np.asarray(Mapped(self).array[rows])
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """The rows from `start` to `stop`, in one sequential read."""
@@ -80,6 +57,25 @@ class StoredRows:
                     raise OSError(f"{self.path}: ends too early")
                 view = view[count:]
         return found
+
+
+class Mapped:
+    """The array of `StoredRows`, mapped into memory: pages once looked at count as memory until this is dropped."""
+
+    def __init__(self, rows: StoredRows) -> None:
+        with rows.path.open("rb") as file:
+            self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._offset = rows.offset
+        flat = np.frombuffer(self._file, rows.dtype, math.prod(rows.shape), rows.offset)
+        self.array: NDArray[Any] = flat.reshape(rows.shape)
+
+    def will_need(self, rows: NDArray[np.int64], block: int) -> None:
+        """Have the system read, without waiting for it, every block of so many rows that holds any of these."""
+        if hasattr(self._file, "madvise"):
+            size = block * self.array.strides[0]
+            for i in np.unique(rows // block).tolist():
+                start = (self._offset + i * size) // mmap.PAGESIZE * mmap.PAGESIZE
+                self._file.madvise(mmap.MADV_WILLNEED, start, min(size, len(self._file) - start))
 
 
 Part = NDArray[Any] | StoredRows

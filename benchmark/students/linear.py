@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmark.chunks import BLOCK
 from benchmark.seeding import torch_rng
-from benchmark.students.streamed import InMemory, ReadAhead, Streamed
+from benchmark.students.streamed import Streamed, source
 
 
 class Standardiser(NamedTuple):
@@ -111,7 +111,7 @@ class LinearStudent:
 
     Args:
         features: (S, N, D) or (S, N, 2, D), standardised; a seed axis of stride 0 shares one table. Or not in memory:
-            then minibatches are read ahead.
+            then what is needed next is read ahead.
         num_classes: K.
         seeds: S seeds; all heads of a seed start from the same weights.
         heads: H.
@@ -122,7 +122,7 @@ class LinearStudent:
         self.pairs = len(features.shape) == 4
         self.outputs = 1 if self.pairs else num_classes
         self._heads, self._dim = heads, D
-        self._source = InMemory(features) if isinstance(features, Tensor) else ReadAhead(features)
+        self._source = source(features)
         start = [initial_head(seed, self.outputs, D) for seed in seeds]
         # (S, H*K, D) and (S, H*K, 1): W x^T puts examples last, the layout that both products and the losses like best
         weight = torch.stack([w.repeat(heads, 1) for w, _ in start])

@@ -1,4 +1,4 @@
-"""Where a linear student's features come from: one tensor, or tables on disk, read ahead in windows.
+"""Where a linear student's features come from: one tensor, or tables on disk, read in windows.
 
 Shapes: S seeds, N train examples, D features; a minibatch has B examples for each of S * streams streams, one a seed or
 one a head. Pairs are (..., 2, D); their two sides are rows of their own in a minibatch.
@@ -11,9 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.chunks import Part, StoredRows, blocks
+from benchmark.chunks import Mapped, Part, StoredRows, blocks
 from benchmark.minibatches import BLOCK, WINDOW
 
 _ROOM = 0.5  # of the GPU's free memory may be filled with features
@@ -76,17 +77,64 @@ class InMemory:
         return self._rows.view(S * streams, -1, self._dim)
 
 
-class ReadAhead:
-    """The same minibatches from tables on disk: while one window of steps is trained on, a thread reads the next.
+def source(features: Tensor | Streamed) -> InMemory | Mapping | ReadAhead:
+    """What gathers minibatches of these features."""
+    if isinstance(features, Tensor):
+        return InMemory(features)
+    return ReadAhead(features) if features.device.type == "cuda" else Mapping(features)
 
-    A window is what the stream shuffles as a whole (`benchmark.minibatches`): a few blocks of consecutive rows, mapped
-    into memory only while they are gathered. On a GPU it goes there through pinned memory, beside the computation.
+
+class Mapping:
+    """The same minibatches gathered from tables on disk, mapped into memory for one window of steps at a time.
+
+    A window is what the stream shuffles as a whole (`benchmark.minibatches`): a few blocks of consecutive rows. While
+    one is trained on, the system reads those of the next.
     """
 
     def __init__(self, features: Streamed) -> None:
         self._features = features
+        self._windows: Sequence[Tensor] = ()
+        self._window, self._left = 0, 0
+        self._tables: list[NDArray[np.float32]] = []
+        self._rows = torch.empty(0)
+
+    def expect(self, minibatches: Tensor) -> None:
+        """The minibatches (steps, S, streams, B) of an epoch."""
+        _, S, streams, B = minibatches.shape
+        self._windows, self._window, self._left = minibatches.split(max(1, WINDOW // B)), -1, 0
+        shape = (S, streams * B, *self._features.shape[2:])
+        if self._rows.shape != shape:
+            self._rows = torch.empty(shape)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """As `InMemory.rows`, for the next of the minibatches that were announced."""
+        if not self._left:
+            self._open(self._window + 1)
+        self._left -= 1
+        for table, own, out in zip(self._tables, index, self._rows, strict=True):
+            np.take(table, own.flatten().numpy(), axis=0, out=out.numpy(), mode="clip")  # (others copy twice)
+        S, streams, _ = index.shape
+        return self._rows.view(S * streams, -1, self._features.shape[-1])
+
+    def _open(self, window: int) -> None:
+        """Map the tables anew, so that pages of the window before count no more."""
+        self._window, self._left, self._tables = window, len(self._windows[window]), []
+        for s, table in enumerate(self._features.tables):
+            if isinstance(table, StoredRows):
+                mapped = Mapped(table)
+                for coming in self._windows[window + (window > 0) : window + 2]:  # the first one, and the next
+                    mapped.will_need(coming[:, s].flatten().numpy(), BLOCK)
+                table = mapped.array
+            self._tables.append(table)
+
+
+class ReadAhead:
+    """The same minibatches on a GPU: while one window is trained on, a thread gathers the next in pinned memory and
+    sends it, beside the computation."""
+
+    def __init__(self, features: Streamed) -> None:
+        self._features = features
         self._coming: Iterator[Tensor] = iter(())
-        self._buffers: list[Tensor | None] = [None, None]
 
     def expect(self, minibatches: Tensor) -> None:
         """Begin to read the minibatches (steps, S, streams, B) of an epoch."""
@@ -99,40 +147,33 @@ class ReadAhead:
     def _epoch(self, minibatches: Tensor) -> Iterator[Tensor]:
         windows = minibatches.split(max(1, WINDOW // minibatches.shape[-1]))
         with ThreadPoolExecutor(1) as reader:
-            coming: Future[Window] = reader.submit(self._read, windows[0], 0)
+            coming: Future[Window] = reader.submit(self._read, windows[0])
             for i in range(len(windows)):
                 rows = coming.result().arrived()
                 if i + 1 < len(windows):
-                    coming = reader.submit(self._read, windows[i + 1], (i + 1) % 2)
+                    coming = reader.submit(self._read, windows[i + 1])
                 yield from rows.unbind(1)
 
-    def _read(self, index: Tensor, turn: int) -> Window:
+    def _read(self, index: Tensor) -> Window:
         """(S * streams, steps, B or 2 B, D) of the window's minibatches (steps, S, streams, B)."""
         steps, S, streams, B = index.shape
         row, device = self._features.shape[2:], self._features.device
-        buffer = self._buffer((S, streams, steps * B, *row), turn)
+        on_gpu = device.type == "cuda"
+        buffer = torch.empty((S, streams, steps * B, *row), pin_memory=on_gpu)
         for s, table in enumerate(self._features.tables):
+            mapped = Mapped(table) if isinstance(table, StoredRows) else None
+            if mapped is not None:
+                mapped.will_need(index[:, s].flatten().numpy(), BLOCK)
+            rows = mapped.array if mapped is not None else np.asarray(table)
             for h in range(streams):
-                rows, out = index[:, s, h].flatten().numpy(), buffer[s, h].numpy()
-                if isinstance(table, StoredRows):
-                    table.take(rows, out, BLOCK)
-                else:
-                    np.take(table, rows, axis=0, out=out, mode="clip")
+                np.take(rows, index[:, s, h].flatten().numpy(), axis=0, out=buffer[s, h].numpy(), mode="clip")
         found = buffer.view(S * streams, steps, -1, row[-1])
-        if device.type != "cuda":
+        if not on_gpu:
             return Window(found)
         with torch.cuda.stream(torch.cuda.Stream(device)):
+            # torch keeps pinned memory, and knows when a copy from it is done
             there = found.to(device, non_blocking=True)
             return Window(there, torch.cuda.current_stream(device).record_event())
-
-    def _buffer(self, shape: tuple[int, ...], turn: int) -> Tensor:
-        """Memory for one window: two take turns, the other one is being trained on."""
-        if self._features.device.type == "cuda":  # torch keeps pinned memory, and knows when a copy from it is done
-            return torch.empty(shape, pin_memory=True)
-        size, kept = int(np.prod(shape)), self._buffers[turn]
-        if kept is None or kept.numel() < size:
-            kept = self._buffers[turn] = torch.empty(size)
-        return kept[:size].view(shape)
 
 
 class Window:

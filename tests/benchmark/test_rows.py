@@ -26,7 +26,7 @@ from benchmark.rows import Rows, standardised
 from benchmark.seeding import torch_rng
 from benchmark.students import streamed
 from benchmark.students.linear import Heads, Standardiser
-from benchmark.students.streamed import Streamed, placed
+from benchmark.students.streamed import ReadAhead, Streamed, placed
 from benchmark.training import Recipe, TrainingData, train
 
 
@@ -203,13 +203,18 @@ def on_disk(data: TrainingData, folder: Path, in_memory: bool = False) -> Traini
 
 @pytest.mark.parametrize("batch_size", [16, 12, 100])  # a part of a window, no part of it, larger than it
 @pytest.mark.parametrize("pairs", [False, True])
-@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("how", ["mapped", "held", "sent"])
 def test_streamed_training_equals_training_in_memory(
-    small: None, tmp_path: Path, batch_size: int, pairs: bool, in_memory: bool
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, pairs: bool, how: str
 ) -> None:
-    """Several methods at once, and one of several stages that keeps some examples: every weight is the same."""
+    """Several methods at once, and one of several stages that keeps some examples: every weight is the same.
+
+    Tables are mapped; or in memory, as the cache can't be written; or windows are gathered in a thread, as for a GPU.
+    """
+    if how == "sent":
+        monkeypatch.setattr(streamed, "Mapping", ReadAhead)
     data, recipe = make_data(K=2 if pairs else 4, N=203, D=5, pairs=pairs), Recipe(1e-2, 3, batch_size)
-    other = on_disk(data, tmp_path, in_memory)
+    other = on_disk(data, tmp_path, how == "held")
     for a, b in zip(
         train([Single(), Ensemble(), Staged()], data, recipe),
         train([Single(), Ensemble(), Staged()], other, recipe),
