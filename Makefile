@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: install install-lm benchmark test test-wilds lint check bench clean
+.PHONY: install install-lm benchmark test test-wilds lint check bench bench-pools clean
 
 install: $(VENV)/.installed
 
@@ -51,7 +51,11 @@ check: lint test
 
 # speed of the engine beside the ordinary way; minutes
 bench: $(VENV)/.test-tools
-	$(BIN)/python -m pytest tests/bench --benchmark-only -s
+	$(BIN)/python -m pytest tests/bench --benchmark-only -s --ignore=tests/bench/test_pools.py
+
+# time and peak memory by the size of the pool, up to a million examples; 25 GB of disk in the temporary folder
+bench-pools: $(VENV)/.test-tools
+	$(BIN)/python -m pytest tests/bench/test_pools.py --benchmark-only -s
 
 clean:
 	rm -rf $(VENV) .venv-wilds build *.egg-info

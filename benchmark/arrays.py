@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
+from benchmark.cache import Cache
+from benchmark.chunks import Part, StoredRows, blocks, read_header
 from benchmark.errors import W2SError
+from benchmark.minibatches import in_windows
 from benchmark.problem import Problem, ReadyMade, Truth
 from benchmark.protocol import SHARES, SPLITS, deal_by_group
+from benchmark.rows import select
 from benchmark.seeding import numpy_rng
 from benchmark.task import TaskCard
 
@@ -22,7 +25,7 @@ class ArrayTask(ReadyMade):
     """A task whose pool is given ready-made; condition `ood` only, split 70/10/20 by seed.
 
     Args:
-        features: (N, D), or (N, 2, D) for preference pairs (then K = 2).
+        features: (N, D), or (N, 2, D) for preference pairs (then K = 2); may be in a file (`StoredRows`).
         soft_labels: (N, M, K), rows sum to 1.
         labels: (N,) in 0..K-1, -1 for unknown (never scored).
         groups: (N,) or None. With groups the worst group's accuracy is the second metric.
@@ -37,7 +40,7 @@ class ArrayTask(ReadyMade):
 
     def __init__(
         self,
-        features: ArrayLike,
+        features: ArrayLike | StoredRows,
         soft_labels: ArrayLike,
         labels: ArrayLike,
         groups: ArrayLike | None = None,
@@ -46,8 +49,8 @@ class ArrayTask(ReadyMade):
         split_by_group: bool = False,
     ) -> None:
         self.name = name
-        self.features = _numeric("features", features, np.float32)
-        self.soft_labels = _numeric("soft_labels", soft_labels, np.float32)
+        self.features = _stored(features) if isinstance(features, StoredRows) else _numeric("features", features)
+        self.soft_labels = _numeric("soft_labels", soft_labels)
         self.labels = _integers("labels", labels)
         self.groups = None if groups is None else _group_ids(groups)
         self.split_by_group = split_by_group
@@ -68,7 +71,11 @@ class ArrayTask(ReadyMade):
         )
         digest = hashlib.sha256()
         for value in (self.features, self.soft_labels, self.labels, self.groups):
-            if value is not None:
+            if isinstance(value, StoredRows):
+                digest.update(f"float32{value.shape}".encode())
+                for _, block in blocks([value]):
+                    digest.update(block.astype(np.float32, copy=False).data)
+            elif value is not None:
                 digest.update(f"{value.dtype}{value.shape}".encode())
                 digest.update(np.ascontiguousarray(value).data)
         digest.update(str(split_by_group).encode())
@@ -76,15 +83,16 @@ class ArrayTask(ReadyMade):
 
     @classmethod
     def from_file(cls, path: Path, *, split_by_group: bool = False) -> ArrayTask:
-        """Read an npz or safetensors file; the task is named after it."""
+        """Read an npz or safetensors file; the task is named after it. Features of a large pool stay in a safetensors
+        file, and are read block by block."""
         if not path.is_file():
             raise W2SError(f"--arrays {path}: no such file")
         try:
             if path.suffix == ".npz":
                 with np.load(path, allow_pickle=False) as file:
-                    arrays: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
+                    arrays: dict[str, Part] = {name: file[name] for name in file.files}
             elif path.suffix == ".safetensors":
-                arrays = load_file(path)
+                arrays = _load(path)
             else:
                 raise W2SError(f"--arrays {path}: expected a name that ends in .npz or .safetensors")
         except W2SError:
@@ -100,7 +108,7 @@ class ArrayTask(ReadyMade):
                 raise W2SError(f"--arrays {path}: array '{name}' is missing, found {found}")
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "arrays"
         try:
-            return cls(**arrays, name=name, split_by_group=split_by_group)
+            return cls(**arrays, name=name, split_by_group=split_by_group)  # type: ignore[arg-type]
         except W2SError as error:
             raise W2SError(f"--arrays {path}: {error}") from error
 
@@ -110,6 +118,8 @@ class ArrayTask(ReadyMade):
         rng = numpy_rng("arrays", seed)
         if self.split_by_group and self.groups is not None:
             splits = deal_by_group(self.groups, SHARES, rng)
+            if in_windows(len(splits[0])):  # a large train split must be in random order (`benchmark.minibatches`)
+                splits = [rng.permutation(split) for split in splits]
         else:
             cuts = [round(SHARES[0] * N), round((SHARES[0] + SHARES[1]) * N)]
             splits = [np.asarray(part) for part in np.split(rng.permutation(N), cuts)]
@@ -126,7 +136,7 @@ class ArrayTask(ReadyMade):
             task=self.name,
             condition=condition,
             seed=seed,
-            features={"features": {split: self.features[r] for split, r in rows.items()}},
+            features={"features": select([self.features], rows, self.fingerprint, Cache())},
             soft_labels={split: self.soft_labels[r] for split, r in rows.items()},
             truth=Truth({s: self.labels[r] for s, r in rows.items()}, {s: groups[r] for s, r in rows.items()}),
             fingerprint=self.fingerprint,
@@ -151,8 +161,9 @@ class ArrayTask(ReadyMade):
             raise W2SError(f"soft_labels: K = {K}, but features are pairs (N, 2, D), which need K = 2")
         if self.split_by_group and self.groups is None:
             raise W2SError("groups: missing, but --split-by-group needs them")
-        if not np.isfinite(x).all():
-            raise W2SError(f"features: NaN or infinity in row {_first(~np.isfinite(x))}")
+        for first, block in blocks([x]):
+            if not np.isfinite(block).all():
+                raise W2SError(f"features: NaN or infinity in row {first + _first(~np.isfinite(block))}")
         if not np.isfinite(p).all():
             raise W2SError(f"soft_labels: NaN or infinity in row {_first(~np.isfinite(p))}")
         if (p < 0).any():
@@ -165,11 +176,28 @@ class ArrayTask(ReadyMade):
             raise W2SError("labels: all unknown (-1), so nothing could be scored")
 
 
-def _numeric(name: str, value: ArrayLike, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+def _load(path: Path) -> dict[str, Part]:
+    """The arrays of a safetensors file; features of a large pool are left in it."""
+    with safe_open(path, framework="numpy") as file:
+        names = list(file.keys())
+        large = "features" in names and in_windows(round(SHARES[0] * file.get_slice("features").get_shape()[0]))
+        arrays: dict[str, Part] = {n: file.get_tensor(n) for n in names if n != "features" or not large}
+    if large:
+        arrays["features"] = read_header(path)[1]["features"]
+    return arrays
+
+
+def _stored(features: StoredRows) -> StoredRows:
+    if features.dtype.kind not in "fiub":
+        raise W2SError(f"features: dtype {features.dtype}, expected numbers")
+    return features
+
+
+def _numeric(name: str, value: ArrayLike) -> NDArray[np.float32]:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise W2SError(f"{name}: dtype {array.dtype}, expected numbers")
-    return array.astype(dtype, copy=False)
+    return array.astype(np.float32, copy=False)
 
 
 def _integers(name: str, value: ArrayLike) -> NDArray[np.int64]:

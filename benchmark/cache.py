@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import platformdirs
@@ -23,14 +24,14 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from benchmark.chunks import CHUNK, Part, State, StoredRows
+from benchmark.chunks import CHUNK, Part, StoredRows, blocks, read_header
 from benchmark.errors import W2SError
-from benchmark.files import atomic_write
+from benchmark.files import atomic_file, atomic_write, remove_temporaries
 from benchmark.remote import Mirror
 
 Arrays = dict[str, NDArray[Any]]
 _FORMAT = 1
-KINDS = ("features", "soft_labels", "downloads", "checkpoints", "models")
+KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models")
 
 
 def cache_root() -> Path:
@@ -69,6 +70,52 @@ class Cache:
             self._write(path, text, arrays)
             return arrays
 
+    def get_rows(self, kind: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> dict[str, list[Part]]:
+        """As `get`, in one part that is not read: for `chunks.gather`. What can't be written stays in memory."""
+        text, path = _text(key), self.path(kind, key)
+        found: Mapping[str, Part] | None = self._stored(path, text)
+        if found is None:
+            made = self.get(kind, key, build)
+            found = self._stored(path, text) or made
+        return _by_name([found])
+
+    def get_tables(
+        self, kind: str, key: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], fill: Callable[[BinaryIO], None]
+    ) -> dict[str, StoredRows] | None:
+        """Float32 arrays of these shapes stored under `key`, in one file that is never held in memory.
+
+        They stay on this machine: a mirror holds whole files in memory, and has what they are made from.
+
+        Args:
+            fill: given a file that stands where the data begin, writes the arrays there, one after the other in the
+                order of their names.
+
+        Returns:
+            The arrays, or None where they can't be written (said in one line).
+        """
+        folder = self.path(kind, key).with_suffix("")
+        path, text = folder / "tables.safetensors", _text(key)
+        if (found := self._stored(path, text)) is not None:
+            return found
+        with _locked(folder):
+            if (found := self._stored(path, text, quiet=False)) is not None:
+                return found
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                remove_temporaries(folder)  # large ones, of killed builds
+                with atomic_file(path) as file:
+                    file.write(_header(text, "0" * 64, shapes))
+                    file.flush()
+                    fill(file)
+                    file.flush()
+                    checksum = _checksum(read_header(Path(file.name))[1])
+                    file.seek(0)
+                    file.write(_header(text, checksum, shapes))
+            except OSError as error:
+                _say(f"cache: could not write {kind}/{folder.name} ({error}); going on in memory")
+                return None
+        return read_header(path)[1]
+
     def get_chunks(
         self, kind: str, key: Mapping[str, Any], n: int, build: Callable[[list[slice]], Iterator[Arrays]]
     ) -> dict[str, list[Part]]:
@@ -93,8 +140,7 @@ class Cache:
                 what = f"{len(broken)} of {len(found)} chunks of {kind}/{chunked.folder.name} are broken"
                 _say(f"cache: {what} ({', '.join(broken[:5])}); building them again")
             for i, arrays, written in chunked.build(lacking, build):
-                path = chunked.entries[i][0]
-                found[i] = _rows(path, arrays, State.of(path)) if written else arrays
+                found[i] = read_header(chunked.entries[i][0])[1] if written else arrays
             if all(path.exists() for path, _ in chunked.entries):
                 with contextlib.suppress(OSError):  # without it, the next reader takes the lock and looks again
                     atomic_write(chunked.mark, chunked.text.encode())
@@ -123,7 +169,7 @@ class Cache:
         chunked = _Chunked(self, kind, key, n)
         there = self._there([chunked.entries[i][0] for i in wanted])
         lacking = [
-            i for i in wanted if chunked.entries[i][0] not in there and self._read_rows(*chunked.entries[i]) is None
+            i for i in wanted if chunked.entries[i][0] not in there and self._stored(*chunked.entries[i]) is None
         ]
         for count, _ in enumerate(chunked.build(lacking, build), 1):
             made(count)
@@ -164,13 +210,21 @@ class Cache:
             return None
         return arrays
 
-    def _read_rows(self, path: Path, text: str) -> Mapping[str, Part] | None:
-        try:
-            state = State.of(path)  # before it is checked: what is read later is that file, or none
-        except OSError:
+    def _stored(self, path: Path, text: str, quiet: bool = True) -> dict[str, StoredRows] | None:
+        """As `_read`, but the arrays are only looked through, block by block, not held."""
+        if not path.exists():
             return None
-        arrays = self._read(path, text, quiet=True)
-        return None if arrays is None else _rows(path, arrays, state)
+        try:
+            metadata, arrays = read_header(path)
+            if metadata.get("key") != text:
+                raise ValueError("it holds another key")
+            if metadata.get("checksum") != _checksum(arrays):
+                raise ValueError("its checksum differs")
+        except Exception as error:  # whatever a broken file makes the reader raise
+            if not quiet:
+                _say(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
+            return None
+        return arrays
 
     def _write(self, path: Path, text: str, arrays: Arrays) -> bool:
         try:
@@ -228,7 +282,7 @@ class _Chunked:
 
     def read(self) -> list[Any]:
         """Each chunk's arrays as they lie in its file, None for those that lack or are broken."""
-        return [self._cache._read_rows(*entry) for entry in self.entries]
+        return [self._cache._stored(*entry) for entry in self.entries]
 
     def build(
         self, wanted: Sequence[int], build: Callable[[list[slice]], Iterator[Arrays]]
@@ -244,21 +298,33 @@ def _text(key: Mapping[str, Any]) -> str:
     return json.dumps({"format": _FORMAT, **key}, sort_keys=True)
 
 
-def _rows(path: Path, arrays: Arrays, state: State) -> dict[str, Part]:
-    """The same arrays, to be read from their file."""
-    return {name: StoredRows(path, name, value.shape, value.dtype, state) for name, value in arrays.items()}
+def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """The beginning of a safetensors file of float32 arrays, in the order of their names."""
+    content: dict[str, Any] = {"__metadata__": {"key": text, "checksum": checksum}}
+    start = 0
+    for name in sorted(shapes):
+        stop = start + 4 * math.prod(shapes[name])
+        content[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [start, stop]}
+        start = stop
+    header = json.dumps(content).encode()
+    header += b" " * (-(8 + len(header)) % 64)  # so that the data are aligned
+    return len(header).to_bytes(8, "little") + header
 
 
 def _by_name(parts: Sequence[Any]) -> dict[str, list[Part]]:
     return {name: [part[name] for part in parts] for name in parts[0]}
 
 
-def _checksum(arrays: Arrays) -> str:
+def _checksum(arrays: Mapping[str, Part]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         value = arrays[name]
         digest.update(f"{name}|{value.dtype.str}|{value.shape}|".encode())
-        digest.update(np.ascontiguousarray(value).data)
+        if isinstance(value, StoredRows):
+            for _, block in blocks([value]):
+                digest.update(block.data)
+        else:
+            digest.update(np.ascontiguousarray(value).data)
     return digest.hexdigest()
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import math
+import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +20,12 @@ from numpy.typing import NDArray
 from benchmark.errors import W2SError
 
 CHUNK = 1024  # examples in a file
+BLOCK = 16_384  # rows that are read in one go where an array is read from end to end
+# of NumPy, by their names in safetensors files
+_DTYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"},
+}
 
 
 class State(NamedTuple):
@@ -36,41 +47,117 @@ class StoredRows:
     """An array in a safetensors file; its rows are read when they are asked for.
 
     Attributes:
-        state: of the file when its checksum was compared; another one is never read.
+        offset: of its first byte in the file.
+        state: of the file when it was checked; another one is never read.
     """
 
     path: Path
-    name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    offset: int
     state: State
 
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """The rows, (*rows.shape, ...).
 
         Raises:
-            W2SError: the file was changed or deleted since it was checked.
+            W2SError: as `opened`.
         """
-        try:
-            with self.path.open("rb") as file:  # the length of the header, the header, the data
-                self._check(State.of(file.fileno()))
-                length = int.from_bytes(file.read(8), "little")
-                offset = json.loads(file.read(length))[self.name]["data_offsets"][0]
-                found = np.array(np.memmap(file, self.dtype, "r", 8 + length + offset, self.shape)[rows])
-                self._check(State.of(file.fileno()))
-        except OSError as error:
-            raise W2SError(f"cache: {self.path} cannot be read any more ({error.strerror}); run again") from error
+        with self.opened():  # what was mapped is still what was checked when the rows have been copied
+            return np.asarray(Mapped(self).array[rows])
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """The rows from `start` to `stop`, in one sequential read.
+
+        Raises:
+            W2SError: as `opened`.
+        """
+        found = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        with self.opened() as file:
+            file.seek(self.offset + start * (found.nbytes // max(1, len(found))))
+            view = memoryview(found.data).cast("B")
+            while len(view):
+                if not (count := file.readinto(view)):
+                    raise OSError(errno.EIO, "it ends too early")
+                view = view[count:]
         return found
 
-    def _check(self, state: State) -> None:
-        if state != self.state:
-            raise W2SError(f"cache: {self.path} was changed while it was in use; run again")
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[FileIO]:
+        """The file, as it was when it was checked: compared when it is opened and before it is closed.
+
+        Raises:
+            W2SError: the file was changed or deleted since.
+        """
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                self._check(file)
+                yield file
+                self._check(file)
+        except OSError as error:
+            raise W2SError(f"{self.path} cannot be read any more ({error.strerror}); run again") from error
+
+    def _check(self, file: FileIO) -> None:
+        if State.of(file.fileno()) != self.state:
+            raise W2SError(f"{self.path} was changed while it was in use; run again")
+
+
+class Mapped:
+    """The array of `StoredRows`, mapped into memory: pages once looked at count as memory until this is dropped.
+
+    Raises:
+        W2SError: as `StoredRows.opened`.
+    """
+
+    def __init__(self, rows: StoredRows) -> None:
+        with rows.opened() as file:
+            self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._offset = rows.offset
+        flat = np.frombuffer(self._file, rows.dtype, math.prod(rows.shape), rows.offset)
+        self.array: NDArray[Any] = flat.reshape(rows.shape)
+
+    def will_need(self, rows: NDArray[np.int64], block: int) -> None:
+        """Have the system read, without waiting for it, every block of so many rows that holds any of these."""
+        if hasattr(self._file, "madvise"):
+            size = block * self.array.strides[0]
+            for i in np.unique(rows // block).tolist():
+                start = (self._offset + i * size) // mmap.PAGESIZE * mmap.PAGESIZE
+                self._file.madvise(mmap.MADV_WILLNEED, start, min(size, len(self._file) - start))
 
 
 Part = NDArray[Any] | StoredRows
+
+
+def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredRows]]:
+    """Metadata and arrays of a safetensors file, of which only the header is read.
+
+    Raises:
+        OSError, ValueError, KeyError: the file can't be read, is no safetensors file, or has numbers of a kind that
+            NumPy lacks.
+    """
+    with path.open("rb") as file:  # the length of the header, the header, the data
+        state = State.of(file.fileno())  # before anything is checked: what is read later is that file, or none
+        length = int.from_bytes(file.read(8), "little")
+        if 8 + length > state.size:
+            raise ValueError("its header is cut off")
+        header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__", {})
+    arrays = {}
+    for name, entry in header.items():
+        start, stop = entry["data_offsets"]
+        rows = StoredRows(path, tuple(entry["shape"]), np.dtype(_DTYPES[entry["dtype"]]), 8 + length + start, state)
+        if 8 + length + stop > state.size or stop - start != rows.dtype.itemsize * math.prod(rows.shape):
+            raise ValueError(f"'{name}' is cut off")
+        arrays[name] = rows
+    return metadata, arrays
 
 
 def gather(parts: Sequence[Part], rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -85,3 +172,13 @@ def gather(parts: Sequence[Part], rows: NDArray[np.int64]) -> NDArray[Any]:
             found[here] = part[rows[here] - start]
         start += len(part)
     return found
+
+
+def blocks(parts: Sequence[Part], rows: int = BLOCK) -> Iterator[tuple[int, NDArray[Any]]]:
+    """The concatenation of `parts` from end to end: the first row of each block, and its rows (at most `rows`)."""
+    start = 0
+    for part in parts:
+        for first in range(0, len(part), rows):
+            stop = min(first + rows, len(part))
+            yield start + first, part[first:stop] if isinstance(part, np.ndarray) else part.read(first, stop)
+        start += len(part)

@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _PREFIX, _SUFFIX = ".writing-", ".tmp"
 
@@ -16,11 +18,18 @@ def atomic_write(path: Path, data: bytes) -> None:
 
     Missing parent folders are made. Writers of the same path don't disturb each other; the last one wins.
     """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file, to be written and read, that replaces `path` when all went well: as `atomic_write`, bit by bit."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
+        with temporary.open("x+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

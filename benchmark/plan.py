@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from benchmark import canaries
@@ -54,9 +54,9 @@ def hyperparameters(
     With `tune`, all that of every trial.
     """
     if name in CANARIES:
-        return {"method": {}, "student": {**asdict(recipe), **student}}
+        return {"method": {}, "student": {**recipe.chosen(), **student}}
     tried = [
-        {"method": method_options(trial.instance()), "student": {**asdict(trial.recipe), **student}}
+        {"method": method_options(trial.instance()), "student": {**trial.recipe.chosen(), **student}}
         for trial in trials_of(name, recipe, tune)
     ]
     return {TRIALS: tried} if tune else tried[0]

@@ -38,7 +38,8 @@ class Problem:
     """One pool with its supervision.
 
     Attributes:
-        features: output -> split -> what the student reads, for a linear head (n, D) or (n, 2, D) as encoded.
+        features: output -> split -> what the student reads, for a linear head (n, D) or (n, 2, D) as encoded; of a
+            large pool `benchmark.rows.Rows`, which are in no memory. The train split is in random order.
         soft_labels: split -> (n, M, K).
         truth: never handed to training (see `training_data`).
         fingerprint: hash of the task's source data.
@@ -115,8 +116,11 @@ def training_data(
     The soft labels are copied, so that no view leads to another split or to a problem.
     """
     inputs, others = student.prepare(problems, device, held_out)
-    labels = np.stack([p.soft_labels["train"].transpose(1, 0, 2) for p in problems])
-    tensor = torch.from_numpy(labels.copy()).to(device)
+    N, M, K = problems[0].soft_labels["train"].shape
+    labels = np.empty((len(problems), M, N, K), np.float32)
+    for own, p in zip(labels, problems, strict=True):
+        own[:] = p.soft_labels["train"].transpose(1, 0, 2)
+    tensor = torch.from_numpy(labels).to(device)
     seeds = tuple(p.seed for p in problems)
     return TrainingData(inputs, tensor, seeds, student.start, student.margin_beta), others
 

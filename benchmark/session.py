@@ -21,6 +21,7 @@ from benchmark.needs import needs
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask
 from benchmark.plan import Unit, make_plan
+from benchmark.precision import check_precision
 from benchmark.problem import CONDITIONS, build_problem, data_fingerprint
 from benchmark.records import RecordKey
 from benchmark.registry import CANARIES, METHODS, TASKS
@@ -192,12 +193,16 @@ def _setup(request: Request, suite: Suite) -> Setup:
     if request.tune and request.replies:
         raise W2SError("--replies: not with --tune; replies are those of a method's default")
     options = {**suite.options, **read_options(request.options)}
+    device = choose_device(request.device)
+    recipes = suite.student.changed(read_options(request.options))
+    for recipe in (recipes.default, *(own for _, own in recipes.by_task)):
+        check_precision(recipe.precision, device)
     folder, address = split_address(request.cache)
     return Setup(
-        device=choose_device(request.device),
+        device=device,
         cache=(folder or cache_root()).absolute(),
         cache_address=address,
-        student=suite.student.changed(read_options(request.options)),
+        student=recipes,
         options=options,
         tune=request.tune,
         replies=request.replies,

@@ -55,6 +55,10 @@ class Student(Protocol):
     def parameters(self) -> list[nn.Parameter]:
         """What the optimizer updates."""
 
+    def expect(self, minibatches: Tensor) -> None:
+        """Told an epoch's minibatches before it: `logits` is then called with (steps, S, 1 or H, B), on the CPU here,
+        one after the other. So what is not in memory can be read ahead."""
+
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""
 
@@ -126,7 +130,7 @@ class StudentKind(Protocol):
 
 
 @runtime_checkable
-class Streamed(Protocol):
+class ChunkReader(Protocol):
     """What a kind has as well whose reading of a large domain goes chunk by chunk, so that workers can share it.
 
     Attributes:

@@ -42,7 +42,9 @@ class Recipes:
         names = {f.name: type(getattr(self.default, f.name)) for f in fields(Recipe)}
         mine: dict[str, Any] = {}
         for name, value in options.items():
-            if name in names:
+            if name == "precision":
+                mine[name] = value  # checked when the device is known
+            elif name in names:
                 kind = names[name]
                 if isinstance(value, bool) or not isinstance(value, (int, kind)) or not 0 < value < math.inf:
                     raise W2SError(f"option {name}={value}: expected a positive {kind.__name__}")

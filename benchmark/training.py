@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from benchmark.checkpoints import Checkpoints
 from benchmark.errors import MethodFailed, W2SError
 from benchmark.method import Batch, Method, Supervision
 from benchmark.minibatches import Minibatches
+from benchmark.precision import Precision, backward, forward
 from benchmark.progress import Progress, part_names
 from benchmark.seeding import torch_rng
 from benchmark.student import Fitted, Student
@@ -28,11 +29,21 @@ ENGINE_VERSION = 1  # raise when the same plan would give other predictions
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the student is trained: Adam without weight decay, cosine schedule over all steps."""
+    """How the student is trained: Adam without weight decay, cosine schedule over all steps.
+
+    `precision` is that of the student's matrix products in training (`benchmark.precision`); predictions are made in
+    float32, and everything else is float32 always.
+    """
 
     learning_rate: float = 1e-3
     epochs: int = 30
     batch_size: int = 128
+    precision: Precision = "float32"
+
+    def chosen(self) -> dict[str, Any]:
+        """What a record holds of it; `precision` only where it was asked for."""
+        own = asdict(self)
+        return own if self.precision != "float32" else {k: v for k, v in own.items() if k != "precision"}
 
     def times(self, learning_rate: float = 1, epochs: float = 1) -> Recipe:
         """With multiples of the learning rate and of the epochs, which are rounded, to 1 at least."""
@@ -47,7 +58,7 @@ class TrainingData:
 
     Attributes:
         features: output -> what the student reads, from the weakest to the student's own; for linear heads (S, N, D) or
-            (S, N, 2, D), standardised.
+            (S, N, 2, D), standardised, or a `benchmark.students.streamed.Streamed` of that shape.
         soft_labels: (S, M, N, K), contiguous.
         seeds: S seeds.
         student: makes fresh heads on one of `features`: (features, K, seeds, heads) -> student.
@@ -201,9 +212,13 @@ def _fit(
     progress = Progress(student, optimizer, schedule, [stage.method for stage in stages], checkpoints)
     done, told = progress.restore(), time.monotonic()
     for epoch in range(recipe.epochs):
-        minibatches = stream.epoch(epoch).to(device, non_blocking=True)
+        drawn = stream.epoch(epoch)
+        if epoch >= done:
+            student.expect(drawn)
+        minibatches = drawn.to(device, non_blocking=True)
         for step, index in enumerate(minibatches if epoch >= done else [], epoch * stream.steps_per_epoch + 1):
-            logits = student.logits(index)
+            with forward(recipe.precision, device):
+                logits = student.logits(index).float()
             soft_labels = labels.at(index)
             total = logits.new_zeros(())
             for stage, own in zip(stages, logits.split(widths, dim=1), strict=True):
@@ -221,7 +236,8 @@ def _fit(
                 if not loss.requires_grad:
                     raise MethodFailed(stage.method.name, "loss does not depend on the logits (it has no gradient)")
                 total = total + loss.mean(1).sum()  # replicas never mix: each has its own mean
-            total.backward()
+            with backward(recipe.precision):
+                total.backward()
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()

@@ -17,7 +17,7 @@ from benchmark.errors import W2SError
 from benchmark.execute import Setup, UnitResult, execute
 from benchmark.plan import Unit
 from benchmark.protocol import pool_domains
-from benchmark.student import Streamed
+from benchmark.student import ChunkReader
 
 ATTEMPTS = 3  # of a job whose worker dies; what fails on its own merits fails once
 
@@ -80,14 +80,14 @@ def do(job: Job, setup: Setup, tell: Tell) -> Outcome:
 def passes(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Pass]:
     """What the cache lacks of the large domains that this plan reads, in shares for so many workers.
 
-    Only for students that read in chunks (`Streamed`). What can't be found out here fails in its unit.
+    Only for students that read in chunks (`ChunkReader`). What can't be found out here fails in its unit.
     """
     wanted: dict[tuple[str, str], tuple[str, str, list[int], set[str]]] = {}
     for unit in plan:
         try:
             task = setup.task(unit.task)
             student = task.student
-            if not (isinstance(student, Streamed) and student.streams):
+            if not (isinstance(student, ChunkReader) and student.streams):
                 continue
             for name in pool_domains(task, unit.condition):
                 domain = task.domain(name)
@@ -149,7 +149,7 @@ def silent(limit: float) -> W2SError:
 def _read(share: Pass, setup: Setup, tell: Tell) -> None:
     task = setup.task(share.task)
     student, domain = task.student, task.domain(share.domain)
-    assert isinstance(student, Streamed)
+    assert isinstance(student, ChunkReader)
 
     def made(count: int) -> None:
         tell(f"{count} of {len(share.chunks)} chunks", 0)

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
+from benchmark.cache import Cache
+from benchmark.chunks import StoredRows, read_header
 from benchmark.errors import W2SError
 from benchmark.packs.sheet import check_files, features_file, read_sheet, supervision_file, truth_file
 from benchmark.problem import Problem, ReadyMade, Truth
-from benchmark.protocol import SPLITS, Index
+from benchmark.protocol import SPLITS
 from benchmark.registry import TASKS
+from benchmark.rows import Rows, select
 from benchmark.soft_labels import check_probabilities
 
 
@@ -45,20 +46,23 @@ class PackTask(ReadyMade):
                 )
 
     def problem(self, condition: str, seed: int) -> Problem:
-        """One problem. Of the features' file, which is mapped into memory, only the rows of its pool are copied."""
+        """One problem. Of the features' file only the rows of its pool are read; those of a large pool later."""
         self.require([condition], [seed])
-        table = self._tensors(features_file(condition))
+        table = self._stored(features_file(condition))
         supervision = self._arrays(supervision_file(condition, seed))
         truth = self._arrays(truth_file(condition, seed))
         members = self.sheet.supervisors[self.sheet.seeds.index(seed)]
         try:
+            if strange := [f"{n} are {x.dtype}" for n, x in table.items() if x.dtype != np.float32]:
+                raise TypeError(strange[0])
             rows = {split: supervision[f"examples/{split}"] for split in SPLITS}
             problem = Problem(
                 task=self.name,
                 condition=condition,
                 seed=seed,
                 features={
-                    name: {s: _rows(table[name].numpy(), rows[s]) for s in SPLITS} for name in self.sheet.outputs
+                    name: select([table[name]], rows, f"{name} of {self._sha256(condition)}", Cache())
+                    for name in self.sheet.outputs
                 },
                 soft_labels={split: supervision[f"soft_labels/{split}"] for split in SPLITS},
                 truth=Truth(*({split: truth[f"{kind}/{split}"] for split in SPLITS} for kind in ("labels", "groups"))),
@@ -94,18 +98,20 @@ class PackTask(ReadyMade):
             if not -1 <= labels.min() <= labels.max() < K:
                 found = f"{labels.min()}..{labels.max()}"
                 raise W2SError(f"{what}: labels/{split} are {found}, expected 0..{K - 1}, or -1 for unknown")
-            if not all(np.isfinite(x).all() for x in features):
+            if not all(_finite(x) for x in features):
                 raise W2SError(f"{what}: features/{split} hold NaN or infinity")
 
-    def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        return {key: tensor.numpy().copy() for key, tensor in self._tensors(name).items()}
+    def _sha256(self, condition: str) -> str:
+        return self.sheet.files[features_file(condition)].sha256
 
-    def _tensors(self, name: str) -> dict[str, Tensor]:
+    def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        return {key: rows.read(0, len(rows)) for key, rows in self._stored(name).items()}
+
+    def _stored(self, name: str) -> dict[str, StoredRows]:
         """Tensors that lie in the file until they are looked at."""
         try:
-            with safe_open(self.folder / name, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        except (OSError, SafetensorError) as error:
+            return read_header(self.folder / name)[1]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise W2SError(f"pack {self.folder}: cannot read {name} ({error})") from None
 
 
@@ -126,7 +132,7 @@ def use_pack(folder: Path) -> None:
     TASKS.replace(task.name, task, str(folder))
 
 
-def _rows(table: NDArray[np.float32], rows: Index) -> NDArray[np.float32]:
-    if len(rows) and rows.min() < 0:
-        raise IndexError(f"row {rows.min()}")
-    return table[rows]
+def _finite(features: NDArray[np.float32] | Rows) -> bool:
+    if isinstance(features, Rows):
+        return all(np.isfinite(piece).all() for _, piece in features.pieces())
+    return bool(np.isfinite(features).all())

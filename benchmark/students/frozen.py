@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.chunks import Part, gather
+from benchmark.chunks import Part
 from benchmark.errors import W2SError
 from benchmark.libraries import libraries
+from benchmark.rows import Rows, select, standardised
 from benchmark.scale import Estimable, Work
 from benchmark.student import TEST, Answer
 from benchmark.students.linear import LinearStudent, Standardiser
+from benchmark.students.streamed import Streamed, placed
 from benchmark.task import Streaming
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from benchmark.training import Recipe
 
 Features = NDArray[np.float32]
+# output -> the train splits of all seeds; held-out split -> those of each seed
+Prepared = tuple[dict[str, Tensor | Streamed], dict[str, list[Tensor | Streamed]]]
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,17 @@ class LinearHead:
         cache: Cache,
         device: str,
         held_out: tuple[str, ...] = TEST,
-    ) -> dict[str, dict[str, Features]]:
-        """Features (n, D), or (n, 2, D) of pairs, of all splits. Those of whole domains are cached: seeds, conditions
-        and tasks share them."""
+    ) -> dict[str, dict[str, Features | Rows]]:
+        """Features (n, D), or (n, 2, D) of pairs, of all splits; of a large pool not read yet. Those of whole domains
+        are cached: seeds, conditions and tasks share them."""
         assert self.encoder is not None
-        encoded = [_encoded(self.encoder, task, domains[name], cache, device) for name in pool.domains]
+        keys = [_key(self.encoder, domains[name], device) for name in pool.domains]
+        encoded = [
+            _encoded(self.encoder, task, domains[name], key, cache, device)
+            for name, key in zip(pool.domains, keys, strict=True)
+        ]
         parts = {output: [part for e in encoded for part in e[output]] for output in self.outputs}
-        return {o: {split: gather(p, rows) for split, rows in pool.examples.items()} for o, p in parts.items()}
+        return {o: select(p, pool.examples, json.dumps([o, keys], sort_keys=True), cache) for o, p in parts.items()}
 
     @property
     def streams(self) -> bool:
@@ -96,7 +105,7 @@ class LinearHead:
         return isinstance(self.encoder, Streaming)
 
     def lacking(self, domain: Domain, cache: Cache, device: str) -> list[int]:
-        """See `benchmark.student.Streamed`."""
+        """See `benchmark.student.ChunkReader`."""
         assert self.encoder is not None
         return cache.lacking_chunks("features", _key(self.encoder, domain, device), domain.num_inputs)
 
@@ -109,28 +118,30 @@ class LinearHead:
         device: str,
         made: Callable[[int], None],
     ) -> None:
-        """See `benchmark.student.Streamed`."""
+        """See `benchmark.student.ChunkReader`."""
         assert self.encoder is not None
         key, build = _key(self.encoder, domain, device), _stream(self.encoder, task, domain, device)
         cache.build_chunks("features", key, domain.num_inputs, chunks, build, made)
 
-    def prepare(
-        self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
-    ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
+    def prepare(self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST) -> Prepared:
         """Standardised with each problem's own train split: output -> (S, N, D), and held-out splits (1, n, D)."""
+        if isinstance(next(iter(problems[0].features.values()))["train"], Rows):
+            return _prepare_large(problems, device, held_out)
         scaled = [
             {name: Standardiser.of(torch.from_numpy(splits["train"])) for name, splits in p.features.items()}
             for p in problems
         ]
 
-        def standardised(s: int, output: str, split: str) -> Tensor:
+        def scale(s: int, output: str, split: str) -> Tensor:
             return scaled[s][output](torch.from_numpy(problems[s].features[output][split]))
 
         outputs, seeds = list(problems[0].features), range(len(problems))
-        train = {o: torch.stack([standardised(s, o, "train") for s in seeds]).to(device) for o in outputs}
-        return train, {o: [standardised(s, outputs[-1], o).to(device)[None] for s in seeds] for o in held_out}
+        train: dict[str, Tensor | Streamed] = {
+            o: torch.stack([scale(s, o, "train") for s in seeds]).to(device) for o in outputs
+        }
+        return train, {split: [scale(s, outputs[-1], split).to(device)[None] for s in seeds] for split in held_out}
 
-    def start(self, inputs: Tensor, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
+    def start(self, inputs: Tensor | Streamed, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
         """See `benchmark.student.StudentKind.start`."""
         return LinearStudent(inputs, num_classes, seeds, heads)
 
@@ -154,13 +165,12 @@ class LinearHead:
         return "run fewer methods or seeds at once (--methods, --seeds), or --device cpu"
 
 
-def _encoded(encoder: Encoder, task: str, domain: Domain, cache: Cache, device: str) -> dict[str, list[Part]]:
-    """Output -> the features of a whole domain, in parts: those that the encoder streams, or a single one."""
-    key, n = _key(encoder, domain, device), domain.num_inputs
-    if isinstance(encoder, Streaming):
-        return cache.get_chunks("features", key, n, _stream(encoder, task, domain, device))
-    whole = cache.get("features", key, lambda: _checked(encoder.encode(domain.load(), device), n, encoder, task))
-    return {output: [x] for output, x in whole.items()}
+def _prepare_large(problems: Sequence[Problem], device: str, held_out: tuple[str, ...]) -> Prepared:
+    """As `LinearHead.prepare`, for pools that stay on disk."""
+    tables = {o: [standardised(p.features[o]) for p in problems] for o in problems[0].features}
+    train = {o: placed([own["train"] for own in by_seed], device) for o, by_seed in tables.items()}
+    read = list(tables.values())[-1]
+    return train, {split: [placed([own[split]], device) for own in read] for split in held_out}
 
 
 def _key(encoder: Encoder, domain: Domain, device: str) -> dict[str, Any]:
@@ -170,6 +180,16 @@ def _key(encoder: Encoder, domain: Domain, device: str) -> dict[str, Any]:
         "device": device,
         "libraries": libraries("torch", "transformers", "pillow"),
     }
+
+
+def _encoded(
+    encoder: Encoder, task: str, domain: Domain, key: Mapping[str, Any], cache: Cache, device: str
+) -> dict[str, list[Part]]:
+    """Output -> the features of a whole domain, in parts: those that the encoder streams, or a single one."""
+    n = domain.num_inputs
+    if isinstance(encoder, Streaming):
+        return cache.get_chunks("features", key, n, _stream(encoder, task, domain, device))
+    return cache.get_rows("features", key, lambda: _checked(encoder.encode(domain.load(), device), n, encoder, task))
 
 
 def _stream(

@@ -8,13 +8,16 @@ the two responses (Bradley-Terry).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from benchmark.chunks import BLOCK
 from benchmark.seeding import torch_rng
+from benchmark.students.streamed import Streamed, source
 
 
 class Standardiser(NamedTuple):
@@ -29,6 +32,23 @@ class Standardiser(NamedTuple):
         flat = features.reshape(-1, features.shape[-1])
         scale, mean = torch.std_mean(flat, dim=0, correction=0)
         return cls(mean, torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
+
+    @classmethod
+    def of_pieces(cls, pieces: Iterable[Tensor]) -> Standardiser:
+        """The same, to rounding, in one pass over pieces of what is too large for memory."""
+        count, shift, total, squares = 0, torch.zeros(1), torch.zeros(1), torch.zeros(1)
+        for piece in pieces:
+            rows = piece.reshape(-1, piece.shape[-1]).double()
+            if not count:  # a shift near the mean keeps the squares small
+                shift = rows.mean(0)
+                total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
+            rows -= shift
+            count += len(rows)
+            total += rows.sum(0)
+            squares += rows.square().sum(0)
+        mean = total / count
+        scale = (squares / count - mean.square()).clamp_min(0).sqrt()
+        return cls((shift + mean).float(), torch.where(scale > 1e-6, scale, torch.ones_like(scale)).float())
 
     def __call__(self, features: Tensor) -> Tensor:
         """Standardised features, same shape."""
@@ -64,8 +84,20 @@ class Heads:
         """Whether training stayed free of NaN and infinity."""
         return bool(self.weight.isfinite().all()) and (self.bias is None or bool(self.bias.isfinite().all()))
 
-    def predict(self, features: Tensor) -> Tensor:
-        """Probabilities (S, H, n, K) for standardised features (S, n, D) or (S, n, 2, D)."""
+    def predict(self, features: Tensor | Streamed) -> Tensor:
+        """Probabilities (S, H, n, K) for standardised features (S, n, D) or (S, n, 2, D); block by block when many."""
+        (S, H, outputs, _), n = self.weight.shape, features.shape[1]
+        if isinstance(features, Tensor) and n <= BLOCK:
+            return self._probabilities(features)
+        found = self.weight.new_empty(S, H, n, 2 if self.bias is None else outputs)
+        for s in range(S):
+            one, start = self.seed(s), 0
+            for rows in features[s].split(BLOCK) if isinstance(features, Tensor) else features.blocks(s):
+                found[s, :, start : start + len(rows)] = one._probabilities(rows[None])[0]
+                start += len(rows)
+        return found
+
+    def _probabilities(self, features: Tensor) -> Tensor:
         S, H, outputs, D = self.weight.shape
         rows = features.reshape(S, -1, D)
         scores = torch.bmm(rows, self.weight.reshape(S, H * outputs, D).transpose(1, 2))
@@ -78,22 +110,19 @@ class LinearStudent:
     """The heads in training, bound to the train split's features.
 
     Args:
-        features: (S, N, D) or (S, N, 2, D), standardised; a seed axis of stride 0 shares one table.
+        features: (S, N, D) or (S, N, 2, D), standardised; a seed axis of stride 0 shares one table. Or not in memory:
+            then what is needed next is read ahead.
         num_classes: K.
         seeds: S seeds; all heads of a seed start from the same weights.
         heads: H.
     """
 
-    def __init__(self, features: Tensor, num_classes: int, seeds: tuple[int, ...], heads: int) -> None:
-        S, N, D = len(seeds), features.shape[1], features.shape[-1]
-        self.pairs = features.dim() == 4
+    def __init__(self, features: Tensor | Streamed, num_classes: int, seeds: tuple[int, ...], heads: int) -> None:
+        D = features.shape[-1]
+        self.pairs = len(features.shape) == 4
         self.outputs = 1 if self.pairs else num_classes
         self._heads, self._dim = heads, D
-        shared = features.stride(0) == 0
-        self._table = (features[0] if shared else features.flatten(0, 1)).flatten(1)
-        offsets = torch.zeros(S) if shared else torch.arange(S) * N
-        self._offsets = offsets.to(features.device, torch.int64)[:, None, None]
-        self._rows: Tensor | None = None
+        self._source = source(features)
         start = [initial_head(seed, self.outputs, D) for seed in seeds]
         # (S, H*K, D) and (S, H*K, 1): W x^T puts examples last, the layout that both products and the losses like best
         weight = torch.stack([w.repeat(heads, 1) for w, _ in start])
@@ -105,14 +134,14 @@ class LinearStudent:
         """What the optimizer updates."""
         return [self.weight] if self.bias is None else [self.weight, self.bias]
 
+    def expect(self, minibatches: Tensor) -> None:
+        """See `benchmark.student.Student.expect`."""
+        self._source.expect(minibatches)
+
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""
         S, streams, B = index.shape
-        rows = (index + self._offsets).flatten()
-        if self._rows is None:
-            self._rows = self._table.new_empty(len(rows), self._table.shape[1])
-        torch.index_select(self._table, 0, rows, out=self._rows)
-        x = self._rows.view(S * streams, -1, self._dim).transpose(1, 2)
+        x = self._source.rows(index).transpose(1, 2)
         weight = self.weight.view(S * streams, -1, self._dim)
         if self.bias is None:
             return torch.bmm(weight, x).view(S, self._heads, B, 2)

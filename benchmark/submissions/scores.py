@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from numpy.typing import NDArray
@@ -88,10 +88,10 @@ def _setting(where: str, record: Record, submission: Submission, published: Publ
         yield Finding("unknown-setting", f"{where}: options {found.get('method')}, those of the method are {expected}")
     others = published.same_unit.get((record.task, record.condition), [])
     students = [other.hyperparameters["student"] for other in others]
-    recipe = asdict(published.suite.student.of(record.task))
+    recipe = published.suite.student.of(record.task).chosen()
     student: Any = found.get("student")
-    fits = isinstance(student, dict) and recipe.items() <= student.items()
-    if not fits or (students and student not in students):
+    own = {f.name: student[f.name] for f in fields(Recipe) if f.name in student} if isinstance(student, dict) else None
+    if own != recipe or (students and student not in students):
         yield Finding("foreign-student", f"{where}: student {student}, in the suite it is {(students or [recipe])[0]}")
 
 
@@ -152,8 +152,7 @@ def _cost(where: str, record: Record, heads: int) -> Iterator[Finding]:
     """Every stage of every method takes the recipe's steps."""
     student: Any = record.hyperparameters.get("student")
     try:
-        recipe = Recipe(**{f.name: student[f.name] for f in fields(Recipe)})
-        stage = Minibatches((), record.n_train, recipe.batch_size).steps_per_epoch * recipe.epochs * heads
+        stage = Minibatches((), record.n_train, student["batch_size"]).steps_per_epoch * student["epochs"] * heads
     except (KeyError, TypeError, ZeroDivisionError):
         return  # a foreign student or no training examples: found already
     if record.cost <= 0 or record.cost % stage:

@@ -6,8 +6,7 @@ same steps on the same data with the same number of threads. Machines are noisy:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -15,8 +14,7 @@ from statistics import median
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from measuring import Cost, matrix_rate, ordinary_epoch, timed
 
 from benchmark.registry import METHODS
 from benchmark.training import Recipe, TrainingData, train
@@ -51,35 +49,6 @@ def report() -> Iterator[list[Row]]:
         )
 
 
-def matrix_rate(device: str) -> float:
-    """Measured float32 matrix-product rate in FLOP/s: the median of products of two 2048 x 2048 matrices."""
-    a, b = torch.randn(2048, 2048, device=device), torch.randn(2048, 2048, device=device)
-    return 2 * 2048**3 / median(timed(lambda: a @ b, device) for _ in range(12))
-
-
-def timed(work: Callable[[], object], device: str = "cpu") -> float:
-    """Seconds, with the device idle before and after."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    wait()
-    start = time.perf_counter()
-    work()
-    wait()
-    return time.perf_counter() - start
-
-
-def ordinary_epoch(features: Tensor, targets: Tensor, device: str) -> None:
-    """One head, one epoch."""
-    head = nn.Linear(features.shape[1], targets.shape[1], device=device)
-    loader = DataLoader(TensorDataset(features, targets), batch_size=128, shuffle=True, drop_last=True)
-    optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(loader))
-    for x, t in loader:
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(head(x.to(device)), t.to(device)).backward()
-        optimizer.step()
-        schedule.step()
-
-
 @pytest.mark.parametrize("threads", sorted({1, CORES}))
 @pytest.mark.parametrize(("N", "D", "K"), SHAPES)
 def test_heads_per_epoch(N: int, D: int, K: int, threads: int, report: list[Row], benchmark) -> None:  # type: ignore[no-untyped-def]
@@ -99,8 +68,7 @@ def test_heads_per_epoch(N: int, D: int, K: int, threads: int, report: list[Row]
         batched = median(benchmark.stats.stats.data) / (SEEDS * HEADS)
         ordinary_epoch(features[:1280], soft_labels[0][:1280], device)  # warm-up
         ordinary = median(timed(lambda m=m: ordinary_epoch(features, soft_labels[m], device), device) for m in range(3))
-        arithmetic = 2 * 2 * (N // 128 * 128) * D * K  # two products, a multiplication and an addition each
-        share = arithmetic / batched / matrix_rate(device)
+        share = Cost.of_epoch(N, D, K, 1, 1).arithmetic / batched / matrix_rate(device)
         what = f"({N:,}, {D}, {K}), {threads}" if device == "cpu" else f"({N:,}, {D}, {K}), {device}"
         report.append(Row(what, batched * 1e3, ordinary * 1e3, share, WANTED[K]))
         benchmark.extra_info.update(ratio=ordinary / batched, share=share)

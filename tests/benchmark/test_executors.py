@@ -32,7 +32,7 @@ HERE = Path(__file__).parents[1] / "end_to_end" / "killed_run.py"
 
 
 @dataclass(frozen=True)
-class Streamed(Columns):
+class StreamedColumns(Columns):
     """Columns that come range by range."""
 
     fingerprint: str = "streamed-1"
@@ -71,8 +71,8 @@ def registries() -> Iterator[None]:
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setattr(cache_module, "CHUNK", 16)
     monkeypatch.setenv("W2S_CACHE", "")  # loading sets it
-    register_task(Blobs(name="large", encoder=Streamed()))
-    register_task(Blobs(name="again", encoder=Streamed()))  # the same domains
+    register_task(Blobs(name="large", encoder=StreamedColumns()))
+    register_task(Blobs(name="again", encoder=StreamedColumns()))  # the same domains
     register_task(Blobs(name="small"))
     return Setup("cpu", tmp_path / "cache", RECIPES)
 

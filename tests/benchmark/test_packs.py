@@ -246,7 +246,7 @@ def test_a_sealed_sheet_without_a_field(mine: Path) -> None:
 
 
 STRANGE: dict[str, tuple[str, str, Any, str]] = {
-    "rows below 0": ("supervision-0", "examples/train", -1, "row -1"),
+    "rows below 0": ("supervision-0", "examples/train", -1, r"rows -1\.\."),
     "rows beyond the table": ("supervision-0", "examples/train", 10_000, "too small"),
     "NaN features": ("features", "all", np.nan, "features/train hold NaN"),
     "negative soft labels": ("supervision-0", "soft_labels/test", -0.5, "NaN, infinity or negative"),

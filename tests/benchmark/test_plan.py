@@ -27,6 +27,7 @@ from benchmark.runner import run
 from benchmark.suite import Recipes, load_suite, suite_names
 from benchmark.task import Task
 from benchmark.training import Recipe
+from benchmark.trials import TRIALS
 
 RECIPE = Recipe(epochs=1, batch_size=32)
 METHOD_NAMES = ("planned", "ground_truth")
@@ -148,7 +149,11 @@ def test_the_setting_hash_holds_every_option_and_the_students_recipe(monkeypatch
         "method": {"smoothing": 0.1},
         "student": {"learning_rate": 1e-3, "epochs": 1, "batch_size": 32},
     }
-    assert hyperparameters("ground_truth", RECIPE)["method"] == {}
+    assert hyperparameters("planned", replace(RECIPE, precision="bf16"))["student"]["precision"] == "bf16"
+    assert hyperparameters("ground_truth", RECIPE) == {"method": {}, "student": RECIPE.chosen()}
+    for precision, held in (("float32", False), ("bf16", True)):
+        tried = hyperparameters("naive", replace(RECIPE, precision=precision), tune=True)[TRIALS]
+        assert {"precision" in trial["student"] for trial in tried} == {held}
     before = setting_hash(hyperparameters("planned", RECIPE))
     assert before == setting_hash(hyperparameters("planned", Recipe(epochs=1, batch_size=32)))
     monkeypatch.setattr(Planned.__init__, "__defaults__", (0.2,))

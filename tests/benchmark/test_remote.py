@@ -19,6 +19,7 @@ from synthetic import Task, entry, evaluation, fill
 from benchmark import cache as cache_module
 from benchmark.cache import Arrays, Cache
 from benchmark.checkpoints import Checkpoints
+from benchmark.chunks import StoredRows
 from benchmark.errors import W2SError
 from benchmark.remote import Mirror, split_address
 from benchmark.remote_results import RemoteStore, open_store
@@ -191,6 +192,16 @@ def test_a_broken_entry_is_built_again_wherever_it_lies(
     if damage != "line":
         Cache(tmp_path / "c", ADDRESS).get("features", KEY, build)
         assert len(build.built) == (1 if damage == "here" else 2)
+
+
+def test_rows_come_from_another_machine_and_are_read_from_the_copy(there: type[Shaky], tmp_path: Path) -> None:
+    build = Builder()
+    for machine in ("a", "b"):
+        ((part,),) = Cache(tmp_path / machine, ADDRESS).get_rows("features", KEY, build).values()
+        assert isinstance(part, StoredRows)
+        assert part.path.is_relative_to(tmp_path / machine)
+        np.testing.assert_array_equal(part[np.array([3, 18])], [3.0, 18.0])
+    assert len(build.built) == 1
 
 
 def test_chunks_that_another_machine_made_are_not_made_again(

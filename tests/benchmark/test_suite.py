@@ -27,6 +27,7 @@ def test_options_of_the_recipe_change_all_recipes() -> None:
     assert isinstance(changed.default.learning_rate, float)
     assert changed.of("hh-x") == Recipe(1.0, 2, 64)
     assert recipes.changed({}) == recipes
+    assert recipes.changed({"precision": "bf16"}).of("hh-x").precision == "bf16"
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "many", None])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import MethodFailed
+from benchmark.errors import MethodFailed, W2SError
 from benchmark.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax
 from benchmark.minibatches import Minibatches
+from benchmark.precision import backward, check_precision, forward
+from benchmark.registry import METHODS
 from benchmark.students.linear import Heads, Standardiser, initial_head
+from benchmark.students.streamed import Streamed
 from benchmark.training import Recipe, TrainingData, train
 
 SEEDS = (3, 11)
@@ -267,17 +271,53 @@ def test_cuda_equals_cpu(pairs: bool) -> None:
         torch.testing.assert_close(a.student.weight, b.student.weight.cpu(), atol=1e-4, rtol=0)
 
 
+def test_bfloat16_products_change_little_and_float32_nothing() -> None:
+    data = make_data()
+    usual, same, rough = (
+        train([Single(), Ensemble()], data, replace(RECIPE, precision=precision))[1].student.weight
+        for precision in ("float32", "float32", "bf16")
+    )
+    assert torch.equal(usual, same)
+    assert rough.dtype == torch.float32
+    assert 0 < (usual - rough).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(("precision", "device"), [("half", "cpu"), ("tf32", "cpu")])
+def test_a_precision_that_is_not_there_is_refused(precision: str, device: str) -> None:
+    with pytest.raises(W2SError, match=f"option precision={precision}: .*float32"):
+        check_precision(precision, device)
+    check_precision("tf32", "cuda")
+    check_precision("bf16", "cpu")
+
+
+def test_tf32_is_on_in_the_products_only() -> None:
+    assert torch.get_float32_matmul_precision() == "highest"
+    for during in (forward("tf32", torch.device("cuda")), backward("tf32")):
+        with during:
+            assert torch.get_float32_matmul_precision() == "high"
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
+def one_stage() -> list[str]:
+    return [name for name in METHODS.names() if METHODS[name].fit is Method.fit]
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_never_waits_for_the_host_inside_an_epoch() -> None:
+@pytest.mark.parametrize("name", one_stage())
+@pytest.mark.parametrize("streams", [False, True])
+def test_cuda_never_waits_for_the_host_inside_an_epoch(name: str, streams: bool) -> None:
     data = make_data()
-    there = TrainingData({k: v.cuda() for k, v in data.features.items()}, data.soft_labels.cuda(), SEEDS)
+    there = {k: Streamed(list(v.numpy()), "cuda") if streams else v.cuda() for k, v in data.features.items()}
     epochs = 0
 
     def on_step(share: float) -> None:  # setting up and reading results may wait; what lies between must not
         nonlocal epochs
-        epochs += 1
-        torch.cuda.set_sync_debug_mode("error" if epochs < RECIPE.epochs else "default")
+        epochs += share == 1
+        torch.cuda.set_sync_debug_mode("error" if 0 < epochs < RECIPE.epochs else "default")
 
-    train([Single(), Ensemble()], there, RECIPE, on_step)
+    try:
+        train([METHODS[name]()], TrainingData(there, data.soft_labels.cuda(), SEEDS), RECIPE, on_step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     assert epochs == RECIPE.epochs

@@ -365,6 +365,10 @@ CASES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
         another_setting("student", add=False, epochs=5),
         {"foreign-student", "wrong-cost"},
     ),
+    "a student trained in less precision": (
+        another_setting("student", add=False, precision="bf16"),
+        {"foreign-student"},
+    ),
     "a class that the task doesn't have": (predictions(put("", wrong_class)), {"wrong-class"}),
     "too many replicas": (predictions(put("", lambda x: np.repeat(x, 3, 0))), {"wrong-replicas"}),
     "single with one replica": (records(all_lines(kind="single")), {"wrong-replicas"}),

@@ -284,6 +284,9 @@ class LanguageStudent:
         """What the optimizer updates."""
         return [p for heads in self._replicas for replica in heads for p in replica]
 
+    def expect(self, minibatches: Tensor) -> None:
+        """Nothing: tokens are in memory."""
+
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), or (S, H, B).
 
