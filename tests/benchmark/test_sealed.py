@@ -89,14 +89,19 @@ class Hostile(Method):
 
     def __init__(self) -> None:
         self.loot: list[np.ndarray] = []
+        self.trials = 0
 
     def start(self, supervision: Supervision) -> None:
-        self.loot = []  # of several trials, what the last one finds: each would find the loot of those before
-        self.loot += as_arrays(reachable(supervision))
+        self.trials += 1
+        self.look(supervision)
+
+    def look(self, *roots: Any) -> None:
+        if self.trials == 1:  # one of several trials is enough, and later ones would find its loot
+            self.loot += as_arrays(reachable(*roots))
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         if batch.progress == 1:
-            self.loot += as_arrays(reachable(logits, batch))
+            self.look(logits, batch)
         return cross_entropy(logits, batch.soft_labels.mean(2))
 
 
@@ -105,7 +110,7 @@ class HostileStaged(Hostile):
 
     def fit(self, trainer: Trainer) -> None:
         trainer.fit()
-        self.loot += as_arrays(reachable(trainer, trainer.fit, trainer.predict))
+        self.look(trainer, trainer.fit, trainer.predict)
         trainer.fit()
 
 
