@@ -154,6 +154,8 @@ def test_a_hostile_method_finds_no_truth(tune: bool, monkeypatch: pytest.MonkeyP
                 assert not holds(loot, problem.soft_labels[split].transpose(1, 0, 2)[0])
                 for features in problem.features.values():
                     assert not holds(loot, features[split][:5])
+                (as_read,) = training_data(LinearHead(None), [problem], held_out=(split,))[1][split]
+                assert not holds(loot, as_read[0][:5].numpy()), f"{method.name} found the inputs of {split}"
 
 
 class _Given:
