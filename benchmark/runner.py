@@ -114,12 +114,13 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, workforce: Workf
             contextlib.closing(workforce.outcomes(plan, setup, progress.say)) as results,
         ):
             for job, outcome in results:
-                if isinstance(outcome, UnitResult):
-                    failures += outcome.failures + _write(outcome, store)
-                elif isinstance(job, Unit):
-                    failures.append(f"{job.label}: {outcome}")
-                done += isinstance(job, Unit)
-                progress.finished(job)
+                with _whole():
+                    if isinstance(outcome, UnitResult):
+                        failures += outcome.failures + _write(outcome, store)
+                    elif isinstance(job, Unit):
+                        failures.append(f"{job.label}: {outcome}")
+                    done += isinstance(job, Unit)
+                    progress.finished(job)
     except KeyboardInterrupt:
         raise Stopped(done, failures) from None
     return failures
@@ -164,6 +165,29 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """A first SIGINT or SIGTERM waits until this is done; a second one does not."""
+    asked: list[int] = []
+
+    def later(signum: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, later) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    if asked:
+        raise KeyboardInterrupt
 
 
 class _UnitsColumn(ProgressColumn):

@@ -163,6 +163,43 @@ def test_the_pages_commands_run(nodes: RayNodes, tmp_path: Path) -> None:
     assert contents(tmp_path / "0") == contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+def test_a_large_domain_is_read_by_all_workers_a_share_each(
+    nodes: RayNodes, tmp_path: Path, one_reader: dict[str, bytes], executor: str
+) -> None:
+    joined = ("--ray-address", nodes.address) if executor == "ray" else ("--workers", "2")
+    makers = read_in_chunks(nodes, tmp_path, "--executor", executor, *joined)
+    assert sorted(chunk for chunk, _ in makers) == CHUNKS, "each chunk was made once"
+    assert len({maker for _, maker in makers}) > 1
+    assert contents(tmp_path / "results") == one_reader
+
+
+CHUNKS = ["0-1024", "1024-2048", "2048-3072", "3072-4000"]
+
+
+@pytest.fixture(scope="module")
+def one_reader(nodes: RayNodes, folder: Path) -> dict[str, bytes]:
+    """What one process makes of it."""
+    alone = folder / "one reader"
+    alone.mkdir()
+    makers = read_in_chunks(nodes, alone, "--executor", "local")
+    assert sorted(chunk for chunk, _ in makers) == CHUNKS
+    return contents(alone / "results")
+
+
+def read_in_chunks(nodes: RayNodes, folder: Path, *options: str) -> list[tuple[str, str]]:
+    """Run the task of streamed_run.py; each chunk and who made it."""
+    makers = folder / "makers"
+    makers.mkdir()
+    asked = ["run", "--plugin", str(Path(__file__).with_name("streamed_run.py")), "--tasks", "read-in-chunks"]
+    asked += ["--conditions", "ood", "--methods", "naive,ground_truth", "--seeds", "1", "--suite", "smoke"]
+    call = [sys.executable, "-m", "benchmark.cli", *asked, "--results", "results", "--cache", "cache", *options]
+    environment = {**nodes.environment, "W2S_TEST_MAKERS": str(makers)}
+    done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    return [tuple(path.name.rsplit("-", 1)) for path in makers.iterdir()]  # type: ignore[misc]
+
+
 def test_what_the_page_names_exists() -> None:
     from typer.testing import CliRunner
 
