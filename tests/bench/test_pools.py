@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report() -> Iterator[list[str]]:
-    rows = ["| pool N | heads | prepare, s | us an example | processor us | predict, s | peak, GB |", "|---|" * 1]
+    rows = ["| pool N | heads | prepare, s | us an example | processor us | predict, s | peak, GB |", ""]
     rows[1] = "| --- | --- | --- | --- | --- | --- | --- |"
     yield rows
     print("\n\n" + "\n".join(rows))
