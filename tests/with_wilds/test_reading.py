@@ -41,7 +41,7 @@ def test_facts_are_those_of_the_package(root):
         assert type(dataset).__module__ == f"wilds.datasets.{data.name}_dataset"
         assert data.version == dataset.latest_version
         known = dataset.versions_dict[data.version]
-        assert (data.archive.url, data.size) == (known["download_url"], known["compressed_size"])
+        assert (data.url, data.size) == (known["download_url"], known["compressed_size"])
         assert {data.name for data in DATA_SETS} <= set(wilds.supported_datasets)
     from wilds.datasets.fmow_dataset import categories
 
