@@ -13,7 +13,7 @@ from synthetic import Task, default_tasks, entry, evaluation, fill
 
 from benchmark.analysis import analysis_of
 from benchmark.errors import W2SError
-from benchmark.headline import headline_columns
+from benchmark.headline import comparison_columns, headline_columns
 from benchmark.method import method_options
 from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload, Suite
@@ -53,7 +53,8 @@ def block(html: str, opening: str) -> str:
 
 
 def test_means_are_the_leaderboards_text_for_text(store: ResultStore, suite: Suite) -> None:
-    found = {column.header: column for column in headline_columns(analysis_of(store))}
+    analysis = analysis_of(store)
+    found = {c.header: c for c in (*headline_columns(analysis), *comparison_columns(analysis))}
     pairs = {
         "image OOD": ("ood|image|sound|own", "score"),
         "text OOD": ("ood|text|sound|own", "score"),

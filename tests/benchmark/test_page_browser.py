@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from synthetic import Task, default_tasks, entry, evaluation, fill
 
 from benchmark.analysis import Analysis, analysis_of
-from benchmark.headline import headline_columns, ranked
+from benchmark.headline import comparison_columns, headline_columns, ranked
 from benchmark.method import Method
 from benchmark.page.data import page_payload
 from benchmark.page.render import page as page_of
@@ -135,7 +135,7 @@ def head(page: Page, label: str) -> Locator:
 
 def test_the_numbers_are_the_leaderboards(page: Page, analysis: Analysis) -> None:
     choose(page, canaries="on", ablations="on")
-    columns = {column.header: column for column in headline_columns(analysis)}
+    columns = {c.header: c for c in (*headline_columns(analysis), *comparison_columns(analysis))}
     shown = {
         "mean of 6 tasks": "all OOD",
         "minus ensemble": "all OOD, minus ensemble",

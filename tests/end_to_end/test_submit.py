@@ -92,26 +92,26 @@ def test_the_manifest(w2s: CommandLine) -> None:
 
 
 def test_the_same_command_goes_on_and_gives_the_same_bytes(w2s: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark import runner
+    from benchmark.executors import contract
 
     def stopped(unit: object, setup: object, say: object) -> None:
         raise RuntimeError("stopped")
 
-    execute = runner.execute
+    execute = contract.execute
     calls = []
 
     def one_unit(unit, setup, say):  # type: ignore[no-untyped-def]
         calls.append(unit.label)
         return execute(unit, setup, say) if len(calls) == 1 else stopped(unit, setup, say)
 
-    monkeypatch.setattr(runner, "execute", one_unit)
+    monkeypatch.setattr(contract, "execute", one_unit)
     first = submit(w2s)
     assert first.status == 1
     assert first.out.splitlines()[-1] == (
         f"nothing written: {RECORDS - 2} of {RECORDS} records are missing; the same command goes on"
     )
     assert not FOLDER.exists()
-    monkeypatch.setattr(runner, "execute", execute)
+    monkeypatch.setattr(contract, "execute", execute)
     assert "3 units run" in submit(w2s).out
     written = {path.name: path.read_bytes() for path in FOLDER.iterdir()}
     (FOLDER / "README.md").write_text("# Mine\n")
