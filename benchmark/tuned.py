@@ -122,6 +122,8 @@ def _provenance(store: ResultStore, analysis: Analysis) -> str:
     made_from = f"--suite {name.removesuffix(TUNED)} --results results/{name}"
     if name.startswith("arrays-"):
         made_from = "--arrays FILE"
+    elif not analysis.select("ind"):
+        made_from += " --conditions ood"
     seeds = listing([str(seed) for seed in sorted({record.seed for record in records})])
     return (
         f"{len(records):,} records, seeds {seeds}; commit {several([record.commit for record in records])}; device "
