@@ -60,6 +60,7 @@ class Cache:
         """
         text, path = _text(key), self.path(kind, key)
         if (found := self._read(path, text, quiet=True)) is not None:
+            self._share(path)
             return found
         with _locked(path):
             if (found := self._read(path, text, quiet=self.mirror is not None)) is not None:
@@ -130,6 +131,7 @@ class Cache:
         """
         chunked = _Chunked(self, kind, key, n)
         if chunked.mark.exists() and None not in (found := chunked.read()):
+            self._share(*(path for path, _ in chunked.entries))
             return _by_name(found)
         with _locked(chunked.folder):
             found = chunked.read()
@@ -149,7 +151,7 @@ class Cache:
     def lacking_chunks(self, kind: str, key: Mapping[str, Any], n: int) -> list[int]:
         """Positions of the chunks of `get_chunks` that are not there; one that is there may be broken."""
         entries = [path for path, _ in _Chunked(self, kind, key, n).entries]
-        there = self._there(entries)
+        there = self._share(*entries)
         return [i for i, path in enumerate(entries) if not path.exists() and path not in there]
 
     def build_chunks(
@@ -232,18 +234,31 @@ class Cache:
         except OSError as error:
             _say(f"cache: could not write {path.name} ({error}); going on without")
             return False
+        self._put(path)
+        return True
+
+    def _share(self, *paths: Path) -> set[Path]:
+        """Put those entries (of one folder) at the address that are here and not there; which were there."""
+        there = self._there(paths)
+        for path in paths:
+            if path not in there and path.exists():
+                self._put(path)
+        return there
+
+    def _put(self, path: Path) -> None:
         if self.mirror is not None:
             try:
                 self.mirror.put(self._name(path))
             except W2SError as error:
                 _say(f"cache: {error}; going on without")
-        return True
 
     def _there(self, paths: Sequence[Path]) -> set[Path]:
         """Those of some entries of one folder that are at the address."""
         if self.mirror is None or not paths:
             return set()
         try:
+            if len(paths) == 1:
+                return set(paths) if self.mirror.has(self._name(paths[0])) else set()
             names = set(self.mirror.files(self._name(paths[0].parent)))
         except W2SError as error:
             _say(f"cache: {error}; going on without")

@@ -62,6 +62,12 @@ class Mirror:
                 return sorted(str(path)[len(root) :].lstrip("/") for path in found)
         return []
 
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        system, root = self._system()
+        with self._said(f"{name} can't be looked for"):
+            return bool(system.exists(f"{root}/{name}"))
+
     def fetch(self, name: str) -> bool:
         """Bring a file here; false when it is not there."""
         system, root = self._system()

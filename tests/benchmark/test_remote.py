@@ -170,6 +170,14 @@ def test_an_entry_is_built_once_for_all_machines(there: type[Shaky], tmp_path: P
     assert len(build.built) == 1
 
 
+def test_what_is_here_already_is_put_there_for_the_others(there: type[Shaky], tmp_path: Path) -> None:
+    build = Builder()
+    Cache(tmp_path / "a").get("features", KEY, build)
+    Cache(tmp_path / "a", ADDRESS).get("features", KEY, build)
+    Cache(tmp_path / "b", ADDRESS).get("features", KEY, build)
+    assert len(build.built) == 1
+
+
 @pytest.mark.parametrize("damage", ["there", "here", "line"])
 def test_a_broken_entry_is_built_again_wherever_it_lies(
     there: type[Shaky], tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]

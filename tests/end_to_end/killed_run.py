@@ -1,7 +1,7 @@
 """A run to be killed: a plug-in with tasks and a method that can be held in the middle of a unit.
 
 Environment: `W2S_TEST_HOLD` is a folder in which each unit that begins leaves its process id, under a number; from
-`W2S_TEST_HOLD_FROM` on, units wait there until they are killed, unless there is a file `released`. `W2S_TEST_DATA`
+`W2S_TEST_HOLD_FROM` on, units wait there until they are killed or there is a file `released`. `W2S_TEST_DATA`
 changes the data of the last task. `W2S_TEST_DIES` names a task that kills its process, `W2S_TEST_HANGS` one that never
 ends, `W2S_TEST_EXITS` one that calls `sys.exit`. With `W2S_TEST_FORKS` each unit prints, and forks a process that lives
 so many seconds more, and one that doesn't wait; both go on as if they were the worker.
@@ -21,7 +21,7 @@ from benchmark.api import ArrayTask, Batch, Method, Supervision, cross_entropy, 
 from benchmark.problem import Problem
 
 TASKS = ("kill-a", "kill-b", "kill-c", "kill-d", "kill-e")
-PATIENCE = 600  # seconds until a held unit gives up
+PATIENCE = 120  # seconds until a held unit gives up
 
 
 @register_method
@@ -52,11 +52,11 @@ class Held(Method):
                 break
             except FileExistsError:
                 number += 1
-        if (Path(folder) / "released").exists():
-            return
-        if number >= int(os.environ["W2S_TEST_HOLD_FROM"]):
-            time.sleep(PATIENCE)
-            raise TimeoutError("held, and never killed")
+        until = time.monotonic() + PATIENCE
+        while number >= int(os.environ["W2S_TEST_HOLD_FROM"]) and not (Path(folder) / "released").exists():
+            if time.monotonic() > until:
+                raise TimeoutError("held, and never killed")
+            time.sleep(0.05)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(logits, batch.soft_labels.mean(2))

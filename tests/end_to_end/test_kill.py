@@ -131,7 +131,7 @@ def start() -> Iterator[Callable[..., Run]]:
 
 
 def release(run: Run) -> None:
-    """Units that begin from now on are not held."""
+    """Units that are held go on."""
     (run.held / "released").touch()
 
 
@@ -305,9 +305,9 @@ def test_a_killed_workers_unit_is_done_by_another_one_and_the_others_are_not_dis
     run = start(tmp_path, hold_from=1)
     run.wait_until_held()
     first, second = run.workers()
-    release(run)
     os.kill(first, signal.SIGKILL)
     os.kill(second, signal.SIGKILL)
+    release(run)
     status, out, err = run.ended()
     assert (status, err) == (0, "")
     assert out == f"{len(TASKS)} units run, results in {run.results}\n"

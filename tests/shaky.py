@@ -46,6 +46,11 @@ class Shaky(LocalFileSystem):
             raise ConnectionError("the line broke")
         return Path(path).read_bytes()
 
+    def exists(self, path: str, **options: Any) -> bool:
+        if self._step("look", path):
+            raise ConnectionError("the line broke")
+        return Path(path).exists()
+
     def mv(self, source: str, target: str, **options: Any) -> None:
         if self._step("rename", target):
             raise ConnectionError("the line broke")
