@@ -78,6 +78,8 @@ class Cache:
         if found is None:
             made = self.get(kind, key, build)
             found = self._stored(path, text) or made
+        else:
+            self._share(path)
         return _by_name([found])
 
     def get_tables(
