@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forked_runs
 import numpy as np
 import pytest
 
@@ -167,84 +168,24 @@ def assert_sound(results: Path, undisturbed: dict[str, bytes]) -> set[bytes]:
     return set(ours)
 
 
-# Forks a `w2s run` for each line on standard input (its arguments, data, moment, delay) and answers with its exit
-# status. It is killed at the n-th of these moments: before a file is synced, before it is renamed, after it is renamed;
-# or after a delay; or, if both are 0, not at all. Units run in the process itself. Forking saves the seconds that each
-# start costs.
-FORKER = """
-import os, signal, sys, time
-os.sched_getaffinity = lambda pid: {0}
-import torch._dynamo  # the first optimizer would import it, for more than a second
-from benchmark import cli, execute, session  # and `w2s run` these
-from benchmark.registry import METHODS, TASKS
-METHODS.discover(), TASKS.discover()
-
-def run(arguments, data, moment):
-    os.environ["W2S_TEST_DATA"] = data
-    moments = 0
-
-    def step():
-        nonlocal moments
-        moments += 1
-        if moments == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    fsync, replace = os.fsync, os.replace
-
-    def sync(descriptor):
-        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
-            step()
-        fsync(descriptor)
-
-    def rename(source, target):
-        step()
-        replace(source, target)
-        step()
-
-    os.fsync, os.replace = sync, rename
-    sys.argv[1:] = arguments
-    try:
-        cli.main()
-    except SystemExit as end:
-        return end.code or 0
-
-for line in sys.stdin:
-    *arguments, data, moment, delay = line.rstrip("\\n").split("\\t")
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = 99
-        try:
-            status = run(arguments, data, int(moment))
-        finally:
-            os._exit(status)
-    if float(delay):
-        time.sleep(float(delay))
-        os.kill(child, signal.SIGKILL)  # if it has ended, it waits to be asked for its status
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 LAST_TWO = TASKS[-2:]
 MOMENTS = 3 * (1 + 2 * len(METHODS))  # of writing one unit
 
 
 class Forker:
-    """See `FORKER`."""
+    """Runs of the suite above in forks of one process."""
 
     def __init__(self, folder: Path) -> None:
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", FORKER], cwd=folder, env=environment(folder), stdin=pipe, stdout=pipe, text=True
-        )
+        self._forked = forked_runs.Forker(folder, environment(folder))
+        self.close = self._forked.close
 
     def run(
         self, results: Path, *, data: int = 0, moment: int = 0, delay: float = 0, tasks: tuple[str, ...] = TASKS
     ) -> int:
-        """Exit status of a run."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(*arguments(results, tasks), data, moment, delay, sep="\t", file=self.process.stdin, flush=True)
-        return int(self.process.stdout.readline())
+        """Exit status of a run that is killed at a moment or after a delay, or not at all."""
+        extra = {"W2S_TEST_DATA": str(data)}
+        asked = arguments(results, tasks)
+        return self._forked.run(*asked, environment=extra, moment=moment, delay=delay).status
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +193,7 @@ def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
     """Ready to run."""
     forker = Forker(tmp_path_factory.mktemp("forker"))
     yield forker
-    forker.process.communicate(timeout=DEADLINE)
+    forker.close()
 
 
 @pytest.fixture(scope="module")
