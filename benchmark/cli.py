@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -510,7 +511,12 @@ def _names(option: str, text: str | None) -> list[str]:
 
 
 def main() -> None:
-    """Entry point of `w2s`."""
+    """Entry point of `w2s`. SIGTERM ends a command like SIGINT does."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         app()
     except KeyboardInterrupt:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class W2SError(Exception):
@@ -23,6 +24,23 @@ class MethodFailed(W2SError):
     def __init__(self, method: str, what: str) -> None:
         super().__init__(f"method '{method}': {what}")
         self.method = method
+
+
+class Vanished(W2SError):
+    """A folder was removed or replaced while a run was writing there; nothing more is written."""
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Whatever a plug-in's own code raises inside, `sys.exit` included, names `what`; out of GPU memory is no fault."""
+    try:
+        yield
+    except W2SError:
+        raise
+    except (Exception, SystemExit) as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported for this
+            raise
+        raise W2SError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> W2SError:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from benchmark.errors import W2SError
+from benchmark.errors import Vanished, W2SError
 from benchmark.files import atomic_write, remove_temporaries
 from benchmark.records import (
     Evaluation,
@@ -38,6 +38,7 @@ from benchmark.records import (
 from benchmark.trials import choice_fault, trial_count
 
 TASKS, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
+_LOCK = ".lock"
 
 
 @dataclass
@@ -96,6 +97,7 @@ class ResultStore:
         self.root = Path(root)
         self.revision = 0  # raised with every change of the contents
         self._contents: Contents | None = None
+        self._locked: tuple[int, int] | None = None  # which file the lock is
         self._lines: dict[RecordKey, str] = {}  # canonical JSON of what is in `_contents.records`
 
     def load(self) -> Contents:
@@ -111,7 +113,7 @@ class ResultStore:
         """Keep other runs out of the folder; clears what a killed run left. The lock dies with its process."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / ".lock")
+            lock = FileLock(self.root / _LOCK)
             lock.acquire(timeout=0)
         except Timeout:
             raise W2SError(
@@ -122,8 +124,10 @@ class ResultStore:
         try:
             remove_temporaries(self.root)
             self._contents = None
+            self._locked = _identity(self.root / _LOCK)
             yield
         finally:
+            self._locked = None
             lock.release()
 
     def complete(self, key: RecordKey, versions: Versions, data_fingerprint: str) -> bool:
@@ -145,8 +149,12 @@ class ResultStore:
 
         Args:
             entries: records and their predictions (replicas, n). Call it while holding `lock`.
+
+        Raises:
+            Vanished: files that were here are gone.
+            W2SError: an entry that is not of this unit or does not fit, or that would spoil others.
         """
-        contents = self.load()
+        contents = self._present()
         unit = (evaluation.task, evaluation.condition)
         old = contents.evaluations.get(unit)
         if old is not None and old.same_data(evaluation):
@@ -176,14 +184,28 @@ class ResultStore:
             self._write_method(method)
 
     def drop(self, keys: Sequence[RecordKey]) -> None:
-        """Remove these records and their predictions. Call it while holding `lock`."""
-        contents = self.load()
+        """Remove these records and their predictions. Call it while holding `lock`.
+
+        Raises:
+            Vanished: files that were here are gone.
+        """
+        contents = self._present()
         self.revision += 1
         for key in keys:
             del contents.records[key], self._lines[key]
             contents.predictions.pop(key, None)
         for method in sorted({key.method for key in keys}):
             self._write_method(method)
+
+    def _present(self) -> Contents:
+        """The contents, whose files are still there: what is written beside them must not refer to lost ones."""
+        contents = self.load()
+        expected = [_tensor_file(*unit) for unit in contents.evaluations]
+        expected += [f"{method}/{RECORDS}" for method in {key.method for key in contents.records}]
+        own_lock = self._locked in (None, _identity(self.root / _LOCK))
+        if not own_lock or not all((self.root / name).exists() for name in expected):
+            raise Vanished(f"{self.root}: files in it were removed, or it was replaced, while a run was writing there")
+        return contents
 
     def _refuse_orphans(self, evaluation: Evaluation, new: Contents) -> None:
         """Results that stay must not lose the evaluation they were scored against to one made elsewhere."""
@@ -217,6 +239,14 @@ def method_files(lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey,
     keys = sorted(lines)
     arrays = {_array_name(key): predictions[key] for key in keys if key in predictions}
     return {PREDICTIONS: save(arrays), RECORDS: "".join(lines[key] + "\n" for key in keys).encode()}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _tensor_file(task: str, condition: str) -> str:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from benchmark.errors import W2SError
+from benchmark.errors import Vanished, W2SError
 from benchmark.execute import Setup, UnitResult
 from benchmark.executors.contract import Job, Outcomes, Say
 from benchmark.executors.local import in_this_process
@@ -87,11 +87,17 @@ USUAL = Workforce()
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was ended by SIGINT or SIGTERM; what it had finished is written."""
+    """A run was ended before its plan was; what it had finished is written.
 
-    def __init__(self, done: int, failures: list[str]) -> None:
+    Attributes:
+        done: how many units.
+        failures: one line for each thing that failed until then.
+        vanished: why nothing more could be written; None if it was SIGINT or SIGTERM.
+    """
+
+    def __init__(self, done: int, failures: list[str], vanished: Vanished | None = None) -> None:
         super().__init__()
-        self.done, self.failures = done, failures
+        self.done, self.failures, self.vanished = done, failures, vanished
 
 
 def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, workforce: Workforce = USUAL) -> list[str]:
@@ -103,7 +109,7 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, workforce: Workf
         One line for each thing that failed; the other units are done and written all the same.
 
     Raises:
-        Stopped: SIGINT or SIGTERM. Finished units are written either way.
+        Stopped: SIGINT or SIGTERM: finished units are written either way. Or the results' folder has vanished.
     """
     failures: list[str] = []
     done = 0
@@ -123,6 +129,8 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, workforce: Workf
                     progress.finished(job)
     except KeyboardInterrupt:
         raise Stopped(done, failures) from None
+    except Vanished as error:
+        raise Stopped(done, failures, error) from None
     return failures
 
 
@@ -133,6 +141,8 @@ def _write(result: UnitResult, store: ResultStore) -> list[str]:
         write_replies(store.root, result.replies, {record.key for record, _ in result.entries})
         for checkpoints in result.checkpoints:
             checkpoints.discard()
+    except Vanished:
+        raise
     except W2SError as error:  # it would spoil results that are there
         return [str(error)]
     except OSError as error:

@@ -64,11 +64,21 @@ class Request:
 
 
 def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
-    """Do what was asked; returns the exit status: 0, or 1 when something could not be run.
+    """Do what was asked; returns the exit status: 0, 1 when something could not be run, 130 when it was stopped.
 
     Raises:
         W2SError: bad input; nothing was run.
     """
+    so_far = ["no unit was begun"]
+    try:
+        return _start(request, dry_run, say, so_far)
+    except KeyboardInterrupt:  # a `Stopped` in the middle of the plan says more
+        say(f"stopped: {so_far[-1]}; the same command goes on from there")
+        return 130
+
+
+def _start(request: Request, dry_run: bool, say: Callable[[str], None], so_far: list[str]) -> int:
+    """See `start`; what has been done so far is said in the last line of `so_far`."""
     suite = load_suite(request.suite, request.full)
     if request.download and not dry_run:
         os.environ[DOWNLOAD] = "1"
@@ -140,11 +150,15 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
             plan = planned()
             try:
                 failures += run(plan, setup, store, request.workforce)
+                so_far.append(f"{len(plan)} units run, results in {results}")
                 if stale:
                     store.drop(stale.superseded(store))
             except Stopped as stopped:
                 for line in failures + stopped.failures:
                     say(" ".join(line.split()))
+                if stopped.vanished:
+                    say(f"stopped: {stopped.vanished}; the same command does again what is lost with them")
+                    return 1
                 done, left = stopped.done, len(plan) - stopped.done
                 say(
                     f"stopped: {done} units run, {left} left, results in {results}; the same command goes on from there"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmark.cache import Cache
 from benchmark.checkpoints import Checkpoints
-from benchmark.errors import W2SError
+from benchmark.errors import W2SError, blamed
 from benchmark.inputs import Inputs, concatenate, take
 from benchmark.libraries import libraries
 from benchmark.protocol import SPLITS, VERSION, Index, Pool, inputs_of, preferred, rated, sample_pairs, source_parts
@@ -115,14 +115,18 @@ def _supervise(
     if getattr(supervisor.model, "on_device", False):
         wanted["device"] = device
     K = len(task.card.classes)
-    with checkpoints.locked() if "checkpoints" in wanted else nullcontext():
+    what = f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'"
+    with checkpoints.locked() if "checkpoints" in wanted else nullcontext(), blamed(what):
         model = supervisor.model.fit(take(inputs, examples[kept]), y[kept], K, model_seed % 2**31, **wanted)
     pool_inputs = concatenate([domains[name].load() for name in pool.domains])
     labelled = {}
     for split, index in pool.examples.items():
-        p = np.asarray(model.predict_proba(take(pool_inputs, index)), dtype=np.float32)
-        check_probabilities(p, (len(index), K), f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'")
-        labelled[split] = p
+        with blamed(what):
+            p = np.asarray(model.predict_proba(take(pool_inputs, index)))
+        if p.dtype.kind not in "fiub":
+            raise W2SError(f"{what}: soft labels are {p.dtype}, expected real numbers")
+        labelled[split] = p.astype(np.float32)
+        check_probabilities(labelled[split], (len(index), K), what)
     return labelled
 
 

@@ -62,7 +62,7 @@ class Forker:
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder = folder
+        self.folder, self.environment = folder, environment
         pipe = subprocess.PIPE
         call = [sys.executable, "-P", __file__]  # beside it lies a folder `benchmark`
         self.process = subprocess.Popen(call, cwd=folder, env=environment, stdin=pipe, stdout=pipe, text=True)

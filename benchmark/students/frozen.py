@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.chunks import Part
-from benchmark.errors import W2SError
+from benchmark.errors import W2SError, blamed
 from benchmark.libraries import libraries
 from benchmark.rows import Rows, select, standardised
 from benchmark.scale import Estimable, Work
@@ -189,7 +189,13 @@ def _encoded(
     n = domain.num_inputs
     if isinstance(encoder, Streaming):
         return cache.get_chunks("features", key, n, _stream(encoder, task, domain, device))
-    return cache.get_rows("features", key, lambda: _checked(encoder.encode(domain.load(), device), n, encoder, task))
+
+    def build() -> dict[str, Features]:
+        inputs = domain.load()
+        with blamed(_named(encoder, task)):
+            return _checked(encoder.encode(inputs, device), n, encoder, task)
+
+    return cache.get_rows("features", key, build)
 
 
 def _stream(
@@ -199,14 +205,16 @@ def _stream(
     assert isinstance(encoder, Streaming)
 
     def build(ranges: list[slice]) -> Iterator[dict[str, Features]]:
-        for r, encoded in zip(ranges, encoder.stream(domain.load(), ranges, device), strict=True):
-            yield _checked(encoded, r.stop - r.start, encoder, task)
+        inputs = domain.load()
+        with blamed(_named(encoder, task)):
+            for r, encoded in zip(ranges, encoder.stream(inputs, ranges, device), strict=True):
+                yield _checked(encoded, r.stop - r.start, encoder, task)
 
     return build
 
 
 def _checked(encoded: dict[str, Features], n: int, encoder: Encoder, task: str) -> dict[str, Features]:
-    what = f"encoder '{encoder.name}' of task '{task}'"
+    what = _named(encoder, task)
     if tuple(encoded) != tuple(encoder.outputs):
         raise W2SError(f"{what}: gave {list(encoded)}, expected {list(encoder.outputs)}")
     for output, x in encoded.items():
@@ -215,3 +223,7 @@ def _checked(encoded: dict[str, Features], n: int, encoder: Encoder, task: str) 
         if not np.isfinite(x).all():
             raise W2SError(f"{what}: '{output}' holds NaN or infinity")
     return encoded
+
+
+def _named(encoder: Encoder, task: str) -> str:
+    return f"encoder '{encoder.name}' of task '{task}'"

@@ -1,0 +1,140 @@
+"""SIGKILL, SIGINT and SIGTERM at random moments."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import numpy as np
+from places import PER_UNIT, UNITS, Campaign, Place, gone, kill, meanwhile, processes, token
+from verdict import Tally
+
+IN_A_ROW = 5  # kills, each of the run that goes on from the one before
+IN_WORKERS = ("--executor", "processes", "--workers", "2")
+
+
+def at_random_times(campaign: Campaign, count: int) -> Tally:
+    """The process is killed at any time; it does its units itself."""
+
+    def trial(place: Place, rng: np.random.Generator) -> None:
+        while place.tally.faults < IN_A_ROW:
+            ended = place.run(delay=rng.uniform(0.02, 1) * campaign.whole)
+            place.examine()
+            if ended.status == -signal.SIGKILL:
+                place.tally.faults += 1
+            else:  # it was faster
+                place.finish()
+                place.empty()
+        place.finish()
+
+    return campaign.each("random-times", -(-count // IN_A_ROW), trial)
+
+
+def while_writing(campaign: Campaign, count: int) -> Tally:
+    """The process is killed between the steps of writing a file, of the results or of the cache: any file, any step."""
+    forgotten = 4
+
+    def trial(place: Place, rng: np.random.Generator) -> None:
+        while place.tally.faults < IN_A_ROW:
+            place.forget(rng, forgotten)
+            written = len(place.had) // PER_UNIT  # units
+            moments = campaign.moments * (UNITS - written) // UNITS + 3 * forgotten
+            ended = place.run(moment=int(rng.integers(1, moments + 1)))
+            place.examine()
+            if ended.status == -signal.SIGKILL:
+                place.tally.faults += 1
+            else:  # it had less to write
+                place.finish()
+                place.empty()
+        place.finish()
+
+    return campaign.each("while-writing", -(-count // IN_A_ROW), trial)
+
+
+def of_workers(campaign: Campaign, count: int) -> Tally:
+    """One of two worker processes is killed; the run must end as if nothing had been."""
+
+    def trial(place: Place, rng: np.random.Generator) -> None:
+        killed: list[bool] = []
+        while not any(killed):
+            place.empty()
+            place.forget(rng, 4)
+            mark = token()
+
+            def one_of_them(mark: dict[str, str] = mark) -> None:
+                if found := processes(mark, "spawn_main"):
+                    killed.append(kill(int(rng.choice(found))))
+
+            with meanwhile(rng.uniform(2, 6) + rng.uniform() * campaign.whole, one_of_them):
+                ended = place.run(*IN_WORKERS, environment=mark)
+            said = (ended.status, ended.out) == (0, f"{UNITS} units run, results in {place.results}\n")
+            place.tally.expect(said, f"after a worker's death: {ended}")
+            place.tally.expect(gone(mark), "after a worker's death: processes are left")
+            place.examine()
+            campaign.reference.compare(place.results, place.tally)
+        place.tally.faults += 1
+
+    return campaign.each("workers", count, trial)
+
+
+def of_drivers(campaign: Campaign, count: int) -> Tally:
+    """The process that writes is killed while two workers do the units; they must end with it."""
+
+    def trial(place: Place, rng: np.random.Generator) -> None:
+        while place.tally.faults == 0:
+            mark = token()
+            delay = rng.uniform(2, 6) + rng.uniform() * campaign.whole
+            ended = place.run(*IN_WORKERS, environment=mark, delay=delay)
+            place.tally.expect(gone(mark), "after the driver's death: processes are left")
+            place.examine()
+            place.tally.faults += ended.status == -signal.SIGKILL
+            if ended.status == 0:
+                place.empty()
+        place.finish()
+
+    return campaign.each("drivers", count, trial)
+
+
+def by_sigint(campaign: Campaign, count: int) -> Tally:
+    """Ctrl-C at a random time, on a run in one process or in workers: it says what is done, and the next goes on."""
+    return _stopped(campaign, count, signal.SIGINT)
+
+
+def by_sigterm(campaign: Campaign, count: int) -> Tally:
+    """As `by_sigint`, with what batch systems send."""
+    return _stopped(campaign, count, signal.SIGTERM)
+
+
+def _stopped(campaign: Campaign, count: int, signum: int) -> Tally:
+    name = signal.Signals(signum).name
+
+    def trial(place: Place, rng: np.random.Generator) -> None:
+        workers = bool(rng.integers(2))
+        while place.tally.faults == 0:
+            place.empty()
+            mark = token()
+            delay = workers * rng.uniform(0, 4) + rng.uniform(0, 1) * campaign.whole
+            how = {"environment": mark, "delay": delay, "signal": signum}
+            ended = place.run(*(IN_WORKERS if workers else ()), **how)
+            records = place.examine()
+            if ended.status == 0:  # it was faster
+                continue
+            place.tally.faults += 1
+            place.tally.expect(_told(ended.out, records), f"after {name}: {ended}, {records} records")
+            place.tally.expect((ended.status, ended.err) == (130, ""), f"after {name}: {ended}")
+            place.tally.expect(gone(mark), f"after {name}: processes are left")
+        place.finish()
+
+    return campaign.each(name, count, trial)
+
+
+def _told(out: str, records: int) -> bool:
+    """Whether the last line is true of what is there."""
+    last = out.splitlines()[-1] if out else ""
+    if re.fullmatch(r"stopped: no unit was begun; the same command goes on from there", last):
+        return records == 0
+    found = re.fullmatch(r"stopped: (\d+) units run(?:, (\d+) left)?, results in .*; the same command .*", last)
+    if found is None:
+        return False
+    done, left = int(found[1]), int(found[2] or 0)
+    return done + left == UNITS and records == done * PER_UNIT

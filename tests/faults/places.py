@@ -1,0 +1,196 @@
+"""Where faults happen: the smoke suite in folders of its own, run by forks, over and over."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from forked_runs import Ended, Forker
+from verdict import Reference, Tally
+
+METHODS = ("ground_truth", "naive", "raven")
+ASKED = ("run", "--suite", "smoke", "--methods", ",".join(METHODS), "--seeds", "2")
+UNITS = 3
+PER_UNIT = len(METHODS) * 2  # records
+AT_ONCE = 2  # forks
+TOKEN = "W2S_TEST_TOKEN"  # in the environment of a run's processes, by which they are found
+
+
+@dataclass
+class Place:
+    """A results folder and a cache for one row of faults.
+
+    Attributes:
+        had: lines of the records that were in the results when they were last looked at.
+    """
+
+    folder: Path
+    forker: Forker
+    campaign: Campaign
+    tally: Tally = field(default_factory=Tally)
+    had: set[bytes] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.results, self.cache = self.folder / "results", self.folder / "cache"
+        self.folder.mkdir(parents=True)
+        self.refill()
+
+    def refill(self) -> None:
+        """The cache as an undisturbed run left it."""
+        shutil.rmtree(self.cache, ignore_errors=True)
+        shutil.copytree(self.campaign.cache, self.cache)
+
+    def forget(self, rng: np.random.Generator, count: int) -> None:
+        """Take so many soft labels out of the cache."""
+        for path in rng.permutation(sorted((self.cache / "soft_labels").glob("*.safetensors")))[:count]:
+            Path(path).unlink()
+
+    def empty(self) -> None:
+        """Begin anew."""
+        shutil.rmtree(self.results, ignore_errors=True)
+        self.had = set()
+
+    def run(self, *more: str, results: Path | None = None, cache: Path | None = None, **how: Any) -> Ended:
+        """A run into this place, or into other folders; `how` as in `Asked`."""
+        environment = {"W2S_CACHE": str(cache or self.cache), **how.pop("environment", {})}
+        asked = (*ASKED, "--results", results or self.results, *more)
+        return self.forker.run(*asked, folder=str(self.folder), environment=environment, **how)
+
+    def examine(self) -> int:
+        """Judge what is there now; how many records it holds."""
+        self.had = self.campaign.reference.examine(self.results, self.had, self.tally)
+        self.campaign.reference.examine_cache(self.cache, self.tally)
+        return len(self.had)
+
+    def finish(self, *more: str) -> Ended:
+        """A run that nothing disturbs: it must end well, with the undisturbed run's results."""
+        ended = self.run(*more)
+        self.tally.expect(ended.status == 0, f"the last run ended with {ended.status}: {ended.out}{ended.err}")
+        self.campaign.reference.compare(self.results, self.tally)
+        self.campaign.reference.examine_cache(self.cache, self.tally)
+        return ended
+
+
+@dataclass
+class Campaign:
+    """The undisturbed run, and forks for the others. Use `campaign`, which makes and ends it.
+
+    Attributes:
+        whole: seconds that the undisturbed run takes with what it needs in the cache.
+        moments: of writing in it.
+    """
+
+    folder: Path
+    forkers: list[Forker]
+    reference: Reference
+    cache: Path
+    whole: float
+    moments: int
+
+    def extra(self, number: int) -> Forker:
+        """The forker of this number, from 0; there are as many as are asked for."""
+        while len(self.forkers) <= number:
+            self.forkers.append(Forker(self.folder, self.forkers[0].environment))
+        return self.forkers[number]
+
+    def each(self, name: str, count: int, trial: Callable[[Place, np.random.Generator], None]) -> Tally:
+        """`count` trials, each with a place and random numbers of its own, as many at once as there are forkers."""
+        idle: queue.SimpleQueue[Forker] = queue.SimpleQueue()
+        for forker in self.forkers[:AT_ONCE]:
+            idle.put(forker)
+
+        def one(number: int) -> Tally:
+            forker = idle.get()
+            try:
+                place = Place(self.folder / f"{name}-{number}", forker, self)
+                trial(place, np.random.default_rng([number, *name.encode()]))
+                shutil.rmtree(place.folder, ignore_errors=True)
+                return place.tally
+            finally:
+                idle.put(forker)
+
+        tally = Tally()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for own in pool.map(one, range(count)):
+                tally += own
+        return tally
+
+
+@contextmanager
+def campaign(folder: Path) -> Iterator[Campaign]:
+    """Run the suite once undisturbed with an empty cache, and once more to see how long it takes with a full one."""
+    nothing = folder / "no-programs"  # no git: a commit may be made meanwhile, and records name it
+    nothing.mkdir(parents=True)
+    environment = {**os.environ, "PATH": str(nothing), "OMP_NUM_THREADS": "1"}
+    forkers = [Forker(folder, environment) for _ in range(AT_ONCE)]
+    results, cache = folder / "undisturbed", folder / "cache"
+    try:
+        for _ in range(2):
+            shutil.rmtree(results, ignore_errors=True)
+            ended = forkers[0].run(*ASKED, "--results", results, environment={"W2S_CACHE": str(cache)})
+            assert (ended.status, ended.out) == (0, f"{UNITS} units run, results in {results}\n"), ended
+        yield Campaign(folder, forkers, Reference.of(results, cache), cache, ended.seconds, ended.moments)
+    finally:
+        for forker in forkers:
+            forker.close()
+
+
+def token() -> dict[str, str]:
+    """For the environment of a run whose processes are to be found."""
+    return {TOKEN: uuid.uuid4().hex}
+
+
+def processes(mark: dict[str, str], kind: str = "") -> list[int]:
+    """Processes with this token whose command line holds `kind`: `spawn_main` in workers."""
+    found, wanted = [], f"{TOKEN}={mark[TOKEN]}".encode()
+    for entry in Path("/proc").iterdir():
+        try:
+            ours = entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0")
+            if ours and kind.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def gone(mark: dict[str, str], seconds: float = 10) -> bool:
+    """Whether nothing with this token is left, or soon won't be."""
+    until = time.monotonic() + seconds
+    while processes(mark):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@contextmanager
+def meanwhile(delay: float, act: Callable[[], None]) -> Iterator[None]:
+    """Do something a while after the block has begun."""
+    timer = threading.Timer(delay, act)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def kill(pid: int) -> bool:
+    """SIGKILL; whether there was such a process."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
