@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: install install-lm benchmark test test-wilds lint check bench bench-pools clean
+.PHONY: install install-lm benchmark test test-wilds lint check bench bench-pools faults clean
 
 install: $(VENV)/.installed
 
@@ -56,6 +56,10 @@ bench: $(VENV)/.test-tools
 # time and peak memory by the size of the pool, up to a million examples; 25 GB of disk in the temporary folder
 bench-pools: $(VENV)/.test-tools
 	$(BIN)/python -m pytest tests/bench/test_pools.py --benchmark-only -s
+
+# the smoke suite under every kind of fault: a table, wanted all zero; some rows take root
+faults: $(VENV)/.test-tools
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/faults/campaign.py
 
 clean:
 	rm -rf $(VENV) .venv-wilds build *.egg-info

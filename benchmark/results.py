@@ -102,11 +102,7 @@ class ResultStore:
 
     def load(self) -> Contents:
         """The folder's contents; what can't be read is in `problems` and doesn't stop the rest."""
-        if self._contents is None:
-            self.revision += 1
-            self._contents = _read(self.root)
-            self._lines = {key: record.to_line() for key, record in self._contents.records.items()}
-        return self._contents
+        return self._read_anew() if self._contents is None else self._contents
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -151,6 +147,7 @@ class ResultStore:
             entries: records and their predictions (replicas, n). Call it while holding `lock`.
 
         Raises:
+            OSError: it could not be written, or not wholly; what is there is sound.
             Vanished: files that were here are gone.
             W2SError: an entry that is not of this unit or does not fit, or that would spoil others.
         """
@@ -173,15 +170,19 @@ class ResultStore:
                 raise W2SError(f"{record.key}: {reason}")
 
         self._refuse_orphans(evaluation, new)
-        atomic_write(self.root / _tensor_file(*unit), _evaluation_bytes(evaluation))
-        self.revision += 1
-        contents.evaluations[unit] = evaluation
-        for method in sorted({record.method for record, _ in entries}):
-            fresh = {key for key in new.records if key.method == method}
-            contents.records.update((key, new.records[key]) for key in fresh)
-            contents.predictions.update((key, new.predictions[key]) for key in fresh)
-            self._lines.update((key, lines[key]) for key in fresh)
-            self._write_method(method)
+        try:
+            atomic_write(self.root / _tensor_file(*unit), _evaluation_bytes(evaluation))
+            self.revision += 1
+            contents.evaluations[unit] = evaluation
+            for method in sorted({record.method for record, _ in entries}):
+                fresh = {key for key in new.records if key.method == method}
+                contents.records.update((key, new.records[key]) for key in fresh)
+                contents.predictions.update((key, new.predictions[key]) for key in fresh)
+                self._lines.update((key, lines[key]) for key in fresh)
+                self._write_method(method)
+        except OSError:  # a full disk: what is here is what got there
+            self._read_anew()
+            raise
 
     def drop(self, keys: Sequence[RecordKey]) -> None:
         """Remove these records and their predictions. Call it while holding `lock`.
@@ -196,6 +197,12 @@ class ResultStore:
             contents.predictions.pop(key, None)
         for method in sorted({key.method for key in keys}):
             self._write_method(method)
+
+    def _read_anew(self) -> Contents:
+        self.revision += 1
+        self._contents = _read(self.root)
+        self._lines = {key: record.to_line() for key, record in self._contents.records.items()}
+        return self._contents
 
     def _present(self) -> Contents:
         """The contents, whose files are still there: what is written beside them must not refer to lost ones."""

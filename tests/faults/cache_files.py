@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from places import UNITS, Campaign, Place
+from places import Campaign, Place
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from verdict import Tally
@@ -71,17 +71,14 @@ def corrupted(campaign: Campaign, count: int) -> Tally:
 
     def trial(place: Place, rng: np.random.Generator) -> None:
         paths = sorted((place.cache / "soft_labels").glob("*.safetensors"))
-        chosen = [Path(path) for path in rng.permutation(paths)[: 2 * IN_A_RUN]]
+        dealt = [Path(path) for path in rng.permutation(paths)[: 2 * IN_A_RUN]]
+        own, others = dealt[:IN_A_RUN], dealt[IN_A_RUN:]
         if rng.random() < 0.2:  # features take long to make again
-            chosen[int(rng.integers(IN_A_RUN))] = Path(rng.choice(sorted((place.cache / "features").glob("*.saf*"))))
-        broken = [
-            path
-            for kind, own, other in zip(KINDS, chosen, chosen[IN_A_RUN:], strict=True)
-            for path in kind(own, other, rng)
-        ]
+            own[int(rng.integers(IN_A_RUN))] = Path(rng.choice(sorted((place.cache / "features").glob("*.saf*"))))
+        broken = [path for spoil, one, other in zip(KINDS, own, others, strict=True) for path in spoil(one, other, rng)]
         place.tally.faults += IN_A_RUN
         ended = place.finish()
-        place.tally.expect(ended.out == f"{UNITS} units run, results in {place.results}\n", f"{ended}")
+        place.tally.expect(ended.out == f"{campaign.units} units run, results in {place.results}\n", f"{ended}")
         for path in broken:
             named = f"{path.parent.name}/{path.name} is broken"
             place.tally.expect(named in ended.err, f"{named}: not said in {ended.err!r}")

@@ -6,7 +6,7 @@ import re
 import signal
 
 import numpy as np
-from places import PER_UNIT, UNITS, Campaign, Place, gone, kill, meanwhile, processes, token
+from places import PER_UNIT, Campaign, Place, gone, kill, meanwhile, processes, token
 from verdict import Tally
 
 IN_A_ROW = 5  # kills, each of the run that goes on from the one before
@@ -38,7 +38,7 @@ def while_writing(campaign: Campaign, count: int) -> Tally:
         while place.tally.faults < IN_A_ROW:
             place.forget(rng, forgotten)
             written = len(place.had) // PER_UNIT  # units
-            moments = campaign.moments * (UNITS - written) // UNITS + 3 * forgotten
+            moments = campaign.moments * (campaign.units - written) // campaign.units + 3 * forgotten
             ended = place.run(moment=int(rng.integers(1, moments + 1)))
             place.examine()
             if ended.status == -signal.SIGKILL:
@@ -67,7 +67,7 @@ def of_workers(campaign: Campaign, count: int) -> Tally:
 
             with meanwhile(rng.uniform(2, 6) + rng.uniform() * campaign.whole, one_of_them):
                 ended = place.run(*IN_WORKERS, environment=mark)
-            said = (ended.status, ended.out) == (0, f"{UNITS} units run, results in {place.results}\n")
+            said = (ended.status, ended.out) == (0, f"{campaign.units} units run, results in {place.results}\n")
             place.tally.expect(said, f"after a worker's death: {ended}")
             place.tally.expect(gone(mark), "after a worker's death: processes are left")
             place.examine()
@@ -120,7 +120,7 @@ def _stopped(campaign: Campaign, count: int, signum: int) -> Tally:
             if ended.status == 0:  # it was faster
                 continue
             place.tally.faults += 1
-            place.tally.expect(_told(ended.out, records), f"after {name}: {ended}, {records} records")
+            place.tally.expect(_told(ended.out, records, campaign.units), f"after {name}: {ended}, {records} records")
             place.tally.expect((ended.status, ended.err) == (130, ""), f"after {name}: {ended}")
             place.tally.expect(gone(mark), f"after {name}: processes are left")
         place.finish()
@@ -128,7 +128,7 @@ def _stopped(campaign: Campaign, count: int, signum: int) -> Tally:
     return campaign.each(name, count, trial)
 
 
-def _told(out: str, records: int) -> bool:
+def _told(out: str, records: int, units: int) -> bool:
     """Whether the last line is true of what is there."""
     last = out.splitlines()[-1] if out else ""
     if re.fullmatch(r"stopped: no unit was begun; the same command goes on from there", last):
@@ -137,4 +137,4 @@ def _told(out: str, records: int) -> bool:
     if found is None:
         return False
     done, left = int(found[1]), int(found[2] or 0)
-    return done + left == UNITS and records == done * PER_UNIT
+    return done + left == units and records == done * PER_UNIT

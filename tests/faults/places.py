@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +21,6 @@ from forked_runs import Ended, Forker
 from verdict import Reference, Tally
 
 METHODS = ("ground_truth", "naive", "raven")
-ASKED = ("run", "--suite", "smoke", "--methods", ",".join(METHODS), "--seeds", "2")
-UNITS = 3
 PER_UNIT = len(METHODS) * 2  # records
 AT_ONCE = 2  # forks
 TOKEN = "W2S_TEST_TOKEN"  # in the environment of a run's processes, by which they are found
@@ -65,7 +63,7 @@ class Place:
     def run(self, *more: str, results: Path | None = None, cache: Path | None = None, **how: Any) -> Ended:
         """A run into this place, or into other folders; `how` as in `Asked`."""
         environment = {"W2S_CACHE": str(cache or self.cache), **how.pop("environment", {})}
-        asked = (*ASKED, "--results", results or self.results, *more)
+        asked = (*self.campaign.asked, "--results", results or self.results, *more)
         return self.forker.run(*asked, folder=str(self.folder), environment=environment, **how)
 
     def examine(self) -> int:
@@ -88,16 +86,28 @@ class Campaign:
     """The undisturbed run, and forks for the others. Use `campaign`, which makes and ends it.
 
     Attributes:
+        tasks: of the smoke suite; each is one unit.
         whole: seconds that the undisturbed run takes with what it needs in the cache.
         moments: of writing in it.
     """
 
     folder: Path
+    tasks: tuple[str, ...]
     forkers: list[Forker]
     reference: Reference
     cache: Path
     whole: float
     moments: int
+
+    @property
+    def units(self) -> int:
+        """How many a whole run does."""
+        return len(self.tasks)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The command, but for where results go."""
+        return _asked(self.tasks)
 
     def extra(self, number: int) -> Forker:
         """The forker of this number, from 0; there are as many as are asked for."""
@@ -128,8 +138,12 @@ class Campaign:
         return tally
 
 
+def _asked(tasks: Sequence[str]) -> tuple[str, ...]:
+    return "run", "--suite", "smoke", "--tasks", ",".join(tasks), "--methods", ",".join(METHODS), "--seeds", "2"
+
+
 @contextmanager
-def campaign(folder: Path) -> Iterator[Campaign]:
+def campaign(folder: Path, tasks: tuple[str, ...]) -> Iterator[Campaign]:
     """Run the suite once undisturbed with an empty cache, and once more to see how long it takes with a full one."""
     nothing = folder / "no-programs"  # no git: a commit may be made meanwhile, and records name it
     nothing.mkdir(parents=True)
@@ -139,9 +153,9 @@ def campaign(folder: Path) -> Iterator[Campaign]:
     try:
         for _ in range(2):
             shutil.rmtree(results, ignore_errors=True)
-            ended = forkers[0].run(*ASKED, "--results", results, environment={"W2S_CACHE": str(cache)})
-            assert (ended.status, ended.out) == (0, f"{UNITS} units run, results in {results}\n"), ended
-        yield Campaign(folder, forkers, Reference.of(results, cache), cache, ended.seconds, ended.moments)
+            ended = forkers[0].run(*_asked(tasks), "--results", results, environment={"W2S_CACHE": str(cache)})
+            assert (ended.status, ended.out) == (0, f"{len(tasks)} units run, results in {results}\n"), ended
+        yield Campaign(folder, tasks, forkers, Reference.of(results, cache), cache, ended.seconds, ended.moments)
     finally:
         for forker in forkers:
             forker.close()

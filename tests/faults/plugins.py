@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from kills import IN_WORKERS
-from places import METHODS, UNITS, Campaign, Place, gone, token
+from places import METHODS, Campaign, Place, gone, token
 from verdict import Reference, Tally, contents
-
-from benchmark.suite import load_suite
 
 HERE = Path(__file__).parent
 LIMIT = 15  # seconds of silence
@@ -28,7 +26,7 @@ SAID = {  # of the ways of bad_tasks.py
 def bad_parts(campaign: Campaign, count: int) -> Tally:
     """The smoke suite, and beside it tasks each of which has one bad supervisor or encoder, in two workers."""
     bad = [f"bad-{part}-{way}" for part in PARTS for way in SAID]
-    tasks = ",".join([*load_suite("smoke").tasks, *bad])
+    tasks = ",".join([*campaign.tasks, *bad])
 
     def trial(place: Place, rng: np.random.Generator) -> None:
         mark = token()
@@ -38,7 +36,7 @@ def bad_parts(campaign: Campaign, count: int) -> Tally:
         campaign.reference.compare(place.results, place.tally)
         first, *failures = ended.out.splitlines()
         place.tally.expect(ended.status == 1, f"{ended}")
-        place.tally.expect(first == f"{UNITS + len(bad)} units run, results in {place.results}", f"{ended}")
+        place.tally.expect(first == f"{campaign.units + len(bad)} units run, results in {place.results}", f"{ended}")
         place.tally.expect(len(failures) == len(bad), f"{ended}")
         for name in bad:
             _, part, way = name.split("-")
@@ -67,7 +65,7 @@ def unruly_methods(campaign: Campaign, count: int) -> Tally:
             if way == "exits":  # the others train without it
                 campaign.reference.compare(place.results, place.tally)
                 said = [line for line in ended.out.splitlines() if "method 'unruly': SystemExit: 5" in line]
-                place.tally.expect((ended.status, len(said)) == (1, UNITS), f"{way}: {ended}")
+                place.tally.expect((ended.status, len(said)) == (1, campaign.units), f"{way}: {ended}")
             else:
                 expected.compare(place.results, place.tally)
                 place.tally.expect(ended.status == 0, f"{way}: {ended}")

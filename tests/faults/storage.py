@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from places import PER_UNIT, UNITS, Campaign, Place, meanwhile
+from places import PER_UNIT, Campaign, Place, meanwhile
 from verdict import Tally
 
 CAN_NOT = "no file system can be mounted here (it takes root): not tried"
@@ -57,8 +57,10 @@ def full_disk_of_results(campaign: Campaign, count: int) -> Tally:
             failed = ended.out.count("No space left on device")
             place.tally.expect(ended.status == (1 if failed else 0), f"on a full disk: {ended}")
             # a unit that failed may have written some of its methods
-            place.tally.expect(records >= (UNITS - failed) * PER_UNIT, f"on a full disk: {records} records, {ended}")
-            place.tally.expect(failed > 0 or records == UNITS * PER_UNIT, f"on a full disk: {ended}")
+            place.tally.expect(
+                records >= (campaign.units - failed) * PER_UNIT, f"on a full disk: {records} records, {ended}"
+            )
+            place.tally.expect(failed > 0 or records == campaign.units * PER_UNIT, f"on a full disk: {ended}")
         place.finish()
 
     return campaign.each("full-results", count, trial)
