@@ -67,6 +67,10 @@ class Columns:
 
     def encode(self, inputs: Floats, device: str = "cpu") -> dict[str, NDArray[Any]]:
         self.calls.append(len(inputs))
+        if self.spoil == "raises":
+            raise RuntimeError("made to fail")
+        if self.spoil == "exits":
+            raise SystemExit(5)
         features = inputs.astype(np.float64 if self.spoil == "dtype" else np.float32)
         if self.spoil == "nan":
             features[3, 1] = np.nan
@@ -92,6 +96,10 @@ class Centroids:
     seen: ClassVar[list[NDArray[np.int64]]] = []
 
     def fit(self, inputs: Any, labels: NDArray[np.int64], num_classes: int, seed: int) -> FittedCentroids:
+        if self.spoil == "raises":
+            raise RuntimeError("made to fail")
+        if self.spoil == "exits":
+            raise SystemExit(5)
         noise = np.random.default_rng(seed).normal(size=(num_classes, 3)) / 4
         if isinstance(inputs, tuple):
             self.seen.append(np.concatenate([part[:, 0] for part in inputs]).astype(np.int64))
@@ -132,6 +140,8 @@ class FittedCentroids:
             p = p[:-1]
         if self.spoil == "columns":
             p = p[:, 0]
+        if self.spoil == "dtype":
+            return p.astype(str)
         return p
 
 

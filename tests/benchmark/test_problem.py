@@ -245,6 +245,8 @@ def test_an_adversarial_supervisor_is_the_honest_one_rolled_by_one_class(cache: 
         ("dtype", r"'all' is float64 \(130, 4\), expected float32 \(130, D\)|'first two' is float64"),
         ("rows", r"float32 \(129, \d\), expected float32 \(130, D\)"),
         ("dimensions", r"float32 \(130, 1, \d\), expected float32 \(130, D\)"),
+        ("raises", "RuntimeError: made to fail"),
+        ("exits", "SystemExit: 5"),
         ("outputs", r"gave \['all'\], expected \['first two', 'all'\]"),
     ],
 )
@@ -266,6 +268,9 @@ def test_an_encoder_that_gives_something_else_is_named(cache: Cache, spoil: str,
         ("sum", "rows of soft labels don't sum to 1"),
         ("rows", r"soft labels have shape \(\d+, [23]\), expected \(\d+, [23]\)"),
         ("classes", r"soft labels have shape \(\d+, [34]\), expected \(\d+, [23]\)"),
+        ("raises", "RuntimeError: made to fail"),
+        ("exits", "SystemExit: 5"),
+        ("dtype", r"soft labels are <U\d+, expected real numbers"),
         ("columns", r"soft labels have shape \(\d+,\), expected \(\d+, [23]\)"),
     ],
 )

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from synthetic import Task, entry, evaluation, fill
 
 from benchmark import results
-from benchmark.errors import W2SError
+from benchmark.errors import Vanished, W2SError
 from benchmark.records import Evaluation, Record, RecordKey, SeedEvaluation, Versions, compact, digest, setting_hash
 from benchmark.results import Contents, ResultStore
 
@@ -433,6 +433,55 @@ def test_the_lock_clears_and_reads_anew(store: ResultStore) -> None:
     assert not torn.exists()
     with store.lock():
         assert ("c", "ood") in store.load().evaluations
+
+
+@pytest.mark.parametrize("gone", ["", "_tasks", "naive", ".lock"])
+def test_nothing_is_written_where_files_have_vanished(store: ResultStore, gone: str) -> None:
+    task = Task("c")
+    evaluated = evaluation(task, "ood", SEEDS)
+    entries = [entry(task, evaluated, "raven", seed) for seed in SEEDS]
+    with store.lock():
+        store.load()
+        shutil.rmtree(store.root / gone) if gone != ".lock" else (store.root / gone).unlink()
+        left = files(store.root)
+        with pytest.raises(Vanished, match=f"{store.root}: files in it were removed, or it was replaced"):
+            store.write_unit(evaluated, entries)
+        assert files(store.root) == left
+    with store.lock():
+        store.write_unit(evaluated, entries)
+    assert all(store.load().misfit(store.load().records[record.key]) is None for record, _ in entries)
+
+
+def test_nothing_is_written_into_another_folder_of_that_name(store: ResultStore, tmp_path: Path) -> None:
+    with store.lock():
+        store.root.rename(tmp_path / "away")
+        fill(ResultStore(store.root), [Task("a")], ("naive",), SEEDS)
+        with pytest.raises(Vanished):
+            store.drop([])
+
+
+def test_what_a_full_disk_refused_does_not_count_as_written(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, write = Task("c"), results.atomic_write
+    evaluated = evaluation(task, "ood", SEEDS)
+    entries = [entry(task, evaluated, method, seed) for method in ("naive", "raven") for seed in SEEDS]
+
+    def full(path: Path, data: bytes) -> None:
+        if path.parent.name == "raven":
+            raise OSError(28, "No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(results, "atomic_write", full)
+    with store.lock():
+        with pytest.raises(OSError, match="No space left"):
+            store.write_unit(evaluated, entries)
+        held = store.load()
+        assert held.records.keys() == ResultStore(store.root).load().records.keys()
+        assert {record.method for record in held.records.values() if record.task == "c"} == {"naive"}
+        monkeypatch.setattr(results, "atomic_write", write)
+        store.write_unit(evaluated, entries)
+    assert all(store.load().misfit(record) is None for record in ResultStore(store.root).load().records.values())
 
 
 class Killed(BaseException):
