@@ -1,0 +1,5 @@
+"""`python -m benchmark.cli`, without the installed command."""
+
+from benchmark.cli import main
+
+main()

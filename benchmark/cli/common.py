@@ -1,0 +1,63 @@
+"""The application that the subcommands belong to, and what several of them share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+
+from benchmark.errors import W2SError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+app = typer.Typer(
+    name="w2s",
+    help="Benchmark of weak-to-strong generalization under distribution shift.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def guarded(function: F) -> F:
+    """Bad input is one line on standard error and exit status 2, without a traceback."""
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except W2SError as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(2) from None
+
+    return wrapper  # type: ignore[return-value]
+
+
+DATA_ROOT = typer.Option("--data-root", help="folder of large data sets [default: W2S_DATA]", metavar="DIR")
+MIRROR = typer.Option("--mirror", help="base address of a copy of large data sets", metavar="URL")
+DOWNLOAD = typer.Option("--download", help="fetch data sets and models that are missing")
+
+
+def use_data_root(folder: Path | None) -> None:
+    """Through the environment, so that worker processes know it too."""
+    if folder is not None:
+        os.environ["W2S_DATA"] = str(folder.absolute())
+
+
+def check_mirror(mirror: str | None, download: bool) -> None:
+    """A mirror is of use for downloads only."""
+    if mirror and not download:
+        raise W2SError("--mirror: only with --download")
+
+
+def names_in(option: str, text: str | None) -> list[str]:
+    """The names in a comma-separated option; none when it was left out."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if text is not None and not names:
+        raise W2SError(f"{option}: expected names, found nothing")
+    return names
