@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from benchmark.bootstrap import draw
-from benchmark.corruption import uncorrupted
 from benchmark.metrics import METRICS, Floats, Split
 from benchmark.records import Evaluation, Record
 from benchmark.registry import CANARIES, REFERENCES
@@ -236,8 +236,8 @@ def _cell(
         ends = np.cumsum([len(block) for block in blocks.values()])
         rows_of.append({row: slice(end - len(blocks[row]), end) for row, end in zip(blocks, ends, strict=True)})
         splits.append(Split.of(np.concatenate(list(blocks.values())), truth.labels, truth.groups))
-    # The levels of a stress curve share their data, so they share their resamples: differences of levels are paired.
-    rng = numpy_rng("bootstrap", uncorrupted(evaluation.data_fingerprint), evaluation.condition)
+    # Tasks with the same test examples (a task and its broken sister, the levels of a stress curve) share resamples.
+    rng = numpy_rng("bootstrap", _examples(evaluation))
     drawn = draw(evaluation.metric, splits, resamples, rng)
 
     seeds = sorted(evaluation.seeds)
@@ -254,6 +254,12 @@ def _cell(
         if metric == evaluation.metric:
             supervisor_scores = {seed: scores[i][rows_of[i][FLOOR]] for i, seed in enumerate(seeds)}
     return Cell(evaluation, records, samples[evaluation.metric], samples["accuracy"], supervisor_scores)
+
+
+def _examples(evaluation: Evaluation) -> str:
+    """Hash of the test examples of all seeds, as far as resampling sees them: their labels and groups."""
+    parts = [part for _, truth in sorted(evaluation.seeds.items()) for part in (truth.labels, truth.groups)]
+    return hashlib.sha256(b"|".join(part.tobytes() for part in parts)).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from benchmark.errors import W2SError, unknown_name
 from benchmark.headline import CONDITIONS, in_order, main_condition
 from benchmark.results import ResultStore
 from benchmark.statistics import LEVEL, Estimate, holm
-from benchmark.tables import number, p_text, percent, plain
+from benchmark.stress import without_stress
+from benchmark.tables import p_text, percent, plain, share
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
     cells = analysis.select(condition)
     modalities = in_order(cell.evaluation.modality for cell in cells)
     by_task = contrasts(first, second, {cell.evaluation.task: [cell] for cell in cells})
-    by_modality = contrasts(first, second, {name: analysis.select(condition, name) for name in modalities})
-    total = contrasts(first, second, {"all": cells})
-    if not total:
+    means_of = without_stress(analysis)
+    by_modality = contrasts(first, second, {name: means_of.select(condition, name) for name in modalities})
+    total = contrasts(first, second, {"all": means_of.select(condition)})
+    if not by_task:
         raise W2SError(
             f"{store.root}: '{first}' and '{second}' have no {CONDITIONS[condition]} task and seed in common"
         )
@@ -85,7 +87,7 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
     return "\n\n".join(
         [
             plain([f"task, {CONDITIONS[condition]}", *headers], lines(by_task)),
-            plain(["mean over tasks", *headers], lines(means)),
+            *([plain(["mean over tasks", *headers], lines(means))] if means else []),
             "mean ± half-width of the 95% interval, in points; paired by seed and by resample of the test examples\n"
             f"Holm: corrected for {len(by_task)} tasks, and for {len(by_modality)} modalities; "
             "ahead: who is, at 5% after the correction",
@@ -99,6 +101,6 @@ def _texts(contrast: Contrast, first: str, second: str) -> list[str]:
         percent(difference, sign=True),
         p_text(difference.p),
         p_text(contrast.adjusted if np.isfinite(difference.p) else difference.p),
-        number(improvement.mean) if improvement.tasks == 1 else percent(improvement),  # few seeds say no more
+        share(improvement),
         {1: first, 0: "–", -1: second}[contrast.sign],
     ]

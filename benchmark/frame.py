@@ -14,8 +14,7 @@ from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analyse
 from benchmark.errors import W2SError
 from benchmark.records import Record
 from benchmark.registry import CANARIES
-from benchmark.results import Contents, ResultStore
-from benchmark.scoring import compute_metrics
+from benchmark.results import ResultStore
 from benchmark.statistics import Sample
 
 
@@ -53,7 +52,7 @@ COLUMNS: Mapping[str, Column] = {
         "leaderboard (values are linearised around it); missing where it is undefined or not known",
     ),
     "failed": Column("bool", "the score is below the floor"),
-    "cost": Column("int64", "optimizer steps x heads"),
+    "cost": Column("int64", "optimizer steps x heads; of a tuned record, of its whole grid"),
     "n_train": Column("int64", "examples in the pool's train split"),
     "n_test": Column("int64", "examples in its test split"),
     "setting": Column("str", "hash of all hyperparameters, 12 hex digits"),
@@ -69,23 +68,22 @@ DTYPES = {name: column.dtype for name, column in COLUMNS.items()}
 
 def load_results(results: Path) -> pd.DataFrame:
     """See `benchmark.load_results`."""
-    contents = ResultStore(results).load()
-    analysis = analyse(contents, resamples=1)  # no intervals are wanted
+    analysis = analyse(ResultStore(results).load(), resamples=1)  # no intervals are wanted
     for problem in analysis.problems:
         warnings.warn(f"{results}: {problem}", stacklevel=3)
     if not analysis.records:
         raise W2SError(f"{results}: no results there; make some with `w2s run --results {results}`")
-    return tidy(analysis, contents)
+    return tidy(analysis)
 
 
-def tidy(analysis: Analysis, contents: Contents) -> pd.DataFrame:
+def tidy(analysis: Analysis) -> pd.DataFrame:
     """One row for each record that the tables are made of, with the columns of `COLUMNS`."""
     records = sorted(analysis.records, key=lambda r: (r.task, r.condition, r.method, r.seed))
-    rows = [_row(record, analysis.cells[record.task, record.condition], contents) for record in records]
+    rows = [_row(record, analysis.cells[record.task, record.condition]) for record in records]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(DTYPES)
 
 
-def _row(record: Record, cell: Cell, contents: Contents) -> dict[str, Any]:
+def _row(record: Record, cell: Cell) -> dict[str, Any]:
     evaluation, seed, method = cell.evaluation, record.seed, record.method
 
     def of(sample: Sample | None) -> float:
@@ -103,7 +101,7 @@ def _row(record: Record, cell: Cell, contents: Contents) -> dict[str, Any]:
         "supervisors": len(evaluation.supervisors),
         "metric": evaluation.metric,
         "score": of(cell.score(method)),
-        "accuracy": compute_metrics(evaluation, seed, contents.predictions[record.key])["accuracy"],
+        "accuracy": of(cell.accuracies.get(method)),
         "floor": of(cell.score(FLOOR)),
         "ceiling": of(cell.score(CEILING)),
         "supervisor_ensemble": of(cell.score("supervisor_ensemble")),

@@ -11,7 +11,7 @@ from benchmark.analysis import Analysis, Cell
 from benchmark.ranking import ranks
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.statistics import Estimate, Sample, difference
-from benchmark.tables import NOT_RUN, escape, percent
+from benchmark.tables import NOT_RUN, escape, percent, share
 
 MODALITIES = ("image", "text", "preference")
 _NAMED = tomllib.loads((Path(__file__).parent / "leaderboard.toml").read_text())
@@ -27,13 +27,15 @@ class Column:
 
     Attributes:
         quantity: of a cell and a row. cells: what it is averaged over.
-        sign: it is a difference. missing: shown where it is not known. best: max or min, to be set in bold.
+        sign: it is a difference. share: it is a share of (task, seed).
+        missing: shown where it is not known. best: max or min, to be set in bold.
     """
 
     header: str
     cells: Sequence[Cell]
     quantity: Callable[[Cell, str], Sample | None]
     sign: bool = False
+    share: bool = False
     missing: str = "–"
     best: Callable[[Sequence[float]], float] | None = None
     _values: dict[str, Estimate | None] = field(default_factory=dict, init=False, repr=False)
@@ -57,6 +59,8 @@ class Column:
         result = self.value(row)
         if result is None:
             return self.missing
+        if self.share:
+            return share(result, len(self.cells), self.runs)
         return percent(result, self.sign, len(self.cells), self.runs)
 
 
@@ -91,7 +95,9 @@ def comparison_columns(analysis: Analysis) -> list[Column]:
     ind = {cell.evaluation.task: cell for cell in analysis.select("ind")}
 
     def improved(over: str) -> Column:
-        return Column(f"P(> {over})", cells, lambda cell, row: cell.improved(row, over) if row != over else None)
+        return Column(
+            f"P(> {over})", cells, lambda cell, row: cell.improved(row, over) if row != over else None, share=True
+        )
 
     def drop(cell: Cell, row: str) -> Sample | None:
         there, at_home = cell.score(row), ind[cell.evaluation.task].score(row)
@@ -112,7 +118,7 @@ def comparison_columns(analysis: Analysis) -> list[Column]:
             lambda cell, row: cell.recovered(row),
             best=max,
         ),
-        Column(f"failure rate {shown}", cells, lambda cell, row: cell.failed(row), best=min),
+        Column(f"failure rate {shown}", cells, lambda cell, row: cell.failed(row), share=True, best=min),
         Column("OOD minus InD", [c for c in analysis.select("ood") if c.evaluation.task in ind], drop, sign=True),
         Column(
             f"accuracy, all {shown}",

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from benchmark.errors import Vanished, W2SError
 from benchmark.execute import Setup, UnitResult
-from benchmark.executors.contract import Job, Outcomes, Say
+from benchmark.executors.contract import Job, Outcome, Outcomes, Say
 from benchmark.executors.local import in_this_process
 from benchmark.executors.processes import in_processes
 from benchmark.judging.replies import write_replies
@@ -86,33 +86,45 @@ class Workforce:
 USUAL = Workforce()
 
 
+@dataclass
+class Report:
+    """What came of a plan.
+
+    Attributes:
+        units: how many were begun and have ended. failed: those of them of which nothing was written.
+        failures: one line for each thing that failed, units and methods.
+    """
+
+    units: int = 0
+    failed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.units - self.failed} units run{f', {self.failed} failed' * bool(self.failed)}"
+
+
 class Stopped(KeyboardInterrupt):
     """A run was ended before its plan was; what it had finished is written.
 
     Attributes:
-        done: how many units.
-        failures: one line for each thing that failed until then.
         vanished: why nothing more could be written; None if it was SIGINT or SIGTERM.
     """
 
-    def __init__(self, done: int, failures: list[str], vanished: Vanished | None = None) -> None:
+    def __init__(self, report: Report, vanished: Vanished | None = None) -> None:
         super().__init__()
-        self.done, self.failures, self.vanished = done, failures, vanished
+        self.report, self.vanished = report, vanished
 
 
-def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, workforce: Workforce = USUAL) -> list[str]:
+def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, workforce: Workforce = USUAL) -> Report:
     """Do every unit of the plan and write what it gives, unit by unit.
 
     On a CPU there is one process a core, with one thread (`benchmark.threads`); on several GPUs, one process each.
-
-    Returns:
-        One line for each thing that failed; the other units are done and written all the same.
+    Whatever fails is reported; the other units are done and written all the same.
 
     Raises:
         Stopped: SIGINT or SIGTERM: finished units are written either way. Or the results' folder has vanished.
     """
-    failures: list[str] = []
-    done = 0
+    report = Report()
     try:
         with (
             _terminable(),
@@ -121,17 +133,27 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, workforce: Workf
         ):
             for job, outcome in results:
                 with _whole():
-                    if isinstance(outcome, UnitResult):
-                        failures += outcome.failures + _write(outcome, store)
-                    elif isinstance(job, Unit):
-                        failures.append(f"{job.label}: {outcome}")
-                    done += isinstance(job, Unit)
+                    if isinstance(job, Unit):
+                        _ended(job, outcome, store, report)
                     progress.finished(job)
+            store.present()
     except KeyboardInterrupt:
-        raise Stopped(done, failures) from None
+        raise Stopped(report) from None
     except Vanished as error:
-        raise Stopped(done, failures, error) from None
-    return failures
+        raise Stopped(report, error) from None
+    return report
+
+
+def _ended(unit: Unit, outcome: Outcome, store: ResultStore, report: Report) -> None:
+    """Write what came of a unit, and report it."""
+    if isinstance(outcome, UnitResult):
+        unwritten = _write(outcome, store)
+        report.failures += outcome.failures + unwritten
+        report.failed += bool(unwritten)
+    else:
+        report.failures.append(f"{unit.label}: {outcome}")
+        report.failed += 1
+    report.units += 1
 
 
 def _write(result: UnitResult, store: ResultStore) -> list[str]:

@@ -124,7 +124,7 @@ def _start(request: Request, dry_run: bool, say: Callable[[str], None], so_far: 
         except NotAvailable as error:
             failures.append(f"not run: {task.name}: {error}")
             absent.append((task, "not here"))
-        except Exception as error:  # a plug-in's fault must not stop the others
+        except (Exception, SystemExit) as error:  # a plug-in's fault must not stop the others
             what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             failures.append(f"not run: {task.name}: {what}")
     store = open_store(results)
@@ -149,22 +149,21 @@ def _start(request: Request, dry_run: bool, say: Callable[[str], None], so_far: 
         with store.lock():
             plan = planned()
             try:
-                failures += run(plan, setup, store, request.workforce)
-                so_far.append(f"{len(plan)} units run, results in {results}")
+                report = run(plan, setup, store, request.workforce)
+                so_far.append(f"{report}, results in {results}")
                 if stale:
                     store.drop(stale.superseded(store))
             except Stopped as stopped:
-                for line in failures + stopped.failures:
+                for line in failures + stopped.report.failures:
                     say(" ".join(line.split()))
                 if stopped.vanished:
                     say(f"stopped: {stopped.vanished}; the same command does again what is lost with them")
                     return 1
-                done, left = stopped.done, len(plan) - stopped.done
-                say(
-                    f"stopped: {done} units run, {left} left, results in {results}; the same command goes on from there"
-                )
+                left = f"{len(plan) - stopped.report.units} left"
+                say(f"stopped: {stopped.report}, {left}, results in {results}; the same command goes on from there")
                 return 130
-        say(f"{len(plan)} units run, results in {results}" if plan else f"nothing to do: all is in {results}")
+        say(f"{report}, results in {results}" if plan else f"nothing to do: all is in {results}")
+        failures += report.failures
     for line in failures:
         say(" ".join(line.split()))
     return 1 if failures or (stale and stale.left_out) else 0

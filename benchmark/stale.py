@@ -16,6 +16,7 @@ from benchmark.plan import method_version
 from benchmark.records import Record, RecordKey
 from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.results import ResultStore
+from benchmark.submissions.manifest import MANIFEST, SOURCE
 from benchmark.suite import Suite, suite_of_folder
 from benchmark.tables import plain
 from benchmark.training import ENGINE_VERSION
@@ -68,10 +69,22 @@ def _redo(store: ResultStore, method: str) -> str:
     """The command that runs the stale records of a method again."""
     folder = store.root.resolve().name
     suite, tuned = suite_of_folder(folder.removesuffix(TUNED)), folder.endswith(TUNED)
+    if _submitted(store, method):
+        return _submit(store, method, suite)
     options = f"--suite {suite.name}{' --full' * suite.full}" if suite else "--suite SUITE"
     options += " --tune" * tuned
     plugin = "" if method in (*METHODS.names(), *CANARIES) else " --plugin FILE"
     return f"w2s run --stale {options} --results {store.root}{plugin}"
+
+
+def _submitted(store: ResultStore, method: str) -> bool:
+    return (store.root / method / MANIFEST).exists()
+
+
+def _submit(store: ResultStore, method: str, suite: Suite | None) -> str:
+    """The command that makes a submission again, whose manifest holds the hash of its records."""
+    options = f"--suite {suite.name}{' --full' * suite.full}" if suite else "--suite SUITE"
+    return f"w2s submit {store.root / method / SOURCE} {options}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class StaleRun:
 
     Attributes:
         places: of the records to redo, with the settings that their methods have now.
-        left_out: a line for each task and method that is not registered here, whose records can't be redone.
+        left_out: a line for each task and method that can't be redone: it is not registered here, or a submission.
     """
 
     places: frozenset[Place]
@@ -120,9 +133,15 @@ def stale_run(
         chosen = METHODS.select(methods, extra=tuple(CANARIES))
         places = {at for at in places if at.method in chosen}
     places = {at for at in places if at.condition in conditions and (seeds is None or at.seed < seeds)}
+    submitted = {at.method for at in places if _submitted(store, at.method)}
+    lines = [
+        f"not redone: method '{method}' is a submission; run `{_submit(store, method, suite)}` and put its folder here"
+        for method in sorted(submitted)
+    ]
+    places = {at for at in places if at.method not in submitted}
     unknown = {f"task '{at.task}'" for at in places if at.task not in TASKS.names()}
     unknown |= {f"method '{at.method}'" for at in places if at.method not in (*METHODS.names(), *CANARIES)}
-    lines = [f"not redone: {what} is not registered here; name its file with --plugin" for what in sorted(unknown)]
+    lines += [f"not redone: {what} is not registered here; name its file with --plugin" for what in sorted(unknown)]
     known = {at for at in places if not {f"task '{at.task}'", f"method '{at.method}'"} & unknown}
     return StaleRun(frozenset(known), tuple(lines))
 

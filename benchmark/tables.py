@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import tabulate
 
@@ -53,6 +54,13 @@ def percent(result: Estimate | None, sign: bool = False, of_tasks: int = 0, of_r
     if result.runs < of_runs:
         return f"{text} †"
     return text
+
+
+def share(result: Estimate | None, of_tasks: int = 0, of_runs: int = 0) -> str:
+    """As `percent`, of a share of (task, seed); without an interval that holds every share, or is of one task."""
+    if result is not None and (result.tasks == 1 or result.half >= max(result.mean, 1 - result.mean)):
+        result = replace(result, seed_error=math.nan)
+    return percent(result, of_tasks=of_tasks, of_runs=of_runs)
 
 
 def p_text(p: float) -> str:

@@ -25,7 +25,7 @@ app = typer.Typer(
 
 
 def guarded(function: F) -> F:
-    """Bad input is one line on standard error and exit status 2, without a traceback."""
+    """Bad input is one line on standard error and exit status 2, an interrupt one and 130, both without a traceback."""
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -34,6 +34,9 @@ def guarded(function: F) -> F:
         except W2SError as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from None
+        except KeyboardInterrupt:  # where a command has not said more
+            typer.echo("stopped; the same command goes on from what was finished", err=True)
+            raise typer.Exit(130) from None
 
     return wrapper  # type: ignore[return-value]
 

@@ -8,7 +8,7 @@ import pytest
 from synthetic import METHODS, Task, default_tasks, entry, evaluation, fill
 from typer.testing import CliRunner
 
-from benchmark.analysis import analysis_of
+from benchmark.analysis import Analysis, analysis_of
 from benchmark.cli import app
 from benchmark.comparison import compare_rows, contrasts
 from benchmark.errors import W2SError
@@ -48,6 +48,22 @@ def test_differences_are_those_of_the_scores(store: ResultStore) -> None:
         assert float(difference.split()[0]) == pytest.approx(100 * np.mean([gains[t] for t in tasks]), abs=0.0501)
         won = np.mean([gains[t] > 0 for t in tasks])
         assert float(improvement.split()[0]) == pytest.approx(100 * won, abs=0.0501)
+
+
+def test_tasks_with_the_same_test_examples_share_resamples(tmp_path: Path) -> None:
+    """A task and its broken sister: their errors add up, as they are the same errors."""
+    store = ResultStore(tmp_path / "demo")
+    sisters = [Task("one-sister", fingerprint="a1"), Task("two-sister", fingerprint="b2")]  # equal but for the name
+    assert (sisters[0].labels == sisters[1].labels).all()
+    fill(store, sisters, ("naive", "raven"))
+    one, both = (
+        Analysis.over(cells, lambda cell: cell.gain("raven", "naive"))
+        for cells in (analysis_of(store).select("ood")[:1], analysis_of(store).select("ood"))
+    )
+    assert one is not None and both is not None  # noqa: PT018
+    assert both.tasks == 2
+    assert one.example_error > 0
+    assert both.example_error == pytest.approx(one.example_error)
 
 
 def test_p_values_are_corrected_for_what_stands_together(store: ResultStore) -> None:

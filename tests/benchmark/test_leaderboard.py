@@ -23,9 +23,9 @@ from benchmark.records import digest
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.results import ResultStore
 from benchmark.scoring import compute_metrics, score
-from benchmark.statistics import estimate
+from benchmark.statistics import Estimate, estimate
 from benchmark.suite import load_suite
-from benchmark.tables import escape, listing, number
+from benchmark.tables import escape, listing, number, share
 
 SEEDS = range(3)
 
@@ -99,6 +99,17 @@ def loop_scores(store: ResultStore, condition: str) -> dict[str, dict[str, list[
             floor = score(evaluated.metric, truth.supervisors, truth.labels, groups, evaluated.num_classes).mean()
             found.setdefault("mean_supervisor", {}).setdefault(key.task, []).append(float(floor))
     return found
+
+
+def test_shares_have_no_interval_that_says_nothing() -> None:
+    def of(mean: float, error: float, tasks: int = 3) -> Estimate:
+        return Estimate(mean, error, 0.0, seeds=5, tasks=tasks, runs=5 * tasks)
+
+    assert re.fullmatch(r"66\.7 ± \d\d\.\d", share(of(2 / 3, 0.1)))
+    assert share(of(2 / 3, 0.5)) == "66.7", "it would hold every share"
+    assert share(of(1.0, 0.1)).startswith("100.0 ± ")
+    assert share(of(2 / 3, 0.1, tasks=1)) == "66.7"
+    assert share(of(2 / 3, 0.5), of_tasks=4) == "66.7 (3/4)"
 
 
 # --- what the tables say ---------------------------------------------------------------------------------------------
@@ -325,8 +336,9 @@ def test_the_terminal_shows_the_same_numbers(store: ResultStore, page: str) -> N
 
 def test_tasks_with_the_same_data_share_their_resamples(store: ResultStore) -> None:
     contents = store.load()
-    twin = contents.evaluations["tweets", "ood"].model_copy(update={"task": "twin"})
-    stranger = twin.model_copy(update={"task": "stranger", "data_fingerprint": "zz"})
+    twin = contents.evaluations["tweets", "ood"].model_copy(update={"task": "twin", "data_fingerprint": "zz"})
+    others = {seed: replace(truth, groups=truth.groups + 1) for seed, truth in twin.seeds.items()}
+    stranger = twin.model_copy(update={"task": "stranger", "seeds": others})
     for each in (twin, stranger):
         contents.evaluations[each.task, "ood"] = each
     cells = analyse(contents, 50).cells

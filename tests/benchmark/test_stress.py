@@ -12,6 +12,7 @@ import synthetic
 from synthetic import Ints, Task, default_tasks, entry, evaluation, fill
 
 from benchmark.analysis import Analysis, analyse
+from benchmark.comparison import compare_rows
 from benchmark.corruption import Corruption, base_tags
 from benchmark.leaderboard import render, summary
 from benchmark.page.data import page_payload
@@ -108,6 +109,13 @@ def test_levels_are_compared_by_seed_and_on_the_same_resamples(
     for drop in by_name["random", "majority_class"].drops:
         assert drop is not None
         assert (drop.mean, drop.half) == (0, 0)
+
+
+def test_a_comparison_has_no_mean_over_levels(store: ResultStore) -> None:
+    shown = compare_rows(store, "raven", "naive")
+    assert "stress-pens-random-1" in shown
+    assert "mean over tasks" not in shown
+    assert "all (" not in shown
 
 
 def test_the_page_shows_curves_and_no_mean_over_levels(store: ResultStore) -> None:

@@ -16,6 +16,7 @@ from test_leaderboard import section, table
 
 from benchmark.analysis import analyse, analysis_of
 from benchmark.checks import check, compare
+from benchmark.frame import load_results
 from benchmark.leaderboard import render, summary
 from benchmark.method import GRID_SIZE
 from benchmark.publish import publish, suites_beside
@@ -95,6 +96,13 @@ def scores(contents: Any, method: str, pick: Callable[[Record, NDArray[Any]], in
                 row.append(float(each[pick(record, each)]))
         found.append(row)
     return found
+
+
+def test_the_frame_has_the_chosen_trials_accuracy(results: Path) -> None:
+    frame = load_results(results / "demo-tuned")
+    by_accuracy = frame[frame.metric == "accuracy"]
+    assert len(by_accuracy) == 2 * len(TRIED) * len(SEEDS)
+    assert (by_accuracy.accuracy == by_accuracy.score).all()
 
 
 def test_the_table_says_what_the_predictions_say(results: Path) -> None:

@@ -27,6 +27,7 @@ from benchmark.errors import NotAvailable
 from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS, register_task
 from benchmark.results import ResultStore
 from benchmark.suite import suite_names
+from benchmark.task import Domain
 from tasks import _vader
 
 Arrays = dict[str, NDArray[Any]]
@@ -435,6 +436,18 @@ def test_a_plugin_whose_options_cannot_be_recorded(
 
 
 # ---- what is not there
+
+
+def test_a_task_that_exits_is_named_and_the_others_run(w2s: CommandLine) -> None:
+    class Exits(Blobs):
+        def domain(self, name: str) -> Domain:
+            sys.exit(0)
+
+    register_task(Exits(name="exits"))
+    register_task(ArrayTask(**make_arrays(60), name="present"))
+    shown = w2s("run", "--suite", "smoke", "--tasks", "exits,present", "--methods", "ensemble", "--results", "results")
+    assert shown.status == 1
+    assert shown.out.splitlines() == ["1 units run, results in results", "not run: exits: SystemExit: 0"]
 
 
 def test_what_this_machine_lacks_is_said_and_is_no_zero(w2s: CommandLine) -> None:

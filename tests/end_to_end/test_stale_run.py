@@ -122,3 +122,18 @@ def test_a_method_that_is_not_here_is_left_out(w2s: CommandLine, done: Path, mon
         "nothing to redo in results",
     ]
     assert ResultStore(Path("results")).load().records
+
+
+def test_a_submission_is_left_out_and_its_command_named(
+    w2s: CommandLine, done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest holds the hash of its records."""
+    before = lines("raven")
+    monkeypatch.setattr(METHODS["raven"], "version", 2)
+    (done / "raven" / "manifest.json").touch()
+    again = "w2s submit results/raven/method.py --suite smoke"
+    shown = w2s(*ASKED, "--stale")
+    assert shown.status == 1
+    assert f"not redone: method 'raven' is a submission; run `{again}` and put its folder here\n" in shown.out
+    assert lines("raven") == before
+    assert f"run `{again.replace('smoke', 'SUITE')}`" in w2s("leaderboard", "--results", "results", "--check").out
