@@ -111,6 +111,7 @@ Made by `w2s leaderboard` from the folder of results alone.
 - **Scores** are each task's own metric in percent, mean ± half-width of the 95% interval. The half-width is
   √(seeds² + examples²): a t interval on paired seed means, and a bootstrap ({RESAMPLES:,} resamples) over groups of
   test examples, the same for all methods and seeds of a task. It is conservative: seeds also draw their own splits.
+  Tasks with the same test examples share resamples; others count as independent, though some draw on one corpus.
 - **P(> x)**, the probability of improvement over x: share of (task, seed), in percent, where the score is higher than
   that of x, ties counting half. Only runs of one seed are compared, which share split, minibatches and initial weights.
 - **PGR** (performance gap recovered): how much of the gap between floor (mean supervisor) and ceiling (student trained
@@ -184,7 +185,8 @@ def _modality(analysis: Analysis, modality: str) -> str:
             text += f" The gap between floor and ceiling is too small for PGR on {listing(small)}."
         if weak := [cell.evaluation.task for cell in cells if _at_chance(cell)]:
             text += (
-                f" The floor is within its interval of chance (1/K) on {listing(weak)}: differences there say little."
+                f" The floor is not above chance (1/K) by more than its interval on {listing(weak)}: differences there "
+                "say little."
             )
     return text
 

@@ -124,6 +124,7 @@ def _forked(asked: Asked) -> Ended:
         begun = time.monotonic()
         child = os.fork()
         if child == 0:
+            os.setpgid(0, 0)  # as a shell does
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
@@ -136,7 +137,10 @@ def _forked(asked: Asked) -> Ended:
                 os._exit(status)
         if asked.delay:
             time.sleep(asked.delay)
-            os.kill(child, asked.signal)  # if it has ended, it waits to be asked for its status
+            if asked.signal == signal.SIGINT:  # a terminal sends it to all that it runs
+                os.killpg(child, asked.signal)
+            else:
+                os.kill(child, asked.signal)  # if it has ended, it waits to be asked for its status
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         seconds = time.monotonic() - begun
         for file in (out, err, count):

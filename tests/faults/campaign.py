@@ -58,7 +58,7 @@ HEADERS = ("fault", "faults", "lost", "doubled", "torn", "wrong", "misreported",
 
 
 def main() -> int:
-    """Print the table; 1 if anything in it is not 0."""
+    """Print the table; 1 if anything in it is not 0, or was not tried."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="rows whose title holds this")
     chosen = parser.parse_args()
@@ -74,7 +74,9 @@ def main() -> int:
             total += tally
             print(f"{row.title}: {tally.numbers}", *tally.notes, sep="\n  ", file=sys.stderr, flush=True)
     print(tabulate([*lines, ["all", *total.numbers, sum(line[-1] for line in lines)]], HEADERS, tablefmt="github"))
-    return 0 if total.clean else 1
+    if untried := [title for title, faults, *_ in lines if not faults]:
+        print(f"not tried: {', '.join(untried)}")
+    return 0 if total.clean and not untried else 1
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import re
 import signal
 
 import numpy as np
-from places import PER_UNIT, Campaign, Place, gone, kill, meanwhile, processes, token
+from places import PER_UNIT, Campaign, Place, kill, meanwhile
 from verdict import Tally
 
 IN_A_ROW = 5  # kills, each of the run that goes on from the one before
@@ -59,17 +59,16 @@ def of_workers(campaign: Campaign, count: int) -> Tally:
         while not any(killed):
             place.empty()
             place.forget(rng, 4)
-            mark = token()
 
-            def one_of_them(mark: dict[str, str] = mark) -> None:
-                if found := processes(mark, "spawn_main"):
+            def one_of_them() -> None:
+                if found := place.processes("spawn_main"):
                     killed.append(kill(int(rng.choice(found))))
 
             with meanwhile(rng.uniform(2, 6) + rng.uniform() * campaign.whole, one_of_them):
-                ended = place.run(*IN_WORKERS, environment=mark)
+                ended = place.run(*IN_WORKERS)
             said = (ended.status, ended.out) == (0, f"{campaign.units} units run, results in {place.results}\n")
             place.tally.expect(said, f"after a worker's death: {ended}")
-            place.tally.expect(gone(mark), "after a worker's death: processes are left")
+            place.expect_gone("after a worker's death")
             place.examine()
             campaign.reference.compare(place.results, place.tally)
         place.tally.faults += 1
@@ -82,10 +81,8 @@ def of_drivers(campaign: Campaign, count: int) -> Tally:
 
     def trial(place: Place, rng: np.random.Generator) -> None:
         while place.tally.faults == 0:
-            mark = token()
-            delay = rng.uniform(2, 6) + rng.uniform() * campaign.whole
-            ended = place.run(*IN_WORKERS, environment=mark, delay=delay)
-            place.tally.expect(gone(mark), "after the driver's death: processes are left")
+            ended = place.run(*IN_WORKERS, delay=rng.uniform(2, 6) + rng.uniform() * campaign.whole)
+            place.expect_gone("after the driver's death")
             place.examine()
             place.tally.faults += ended.status == -signal.SIGKILL
             if ended.status == 0:
@@ -109,20 +106,18 @@ def _stopped(campaign: Campaign, count: int, signum: int) -> Tally:
     name = signal.Signals(signum).name
 
     def trial(place: Place, rng: np.random.Generator) -> None:
-        workers = bool(rng.integers(2))
+        workers = (place.number + (signum == signal.SIGTERM)) % 2 == 1
         while place.tally.faults == 0:
             place.empty()
-            mark = token()
             delay = workers * rng.uniform(0, 4) + rng.uniform(0, 1) * campaign.whole
-            how = {"environment": mark, "delay": delay, "signal": signum}
-            ended = place.run(*(IN_WORKERS if workers else ()), **how)
+            ended = place.run(*(IN_WORKERS if workers else ()), delay=delay, signal=signum)
             records = place.examine()
             if ended.status == 0:  # it was faster
                 continue
             place.tally.faults += 1
             place.tally.expect(_told(ended.out, records, campaign.units), f"after {name}: {ended}, {records} records")
             place.tally.expect((ended.status, ended.err) == (130, ""), f"after {name}: {ended}")
-            place.tally.expect(gone(mark), f"after {name}: processes are left")
+            place.expect_gone(f"after {name}")
         place.finish()
 
     return campaign.each(name, count, trial)

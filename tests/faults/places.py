@@ -23,7 +23,8 @@ from verdict import Reference, Tally
 METHODS = ("ground_truth", "naive", "raven")
 PER_UNIT = len(METHODS) * 2  # records
 AT_ONCE = 2  # forks
-TOKEN = "W2S_TEST_TOKEN"  # in the environment of a run's processes, by which they are found
+TOKEN = "W2S_TEST_TOKEN"  # in the environment of a forker and all that it starts, by which they are found
+_NO_PROGRAMS = "no-programs"
 
 
 @dataclass
@@ -31,12 +32,14 @@ class Place:
     """A results folder and a cache for one row of faults.
 
     Attributes:
+        number: of the trial.
         had: lines of the records that were in the results when they were last looked at.
     """
 
     folder: Path
     forker: Forker
     campaign: Campaign
+    number: int = 0
     tally: Tally = field(default_factory=Tally)
     had: set[bytes] = field(default_factory=set)
 
@@ -78,7 +81,30 @@ class Place:
         self.tally.expect(ended.status == 0, f"the last run ended with {ended.status}: {ended.out}{ended.err}")
         self.campaign.reference.compare(self.results, self.tally)
         self.campaign.reference.examine_cache(self.cache, self.tally)
+        for path in self.cache.rglob(".writing-*"):
+            self.tally.count("torn", f"{path} is left")
         return ended
+
+    def processes(self, kind: str = "") -> list[int]:
+        """What this forker has started and lives, and whose command line holds `kind`: `spawn_main` in workers."""
+        found, wanted = [], f"{TOKEN}={self.forker.environment[TOKEN]}".encode()
+        for entry in Path("/proc").iterdir():
+            try:
+                ours = entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0")
+                if ours and kind.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:  # it has just ended
+                continue
+        return [pid for pid in found if pid != self.forker.process.pid]
+
+    def expect_gone(self, what: str, seconds: float = 10) -> None:
+        """Misreported if anything that was started is left, and stays."""
+        until = time.monotonic() + seconds
+        while left := self.processes():
+            if time.monotonic() > until:
+                self.tally.count("misreported", f"{what}: processes {left} are left")
+                return
+            time.sleep(0.05)
 
 
 @dataclass
@@ -112,7 +138,7 @@ class Campaign:
     def extra(self, number: int) -> Forker:
         """The forker of this number, from 0; there are as many as are asked for."""
         while len(self.forkers) <= number:
-            self.forkers.append(Forker(self.folder, self.forkers[0].environment))
+            self.forkers.append(_forker(self.folder))
         return self.forkers[number]
 
     def each(self, name: str, count: int, trial: Callable[[Place, np.random.Generator], None]) -> Tally:
@@ -124,7 +150,7 @@ class Campaign:
         def one(number: int) -> Tally:
             forker = idle.get()
             try:
-                place = Place(self.folder / f"{name}-{number}", forker, self)
+                place = Place(self.folder / f"{name}-{number}", forker, self, number)
                 trial(place, np.random.default_rng([number, *name.encode()]))
                 shutil.rmtree(place.folder, ignore_errors=True)
                 return place.tally
@@ -138,6 +164,12 @@ class Campaign:
         return tally
 
 
+def _forker(folder: Path) -> Forker:
+    """With a token of its own, and without git: a commit may be made meanwhile, and records name it."""
+    extra = {"PATH": str(folder / _NO_PROGRAMS), "OMP_NUM_THREADS": "1", TOKEN: uuid.uuid4().hex}
+    return Forker(folder, {**os.environ, **extra})
+
+
 def _asked(tasks: Sequence[str]) -> tuple[str, ...]:
     return "run", "--suite", "smoke", "--tasks", ",".join(tasks), "--methods", ",".join(METHODS), "--seeds", "2"
 
@@ -145,10 +177,8 @@ def _asked(tasks: Sequence[str]) -> tuple[str, ...]:
 @contextmanager
 def campaign(folder: Path, tasks: tuple[str, ...]) -> Iterator[Campaign]:
     """Run the suite once undisturbed with an empty cache, and once more to see how long it takes with a full one."""
-    nothing = folder / "no-programs"  # no git: a commit may be made meanwhile, and records name it
-    nothing.mkdir(parents=True)
-    environment = {**os.environ, "PATH": str(nothing), "OMP_NUM_THREADS": "1"}
-    forkers = [Forker(folder, environment) for _ in range(AT_ONCE)]
+    (folder / _NO_PROGRAMS).mkdir(parents=True)
+    forkers = [_forker(folder) for _ in range(AT_ONCE)]
     results, cache = folder / "undisturbed", folder / "cache"
     try:
         for _ in range(2):
@@ -159,34 +189,6 @@ def campaign(folder: Path, tasks: tuple[str, ...]) -> Iterator[Campaign]:
     finally:
         for forker in forkers:
             forker.close()
-
-
-def token() -> dict[str, str]:
-    """For the environment of a run whose processes are to be found."""
-    return {TOKEN: uuid.uuid4().hex}
-
-
-def processes(mark: dict[str, str], kind: str = "") -> list[int]:
-    """Processes with this token whose command line holds `kind`: `spawn_main` in workers."""
-    found, wanted = [], f"{TOKEN}={mark[TOKEN]}".encode()
-    for entry in Path("/proc").iterdir():
-        try:
-            ours = entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0")
-            if ours and kind.encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:  # it has just ended
-            continue
-    return found
-
-
-def gone(mark: dict[str, str], seconds: float = 10) -> bool:
-    """Whether nothing with this token is left, or soon won't be."""
-    until = time.monotonic() + seconds
-    while processes(mark):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from kills import IN_WORKERS
-from places import METHODS, Campaign, Place, gone, token
+from places import METHODS, Campaign, Place
 from verdict import Reference, Tally, contents
 
 HERE = Path(__file__).parent
@@ -29,21 +29,21 @@ def bad_parts(campaign: Campaign, count: int) -> Tally:
     tasks = ",".join([*campaign.tasks, *bad])
 
     def trial(place: Place, rng: np.random.Generator) -> None:
-        mark = token()
         plugin = ("--plugin", str(HERE / "bad_tasks.py"), "--tasks", tasks, "--limit", str(LIMIT))
-        ended = place.run(*plugin, *IN_WORKERS, environment=mark)
+        ended = place.run(*plugin, *IN_WORKERS)
         place.tally.faults += len(bad)
         campaign.reference.compare(place.results, place.tally)
         first, *failures = ended.out.splitlines()
         place.tally.expect(ended.status == 1, f"{ended}")
-        place.tally.expect(first == f"{campaign.units + len(bad)} units run, results in {place.results}", f"{ended}")
+        done = f"{campaign.units} units run, {len(bad)} failed, results in {place.results}"
+        place.tally.expect(first == done, f"{ended}")
         place.tally.expect(len(failures) == len(bad), f"{ended}")
         for name in bad:
             _, part, way = name.split("-")
             own = [line for line in failures if line.startswith(f"{name} (ood): ")]
             named = way == "hangs" or f"{part} " in "".join(own)
             place.tally.expect(len(own) == 1 and SAID[way] in own[0] and named, f"{name}: {own}")
-        place.tally.expect(gone(mark), "after bad plug-ins: processes are left")
+        place.expect_gone("after bad plug-ins")
 
     return campaign.each("bad-parts", count, trial)
 
@@ -53,14 +53,13 @@ def unruly_methods(campaign: Campaign, count: int) -> Tally:
     plugin = ("--plugin", str(HERE / "unruly_method.py"), "--methods", ",".join([*METHODS, "unruly"]))
 
     def trial(place: Place, rng: np.random.Generator) -> None:
-        workers = IN_WORKERS if rng.integers(2) else ()
+        workers = IN_WORKERS if place.number % 2 else ()
         calm = place.folder / "calm"
         place.run(*plugin, *workers, results=calm)
         expected = Reference(contents(calm), campaign.reference.cache)
         for way in WAYS:
             place.empty()
-            mark = token()
-            ended = place.run(*plugin, *workers, environment={**mark, "W2S_TEST_UNRULY": way})
+            ended = place.run(*plugin, *workers, environment={"W2S_TEST_UNRULY": way})
             place.tally.faults += 1
             if way == "exits":  # the others train without it
                 campaign.reference.compare(place.results, place.tally)
@@ -69,6 +68,6 @@ def unruly_methods(campaign: Campaign, count: int) -> Tally:
             else:
                 expected.compare(place.results, place.tally)
                 place.tally.expect(ended.status == 0, f"{way}: {ended}")
-            place.tally.expect(gone(mark), f"{way}: processes are left")
+            place.expect_gone(way)
 
     return campaign.each("unruly", -(-count // len(WAYS)), trial)

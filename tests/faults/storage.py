@@ -55,6 +55,8 @@ def full_disk_of_results(campaign: Campaign, count: int) -> Tally:
             ended = place.run()
             records = place.examine()
             failed = ended.out.count("No space left on device")
+            told = f"{campaign.units - failed} units run{f', {failed} failed' * bool(failed)}, results in"
+            place.tally.expect(ended.out.startswith(told), f"on a full disk: {ended}")
             place.tally.expect(ended.status == (1 if failed else 0), f"on a full disk: {ended}")
             # a unit that failed may have written some of its methods
             place.tally.expect(
@@ -106,6 +108,7 @@ def vanished_results(campaign: Campaign, count: int) -> Tally:
     """The results folder is removed or renamed at a random time; the run ends, says so, and the next one goes on."""
 
     def trial(place: Place, rng: np.random.Generator) -> None:
+        late = 0
         while place.tally.faults == 0:
             place.empty()
             away, renamed = place.folder / "away", bool(rng.integers(2))
@@ -121,7 +124,8 @@ def vanished_results(campaign: Campaign, count: int) -> Tally:
 
             with meanwhile(rng.uniform(0.1, 1) * campaign.whole, vanish):
                 ended = place.run()
-            if not hit or ended.status == 0:  # it came before the run wrote or after it had ended
+            if not hit or (ended.status == 0 and late < 3):  # it came before the run wrote, or after its last look
+                late += bool(hit)
                 continue
             place.tally.faults += 1
             place.examine()
@@ -160,9 +164,11 @@ def _at_once(campaign: Campaign, count: int, runs: int) -> Tally:
             ended = list(pool.map(Place.run, places))
         place.tally.faults += 1
         place.examine()
-        wrote = [e for e in ended if e.status == 0]
+        wrote = [e for e in ended if e.out == f"{campaign.units} units run, results in {place.results}\n"]
         refused = [e for e in ended if e.status == 2 and "another run is writing here" in e.err]
-        place.tally.expect(len(wrote) >= 1 and len(wrote) + len(refused) == runs, f"{runs} at once: {ended}")
+        late = [e for e in ended if e.out == f"nothing to do: all is in {place.results}\n"]
+        told = len(wrote) == 1 and len(refused) + len(late) == runs - 1
+        place.tally.expect(told, f"{runs} at once: {ended}")
         place.finish()
         tally += place.tally
         for other in places:
@@ -172,14 +178,17 @@ def _at_once(campaign: Campaign, count: int, runs: int) -> Tally:
 
 def on_one_cache(campaign: Campaign, count: int) -> Tally:
     """Two runs into folders of their own, with one cache that lacks something: an entry is made once."""
-    tally = Tally()
+    tally, forgotten = Tally(), 6
     for number in range(count):
         rng = np.random.default_rng(number)
         places = [Place(campaign.folder / f"one-cache-{number}-{i}", campaign.extra(i), campaign) for i in range(2)]
-        places[0].forget(rng, 6)
+        places[0].forget(rng, forgotten)
         places[1].cache = places[0].cache
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(Place.finish, places))
+            ended = list(pool.map(Place.finish, places))
+        once = 2 * campaign.moments + 3 * forgotten
+        moments = sum(e.moments for e in ended)
+        places[0].tally.expect(moments == once, f"on one cache: {moments} moments of writing, not {once}")
         places[0].tally.faults += 1
         for place in places:
             tally += place.tally
