@@ -505,6 +505,18 @@ def test_published_methods_and_canaries_without_a_manifest(suite: CommandLine) -
         assert (shown.status, kinds(shown.out)) == (0, {"no-manifest"})
 
 
+@pytest.mark.parametrize(("name", "kind"), [("ensemble", "taken-name"), ("ground_truth", "reserved-name")])
+def test_a_manifest_makes_no_submission_of_a_shipped_row(
+    suite: CommandLine, folder: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    shutil.copytree(f"results/tiny/{name}", tmp_path / name)
+    for added in ("manifest.json", "method.py", "README.md"):
+        shutil.copy(folder / added, tmp_path / name)
+    edit_manifest(tmp_path / name, method=name)
+    status, found, out = validate(suite, tmp_path / name)
+    assert (status, kind in found) == (1, True), out
+
+
 def test_a_published_method_that_was_tampered_with(suite: CommandLine, tmp_path: Path) -> None:
     shutil.copytree("results/tiny/ensemble", tmp_path / "ensemble")
     edited_score(tmp_path / "ensemble")
