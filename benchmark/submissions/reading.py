@@ -30,6 +30,7 @@ LIMITS = {  # in bytes; the default suite's are a hundredth of it
     REPLIES: 64 * _MIB,
     JUDGEMENTS: 64 * _MIB,
 }
+_UNCHECKED = (REPLIES, JUDGEMENTS)  # no manifest has their hashes and nothing scores them again
 _IMPOSSIBLE = {"finite_number", "less_than_equal", "greater_than_equal"}
 
 
@@ -93,11 +94,12 @@ def is_class_ids(array: NDArray[Any]) -> bool:
 def _read_files(folder: Path, files: dict[str, bytes]) -> Iterator[Finding]:
     if folder.is_symlink():
         yield Finding("symlink", f"{folder.name}: is a link")
+    expected = [name for name in LIMITS if name not in _UNCHECKED or not (folder / MANIFEST).exists()]
     for path in sorted(folder.iterdir()):
         if path.is_symlink():
             yield Finding("symlink", f"{path.name}: is a link; a submission holds files only")
-        elif path.name not in LIMITS or not path.is_file():
-            yield Finding("foreign-file", f"{path.name}: no part of a submission; expected {', '.join(LIMITS)}")
+        elif path.name not in expected or not path.is_file():
+            yield Finding("foreign-file", f"{path.name}: no part of a submission; expected {', '.join(expected)}")
         elif (size := path.stat().st_size) > LIMITS[path.name]:
             yield Finding("too-large", f"{path.name}: {size} bytes, at most {LIMITS[path.name]} are read")
         else:

@@ -405,6 +405,8 @@ CASES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "a version of the future": (records(all_lines(engine_version=99)), {"newer-version"}),
     "versions that are mixed": (unreadable(first_line(method_version=2)), {"manifest-mismatch"}),
     "a file more": (extra_file, {"foreign-file"}),
+    "replies": (lambda f: (f / "replies.jsonl").write_text("") and None, {"foreign-file"}),
+    "judgements": (lambda f: (f / "judgements.jsonl").write_text("") and None, {"foreign-file"}),
     "a folder more": (extra_folder, {"foreign-file"}),
     "a link": (symlink, {"symlink", "missing-file"}),
     "a huge file": (too_large, {"too-large", "missing-file"}),
@@ -503,6 +505,13 @@ def test_published_methods_and_canaries_without_a_manifest(suite: CommandLine) -
     for name in ("ensemble", "naive", "ground_truth"):
         shown = suite("validate", f"results/tiny/{name}")
         assert (shown.status, kinds(shown.out)) == (0, {"no-manifest"})
+
+
+def test_published_methods_may_have_replies_and_judgements(suite: CommandLine, tmp_path: Path) -> None:
+    shutil.copytree("results/tiny/ensemble", tmp_path / "ensemble")
+    for name in ("replies.jsonl", "judgements.jsonl"):
+        (tmp_path / "ensemble" / name).write_text("")
+    assert validate(suite, tmp_path / "ensemble")[:2] == (0, {"no-manifest"})
 
 
 @pytest.mark.parametrize(("name", "kind"), [("ensemble", "taken-name"), ("ground_truth", "reserved-name")])
