@@ -56,7 +56,8 @@ def edit(folder: Path, change: Callable[[Lines], Lines | None]) -> None:
     path = folder / "records.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines = change(lines) or lines
-    path.write_text("".join(json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n" for line in lines))
+    written = (json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=False) for line in lines)
+    path.write_text("".join(f"{line}\n" for line in written))
 
 
 def edit_predictions(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -391,6 +392,15 @@ CASES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     ),
     "a method of the project": (another_name("raven"), {"taken-name"}),
     "a published title": (another_name("mine", "RAVEN"), {"taken-name"}),
+    "a published title in other case, forms and spaces": (
+        another_name("mine", " ｒaven\u00a0 "),
+        {"taken-name", "bad-title"},
+    ),
+    "a title of two words with more between them": (another_name("mine", "Majority  VOTE "), {"taken-name"}),
+    "a title with nothing to be seen in it": (another_name("mine", "RA\u200bVEN"), {"taken-name", "bad-title"}),
+    "a reference row's title": (another_name("mine", "Supervisors' mean score: the weak floor"), {"taken-name"}),
+    "a title that no terminal shows": (another_name("mine", "Mine\u202e"), {"bad-title"}),
+    "a title of spaces": (another_name("mine", "  "), {"bad-title"}),
     "a canary": (another_name("ground_truth"), {"reserved-name"}),
     "a canary's kind": (unreadable(all_lines(kind="canary")), {"manifest-mismatch"}),
     "records of another method": (records(all_lines(method="ensemble")), {"other-method"}),
@@ -521,7 +531,7 @@ def test_a_manifest_makes_no_submission_of_a_shipped_row(
     shutil.copytree(f"results/tiny/{name}", tmp_path / name)
     for added in ("manifest.json", "method.py", "README.md"):
         shutil.copy(folder / added, tmp_path / name)
-    edit_manifest(tmp_path / name, method=name)
+    edit_manifest(tmp_path / name, method=name, method_version=99, title="Another")
     status, found, out = validate(suite, tmp_path / name)
     assert (status, kind in found) == (1, True), out
 
