@@ -170,6 +170,10 @@ def text(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
     return tamper
 
 
+def weights(*values: Any) -> Callable[[Path], None]:
+    return unreadable(first_line(diagnostics={"weights": values}))
+
+
 def raise_score(line: dict[str, Any]) -> dict[str, Any]:
     return {**line, "metrics": {"accuracy": min(1.0, line["metrics"]["accuracy"] + 0.05)}}
 
@@ -348,6 +352,12 @@ CASES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "a negative cost": (unreadable(first_line(cost=-1)), {"impossible-value"}),
     "a cost that no training has": (records(first_line(cost=12345)), {"wrong-cost"}),
     "no cost": (records(first_line(cost=0)), {"wrong-cost"}),
+    "weights below 0": (weights(-0.5, 1.0, 0.5), {"impossible-value"}),
+    "weights that don't sum to 1": (weights(0.5, 0.3, 0.1), {"impossible-value"}),
+    "weights that are not a number": (weights(float("nan"), 0.5, 0.5), {"impossible-value"}),
+    "an infinite weight": (weights(float("inf"), 0.0, 0.0), {"impossible-value"}),
+    "weights in lists": (weights([0.5, 0.5], [0.5, 0.5]), {"impossible-value"}),
+    "no weights in their list": (weights(), {"impossible-value"}),
     "a doubled record": (unreadable(lambda lines: [lines[0], *lines]), {"doubled-record"}),
     "a record with two scores": (
         unreadable(lambda lines: [*lines, raise_score(lines[0])]),
@@ -467,6 +477,11 @@ def validate(suite: CommandLine, folder: Path, *more: str) -> tuple[int, set[str
 def test_an_untouched_submission_is_valid(suite: CommandLine, folder: Path) -> None:
     shown = suite("validate", folder)
     assert (shown.status, shown.out) == (0, f"valid: agreement, {RECORDS} records, suite tiny\n")
+
+
+def test_weights_that_sum_to_1_are_valid(suite: CommandLine, folder: Path) -> None:
+    weights(0.0, 0.3334, 0.6667)(folder)
+    assert validate(suite, folder)[:2] == (0, set())
 
 
 @pytest.mark.parametrize("what", CASES)
