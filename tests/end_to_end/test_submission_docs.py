@@ -186,6 +186,13 @@ def test_the_five_commands_exist() -> None:
     assert FIVE[3] == "cp -r submissions/default/my_method results/default/"
 
 
+def test_both_pages_say_which_files_change() -> None:
+    readme = (ROOT / "README.md").read_text().split("\n## Submit a method\n")[1].split("\n## ")[0]
+    for page in (readme, PAGE):
+        sentence = next(part for part in " ".join(page.split()).split(". ") if "edited by hand" in part)
+        assert all(word in sentence for word in ("LEADERBOARD.md", "regenerated", "never"))
+
+
 def test_every_command_on_the_page_exists() -> None:
     command = typer.main.get_command(app)
     for name, rest in re.findall(r"`w2s (\w+)([^`]*)`", PAGE):
