@@ -134,7 +134,10 @@ class Method:
         """Update own parameters from their gradients, project them, set the gradients to None."""
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """Values worth recording at the end of training, each with a leading dimension R."""
+        """Values worth recording at the end of training, each with a leading dimension R.
+
+        `weights` are the supervisors', (R, M), from 0 and with sum 1: they are published.
+        """
         return {}
 
     def fit(self, trainer: Trainer) -> None:

@@ -7,12 +7,23 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analysis_of
 from benchmark.errors import W2SError
-from benchmark.headline import BASELINE, COST_UNIT, FOCUS, Column, in_order, ranked, references, relative_cost
+from benchmark.headline import (
+    BASELINE,
+    COST_UNIT,
+    FOCUS,
+    Column,
+    in_order,
+    main_condition,
+    ranked,
+    references,
+    relative_cost,
+)
 from benchmark.leaderboard import CONDITIONS, learned_weights
 from benchmark.metrics import METRICS, Split
 from benchmark.page import payload
@@ -22,6 +33,7 @@ from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS
 from benchmark.results import ResultStore
 from benchmark.statistics import Sample, rank_correlation
 from benchmark.stress import Curve, curves, uncorrupted
+from benchmark.submissions.reading import read_introduction
 from benchmark.suite import load_suite, suite_names
 from benchmark.tables import listing, percent
 from benchmark.trials import TUNED
@@ -70,7 +82,7 @@ def suite_payload(store: ResultStore) -> payload.Suite:
         "floor": FLOOR,
         "ceiling": CEILING,
         "cost_unit": COST_UNIT,
-        "rows": [_row(own, row) for row in rows],
+        "rows": [_row(own, row, store.root / row) for row in rows],
         "tasks": _tasks(own),
         "cells": {"|".join(unit): _cell(cell, rows, by_accuracy) for unit, cell in own.cells.items()},
         "views": {
@@ -249,9 +261,8 @@ def _weights(cell: Cell, row: str) -> payload.Weights | None:
 # --- rows, tasks, how it was made ------------------------------------------------------------------------------------
 
 
-def _row(analysis: Analysis, name: str) -> payload.Row:
+def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
     records = [record for record in analysis.records if record.method == name]
-    known = METHODS[name] if name in METHODS.names() else None
     role: payload.Role = "method"
     if name in analysis.ablations:
         role = "ablation"
@@ -260,8 +271,8 @@ def _row(analysis: Analysis, name: str) -> payload.Row:
     elif name in REFERENCES:
         role = "reference"
     version = records[0].method_version if records else None
-    current = known is not None and known.version == version
-    cost = relative_cost(name, list(analysis.cells.values()))
+    citation, description = _about(name, version, folder)
+    cost = relative_cost(name, analysis.select(main_condition(analysis)))
     return {
         "name": name,
         "title": analysis.titles[name],
@@ -269,11 +280,24 @@ def _row(analysis: Analysis, name: str) -> payload.Row:
         "kind": records[0].kind if records else "",
         "version": version,
         "ablation_of": records[0].ablation_of if records else None,
-        "citation": known.citation if known and current else "",
-        "description": (inspect.getdoc(known) or "") if current else "",
+        "citation": citation,
+        "description": description,
         "settings": _settings(records),
         "cost": None if cost is None else round(cost, 4),
     }
+
+
+def _about(name: str, version: int | None, folder: Path) -> tuple[str, str]:
+    """Citation and description: a submission's own, which is anybody's text, or the installed method's; both of this
+    version. A submission's title is the records', as `w2s validate` sees to."""
+    submitted = read_introduction(folder)
+    if submitted and submitted[0].method_version == version:
+        manifest, about = submitted
+        return manifest.citation, "" if "description" in about.lacking else about.description or ""
+    known = METHODS[name] if name in METHODS.names() else None
+    if known is None or known.version != version:
+        return "", ""
+    return known.citation, inspect.getdoc(known) or ""
 
 
 def _settings(records: Sequence[Record]) -> list[payload.Setting]:

@@ -230,7 +230,7 @@ function open(name) {
   state.method = name;
   const kind = { single: "sees one supervisor at a time; scores are averaged over supervisors", ensemble: "sees all supervisors", canary: "a canary, built by the harness: not a method" }[row.kind] ?? "needs no training";
   const chart = h("div", {});
-  const text = row.description || { canary: `${row.title}.`, reference: `${row.title}.` }[row.role] || "No description: this method is not installed where the page was made, or is of another version.";
+  const text = row.description || { canary: `${row.title}.`, reference: `${row.title}.` }[row.role] || "No description: no submission gives one, and the method is not installed where the page was made, or is of another version.";
   show(dialog,
     h("div", { class: "bar" }, h("h2", { id: "detail-title", tabindex: -1 }, row.title), h("button", { type: "button", class: "close", on: { click: () => dialog.close() } }, "Close")),
     factList({

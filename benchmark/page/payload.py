@@ -25,8 +25,8 @@ class Setting(TypedDict):
 class Row(TypedDict):
     """A method, a canary or a reference row.
 
-    `description` and `citation` are those of the installed method of the same version; "" without one. `cost` is
-    optimizer steps x heads relative to `Suite.cost_unit`.
+    `description` and `citation` are the submission's own, or those of the installed method of the same version; ""
+    without either. `cost` is optimizer steps x heads relative to `Suite.cost_unit`, on the condition that ranks rows.
     """
 
     name: str

@@ -30,7 +30,7 @@ class About:
 
     @property
     def bad_link(self) -> bool:
-        """Whether the link is anything but a web address or the word `none`: the page makes it clickable."""
+        """Whether the link is anything but a web address or the word `none`."""
         known = self.link is None or "link" in self.lacking or self.link == "none"
         return not known and not re.fullmatch(r"https?://[^\s<>\"'`]+", self.link or "")
 

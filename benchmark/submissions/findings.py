@@ -21,6 +21,7 @@ KINDS = {
     "manifest-mismatch": "the manifest says something else than the records",
     "reserved-name": "the name of a canary or reference row",
     "taken-name": "name or title of another method",
+    "bad-title": "a title with characters that can't be seen, or with nothing else",
     "other-method": "records of another method than the folder and the manifest name",
     "placeholder": "the README is not filled in",
     "bad-link": "the README's link is no web address",

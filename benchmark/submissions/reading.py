@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from benchmark.judging.judgements import JUDGEMENTS
 from benchmark.judging.replies import REPLIES
 from benchmark.records import Record, RecordKey, compact
 from benchmark.results import PREDICTIONS, RECORDS, method_files, reason
+from benchmark.submissions.about import About, read_about
 from benchmark.submissions.findings import Finding
 from benchmark.submissions.manifest import MANIFEST, README, SOURCE, Manifest
 
@@ -30,6 +31,7 @@ LIMITS = {  # in bytes; the default suite's are a hundredth of it
     REPLIES: 64 * _MIB,
     JUDGEMENTS: 64 * _MIB,
 }
+_UNCHECKED = (REPLIES, JUDGEMENTS)  # no manifest has their hashes and nothing scores them again
 _IMPOSSIBLE = {"finite_number", "less_than_equal", "greater_than_equal"}
 
 
@@ -71,6 +73,18 @@ def read_submission(folder: Path) -> tuple[Submission, list[Finding]]:
     return submission, findings
 
 
+def read_introduction(folder: Path) -> tuple[Manifest, About] | None:
+    """What a submission says of itself; None for a folder without a manifest that can be read."""
+    files: dict[str, bytes] = {}
+    for name in (MANIFEST, README):
+        _read_file(folder / name, LIMITS, files)
+    try:
+        manifest = Manifest.model_validate_json(files.get(MANIFEST, b""))
+    except ValidationError:
+        return None
+    return manifest, read_about(files.get(README, b"").decode(errors="replace"))
+
+
 def _canonical(submission: Submission) -> Iterator[Finding]:
     """Files that differ from what w2s writes for their content: nothing may hide in them."""
     lines = {key: record.to_line() for key, record in submission.records.items()}
@@ -93,15 +107,22 @@ def is_class_ids(array: NDArray[Any]) -> bool:
 def _read_files(folder: Path, files: dict[str, bytes]) -> Iterator[Finding]:
     if folder.is_symlink():
         yield Finding("symlink", f"{folder.name}: is a link")
+    expected = [name for name in LIMITS if name not in _UNCHECKED or not (folder / MANIFEST).exists()]
     for path in sorted(folder.iterdir()):
-        if path.is_symlink():
-            yield Finding("symlink", f"{path.name}: is a link; a submission holds files only")
-        elif path.name not in LIMITS or not path.is_file():
-            yield Finding("foreign-file", f"{path.name}: no part of a submission; expected {', '.join(LIMITS)}")
-        elif (size := path.stat().st_size) > LIMITS[path.name]:
-            yield Finding("too-large", f"{path.name}: {size} bytes, at most {LIMITS[path.name]} are read")
-        else:
-            files[path.name] = path.read_bytes()
+        if fault := _read_file(path, expected, files):
+            yield fault
+
+
+def _read_file(path: Path, expected: Collection[str], files: dict[str, bytes]) -> Finding | None:
+    """Add a file's content, unless there is something wrong with the file."""
+    if path.is_symlink():
+        return Finding("symlink", f"{path.name}: is a link; a submission holds files only")
+    if path.name not in expected or not path.is_file():
+        return Finding("foreign-file", f"{path.name}: no part of a submission; expected {', '.join(expected)}")
+    if (size := path.stat().st_size) > LIMITS[path.name]:
+        return Finding("too-large", f"{path.name}: {size} bytes, at most {LIMITS[path.name]} are read")
+    files[path.name] = path.read_bytes()
+    return None
 
 
 def _read_manifest(submission: Submission) -> Iterator[Finding]:

@@ -21,6 +21,8 @@ from benchmark.submissions.reading import Submission, is_class_ids
 from benchmark.suite import Suite
 from benchmark.training import ENGINE_VERSION, Recipe
 
+WEIGHTS_TOLERANCE = 1e-3  # they are rounded, and made in single precision
+
 
 @dataclass(frozen=True)
 class Published:
@@ -44,6 +46,7 @@ def check_record(key: RecordKey, record: Record, submission: Submission, publish
     where = str(record.key)
     yield from _versions(where, record)
     yield from _setting(where, record, submission, published)
+    yield from _weights(where, record)
     evaluation = published.contents.evaluations.get((record.task, record.condition))
     if evaluation is None or record.seed not in evaluation.seeds:
         return  # nothing to score it against: found for the suite as a whole
@@ -73,6 +76,18 @@ def _versions(where: str, record: Record) -> Iterator[Finding]:
         if found != here:
             kind = "stale-version" if found < here else "newer-version"
             yield Finding(kind, f"{where}: {what} version {found}, here it is {here}")
+
+
+def _weights(where: str, record: Record) -> Iterator[Finding]:
+    """Learned weights are published beside the supervisors' scores; that they are finite, the record's schema says."""
+    weights = record.diagnostics.get("weights")
+    if weights is None:
+        return
+    numbers = [w for w in weights if isinstance(w, float)] if isinstance(weights, list) else []
+    if numbers != weights or min(numbers, default=-1) < 0 or abs(sum(numbers) - 1) > WEIGHTS_TOLERANCE:
+        found = str(weights)[:100]
+        text = f"{where}: diagnostics.weights: found {found}, expected a list of numbers from 0 that sum to 1"
+        yield Finding("impossible-value", text)
 
 
 def _setting(where: str, record: Record, submission: Submission, published: Published) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from benchmark.errors import W2SError
 from benchmark.execute import evaluate
 from benchmark.problem import build_problem
 from benchmark.records import Evaluation
-from benchmark.registry import CANARIES, METHODS, RESERVED, TASKS
+from benchmark.registry import CANARIES, METHODS, REFERENCES, RESERVED, TASKS
 from benchmark.results import PREDICTIONS, RECORDS, Contents, ResultStore
 from benchmark.submissions.about import read_about
 from benchmark.submissions.findings import Finding, conclusion, verdicts
@@ -125,10 +126,19 @@ def _names(submission: Submission, contents: Contents, same_source: bool) -> Ite
     elif not same_source and versions and manifest.method_version <= max(versions):
         text = f"'{name}' is published with version {max(versions)}; raise yours to replace it, or choose another name"
         yield Finding("taken-name", text)
-    titles = {record.title.lower(): key.method for key, record in contents.records.items() if key.method != name}
-    titles |= {METHODS[method].title.lower(): method for method in METHODS.names() if method != name}
-    if manifest.title.lower() in titles:
-        yield Finding("taken-name", f"the title '{manifest.title}' is that of '{titles[manifest.title.lower()]}'")
+    if not manifest.title.isprintable() or not manifest.title.strip():
+        yield Finding("bad-title", f"the title {manifest.title!r}: expected characters that can be seen")
+    titles = {key.method: record.title for key, record in contents.records.items()}
+    titles |= {method: METHODS[method].title for method in METHODS.names()} | CANARIES | REFERENCES
+    taken = {_seen(title): method for method, title in titles.items() if method != name}
+    if owner := taken.get(_seen(manifest.title)):
+        yield Finding("taken-name", f"the title '{manifest.title}' is that of '{owner}'")
+
+
+def _seen(title: str) -> str:
+    """A title less all that a reader can't tell apart: case, compatibility forms, spaces, what isn't printed."""
+    shown = "".join(letter for letter in title if letter.isprintable() or letter.isspace())
+    return " ".join(normalize("NFKC", normalize("NFKC", shown).casefold()).split())
 
 
 def _manifest(submission: Submission, suite: Suite) -> Iterator[Finding]:

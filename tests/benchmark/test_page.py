@@ -13,14 +13,16 @@ from synthetic import Task, default_tasks, entry, evaluation, fill
 
 from benchmark.analysis import analysis_of
 from benchmark.errors import W2SError
-from benchmark.headline import comparison_columns, headline_columns
+from benchmark.headline import comparison_columns, comparison_table, headline_columns
 from benchmark.method import method_options
 from benchmark.page.data import page_payload
-from benchmark.page.payload import Payload, Suite
+from benchmark.page.payload import Payload, Row, Suite
 from benchmark.page.render import INDEX, data_block, filled, page, render, write_page
 from benchmark.registry import METHODS, TASKS
 from benchmark.results import RECORDS, ResultStore
 from benchmark.scoring import score
+from benchmark.submissions.about import stub
+from benchmark.submissions.manifest import MANIFEST, README, manifest_of
 from benchmark.tables import percent
 
 
@@ -136,8 +138,63 @@ def test_another_version_of_a_method_is_not_described_by_this_one(tmp_path: Path
     with store.lock():
         evaluated = evaluation(task, "ood", range(2))
         store.write_unit(evaluated, [entry(task, evaluated, "raven", s, method_version=version) for s in range(2)])
-    row = next(r for r in page_payload([store])["suites"][0]["rows"] if r["name"] == "raven")
+    row = row_of(store, "raven")
     assert (row["version"], row["description"], row["citation"]) == (version, "", "")
+
+
+def submitted(root: Path, readme: str, version: int = 1) -> ResultStore:
+    """Results of `mine`, with the manifest and README of a submission."""
+    store, task = ResultStore(root), Task("digits")
+    with store.lock():
+        evaluated = evaluation(task, "ood", range(2))
+        entries = [entry(task, evaluated, "mine", seed) for seed in range(2)]
+        store.write_unit(evaluated, entries)
+    manifest = manifest_of("default", "A. <b>Nonymous</b>, javascript:alert(1)", [record for record, _ in entries], {})
+    manifest = manifest.model_copy(update={"method_version": version})
+    (root / "mine" / MANIFEST).write_text(manifest.to_text())
+    (root / "mine" / README).write_text(readme)
+    return store
+
+
+def row_of(store: ResultStore, name: str) -> Row:
+    return next(row for row in page_payload([store])["suites"][0]["rows"] if row["name"] == name)
+
+
+def test_a_submission_is_described_in_its_own_words(tmp_path: Path) -> None:
+    words = "See [this](javascript:alert(1))</script><script>alert(1)</script>\n\n<img src=x onerror=alert(1)>"
+    store = submitted(tmp_path, f"# RAVEN\n\n- authors: A\n- link: javascript:alert(1)\n\n{words}\n")
+    row = row_of(store, "mine")
+    assert (row["title"], row["citation"]) == ("Mine", "A. <b>Nonymous</b>, javascript:alert(1)")
+    assert row["description"] == words
+    html = page([store])
+    assert "<script>alert" not in html
+    assert "<img" not in html
+    assert "Nonymous</b>" not in html
+
+
+def test_what_a_submission_does_not_say_of_this_version_stays_empty(tmp_path: Path) -> None:
+    store = submitted(tmp_path / "stub", stub("Mine", "none"))
+    assert (row_of(store, "mine")["description"], row_of(store, "mine")["citation"][:2]) == ("", "A.")
+    store = submitted(tmp_path / "old", "# Mine\n\nAs it was.\n", version=2)
+    assert (row_of(store, "mine")["description"], row_of(store, "mine")["citation"]) == ("", "")
+    store = submitted(tmp_path / "broken", "# Mine\n\nIt does this.\n")
+    (store.root / "mine" / MANIFEST).write_text("{")
+    assert (row_of(store, "mine")["description"], row_of(store, "mine")["citation"]) == ("", "")
+    store = submitted(tmp_path / "linked", "# Mine\n")
+    (store.root / "mine" / README).unlink()
+    (store.root / "mine" / README).symlink_to("/etc/hostname")
+    assert row_of(store, "mine")["description"] == ""
+
+
+def test_costs_are_the_leaderboards(tmp_path: Path) -> None:
+    store, task = ResultStore(tmp_path), Task("digits")
+    with store.lock():
+        for condition, cost in (("ood", 250), ("ind", 900)):
+            evaluated = evaluation(task, condition, range(2))
+            entries = [entry(task, evaluated, "dear", seed, cost=cost) for seed in range(2)]
+            store.write_unit(evaluated, [*entries, *(entry(task, evaluated, "naive", seed) for seed in range(2))])
+    shown = comparison_table(analysis_of(store)).lines["dear"][-1]
+    assert (f"{row_of(store, 'dear')['cost']:.2f}", shown) == ("2.50", "2.50")
 
 
 def test_settings_that_differ_by_task_say_where(tmp_path: Path) -> None:
@@ -149,7 +206,7 @@ def test_settings_that_differ_by_task_say_where(tmp_path: Path) -> None:
             chosen = {"student": {"learning_rate": rate}, "method": {}}
             entries = [entry(task, evaluated, "raven", seed, hyperparameters=chosen) for seed in range(2)]
             store.write_unit(evaluated, entries)
-    row = next(r for r in page_payload([store])["suites"][0]["rows"] if r["name"] == "raven")
+    row = row_of(store, "raven")
     found = {setting["options"]["student.learning_rate"]: setting["tasks"] for setting in row["settings"]}
     assert found == {"0.001": ["digits"], "0.01": ["tweets"]}
 

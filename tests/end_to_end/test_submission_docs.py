@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,29 @@ def test_the_workflows_scripts_are_bash(script: str) -> None:
 
 def run_step(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     (script,) = [step["run"] for step in STEPS if step["name"].startswith(name)]
-    environment = {"PATH": "/usr/bin:/bin", "GITHUB_WORKSPACE": str(folder), "GITHUB_OUTPUT": str(folder / "output")}
+    environment = {
+        "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+        "GITHUB_WORKSPACE": str(folder),
+        "GITHUB_OUTPUT": str(folder / "output"),
+    }
     call = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
     return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def write(folder: Path, names: list[str], content: str = "x") -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def commit(folder: Path, message: str) -> None:
+    git(folder, "add", "-A")
+    git(folder, "commit", "--allow-empty", "-m", message)
 
 
 @pytest.mark.parametrize(
@@ -101,25 +122,59 @@ def run_step(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_what_the_workflow_makes_of_changes(
     tmp_path: Path, changed: list[str], status: int, output: str, folders: list[str]
 ) -> None:
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", *identity, *arguments], cwd=tmp_path / "pr", check=True, capture_output=True)
-
-    (tmp_path / "pr").mkdir()
-    git("init")
-    git("commit", "--allow-empty", "-m", "base")
-    for name in changed:
-        path = tmp_path / "pr" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x")
-    git("add", "-A")
-    git("commit", "-m", "pull request")
+    pr = tmp_path / "pr"
+    pr.mkdir()
+    git(pr, "init")
+    commit(pr, "base")
+    write(pr, changed)
+    commit(pr, "pull request")
     assert run_step("The base beside it", tmp_path).returncode == 0
     assert (tmp_path / "folders.txt").read_text().splitlines() == folders
     assert (tmp_path / "base").is_dir()
     assert run_step("Results alone", tmp_path).returncode == status
     assert ((tmp_path / "output").read_text() if (tmp_path / "output").exists() else "") == output
     assert not (tmp_path / "x").exists()
+
+
+MINE, SHIPPED, INVALID, FILE = (f"results/default/{name}" for name in ("mine", "raven", "invalid", "notes"))
+
+
+@pytest.mark.parametrize(
+    ("change", "asked", "errors"),
+    [
+        (lambda pr: write(pr, [f"{MINE}/records.jsonl"], "y"), [MINE], []),
+        (lambda pr: write(pr, [f"{INVALID}/manifest.json"]), [INVALID], []),
+        (lambda pr: write(pr, [f"{SHIPPED}/records.jsonl"], "y"), [], [f"{SHIPPED}: has no manifest.json"]),
+        (lambda pr: (pr / MINE / "manifest.json").unlink(), [], [f"{MINE}: has no manifest.json"]),
+        (lambda pr: shutil.rmtree(pr / MINE), [], [f"{MINE}: removed"]),
+        (lambda pr: shutil.rmtree(pr / "results"), [], [f"{MINE}: removed", f"{SHIPPED}: removed"]),
+        (lambda pr: write(pr, [FILE]), [], [f"{FILE}: is no folder of a method"]),
+    ],
+    ids=["a submission", "an invalid one", "a shipped method", "no manifest", "removed", "all removed", "a file"],
+)
+def test_the_workflow_takes_valid_submissions_only(
+    tmp_path: Path, change: Callable[[Path], None], asked: list[str], errors: list[str]
+) -> None:
+    """Its steps one after the other, with a `w2s` that says what it was asked and finds `invalid` invalid."""
+    write(tmp_path, ["bin/w2s"], '#!/bin/sh\necho "asked: $*"\ncase "$2" in *invalid) exit 1 ;; esac\n')
+    (tmp_path / "bin/w2s").chmod(0o755)
+    pr = tmp_path / "pr"
+    write(pr, [f"{folder}/{name}" for folder in (MINE, SHIPPED) for name in ("records.jsonl", "README.md")])
+    write(pr, [f"{MINE}/manifest.json"])
+    git(pr, "init")
+    commit(pr, "base")
+    change(pr)
+    commit(pr, "pull request")
+    assert run_step("The base beside it", tmp_path).returncode == 0
+    assert run_step("Results alone", tmp_path).returncode == 0
+    assert (tmp_path / "output").read_text() == "results_alone=true\n"
+    validated = run_step("Every changed folder", tmp_path)
+    lines = [line.partition(";")[0] for line in validated.stdout.splitlines()]
+    assert [line for line in lines if line.startswith("::error::")] == [f"::error::{error}" for error in errors]
+    assert [line for line in lines if line.startswith("asked: ")] == [
+        f"asked: validate pr/{folder} --suite default --results base/results/default" for folder in asked
+    ]
+    assert validated.returncode == (0 if asked == [MINE] else 1)
 
 
 def test_the_five_commands_exist() -> None:
@@ -129,6 +184,13 @@ def test_the_five_commands_exist() -> None:
     for words in commands:
         check(words)
     assert FIVE[3] == "cp -r submissions/default/my_method results/default/"
+
+
+def test_both_pages_say_which_files_change() -> None:
+    readme = (ROOT / "README.md").read_text().split("\n## Submit a method\n")[1].split("\n## ")[0]
+    for page in (readme, PAGE):
+        sentence = next(part for part in " ".join(page.split()).split(". ") if "edited by hand" in part)
+        assert all(word in sentence for word in ("LEADERBOARD.md", "regenerated", "never"))
 
 
 def test_every_command_on_the_page_exists() -> None:

@@ -56,7 +56,8 @@ def edit(folder: Path, change: Callable[[Lines], Lines | None]) -> None:
     path = folder / "records.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines = change(lines) or lines
-    path.write_text("".join(json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n" for line in lines))
+    written = (json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=False) for line in lines)
+    path.write_text("".join(f"{line}\n" for line in written))
 
 
 def edit_predictions(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -167,6 +168,10 @@ def text(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
             reseal_files(folder)
 
     return tamper
+
+
+def weights(*values: Any) -> Callable[[Path], None]:
+    return unreadable(first_line(diagnostics={"weights": values}))
 
 
 def raise_score(line: dict[str, Any]) -> dict[str, Any]:
@@ -347,6 +352,12 @@ CASES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "a negative cost": (unreadable(first_line(cost=-1)), {"impossible-value"}),
     "a cost that no training has": (records(first_line(cost=12345)), {"wrong-cost"}),
     "no cost": (records(first_line(cost=0)), {"wrong-cost"}),
+    "weights below 0": (weights(-0.5, 1.0, 0.5), {"impossible-value"}),
+    "weights that don't sum to 1": (weights(0.5, 0.3, 0.1), {"impossible-value"}),
+    "weights that are not a number": (weights(float("nan"), 0.5, 0.5), {"impossible-value"}),
+    "an infinite weight": (weights(float("inf"), 0.0, 0.0), {"impossible-value"}),
+    "weights in lists": (weights([0.5, 0.5], [0.5, 0.5]), {"impossible-value"}),
+    "no weights in their list": (weights(), {"impossible-value"}),
     "a doubled record": (unreadable(lambda lines: [lines[0], *lines]), {"doubled-record"}),
     "a record with two scores": (
         unreadable(lambda lines: [*lines, raise_score(lines[0])]),
@@ -391,6 +402,15 @@ CASES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     ),
     "a method of the project": (another_name("raven"), {"taken-name"}),
     "a published title": (another_name("mine", "RAVEN"), {"taken-name"}),
+    "a published title in other case, forms and spaces": (
+        another_name("mine", " ｒaven\u00a0 "),
+        {"taken-name", "bad-title"},
+    ),
+    "a title of two words with more between them": (another_name("mine", "Majority  VOTE "), {"taken-name"}),
+    "a title with nothing to be seen in it": (another_name("mine", "RA\u200bVEN"), {"taken-name", "bad-title"}),
+    "a reference row's title": (another_name("mine", "Supervisors' mean score: the weak floor"), {"taken-name"}),
+    "a title that no terminal shows": (another_name("mine", "Mine\u202e"), {"bad-title"}),
+    "a title of spaces": (another_name("mine", "  "), {"bad-title"}),
     "a canary": (another_name("ground_truth"), {"reserved-name"}),
     "a canary's kind": (unreadable(all_lines(kind="canary")), {"manifest-mismatch"}),
     "records of another method": (records(all_lines(method="ensemble")), {"other-method"}),
@@ -405,6 +425,8 @@ CASES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "a version of the future": (records(all_lines(engine_version=99)), {"newer-version"}),
     "versions that are mixed": (unreadable(first_line(method_version=2)), {"manifest-mismatch"}),
     "a file more": (extra_file, {"foreign-file"}),
+    "replies": (lambda f: (f / "replies.jsonl").write_text("") and None, {"foreign-file"}),
+    "judgements": (lambda f: (f / "judgements.jsonl").write_text("") and None, {"foreign-file"}),
     "a folder more": (extra_folder, {"foreign-file"}),
     "a link": (symlink, {"symlink", "missing-file"}),
     "a huge file": (too_large, {"too-large", "missing-file"}),
@@ -457,6 +479,11 @@ def test_an_untouched_submission_is_valid(suite: CommandLine, folder: Path) -> N
     assert (shown.status, shown.out) == (0, f"valid: agreement, {RECORDS} records, suite tiny\n")
 
 
+def test_weights_that_sum_to_1_are_valid(suite: CommandLine, folder: Path) -> None:
+    weights(0.0, 0.3334, 0.6667)(folder)
+    assert validate(suite, folder)[:2] == (0, set())
+
+
 @pytest.mark.parametrize("what", CASES)
 def test_what_is_broken_or_tampered_with_is_named(suite: CommandLine, folder: Path, what: str) -> None:
     tamper, expected = CASES[what]
@@ -503,6 +530,25 @@ def test_published_methods_and_canaries_without_a_manifest(suite: CommandLine) -
     for name in ("ensemble", "naive", "ground_truth"):
         shown = suite("validate", f"results/tiny/{name}")
         assert (shown.status, kinds(shown.out)) == (0, {"no-manifest"})
+
+
+def test_published_methods_may_have_replies_and_judgements(suite: CommandLine, tmp_path: Path) -> None:
+    shutil.copytree("results/tiny/ensemble", tmp_path / "ensemble")
+    for name in ("replies.jsonl", "judgements.jsonl"):
+        (tmp_path / "ensemble" / name).write_text("")
+    assert validate(suite, tmp_path / "ensemble")[:2] == (0, {"no-manifest"})
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ensemble", "taken-name"), ("ground_truth", "reserved-name")])
+def test_a_manifest_makes_no_submission_of_a_shipped_row(
+    suite: CommandLine, folder: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    shutil.copytree(f"results/tiny/{name}", tmp_path / name)
+    for added in ("manifest.json", "method.py", "README.md"):
+        shutil.copy(folder / added, tmp_path / name)
+    edit_manifest(tmp_path / name, method=name, method_version=99, title="Another")
+    status, found, out = validate(suite, tmp_path / name)
+    assert (status, kind in found) == (1, True), out
 
 
 def test_a_published_method_that_was_tampered_with(suite: CommandLine, tmp_path: Path) -> None:
