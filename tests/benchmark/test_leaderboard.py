@@ -450,7 +450,8 @@ def test_a_floor_at_chance_is_said_where_chance_is_1_in_k(metric: str, tmp_path:
     if METRICS[metric].resampled != "groups":
         task.groups = task.groups % 2 + 1
     fill(store, [task], conditions=("ood",))
-    assert ("not above chance (1/K) by more than its interval on guessed" in render(store)) == METRICS[metric].uniform_chance
+    said = "not above chance (1/K) by more than its interval on guessed" in render(store)
+    assert said == METRICS[metric].uniform_chance
 
 
 def accuracies(store: ResultStore, method: str) -> list[float]:
