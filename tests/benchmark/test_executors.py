@@ -18,6 +18,7 @@ from benchmark import cache as cache_module
 from benchmark.api import register_task
 from benchmark.errors import W2SError
 from benchmark.execute import Setup, UnitResult
+from benchmark.executors import processes
 from benchmark.executors.baggage import Baggage
 from benchmark.executors.contract import Pass, Queue, do, passes
 from benchmark.needs import BASE, claim, needs
@@ -144,13 +145,45 @@ def test_only_what_lacks_is_shared_out(setup: Setup) -> None:
     assert passes([unit("large")], setup, workers=2) == [], "one chunk is the unit's own business"
 
 
-def test_what_can_not_be_shared_out_fails_in_its_unit(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_what_can_not_be_shared_out_fails_in_its_unit(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
     def broken(self: Blobs, name: str) -> None:
-        raise ZeroDivisionError("no data")
+        raise error("no data")
 
     monkeypatch.setattr(Blobs, "domain", broken)
     assert passes([unit("large")], setup, workers=2) == []
-    assert str(do(unit("large"), setup, lambda text, share: None)) == "ZeroDivisionError: no data"
+    assert str(do(unit("large"), setup, lambda text, share: None)) == f"{error.__name__}: no data"
+
+
+# a worker that is stopped
+
+
+def test_a_worker_that_answers_as_it_is_stopped_gets_no_other_job(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[Any, bool]] = []
+
+    class Late(processes._Worker):
+        """Answers when it is stopped, and is gone at the next look."""
+
+        def begin(self, job: Any) -> None:
+            begun.append((job, self.stopped))
+            self.job = job
+
+        def look(self, limit: float | None) -> None:
+            self._inbox.put((self, processes._Ended() if self.stopped else processes._Done(None)))
+            self.stopped = True
+
+        def dismiss(self) -> None:
+            pass
+
+    monkeypatch.setattr(processes, "_Worker", Late)
+    monkeypatch.setattr(processes, "_LOOK", 0.01)
+    plan = [unit("small"), unit("small", "ind")]
+    assert list(processes.in_processes(plan, setup, lambda *said: None, 1, limit=1)) == [(job, None) for job in plan]
+    assert begun == [(job, False) for job in plan]
 
 
 # errors, and processes that a job forks
