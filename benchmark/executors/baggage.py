@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmark.cache import cache_root
 from benchmark.errors import W2SError
 from benchmark.execute import LIBRARIES, Setup
@@ -50,7 +52,7 @@ class Baggage:
         """The setup for this machine.
 
         Raises:
-            W2SError: other code or libraries are installed here, or the cache is another one.
+            W2SError: other code or libraries are installed here, the cache is another one, or there is no GPU.
         """
         if code_hash() != self.code:
             raise W2SError("w2s-bench is another version on this node than where the run was started; install the same")
@@ -63,6 +65,8 @@ class Baggage:
                 f"the cache {setup.cache} is not the same on this node; with --cache, name a folder that all nodes "
                 "see, or an address (s3://...)"
             )
+        if setup.device == "cuda" and not torch.cuda.is_available():
+            raise W2SError("--device cuda: torch finds no CUDA device on this node; install a CUDA build of torch")
         copies: dict[Path, Path] = {}
         for root in dict.fromkeys(root for root, *_ in self.files):
             own = [(name, digest, kept) for other, name, digest, kept in self.files if other == root]

@@ -26,6 +26,7 @@ from benchmark.plan import Unit
 from benchmark.problem import data_fingerprint
 from benchmark.registry import TASKS
 from benchmark.runner import Workforce
+from benchmark.session import Request, start
 from benchmark.suite import Recipes, load_suite
 from benchmark.training import Recipe
 
@@ -296,7 +297,9 @@ def test_plug_ins_and_arrays_arrive_and_mean_the_same_there(tmp_path: Path, else
         baggage.unpack(here, store.__getitem__)
 
 
-def test_a_node_with_other_code_libraries_or_cache_is_refused(tmp_path: Path, setup: Setup) -> None:
+def test_a_node_with_other_code_libraries_or_cache_or_no_gpu_is_refused(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setup.cache.mkdir()
     token = setup.cache / "token"
     token.touch()
@@ -306,6 +309,9 @@ def test_a_node_with_other_code_libraries_or_cache_is_refused(tmp_path: Path, se
         replace(baggage, code="0").unpack(setup, dict.__getitem__)
     with pytest.raises(W2SError, match=r"libraries differ on this node \(torch is .*, expected 1.0\)"):
         replace(baggage, versions={**baggage.versions, "torch": "1.0"}).unpack(setup, dict.__getitem__)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(W2SError, match="torch finds no CUDA device on this node"):
+        baggage.unpack(replace(setup, device="cuda"), dict.__getitem__)
     token.unlink()
     with pytest.raises(W2SError, match="is not the same on this node; with --cache"):
         baggage.unpack(setup, dict.__getitem__)
@@ -349,6 +355,20 @@ def test_claims_follow_estimates_and_share_a_gpu_only_where_twice_the_need_fits(
 def test_what_does_not_go_together_is_refused(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(W2SError, match=message):
         Workforce(**asked)
+
+
+def test_where_a_run_on_a_cluster_is_started_no_gpu_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("W2S_CACHE", "")  # loading sets it
+    asked = Request("smoke", tasks=["digits-to-uci"], device="cuda", options=["precision=tf32"])
+    asked = replace(asked, results=str(tmp_path / "results"), cache=str(tmp_path / "cache"))
+    said: list[str] = []
+    elsewhere = replace(asked, workforce=Workforce("ray", ray_address="auto"))
+    assert start(elsewhere, dry_run=True, say=said.append) == 0
+    assert said[-1].startswith("1 units to run")
+    for here in (asked, replace(asked, workforce=Workforce("ray"))):
+        with pytest.raises(W2SError, match="--device cuda: torch finds no CUDA device"):
+            start(here, dry_run=True, say=said.append)
 
 
 def test_ray_that_is_not_installed_is_one_line(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
