@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from benchmark import cache as cache_module
 from benchmark.api import register_task
 from benchmark.errors import W2SError
 from benchmark.execute import Setup, UnitResult
+from benchmark.executors import baggage as baggage_module
 from benchmark.executors import processes
 from benchmark.executors.baggage import Baggage
 from benchmark.executors.contract import Pass, Queue, do, passes
@@ -295,6 +296,63 @@ def test_plug_ins_and_arrays_arrive_and_mean_the_same_there(tmp_path: Path, else
     there.copies[arrays].unlink()
     with pytest.raises(W2SError, match=r"mine.npz: it did not arrive whole"):
         baggage.unpack(here, store.__getitem__)
+
+
+def test_a_file_that_is_too_large_is_not_sent_but_used_where_a_node_has_it(
+    tmp_path: Path, elsewhere: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baggage_module, "_MOST", 10)
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    for name in "ab":
+        (pack / name).write_bytes(b"7 bytes")
+    here = replace(setup, pack=pack)
+    store = Store()
+    baggage = Baggage.of(here, store.keep, None)
+    assert store == {}
+    assert baggage.unpack(here, store.__getitem__).copies == {}
+    (pack / "b").unlink()
+    with pytest.raises(
+        W2SError, match=r"pack: not the same on this node, and too large to send .*put it under one path"
+    ):
+        baggage.unpack(here, store.__getitem__)
+
+
+def _link(own: Path) -> None:
+    own.with_name("there").mkdir()
+    own.symlink_to("there")
+
+
+def _foreign(own: Path) -> None:
+    own.mkdir()
+    os.chown(own, os.getuid() + 1, -1)
+
+
+def _open(own: Path) -> None:
+    own.mkdir()
+    own.chmod(0o770)
+
+
+@pytest.mark.parametrize("prepare", [_link, _foreign, _open, Path.touch])
+def test_plug_ins_are_not_put_where_others_can_change_them(
+    tmp_path: Path, elsewhere: Path, setup: Setup, prepare: Callable[[Path], None]
+) -> None:
+    plugin = tmp_path / "plug_in.py"
+    plugin.write_bytes(PLUGIN)
+    here, store = replace(setup, plugins=(plugin,)), Store()
+    baggage = Baggage.of(here, store.keep, None)
+    plugin.unlink()
+    own = elsewhere / f"w2s-baggage-{os.getuid()}"
+    try:
+        prepare(own)
+    except PermissionError:
+        pytest.skip("only root gives folders away")
+    with pytest.raises(W2SError, match=r"w2s-baggage-\d+: not a folder of this user"):
+        baggage.unpack(here, store.__getitem__)
+    own.rename(own.with_name("away"))
+    copy = baggage.unpack(here, store.__getitem__).copies[plugin]
+    assert copy.is_relative_to(own)
+    assert own.stat().st_mode & 0o077 == 0
 
 
 def test_a_node_with_other_code_libraries_or_cache_or_no_gpu_is_refused(
