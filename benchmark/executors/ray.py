@@ -205,14 +205,18 @@ def _land(ray: Any, ref: Any, limit: float | None) -> Outcome | _Died:
             why = str(error.cause).splitlines()[0]
             outcome = _Refused(f"{_ip(error)} can't take part (is w2s-bench installed on every node?): {why}")
         elif isinstance(error.cause, errors.RayError):
-            return _Died(type(error.cause).__name__)
+            return _lost(error.cause, limit)
         else:
             return W2SError(f"could not be sent to a worker, or its result back: {error.cause}")
     except errors.RayError as error:
-        return _Died(type(error).__name__) if limit is None else silent(limit)
+        return _lost(error, limit)
     if isinstance(outcome, _Refused):
         raise W2SError(f"node {outcome.why} (what is done stays; the same command goes on from there)")
     return outcome
+
+
+def _lost(error: Exception, limit: float | None) -> W2SError | _Died:
+    return _Died(type(error).__name__) if limit is None else silent(limit)
 
 
 def _ip(error: Exception) -> str:
