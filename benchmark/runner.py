@@ -26,15 +26,18 @@ from benchmark.plan import Unit
 from benchmark.results import ResultStore
 
 
-def choose_device(wanted: str) -> str:
+def choose_device(wanted: str, here: bool = True) -> str:
     """`cpu` or `cuda`; `auto` takes the GPU when there is one.
+
+    Args:
+        here: whether units run on this machine. Where they don't, nodes are asked for the GPU that is wanted.
 
     Raises:
         W2SError: `cuda` is wanted and not there, or something else is wanted.
     """
     if wanted not in ("auto", "cpu", "cuda"):
         raise W2SError(f"--device {wanted}: expected auto, cpu or cuda")
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if wanted == "cuda" and here and not torch.cuda.is_available():
         raise W2SError("--device cuda: torch finds no CUDA device; use --device cpu, or install a CUDA build of torch")
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 

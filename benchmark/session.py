@@ -206,7 +206,7 @@ def _setup(request: Request, suite: Suite) -> Setup:
     if request.tune and request.replies:
         raise W2SError("--replies: not with --tune; replies are those of a method's default")
     options = {**suite.options, **read_options(request.options)}
-    device = choose_device(request.device)
+    device = choose_device(request.device, here=request.workforce.ray_address is None)
     recipes = suite.student.changed(read_options(request.options))
     for recipe in (recipes.default, *(own for _, own in recipes.by_task)):
         check_precision(recipe.precision, device)

@@ -96,7 +96,7 @@ def passes(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Pass]:
                     lacking = student.lacking(domain, setup.store, setup.device)
                     wanted[key] = unit.task, name, lacking, set()
                 wanted[key][3].add(unit.task)
-        except Exception:
+        except (Exception, SystemExit):
             continue
     found = []
     for task_name, name, lacking, readers in wanted.values():

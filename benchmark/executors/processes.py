@@ -51,7 +51,7 @@ def in_processes(
     try:
         while len(jobs) or any(worker and worker.job for worker in slots):
             for i, worker in enumerate(slots):
-                if (worker is None or worker.job is None) and (job := jobs.take()) is not None:
+                if (worker is None or worker.idle) and (job := jobs.take()) is not None:
                     if worker is None:
                         worker = slots[i] = _Worker(setup, gpus[i % len(gpus)] if gpus else None, inbox)
                     worker.begin(job)
@@ -134,6 +134,11 @@ class _Worker:
         self._inbox, self._died_at = inbox, 0.0
         self.job: Job | None = None
         self.heard, self.stopped, self._starting = 0.0, False, _START
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can have a job: one that was stopped just as it answered is dying."""
+        return self.job is None and not self.stopped
 
     def begin(self, job: Job) -> None:
         """Give it a job; the first one starts it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from benchmark import cache as cache_module
 from benchmark.api import register_task
 from benchmark.errors import W2SError
 from benchmark.execute import Setup, UnitResult
+from benchmark.executors import baggage as baggage_module
+from benchmark.executors import processes
 from benchmark.executors.baggage import Baggage
 from benchmark.executors.contract import Pass, Queue, do, passes
 from benchmark.needs import BASE, claim, needs
@@ -25,6 +27,7 @@ from benchmark.plan import Unit
 from benchmark.problem import data_fingerprint
 from benchmark.registry import TASKS
 from benchmark.runner import Workforce
+from benchmark.session import Request, start
 from benchmark.suite import Recipes, load_suite
 from benchmark.training import Recipe
 
@@ -144,13 +147,45 @@ def test_only_what_lacks_is_shared_out(setup: Setup) -> None:
     assert passes([unit("large")], setup, workers=2) == [], "one chunk is the unit's own business"
 
 
-def test_what_can_not_be_shared_out_fails_in_its_unit(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_what_can_not_be_shared_out_fails_in_its_unit(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
     def broken(self: Blobs, name: str) -> None:
-        raise ZeroDivisionError("no data")
+        raise error("no data")
 
     monkeypatch.setattr(Blobs, "domain", broken)
     assert passes([unit("large")], setup, workers=2) == []
-    assert str(do(unit("large"), setup, lambda text, share: None)) == "ZeroDivisionError: no data"
+    assert str(do(unit("large"), setup, lambda text, share: None)) == f"{error.__name__}: no data"
+
+
+# a worker that is stopped
+
+
+def test_a_worker_that_answers_as_it_is_stopped_gets_no_other_job(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[Any, bool]] = []
+
+    class Late(processes._Worker):
+        """Answers when it is stopped, and is gone at the next look."""
+
+        def begin(self, job: Any) -> None:
+            begun.append((job, self.stopped))
+            self.job = job
+
+        def look(self, limit: float | None) -> None:
+            self._inbox.put((self, processes._Ended() if self.stopped else processes._Done(None)))
+            self.stopped = True
+
+        def dismiss(self) -> None:
+            pass
+
+    monkeypatch.setattr(processes, "_Worker", Late)
+    monkeypatch.setattr(processes, "_LOOK", 0.01)
+    plan = [unit("small"), unit("small", "ind")]
+    assert list(processes.in_processes(plan, setup, lambda *said: None, 1, limit=1)) == [(job, None) for job in plan]
+    assert begun == [(job, False) for job in plan]
 
 
 # errors, and processes that a job forks
@@ -263,7 +298,66 @@ def test_plug_ins_and_arrays_arrive_and_mean_the_same_there(tmp_path: Path, else
         baggage.unpack(here, store.__getitem__)
 
 
-def test_a_node_with_other_code_libraries_or_cache_is_refused(tmp_path: Path, setup: Setup) -> None:
+def test_a_file_that_is_too_large_is_not_sent_but_used_where_a_node_has_it(
+    tmp_path: Path, elsewhere: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baggage_module, "_MOST", 10)
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    for name in "ab":
+        (pack / name).write_bytes(b"7 bytes")
+    here = replace(setup, pack=pack)
+    store = Store()
+    baggage = Baggage.of(here, store.keep, None)
+    assert store == {}
+    assert baggage.unpack(here, store.__getitem__).copies == {}
+    (pack / "b").unlink()
+    with pytest.raises(
+        W2SError, match=r"pack: not the same on this node, and too large to send .*put it under one path"
+    ):
+        baggage.unpack(here, store.__getitem__)
+
+
+def _link(own: Path) -> None:
+    own.with_name("there").mkdir()
+    own.symlink_to("there")
+
+
+def _foreign(own: Path) -> None:
+    own.mkdir()
+    os.chown(own, os.getuid() + 1, -1)
+
+
+def _open(own: Path) -> None:
+    own.mkdir()
+    own.chmod(0o770)
+
+
+@pytest.mark.parametrize("prepare", [_link, _foreign, _open, Path.touch])
+def test_plug_ins_are_not_put_where_others_can_change_them(
+    tmp_path: Path, elsewhere: Path, setup: Setup, prepare: Callable[[Path], None]
+) -> None:
+    plugin = tmp_path / "plug_in.py"
+    plugin.write_bytes(PLUGIN)
+    here, store = replace(setup, plugins=(plugin,)), Store()
+    baggage = Baggage.of(here, store.keep, None)
+    plugin.unlink()
+    own = elsewhere / f"w2s-baggage-{os.getuid()}"
+    try:
+        prepare(own)
+    except PermissionError:
+        pytest.skip("only root gives folders away")
+    with pytest.raises(W2SError, match=r"w2s-baggage-\d+: not a folder of this user"):
+        baggage.unpack(here, store.__getitem__)
+    own.rename(own.with_name("away"))
+    copy = baggage.unpack(here, store.__getitem__).copies[plugin]
+    assert copy.is_relative_to(own)
+    assert own.stat().st_mode & 0o077 == 0
+
+
+def test_a_node_with_other_code_libraries_or_cache_or_no_gpu_is_refused(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setup.cache.mkdir()
     token = setup.cache / "token"
     token.touch()
@@ -273,6 +367,9 @@ def test_a_node_with_other_code_libraries_or_cache_is_refused(tmp_path: Path, se
         replace(baggage, code="0").unpack(setup, dict.__getitem__)
     with pytest.raises(W2SError, match=r"libraries differ on this node \(torch is .*, expected 1.0\)"):
         replace(baggage, versions={**baggage.versions, "torch": "1.0"}).unpack(setup, dict.__getitem__)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(W2SError, match="torch finds no CUDA device on this node"):
+        baggage.unpack(replace(setup, device="cuda"), dict.__getitem__)
     token.unlink()
     with pytest.raises(W2SError, match="is not the same on this node; with --cache"):
         baggage.unpack(setup, dict.__getitem__)
@@ -316,6 +413,20 @@ def test_claims_follow_estimates_and_share_a_gpu_only_where_twice_the_need_fits(
 def test_what_does_not_go_together_is_refused(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(W2SError, match=message):
         Workforce(**asked)
+
+
+def test_where_a_run_on_a_cluster_is_started_no_gpu_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("W2S_CACHE", "")  # loading sets it
+    asked = Request("smoke", tasks=["digits-to-uci"], device="cuda", options=["precision=tf32"])
+    asked = replace(asked, results=str(tmp_path / "results"), cache=str(tmp_path / "cache"))
+    said: list[str] = []
+    elsewhere = replace(asked, workforce=Workforce("ray", ray_address="auto"))
+    assert start(elsewhere, dry_run=True, say=said.append) == 0
+    assert said[-1].startswith("1 units to run")
+    for here in (asked, replace(asked, workforce=Workforce("ray"))):
+        with pytest.raises(W2SError, match="--device cuda: torch finds no CUDA device"):
+            start(here, dry_run=True, say=said.append)
 
 
 def test_ray_that_is_not_installed_is_one_line(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
