@@ -13,7 +13,7 @@ from benchmark.headline import CONDITIONS, in_order, main_condition
 from benchmark.results import ResultStore
 from benchmark.statistics import LEVEL, Estimate, holm
 from benchmark.stress import without_stress
-from benchmark.tables import p_text, percent, plain, share
+from benchmark.tables import p_text, percent, plain, told
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,6 @@ def _texts(contrast: Contrast, first: str, second: str) -> list[str]:
         percent(difference, sign=True),
         p_text(difference.p),
         p_text(contrast.adjusted if np.isfinite(difference.p) else difference.p),
-        share(improvement),
+        percent(told(improvement)),
         {1: first, 0: "–", -1: second}[contrast.sign],
     ]

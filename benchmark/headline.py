@@ -11,7 +11,7 @@ from benchmark.analysis import Analysis, Cell
 from benchmark.ranking import ranks
 from benchmark.registry import CANARIES, REFERENCES
 from benchmark.statistics import Estimate, Sample, difference
-from benchmark.tables import NOT_RUN, escape, percent, share
+from benchmark.tables import NOT_RUN, escape, percent, told
 
 MODALITIES = ("image", "text", "preference")
 _NAMED = tomllib.loads((Path(__file__).parent / "leaderboard.toml").read_text())
@@ -42,7 +42,8 @@ class Column:
 
     def value(self, row: str) -> Estimate | None:
         if row not in self._values:
-            self._values[row] = Analysis.over(self.cells, lambda cell: self.quantity(cell, row))
+            result = Analysis.over(self.cells, lambda cell: self.quantity(cell, row))
+            self._values[row] = told(result) if result and self.share else result
         return self._values[row]
 
     @property
@@ -59,8 +60,6 @@ class Column:
         result = self.value(row)
         if result is None:
             return self.missing
-        if self.share:
-            return share(result, len(self.cells), self.runs)
         return percent(result, self.sign, len(self.cells), self.runs)
 
 

@@ -56,11 +56,11 @@ def percent(result: Estimate | None, sign: bool = False, of_tasks: int = 0, of_r
     return text
 
 
-def share(result: Estimate | None, of_tasks: int = 0, of_runs: int = 0) -> str:
-    """As `percent`, of a share of (task, seed); without an interval that holds every share, or is of one task."""
-    if result is not None and (result.tasks == 1 or result.half >= max(result.mean, 1 - result.mean)):
-        result = replace(result, seed_error=math.nan)
-    return percent(result, of_tasks=of_tasks, of_runs=of_runs)
+def told(share: Estimate) -> Estimate:
+    """A share of (task, seed), without its interval where that holds every share or is of one task's few runs."""
+    if share.tasks == 1 or share.half >= max(share.mean, 1 - share.mean):
+        return replace(share, seed_error=math.nan)
+    return share
 
 
 def p_text(p: float) -> str:

@@ -177,7 +177,7 @@ class _Means:
                 self._samples[key] = _QUANTITIES[name](cell, row)
             return self._samples[key]
 
-        column = Column(name, cells, sample, sign=name == "gain")
+        column = Column(name, cells, sample, sign=name == "gain", share=name == "failed")
         return {row: interval for row in self._rows if (interval := _interval(column, row))}
 
 

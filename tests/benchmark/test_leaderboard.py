@@ -25,7 +25,7 @@ from benchmark.results import ResultStore
 from benchmark.scoring import compute_metrics, score
 from benchmark.statistics import Estimate, estimate
 from benchmark.suite import load_suite
-from benchmark.tables import escape, listing, number, share
+from benchmark.tables import escape, listing, number, percent, told
 
 SEEDS = range(3)
 
@@ -105,11 +105,11 @@ def test_shares_have_no_interval_that_says_nothing() -> None:
     def of(mean: float, error: float, tasks: int = 3) -> Estimate:
         return Estimate(mean, error, 0.0, seeds=5, tasks=tasks, runs=5 * tasks)
 
-    assert re.fullmatch(r"66\.7 ± \d\d\.\d", share(of(2 / 3, 0.1)))
-    assert share(of(2 / 3, 0.5)) == "66.7", "it would hold every share"
-    assert share(of(1.0, 0.1)).startswith("100.0 ± ")
-    assert share(of(2 / 3, 0.1, tasks=1)) == "66.7"
-    assert share(of(2 / 3, 0.5), of_tasks=4) == "66.7 (3/4)"
+    assert re.fullmatch(r"66\.7 ± \d\d\.\d", percent(told(of(2 / 3, 0.1))))
+    assert percent(told(of(2 / 3, 0.5))) == "66.7", "it would hold every share"
+    assert percent(told(of(1.0, 0.1))).startswith("100.0 ± ")
+    assert percent(told(of(2 / 3, 0.1, tasks=1))) == "66.7"
+    assert percent(told(of(2 / 3, 0.5)), of_tasks=4) == "66.7 (3/4)"
 
 
 # --- what the tables say ---------------------------------------------------------------------------------------------
