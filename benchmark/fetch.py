@@ -59,8 +59,8 @@ def missing_packages(distributions: Mapping[str, str]) -> str | None:
 def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str) -> Path:
     """A package's source archive in the cache's `downloads` folder, downloaded with pip if it isn't there yet.
 
-    pip is told the hash, so that it compares before it runs anything of the archive, which is the only foreign code that
-    it runs: what builds its metadata is the setuptools of this environment. An archive that a user has put into the
+    pip is told the hash, so that it compares before it runs anything of the archive; that is the only foreign code that
+    it runs, as what builds the metadata is this environment's setuptools. An archive that a user has put into the
     folder by hand is taken as well. Two processes at once: one downloads, the other waits.
 
     Args:
