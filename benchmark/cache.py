@@ -26,7 +26,7 @@ from safetensors.numpy import save
 
 from benchmark.chunks import CHUNK, Part, StoredRows, blocks, read_header
 from benchmark.errors import W2SError
-from benchmark.files import atomic_file, atomic_write, remove_temporaries
+from benchmark.files import atomic_file, atomic_write, remove_temporaries, remove_temporaries_of
 from benchmark.remote import Mirror
 
 Arrays = dict[str, NDArray[Any]]
@@ -147,6 +147,7 @@ class Cache:
                 found[i] = read_header(chunked.entries[i][0])[1] if written else arrays
             if all(path.exists() for path, _ in chunked.entries):
                 with contextlib.suppress(OSError):  # without it, the next reader takes the lock and looks again
+                    remove_temporaries(chunked.folder)  # workers write without the lock, but now none needs to
                     atomic_write(chunked.mark, chunked.text.encode())
         return _by_name(found)
 
@@ -347,6 +348,7 @@ def _checksum(arrays: Mapping[str, Part]) -> str:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    """Others wait; what killed writers of the file left is removed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock"))
@@ -355,6 +357,8 @@ def _locked(path: Path) -> Iterator[None]:
         yield
         return
     try:
+        with contextlib.suppress(OSError):
+            remove_temporaries_of(path)
         yield
     finally:
         lock.release()

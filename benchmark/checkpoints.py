@@ -69,9 +69,7 @@ class Checkpoints:
                 if self.mirror is not None:
                     self.mirror.put(f"{FOLDER}/{self.path.name}")
             except (OSError, W2SError) as error:
-                print(
-                    f"checkpoint {self.path} cannot be written ({error}); going on without", file=sys.stderr, flush=True
-                )
+                _say(f"checkpoint {self.path} cannot be written ({error}); going on without")
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The state that was saved last (on the CPU), or None; a broken file is reported in a line and counts as none.
@@ -95,7 +93,7 @@ class Checkpoints:
             found = json.loads(metadata["checkpoint"])
             key, progress = found["key"], found["progress"]
         except Exception as error:  # whatever a broken file makes the reader raise
-            print(f"checkpoint {self.path.name} is broken ({error}); training starts anew", file=sys.stderr, flush=True)
+            _say(f"checkpoint {self.path.name} is broken ({error}); training starts anew")
             return None
         if key != self.key:
             raise W2SError(
@@ -105,20 +103,36 @@ class Checkpoints:
         return tensors, progress
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Only one process at a time trains this; a second one waits, and finds it done."""
+    def locked(self) -> Iterator[Checkpoints]:
+        """Only one process at a time trains this; a second one waits, and finds it done.
+
+        Yields:
+            These; where nothing can be written, such that keep nothing.
+        """
         if self.path is None:
-            yield
+            yield self
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")):
-            yield
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path.with_suffix(".lock"))
+            lock.acquire()
+        except OSError as error:
+            _say(f"checkpoint {self.path} cannot be written ({error}); going on without")
+            yield Checkpoints(None)
+            return
+        try:
+            yield self
+        finally:
+            lock.release()
 
     def discard(self) -> None:
-        """Delete the state, and those of all parts."""
+        """Delete the state, those of all parts, and what was left of them by a kill."""
         if self.path is not None:
-            for path in self.path.parent.glob(f"{self.path.stem}*"):
-                path.unlink(missing_ok=True)
+            try:
+                for path in self.path.parent.glob(f"*{self.path.stem}*"):
+                    path.unlink(missing_ok=True)
+            except OSError as error:  # it is in nobody's way
+                _say(f"checkpoint {self.path} cannot be deleted ({error}); it stays")
             if self.mirror is not None:
                 with contextlib.suppress(W2SError):  # what stays is in nobody's way
                     for name in self.mirror.files(FOLDER):
@@ -143,3 +157,7 @@ def _difference(found: str, wanted: str) -> str:
         return f"{name}: found {a.get(name)}, expected {b.get(name)}"
     except (ValueError, StopIteration):
         return "unknown ones"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -59,8 +59,9 @@ def missing_packages(distributions: Mapping[str, str]) -> str | None:
 def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str) -> Path:
     """A package's source archive in the cache's `downloads` folder, downloaded with pip if it isn't there yet.
 
-    pip is told the hash, so that it compares before it runs anything of the archive. An archive that a user has put
-    into the folder by hand is taken as well. Two processes at once: one downloads, the other waits.
+    pip is told the hash, so that it compares before it runs anything of the archive; that is the only foreign code that
+    it runs, as what builds the metadata is this environment's setuptools. An archive that a user has put into the
+    folder by hand is taken as well. Two processes at once: one downloads, the other waits.
 
     Args:
         sha256: of the archive; compared at download and again at each process's first use.
@@ -104,7 +105,7 @@ def _stored(folder: Path, package: str, version: str, sha256: str) -> Path | Non
 
 def _download(folder: Path, package: str, version: str, sha256: str) -> Path:
     requirement = f"{package}=={version}"
-    options = ["-m", "pip", "download", "--no-deps", "--no-binary", package]
+    options = ["-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", package]
     by_hand = shlex.join(["python", *options, "--dest", str(folder), requirement])
     temporary = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
     try:

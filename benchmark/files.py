@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import secrets
@@ -26,7 +27,7 @@ def atomic_write(path: Path, data: bytes) -> None:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A new file, to be written and read, that replaces `path` when all went well: as `atomic_write`, bit by bit."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+    temporary = path.parent / f"{_PREFIX}{path.name}-{secrets.token_hex(8)}{_SUFFIX}"
     try:
         with temporary.open("x+b") as file:
             yield file
@@ -48,6 +49,12 @@ def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left behind, in `folder` and below. Only for whoever holds the folder's lock."""
     for path in folder.rglob(f"{_PREFIX}*{_SUFFIX}"):
         path.unlink(missing_ok=True)
+
+
+def remove_temporaries_of(path: Path) -> None:
+    """Remove what killed writers of this one file left behind. Only for whoever holds its lock."""
+    for left in path.parent.glob(f"{_PREFIX}{glob.escape(path.name)}-*{_SUFFIX}"):
+        left.unlink(missing_ok=True)
 
 
 def sha256_file(path: Path) -> str:

@@ -6,14 +6,18 @@ What is there has a copy on this machine, which is what everything else reads an
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.files import atomic_write, temporary
@@ -69,7 +73,15 @@ class Mirror:
             return bool(system.exists(f"{root}/{name}"))
 
     def fetch(self, name: str) -> bool:
-        """Bring a file here; false when it is not there."""
+        """Bring a file here; false when it is not there.
+
+        Raises:
+            W2SError: its name leads out of the folder, as those of object stores may.
+        """
+        if Path(name).anchor or ".." in Path(name).parts:
+            raise W2SError(
+                f"{self.address}: the file '{name}' would lie outside a copy of this folder; remove it there"
+            )
         system, root = self._system()
         with self._said(f"{name} can't be read"):
             try:
@@ -92,8 +104,7 @@ class Mirror:
     def pull(self) -> None:
         """Bring everything here."""
         for name in self.files():
-            if not temporary(name) and name != _LOCK:
-                self.fetch(name)
+            if _is_content(name) and self.fetch(name):
                 self._pushed[name] = _signature(self.folder / name)
 
     def push(self) -> None:
@@ -101,31 +112,34 @@ class Mirror:
         for path in sorted((p for p in self.folder.rglob("*") if p.is_file()), key=self._turn):
             name = path.relative_to(self.folder).as_posix()
             signature = _signature(path)
-            if self._pushed.get(name) != signature and not temporary(name) and not path.name.startswith("."):
+            if self._pushed.get(name) != signature and _is_content(name):
                 self.put(name)
                 self._pushed[name] = signature
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[Callable[[], bool]]:
         """Keep other runs out; the lock is a file there that names its holder.
+
+        Yields:
+            Tells whether the lock is still ours, and all is there that was brought there or pulled from there.
 
         Raises:
             W2SError: another run holds it. One of this machine whose process is gone does not count.
         """
         system, root = self._system()
         mine = {"host": socket.gethostname(), "process": os.getpid(), "token": secrets.token_hex(8)}
-        for attempt in (1, 2):
+        # Of two runs here that find a dead one's lock, the slower must not remove the faster's new one.
+        with FileLock(_turnstile(self.address), mode=0o666):  # any user's
             holder = self._holder()
+            if holder and _is_gone(holder):
+                self.remove(_LOCK)
+                holder = None
             if holder is None:
                 with contextlib.suppress(FileExistsError), self._said("can't be written"):
                     system.makedirs(root, exist_ok=True)
                     system.pipe_file(f"{root}/{_LOCK}", json.dumps(mine).encode(), mode="create")
                 holder = self._holder()  # not every system can refuse to replace a file: look who won
-            if holder == mine:
-                break
-            if attempt == 1 and holder and _is_gone(holder):
-                self.remove(_LOCK)
-                continue
+        if holder != mine:
             who = f"process {holder.get('process')} on {holder.get('host')}" if holder else "somebody"
             raise W2SError(
                 f"{self.address}: another run is writing here ({who}); wait until it ends, or, if it is dead, remove "
@@ -134,9 +148,10 @@ class Mirror:
         try:
             for name in filter(temporary, self.files()):
                 self.remove(name)
-            yield
+            yield lambda: self._holder() == mine and self._pushed.keys() <= set(self.files())
         finally:
-            self.remove(_LOCK)
+            if self._holder() == mine:
+                self.remove(_LOCK)
 
     def _holder(self) -> dict[str, Any] | None:
         system, root = self._system()
@@ -189,6 +204,16 @@ class Mirror:
             raise
         except Exception as error:  # each system has errors of its own
             raise W2SError(f"{self.address}: {what} ({type(error).__name__}: {error})") from error
+
+
+def _is_content(name: str) -> bool:
+    """Whether a file is neither a lock, also one of a folder that was copied there, nor half-written."""
+    return not temporary(name) and not name.rpartition("/")[2].startswith(".")
+
+
+def _turnstile(address: str) -> Path:
+    """A file of this machine that is locked while a run here looks who holds an address."""
+    return Path(tempfile.gettempdir()) / f"w2s-{hashlib.sha256(address.encode()).hexdigest()[:16]}.lock"
 
 
 def _signature(path: Path) -> tuple[int, int, int]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmark.errors import W2SError
+from benchmark.errors import Vanished, W2SError
 from benchmark.records import Evaluation, Record
 from benchmark.remote import Mirror, split_address
 from benchmark.results import Contents, ResultStore
@@ -38,6 +38,8 @@ class RemoteStore(ResultStore):
         super().__init__(Path(tempfile.mkdtemp(prefix="w2s-results-")))
         atexit.register(self._forget)
         self._mirror = Mirror(address, self.root)
+        self._intact: Callable[[], bool] = lambda: True  # while the address is locked: see `Mirror.locked`
+        self._vanished = False
 
     def load(self) -> Contents:
         """What was there when it was first looked at, or locked, and what was written since."""
@@ -48,20 +50,34 @@ class RemoteStore(ResultStore):
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other runs out of the address."""
-        with self._mirror.locked(), super().lock():
+        with self._mirror.locked() as self._intact, super().lock():
+            self._vanished = False
             try:
                 yield
             finally:
-                self._send()
+                if not self._vanished:
+                    self._send()
 
     def write_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
         """See `ResultStore.write_unit`. What can't be sent is sent with the next unit, or at the end."""
         super().write_unit(evaluation, entries)
+        self._push()
+
+    def _push(self) -> None:
+        if not self._intact():
+            self._vanished = True
+            atexit.unregister(self._forget)
+            raise Vanished(
+                f"{self._mirror.address}: files in it were removed, or it was replaced, while a run was writing there; "
+                f"what it held and what was to be written is in {self.root}"
+            )
         self._mirror.push()
 
     def _send(self) -> None:
         try:
-            self._mirror.push()
+            self._push()
+        except Vanished:
+            raise
         except W2SError as error:
             atexit.unregister(self._forget)
             raise W2SError(f"{error}; what is lacking there is kept in {self.root}") from error

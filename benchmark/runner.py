@@ -164,14 +164,14 @@ def _write(result: UnitResult, store: ResultStore) -> list[str]:
     try:
         store.write_unit(result.evaluation, result.entries)
         write_replies(store.root, result.replies, {record.key for record, _ in result.entries})
-        for checkpoints in result.checkpoints:
-            checkpoints.discard()
     except Vanished:
         raise
     except W2SError as error:  # it would spoil results that are there
         return [str(error)]
     except OSError as error:
         return [f"{result.unit.label}: its results could not be written: {error}"]
+    for checkpoints in result.checkpoints:
+        checkpoints.discard()
     return []
 
 

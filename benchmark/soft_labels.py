@@ -110,13 +110,14 @@ def _supervise(
             task, domains, supervisor.validation, lambda name: used_examples(domains[name]), rng
         )
         wanted["validation"] = take(held_out, rows), labels
-    if getattr(supervisor.model, "resumable", False):
-        wanted["checkpoints"] = checkpoints
+    resumable = getattr(supervisor.model, "resumable", False)
     if getattr(supervisor.model, "on_device", False):
         wanted["device"] = device
     K = len(task.card.classes)
     what = f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'"
-    with checkpoints.locked() if "checkpoints" in wanted else nullcontext(), blamed(what):
+    with checkpoints.locked() if resumable else nullcontext() as usable, blamed(what):
+        if resumable:
+            wanted["checkpoints"] = usable
         model = supervisor.model.fit(take(inputs, examples[kept]), y[kept], K, model_seed % 2**31, **wanted)
     pool_inputs = concatenate([domains[name].load() for name in pool.domains])
     labelled = {}

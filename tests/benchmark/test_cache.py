@@ -270,6 +270,17 @@ def test_a_killed_builders_lock_is_free(tmp_path: Path, build: Builder) -> None:
     assert build.times == 1
 
 
+def test_what_killed_writers_of_an_entry_left_is_removed_when_it_is_built(tmp_path: Path, build: Builder) -> None:
+    cache = Cache(tmp_path)
+    others = cache.path("features", {**KEY, "seed": 2})
+    left = [path.with_name(f".writing-{path.name}-0123.tmp") for path in (cache.path("features", KEY), others)]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"what SIGKILL left")
+    cache.get("features", KEY, build)
+    assert [path.exists() for path in left] == [False, True], "another may be writing its own entry"
+
+
 def test_a_failed_build_stores_nothing_and_frees_the_lock(tmp_path: Path, build: Builder) -> None:
     def fail() -> Arrays:
         raise ValueError("no data")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from made_up import Blobs, Centroids
 from torch import Tensor
 
+from benchmark.cache import Cache
 from benchmark.checkpoints import Checkpoints
 from benchmark.errors import W2SError
+from benchmark.problem import build_problem
+from benchmark.task import Supervisor
 
 KEY = {"task": "made up", "seeds": [1, 2]}
 PROGRESS = {"epoch": 2, "best": 0.5}
@@ -86,3 +91,51 @@ def test_another_trainings_is_refused_and_kept(saved: Checkpoints, tmp_path: Pat
     with pytest.raises(W2SError, match=r"seeds: found \[1, 2\], expected \[3\]"):
         other.load()
     assert path_of(other).exists()
+
+
+@dataclass(frozen=True)
+class Resumable(Centroids):
+    """A weak model that saves its state while it is trained."""
+
+    resumable: ClassVar[bool] = True
+
+    def fit(self, *data: Any, checkpoints: Checkpoints) -> Any:  # type: ignore[override]
+        assert checkpoints.load() is None
+        for epoch in range(3):
+            checkpoints.save(TENSORS, {"epoch": epoch})
+        return super().fit(*data)
+
+
+def test_a_supervisor_is_trained_where_no_checkpoint_can_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    task = Blobs(supervisors=[Supervisor(Centroids(), ("left",)), Supervisor(Resumable(), ("right",))])
+    found = build_problem(task, "ood", 0, Cache(tmp_path / "file" / "cache"))
+    assert found.soft_labels["train"].shape[1] == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("checkpoint")]
+    assert line.endswith("going on without")
+
+
+def test_what_is_discarded_goes_with_what_a_kill_left_of_it(saved: Checkpoints, tmp_path: Path) -> None:
+    saved.part("canary").save(TENSORS, PROGRESS)
+    other = Checkpoints.of(tmp_path, {**KEY, "seeds": [3]})
+    other.save(TENSORS, PROGRESS)
+    path_of(saved).with_name(f".writing-{path_of(saved).name}-0123.tmp").touch()
+    with saved.locked() as usable:
+        assert usable is saved
+    saved.discard()
+    assert list(path_of(saved).parent.iterdir()) == [path_of(other)]
+
+
+def test_what_can_not_be_discarded_stays(
+    saved: Checkpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A read-only cache; its results are written, and must not be reported as if they were not."""
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    saved.discard()
+    assert "cannot be deleted ([Errno 30] Read-only file system); it stays" in capsys.readouterr().err

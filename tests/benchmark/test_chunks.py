@@ -84,6 +84,19 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert again.built == [16]
 
 
+def test_what_killed_writers_left_is_removed_when_all_chunks_are_there(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Cache(tmp_path).get_chunks("features", KEY, N, Builder(dies_before=16))
+    folder = files(tmp_path)[0].parent
+    (folder / ".writing-000001.safetensors-0123.tmp").write_bytes(b"what SIGKILL left")
+    Cache(tmp_path).build_chunks("features", KEY, N, [2], Builder())
+    Cache(tmp_path).get_chunks("features", KEY, N, Builder())
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *(f"{i:06d}.safetensors" for i in range(3)),
+        "complete.json",
+    ]
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "emptied", "swapped", "another version's", "gone"])
 def test_only_a_broken_chunk_is_built_again(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Cache(tmp_path).get_chunks("features", KEY, N, Builder())

@@ -17,7 +17,7 @@ from benchmark.errors import NotAvailable, W2SError
 
 PYPROJECT = """
 [build-system]
-requires = []
+requires = ["a-build-tool"]  # which the index lacks
 build-backend = "backend"
 backend-path = ["."]
 [project]
@@ -148,7 +148,7 @@ def test_a_failure_is_one_line_with_the_command_to_run(index):
     message = str(error.value)
     assert "\n" not in message
     assert "No matching distribution" in message
-    assert "python -m pip download --no-deps --no-binary w2s-sample-data --dest " in message
+    assert "python -m pip download --no-deps --no-build-isolation --no-binary w2s-sample-data --dest " in message
     assert message.endswith("w2s-sample-data==2.0")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import files
-from benchmark.files import atomic_write, remove_temporaries, sha256_file
+from benchmark.files import atomic_write, remove_temporaries, remove_temporaries_of, sha256_file, temporary
 
 WRITER = """
 import sys
@@ -84,3 +84,13 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
     remove_temporaries(tmp_path)
     left = {file.name for file in tmp_path.rglob("*") if file.is_file()}
     assert left == {"file", "other.tmp"}
+
+
+def test_temporaries_of_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(files.os, "replace", lambda *args: None)
+        for name in ("[1].bin", "[1].bin2", "1.bin"):
+            atomic_write(tmp_path / name, b"x")
+    assert all(temporary(path.name) for path in tmp_path.iterdir())
+    remove_temporaries_of(tmp_path / "[1].bin")
+    assert sorted(name.rpartition("-")[0] for name in os.listdir(tmp_path)) == [".writing-1.bin", ".writing-[1].bin2"]

@@ -139,6 +139,25 @@ def test_what_is_not_as_announced_is_deleted(hub: Hub) -> None:
     assert (get() / "model.safetensors").read_bytes() == b"weights"
 
 
+@pytest.mark.parametrize("how", ["downloads", "no downloads", "not reachable"])
+def test_what_a_killed_run_did_not_compare_is_compared_by_the_next(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    hub.sends["model.safetensors"] = b"other"
+    hub.snapshot_download("user/name", repo_type="model", revision=None, allow_patterns=["*.safetensors", "*.json"])
+    hub.reachable = how != "not reachable"
+    monkeypatch.setenv(DOWNLOAD, "" if how == "no downloads" else "1")
+    with pytest.raises(W2SError, match=r"model\.safetensors came with SHA-256 .* it was deleted: run again"):
+        get()
+    assert not list(hub.cache.rglob("model.safetensors"))
+
+
+def test_only_what_is_wanted_is_compared(hub: Hub) -> None:
+    (get() / "pytorch_model.bin").symlink_to(hub.cache / "0".zfill(64))
+    (hub.cache / "0".zfill(64)).write_bytes(b"of another program")
+    assert {path.name for path in get().iterdir()} == {"config.json", "model.safetensors", "pytorch_model.bin"}
+
+
 def test_another_commit_than_announced_is_refused(hub: Hub) -> None:
     hub.commit = "0" * 40
     with pytest.raises(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +19,11 @@ from shaky import Shaky, shaky
 from synthetic import Task, entry, evaluation, fill
 
 from benchmark import cache as cache_module
+from benchmark import remote as remote_module
 from benchmark.cache import Arrays, Cache
 from benchmark.checkpoints import Checkpoints
 from benchmark.chunks import StoredRows
-from benchmark.errors import W2SError
+from benchmark.errors import Vanished, W2SError
 from benchmark.remote import Mirror, split_address
 from benchmark.remote_results import RemoteStore, open_store
 from benchmark.results import ResultStore
@@ -54,6 +57,19 @@ def test_plain_paths_and_file_addresses_are_folders() -> None:
 def test_an_address_that_fsspec_does_not_know_is_refused() -> None:
     with pytest.raises(W2SError, match="nowhere://x: fsspec can't use this address here"):
         Mirror("nowhere://x", Path("unused")).files()
+
+
+@pytest.mark.parametrize("name", ["../planted", "naive/../../planted", "{}/copies/planted"])
+def test_no_file_is_brought_out_of_the_copys_folder(
+    there: type[Shaky], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    name = name.format(tmp_path)
+    mirror = Mirror(ADDRESS, tmp_path / "copies" / "mine")
+    monkeypatch.setattr(Mirror, "files", lambda self: [name])  # a disk can't have such names, object stores can
+    monkeypatch.setattr(there, "cat_file", lambda self, path: b"planted")
+    with pytest.raises(W2SError, match=f"{ADDRESS}: the file '{name}' would lie outside a copy of this folder"):
+        mirror.pull()
+    assert not list(tmp_path.rglob("planted"))
 
 
 # results
@@ -122,6 +138,41 @@ def test_what_could_not_be_sent_is_sent_with_the_next_unit(there: type[Shaky], e
     assert contents(there.root / "there") == expected
 
 
+@pytest.mark.parametrize("gone", ["", "_tasks", ".lock.json", "replaced"])
+def test_nothing_is_sent_where_files_have_vanished(
+    there: type[Shaky], expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    root, store = there.root / "there", RemoteStore(ADDRESS)
+    first, second = (evaluation(task, "ood", range(3)) for task in TASKS)
+    with store.lock():
+        store.write_unit(first, [entry(TASKS[0], first, "naive", seed) for seed in range(3)])
+        if gone == "replaced":
+            shutil.rmtree(root)
+            fill(RemoteStore(ADDRESS), TASKS[1:], METHODS)
+        elif gone == ".lock.json":
+            (root / gone).unlink()
+        else:
+            shutil.rmtree(root / gone)
+        left = contents(root)
+        with pytest.raises(Vanished, match=f"{ADDRESS}: files in it were removed.* is in {store.root}"):
+            store.write_unit(second, [entry(TASKS[1], second, "naive", seed) for seed in range(3)])
+    assert contents(root) == left, "not at the end either"
+    assert len(ResultStore(store.root).load().records) == 6
+
+
+def test_what_vanishes_after_the_last_unit_is_said(there: type[Shaky]) -> None:
+    with pytest.raises(Vanished), RemoteStore(ADDRESS).lock():
+        shutil.rmtree(there.root / "there")
+
+
+def test_a_folders_own_lock_that_was_copied_there_is_no_content(there: type[Shaky], expected: dict[str, bytes]) -> None:
+    fill(RemoteStore(ADDRESS), TASKS[:1], METHODS)
+    (there.root / "there" / ".lock").touch()
+    fill(RemoteStore(ADDRESS), TASKS[1:], METHODS)
+    assert contents(there.root / "there") == expected
+
+
 def test_a_lock_names_its_holder_and_one_of_a_dead_process_here_does_not_count(there: type[Shaky]) -> None:
     with RemoteStore(ADDRESS).lock():
         who = f"process {os.getpid()} on {socket.gethostname()}"
@@ -140,6 +191,46 @@ def test_a_lock_names_its_holder_and_one_of_a_dead_process_here_does_not_count(t
     lock.write_text(json.dumps({**held, "process": gone.pid, "host": "elsewhere"}))
     with pytest.raises(W2SError, match=r"on elsewhere.*if it is dead, remove"), RemoteStore(ADDRESS).lock():
         pass
+    assert lock.exists()
+
+
+def test_of_two_runs_that_find_a_dead_ones_lock_one_takes_it(
+    there: type[Shaky], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[str] = []
+    done = threading.Event()
+
+    def faster() -> None:
+        try:
+            with Mirror(ADDRESS, tmp_path / "b").locked():
+                outcomes.append("taken")
+                done.wait(10)
+        except W2SError:
+            outcomes.append("refused")
+
+    other = threading.Thread(target=faster)
+
+    def is_gone(holder: dict[str, object]) -> bool:
+        if holder["process"] == "dead" and other.ident is None:  # the slower has read it: the faster runs meanwhile
+            other.start()
+            other.join(0.5)
+        return holder["process"] == "dead"
+
+    monkeypatch.setattr(remote_module, "_is_gone", is_gone)
+    (there.root / "there").mkdir(parents=True)
+    (there.root / "there" / ".lock.json").write_text(json.dumps({"process": "dead"}))
+    with Mirror(ADDRESS, tmp_path / "a").locked() as intact:
+        done.set()
+        other.join()
+        assert outcomes == ["refused"]
+        assert intact()
+
+
+def test_another_runs_lock_stays_when_a_run_ends(there: type[Shaky], tmp_path: Path) -> None:
+    lock = there.root / "there" / ".lock.json"
+    with Mirror(ADDRESS, tmp_path).locked() as intact:
+        lock.write_text('{"process": 1, "host": "elsewhere"}')
+        assert not intact()
     assert lock.exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,28 @@ def test_results_that_can_not_be_sent_are_kept_and_named(
     assert "shaky://results: ground_truth/records.jsonl can't be written (ConnectionError" in failed.refusal
     kept = Path(failed.refusal.rsplit("is kept in ", 1)[1])
     there.fails = staticmethod(lambda operation, name: False)
+    assert w2s(*ASKED, "--results", str(kept)).out == f"nothing to do: all is in {kept}\n"
+
+
+def test_results_that_vanish_end_the_run_and_are_kept_and_named(
+    w2s: CommandLine, there: type[Shaky], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    register_task(Blobs())
+    Columns.calls.clear()
+
+    def vanish(operation: str, name: str) -> bool:
+        if Columns.calls:  # the unit has begun
+            shutil.rmtree(there.root / "results", ignore_errors=True)
+        return False
+
+    there.fails = staticmethod(vanish)
+    stopped = w2s(*ASKED, "--results", "shaky://results")
+    assert stopped.status == 1
+    (line,) = stopped.out.splitlines()
+    assert line.startswith("stopped: shaky://results: files in it were removed")
+    assert not (there.root / "results").exists()
+    kept = Path(line.rsplit(" is in ", 1)[1].partition(";")[0])
     assert w2s(*ASKED, "--results", str(kept)).out == f"nothing to do: all is in {kept}\n"
 
 
