@@ -63,7 +63,16 @@ class RemoteStore(ResultStore):
         super().write_unit(evaluation, entries)
         self._push()
 
+    def present(self) -> None:
+        """See `ResultStore.present`; they must be at the address, too."""
+        super().present()
+        self._refuse_vanished()
+
     def _push(self) -> None:
+        self._refuse_vanished()
+        self._mirror.push()
+
+    def _refuse_vanished(self) -> None:
         if not self._intact():
             self._vanished = True
             atexit.unregister(self._forget)
@@ -71,7 +80,6 @@ class RemoteStore(ResultStore):
                 f"{self._mirror.address}: files in it were removed, or it was replaced, while a run was writing there; "
                 f"what it held and what was to be written is in {self.root}"
             )
-        self._mirror.push()
 
     def _send(self) -> None:
         try:

@@ -126,19 +126,13 @@ class ResultStore:
             self._locked = None
             lock.release()
 
-    def present(self) -> Contents:
-        """The contents, whose files are still there: what is written beside them must not refer to lost ones.
+    def present(self) -> None:
+        """Look whether the files are still there that were read or written.
 
         Raises:
             Vanished: some are gone.
         """
-        contents = self.load()
-        expected = [_tensor_file(*unit) for unit in contents.evaluations]
-        expected += [f"{method}/{RECORDS}" for method in {key.method for key in contents.records}]
-        own_lock = self._locked in (None, _identity(self.root / _LOCK))
-        if not own_lock or not all((self.root / name).exists() for name in expected):
-            raise Vanished(f"{self.root}: files in it were removed, or it was replaced, while a run was writing there")
-        return contents
+        self._present()
 
     def complete(self, key: RecordKey, versions: Versions, data_fingerprint: str) -> bool:
         """Whether this result is here, with its predictions and evaluation, made by these versions from these data."""
@@ -165,7 +159,7 @@ class ResultStore:
             Vanished: files that were here are gone.
             W2SError: an entry that is not of this unit or does not fit, or that would spoil others.
         """
-        contents = self.present()
+        contents = self._present()
         unit = (evaluation.task, evaluation.condition)
         old = contents.evaluations.get(unit)
         if old is not None and old.same_data(evaluation):
@@ -204,7 +198,7 @@ class ResultStore:
         Raises:
             Vanished: files that were here are gone.
         """
-        contents = self.present()
+        contents = self._present()
         self.revision += 1
         for key in keys:
             del contents.records[key], self._lines[key]
@@ -217,6 +211,16 @@ class ResultStore:
         self._contents = _read(self.root)
         self._lines = {key: record.to_line() for key, record in self._contents.records.items()}
         return self._contents
+
+    def _present(self) -> Contents:
+        """The contents, whose files are still there: what is written beside them must not refer to lost ones."""
+        contents = self.load()
+        expected = [_tensor_file(*unit) for unit in contents.evaluations]
+        expected += [f"{method}/{RECORDS}" for method in {key.method for key in contents.records}]
+        own_lock = self._locked in (None, _identity(self.root / _LOCK))
+        if not own_lock or not all((self.root / name).exists() for name in expected):
+            raise Vanished(f"{self.root}: files in it were removed, or it was replaced, while a run was writing there")
+        return contents
 
     def _refuse_orphans(self, evaluation: Evaluation, new: Contents) -> None:
         """Results that stay must not lose the evaluation they were scored against to one made elsewhere."""
