@@ -137,7 +137,7 @@ def test_units_that_die_hang_or_fail_are_named_and_the_rest_is_done(
     status, out, _ = run.ended()
     assert status == 1
     said = out.splitlines()
-    assert said[-4] == f"{len(TASKS)} units run, results in {run.results}"
+    assert said[-4] == f"{len(TASKS) - 3} units run, 3 failed, results in {run.results}"
     assert sorted(said[-3:]) == [
         f"{TASKS[0]} (ood): its worker died 3 times, last with WorkerCrashedError (killed, or out of memory?)",
         f"{TASKS[1]} (ood): stopped: it said nothing for more than {LIMIT} seconds (--limit)",
