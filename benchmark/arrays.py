@@ -98,7 +98,10 @@ class ArrayTask(ReadyMade):
         except W2SError:
             raise
         except Exception as error:  # whatever a broken file makes the readers raise
-            raise W2SError(f"--arrays {path}: cannot be read ({error})") from error
+            pickled = "it is no such file, or holds pickled objects, which are never read"
+            raise W2SError(
+                f"--arrays {path}: cannot be read ({pickled if 'pickle' in str(error) else error})"
+            ) from error
         known = {"features", "soft_labels", "labels", "groups"}
         if extra := sorted(set(arrays) - known):
             raise W2SError(f"--arrays {path}: unknown array '{extra[0]}', expected {', '.join(sorted(known))}")

@@ -12,9 +12,10 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Entry point of `w2s`. SIGTERM ends a command like SIGINT does."""
+    """Entry point of `w2s`. SIGTERM ends a command like SIGINT does; a second one at once."""
 
     def stop(signum: int, frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)

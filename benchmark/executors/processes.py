@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
@@ -144,7 +145,8 @@ class _Worker:
         """Give it a job; the first one starts it."""
         self.job, self.heard = job, time.monotonic()
         if self._process.pid is None:
-            self._process.start()
+            with _interrupts_held():
+                self._process.start()
             self._theirs.close()
             threading.Thread(target=self._listen, daemon=True).start()
         with contextlib.suppress(OSError):  # it has died; that is noticed below
@@ -194,6 +196,20 @@ class _Worker:
         self._inbox.put((self, _Ended()))
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A process that is started inside never gets a terminal's SIGINT, from its first moment on: the driver decides."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it would let them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _kill_group(process: multiprocessing.process.BaseProcess) -> None:
     assert process.pid is not None
     try:
@@ -207,7 +223,7 @@ def _serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
     """A worker's life."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # see `_interrupts_held`, which not every system has
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used

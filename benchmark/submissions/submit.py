@@ -100,7 +100,11 @@ def submit(request: SubmitRequest, say: Say) -> int:
     if request.file.read_bytes() != source:
         raise W2SError(f"{request.file}: was changed while it ran; nothing written: run the command again")
     _write(out, suite, contents, keys, source)
-    say(f"wrote {out}: {len(keys)} records; fill in {README} there, then: w2s validate {out}")
+    if published.load().evaluations:
+        then = f"fill in {README} there, then: w2s validate {out}"
+    else:
+        then = f"nothing is published in {published.root}, so there is no truth to validate it against"
+    say(f"wrote {out}: {len(keys)} records; {then}")
     return 0
 
 

@@ -72,7 +72,8 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
 def test_learns_what_tells_the_classes_apart_from_lazy_pil_images() -> None:
     x, y = stripes(96, 0)
     before = torch.get_rng_state()
-    model = SMALL.fit(Lazy.of([Image.fromarray(image) for image in x]), y, 2, 1)
+    recipe = replace(SMALL, epochs=8, patience=8)  # with 4 it depends on the processor's last bits
+    model = recipe.fit(Lazy.of([Image.fromarray(image) for image in x]), y, 2, 1)
     new, truth = stripes(40, 1)
     p = model.predict_proba(new)
     assert p.shape == (40, 2)
