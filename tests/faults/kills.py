@@ -32,7 +32,7 @@ def at_random_times(campaign: Campaign, count: int) -> Tally:
 
 def while_writing(campaign: Campaign, count: int) -> Tally:
     """The process is killed between the steps of writing a file, of the results or of the cache: any file, any step."""
-    forgotten = 4
+    forgotten = 2
 
     def trial(place: Place, rng: np.random.Generator) -> None:
         while place.tally.faults < IN_A_ROW:
@@ -58,7 +58,7 @@ def of_workers(campaign: Campaign, count: int) -> Tally:
         killed: list[bool] = []
         while not any(killed):
             place.empty()
-            place.forget(rng, 4)
+            place.forget(rng, 2)
 
             def one_of_them() -> None:
                 if found := place.processes("spawn_main"):
