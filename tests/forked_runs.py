@@ -125,6 +125,7 @@ def _forked(asked: Asked) -> Ended:
         child = os.fork()
         if child == 0:
             os.setpgid(0, 0)  # as a shell does
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where this was started in the background
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
