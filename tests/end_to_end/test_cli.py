@@ -259,7 +259,7 @@ BAD_ARRAYS: dict[str, tuple[Arrays, str]] = {
     ),
     "objects": (
         {"labels": np.array([Boom()] * 60)},
-        "cannot be read (Object arrays cannot be loaded when allow_pickle=False)",
+        "cannot be read (it is no such file, or holds pickled objects, which are never read)",
     ),
 }
 
