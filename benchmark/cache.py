@@ -12,7 +12,6 @@ import json
 import math
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +26,7 @@ from safetensors.numpy import save
 from benchmark.chunks import CHUNK, Part, StoredRows, blocks, read_header
 from benchmark.errors import W2SError
 from benchmark.files import atomic_file, atomic_write, remove_temporaries, remove_temporaries_of
+from benchmark.notices import notice
 from benchmark.remote import Mirror
 
 Arrays = dict[str, NDArray[Any]]
@@ -115,7 +115,7 @@ class Cache:
                     file.seek(0)
                     file.write(_header(text, checksum, shapes))
             except OSError as error:
-                _say(f"cache: could not write {kind}/{folder.name} ({error}); going on in memory")
+                notice(f"cache: could not write {kind}/{folder.name} ({error}); going on in memory")
                 return None
         return read_header(path)[1]
 
@@ -142,7 +142,7 @@ class Cache:
             lacking = [i for i, part in enumerate(found) if part is None]
             if broken := [chunked.entries[i][0].stem for i in lacking if chunked.entries[i][0].exists()]:
                 what = f"{len(broken)} of {len(found)} chunks of {kind}/{chunked.folder.name} are broken"
-                _say(f"cache: {what} ({', '.join(broken[:5])}); building them again")
+                notice(f"cache: {what} ({', '.join(broken[:5])}); building them again")
             for i, arrays, written in chunked.build(lacking, build):
                 found[i] = read_header(chunked.entries[i][0])[1] if written else arrays
             if all(path.exists() for path, _ in chunked.entries):
@@ -211,7 +211,7 @@ class Cache:
                 raise ValueError("its checksum differs")
         except Exception as error:  # whatever a broken file makes the reader raise
             if not quiet:  # said once, by whoever builds it
-                _say(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
+                notice(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
             return None
         return arrays
 
@@ -227,7 +227,7 @@ class Cache:
                 raise ValueError("its checksum differs")
         except Exception as error:  # whatever a broken file makes the reader raise
             if not quiet:
-                _say(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
+                notice(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
             return None
         return arrays
 
@@ -235,7 +235,7 @@ class Cache:
         try:
             atomic_write(path, save(arrays, metadata={"key": text, "checksum": _checksum(arrays)}))
         except OSError as error:
-            _say(f"cache: could not write {path.name} ({error}); going on without")
+            notice(f"cache: could not write {path.name} ({error}); going on without")
             return False
         self._put(path)
         return True
@@ -253,7 +253,7 @@ class Cache:
             try:
                 self.mirror.put(self._name(path))
             except W2SError as error:
-                _say(f"cache: {error}; going on without")
+                notice(f"cache: {error}; going on without")
 
     def _there(self, paths: Sequence[Path]) -> set[Path]:
         """Those of some entries of one folder that are at the address."""
@@ -264,7 +264,7 @@ class Cache:
                 return set(paths) if self.mirror.has(self._name(paths[0])) else set()
             names = set(self.mirror.files(self._name(paths[0].parent)))
         except W2SError as error:
-            _say(f"cache: {error}; going on without")
+            notice(f"cache: {error}; going on without")
             return set()
         return {path for path in paths if self._name(path) in names}
 
@@ -277,7 +277,7 @@ class Cache:
             for path in paths:
                 came |= self.mirror.fetch(self._name(path))
         except (W2SError, OSError) as error:
-            _say(f"cache: {error}; going on without")
+            notice(f"cache: {error}; going on without")
         return came
 
     def _name(self, path: Path) -> str:
@@ -362,7 +362,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

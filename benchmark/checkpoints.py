@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from benchmark.errors import W2SError
 from benchmark.files import atomic_write
+from benchmark.notices import notice
 from benchmark.remote import Mirror
 
 FOLDER = "checkpoints"
@@ -69,7 +69,7 @@ class Checkpoints:
                 if self.mirror is not None:
                     self.mirror.put(f"{FOLDER}/{self.path.name}")
             except (OSError, W2SError) as error:
-                _say(f"checkpoint {self.path} cannot be written ({error}); going on without")
+                notice(f"checkpoint {self.path} cannot be written ({error}); going on without")
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The state that was saved last (on the CPU), or None; a broken file is reported in a line and counts as none.
@@ -93,7 +93,7 @@ class Checkpoints:
             found = json.loads(metadata["checkpoint"])
             key, progress = found["key"], found["progress"]
         except Exception as error:  # whatever a broken file makes the reader raise
-            _say(f"checkpoint {self.path.name} is broken ({error}); training starts anew")
+            notice(f"checkpoint {self.path.name} is broken ({error}); training starts anew")
             return None
         if key != self.key:
             raise W2SError(
@@ -117,7 +117,7 @@ class Checkpoints:
             lock = FileLock(self.path.with_suffix(".lock"))
             lock.acquire()
         except OSError as error:
-            _say(f"checkpoint {self.path} cannot be written ({error}); going on without")
+            notice(f"checkpoint {self.path} cannot be written ({error}); going on without")
             yield Checkpoints(None)
             return
         try:
@@ -132,7 +132,7 @@ class Checkpoints:
                 for path in self.path.parent.glob(f"*{self.path.stem}*"):
                     path.unlink(missing_ok=True)
             except OSError as error:  # it is in nobody's way
-                _say(f"checkpoint {self.path} cannot be deleted ({error}); it stays")
+                notice(f"checkpoint {self.path} cannot be deleted ({error}); it stays")
             if self.mirror is not None:
                 with contextlib.suppress(W2SError):  # what stays is in nobody's way
                     for name in self.mirror.files(FOLDER):
@@ -157,7 +157,3 @@ def _difference(found: str, wanted: str) -> str:
         return f"{name}: found {a.get(name)}, expected {b.get(name)}"
     except (ValueError, StopIteration):
         return "unknown ones"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

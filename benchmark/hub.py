@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from benchmark.downloads import gigabytes
 from benchmark.errors import W2SError
 from benchmark.files import sha256_file
+from benchmark.notices import notice
 
 DOWNLOAD = "W2S_DOWNLOAD"  # set by --download
 
@@ -79,12 +79,12 @@ def _brought(name: str, kind: str, patterns: Sequence[str], revision: str | None
     hashes = {file.rfilename: file.lfs.sha256 for file in state.siblings if file.lfs and file.rfilename in coming}
     if coming:
         size, licence = gigabytes(sum(coming.values())), _licence(state)
-        _say(
+        notice(
             f"downloading {kind} {name} from the hub: {size} in {len(coming)} files, licence {licence}, "
             f"commit {state.sha}"
         )
         for file, sha256 in hashes.items():
-            _say(f"  {file}: {gigabytes(coming[file])}, SHA-256 {sha256}")
+            notice(f"  {file}: {gigabytes(coming[file])}, SHA-256 {sha256}")
     folder = Path(snapshot_download(name, **where))
     if coming and folder.name != state.sha:
         what = f"commit {folder.name} came, the hub announced {state.sha}"
@@ -96,7 +96,3 @@ def _licence(state: Any) -> str:
     """As the repository's card states it."""
     stated = (tag.removeprefix("license:") for tag in state.tags or () if tag.startswith("license:"))
     return next(stated, "not stated")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from benchmark.errors import NotAvailable, W2SError
 from benchmark.fetch import missing_packages
 from benchmark.files import sha256_file
 from benchmark.hub import allowed, snapshot
+from benchmark.notices import notice
 from benchmark.pinned import Pinned
 
 _READ = (  # what else changes a model's outputs
@@ -233,7 +233,7 @@ def _packaged(name: str, package: Packaged) -> ModelFiles:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if folder.exists() and (fault := _fault(folder)):
-            print(f"cache: models/{folder.name} is broken ({fault}); making it again", file=sys.stderr, flush=True)
+            notice(f"cache: models/{folder.name} is broken ({fault}); making it again")
             shutil.rmtree(folder)
         if not folder.exists():
             _make(file, folder)

@@ -91,13 +91,16 @@ USUAL = Workforce()
 
 @dataclass
 class Report:
-    """What came of a plan.
+    """How far a run has come.
 
     Attributes:
-        units: how many were begun and have ended. failed: those of them of which nothing was written.
-        failures: one line for each thing that failed, units and methods.
+        results: where they go. planned: how many units there are to do.
+        units: how many were begun and have ended. failed: those of them that are not wholly written.
+        failures: one line for each thing that failed: tasks, units, methods.
     """
 
+    results: str = ""
+    planned: int = 0
     units: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
@@ -106,45 +109,30 @@ class Report:
         return f"{self.units - self.failed} units run{f', {self.failed} failed' * bool(self.failed)}"
 
 
-class Stopped(KeyboardInterrupt):
-    """A run was ended before its plan was; what it had finished is written.
-
-    Attributes:
-        vanished: why nothing more could be written; None if it was SIGINT or SIGTERM.
-    """
-
-    def __init__(self, report: Report, vanished: Vanished | None = None) -> None:
-        super().__init__()
-        self.report, self.vanished = report, vanished
-
-
-def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, workforce: Workforce = USUAL) -> Report:
+def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, report: Report, workforce: Workforce = USUAL) -> None:
     """Do every unit of the plan and write what it gives, unit by unit.
 
     On a CPU there is one process a core, with one thread (`benchmark.threads`); on several GPUs, one process each.
     Whatever fails is reported; the other units are done and written all the same.
 
+    Args:
+        report: kept up to date, so that it also tells what was done when this is interrupted.
+
     Raises:
-        Stopped: SIGINT or SIGTERM: finished units are written either way. Or the results' folder has vanished.
+        KeyboardInterrupt: finished units are written.
+        Vanished: the results' folder, or a part of it, is gone.
     """
-    report = Report()
-    try:
-        with (
-            _terminable(),
-            _progress(len(plan)) as progress,
-            contextlib.closing(workforce.outcomes(plan, setup, progress.say)) as results,
-        ):
-            for job, outcome in results:
-                with _whole():
-                    if isinstance(job, Unit):
-                        _ended(job, outcome, store, report)
-                    progress.finished(job)
-            store.present()
-    except KeyboardInterrupt:
-        raise Stopped(report) from None
-    except Vanished as error:
-        raise Stopped(report, error) from None
-    return report
+    report.planned = len(plan)
+    with (
+        _progress(len(plan)) as progress,
+        contextlib.closing(workforce.outcomes(plan, setup, progress.say)) as results,
+    ):
+        for job, outcome in results:
+            with _whole():
+                if isinstance(job, Unit):
+                    _ended(job, outcome, store, report)
+                progress.finished(job)
+    store.present()
 
 
 def _ended(unit: Unit, outcome: Outcome, store: ResultStore, report: Report) -> None:
@@ -183,23 +171,6 @@ def _gpus() -> list[str]:
     """Ids of the GPUs that this process may use."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a run like SIGINT does."""
-
-    def stop(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

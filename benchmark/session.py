@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cache import cache_root
-from benchmark.errors import NotAvailable, W2SError, unknown_name
+from benchmark.errors import NotAvailable, Vanished, W2SError, unknown_name
 from benchmark.execute import Setup
 from benchmark.fetch import nothing_fetched
 from benchmark.hub import DOWNLOAD
@@ -28,7 +28,7 @@ from benchmark.registry import CANARIES, METHODS, TASKS
 from benchmark.remote import split_address
 from benchmark.remote_results import open_store
 from benchmark.results import ResultStore
-from benchmark.runner import USUAL, Stopped, Workforce, choose_device, run
+from benchmark.runner import USUAL, Report, Workforce, choose_device, run
 from benchmark.stale import StaleRun, stale_run
 from benchmark.suite import Suite, load_suite, read_options
 from benchmark.task import Task
@@ -69,16 +69,26 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     Raises:
         W2SError: bad input; nothing was run.
     """
-    so_far = ["no unit was begun"]
+    report = Report()
     try:
-        return _start(request, dry_run, say, so_far)
-    except KeyboardInterrupt:  # a `Stopped` in the middle of the plan says more
-        say(f"stopped: {so_far[-1]}; the same command goes on from there")
-        return 130
+        return _start(request, dry_run, say, report)
+    except KeyboardInterrupt:
+        left = f"{report.planned - report.units} left, results in {report.results}"
+        done = f"{report}, {left}" if report.planned else "no unit was begun"
+        status, what = 130, f"{done}; the same command goes on from there"
+    except Vanished as error:
+        status, what = 1, f"{error}; the same command does again what is lost with them"
+    except W2SError:
+        if report.units:  # it was in the middle: a node of a cluster that can't take part
+            _say_failures(report, say)
+        raise
+    _say_failures(report, say)
+    say(f"stopped: {what}")
+    return status
 
 
-def _start(request: Request, dry_run: bool, say: Callable[[str], None], so_far: list[str]) -> int:
-    """See `start`; what has been done so far is said in the last line of `so_far`."""
+def _start(request: Request, dry_run: bool, say: Callable[[str], None], report: Report) -> int:
+    """See `start`; the report tells how far it has come."""
     suite = load_suite(request.suite, request.full)
     if request.download and not dry_run:
         os.environ[DOWNLOAD] = "1"
@@ -93,6 +103,7 @@ def _start(request: Request, dry_run: bool, say: Callable[[str], None], so_far: 
             say(f"nothing to redo in {request.results}")
             return 1 if stale.left_out else 0
     tasks, results = _tasks(request, suite, setup)
+    report.results = results
     check_options(read_options(request.options), tasks, also=[f.name for f in fields(Recipe)])
     pack = tasks[0] if isinstance(tasks[0], PackTask) else None
     given = suite.conditions if request.arrays is None else ("ood",)
@@ -114,7 +125,6 @@ def _start(request: Request, dry_run: bool, say: Callable[[str], None], so_far: 
                 build_problem(tasks[0], condition, seed, setup.store)
 
     available, absent = [], []
-    failures = []
     for task in tasks:
         try:
             if lack := lacking(task, request.download and not dry_run, request.mirror, say):
@@ -122,11 +132,11 @@ def _start(request: Request, dry_run: bool, say: Callable[[str], None], so_far: 
             with nothing_fetched() if dry_run else nullcontext():
                 available.append((task, data_fingerprint(task)))
         except NotAvailable as error:
-            failures.append(f"not run: {task.name}: {error}")
+            report.failures.append(f"not run: {task.name}: {error}")
             absent.append((task, "not here"))
         except (Exception, SystemExit) as error:  # a plug-in's fault must not stop the others
             what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
-            failures.append(f"not run: {task.name}: {what}")
+            report.failures.append(f"not run: {task.name}: {what}")
     store = open_store(results)
     if request.replies and not any(task.student.writes for task in tasks):
         raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
@@ -148,25 +158,17 @@ def _start(request: Request, dry_run: bool, say: Callable[[str], None], so_far: 
     else:
         with store.lock():
             plan = planned()
-            try:
-                report = run(plan, setup, store, request.workforce)
-                so_far.append(f"{report}, results in {results}")
-                if stale:
-                    store.drop(stale.superseded(store))
-            except Stopped as stopped:
-                for line in failures + stopped.report.failures:
-                    say(" ".join(line.split()))
-                if stopped.vanished:
-                    say(f"stopped: {stopped.vanished}; the same command does again what is lost with them")
-                    return 1
-                left = f"{len(plan) - stopped.report.units} left"
-                say(f"stopped: {stopped.report}, {left}, results in {results}; the same command goes on from there")
-                return 130
+            run(plan, setup, store, report, request.workforce)
+            if stale:
+                store.drop(stale.superseded(store))
         say(f"{report}, results in {results}" if plan else f"nothing to do: all is in {results}")
-        failures += report.failures
-    for line in failures:
+    _say_failures(report, say)
+    return 1 if report.failures or (stale and stale.left_out) else 0
+
+
+def _say_failures(report: Report, say: Callable[[str], None]) -> None:
+    for line in report.failures:
         say(" ".join(line.split()))
-    return 1 if failures or (stale and stale.left_out) else 0
 
 
 def download(globs: list[str], mirror: str | None, say: Callable[[str], None]) -> int:

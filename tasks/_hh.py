@@ -9,7 +9,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmark.api import NotAvailable, Prompted, W2SError, missing_packages, numpy_rng
 from benchmark.hub import allowed, snapshot
+from benchmark.notices import notice
 from tasks._shared import connected_groups
 
 HUB_ID = "Anthropic/hh-rlhf"
@@ -183,4 +183,4 @@ def _checked(row: Any, where: str) -> dict[str, Any]:
 
 def _say(line: str) -> None:
     if multiprocessing.parent_process() is None:  # once a run, not once a worker
-        print(line, file=sys.stderr, flush=True)
+        notice(line)

@@ -26,6 +26,7 @@ from benchmark.execute import Setup
 from benchmark.executors.baggage import Baggage
 from benchmark.executors.contract import Job, Outcome, Outcomes, Queue, Say, do, passes, silent
 from benchmark.needs import BASE, Claim, claim
+from benchmark.notices import notice
 from benchmark.plan import Unit
 
 _LOOK = 1.0  # seconds between looks at what jobs are at
@@ -320,9 +321,7 @@ class _Room:
         if without is not None and not self._said:
             cores, gpus, memory = without.needed
             what = f"{cores} cores, {gpus:g} GPUs and {memory / 1e9:.3g} GB of memory"
-            print(
-                f"{without.job.label}: no node of the cluster has {what}; waiting for one", file=sys.stderr, flush=True
-            )
+            notice(f"{without.job.label}: no node of the cluster has {what}; waiting for one")
         self._said = without is not None
 
 

@@ -23,7 +23,7 @@ from benchmark.problem import data_fingerprint
 from benchmark.records import setting_hash
 from benchmark.registry import CANARIES, METHODS, TASKS, register_method, register_task
 from benchmark.results import ResultStore
-from benchmark.runner import run
+from benchmark.runner import Report, run
 from benchmark.suite import Recipes, load_suite, suite_names
 from benchmark.task import Task
 from benchmark.training import Recipe
@@ -85,7 +85,9 @@ def do(folder: Path, **changes: Any) -> int:
     store = ResultStore(folder)
     units = plan(folder, **changes)
     with store.lock():
-        assert run(units, Setup("cpu", folder / "cache", changes.get("student", Recipes(RECIPE))), store).failures == []
+        report = Report()
+        run(units, Setup("cpu", folder / "cache", changes.get("student", Recipes(RECIPE))), store, report)
+        assert report.failures == []
     return len(units)
 
 

@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,12 @@ from benchmark import fetch
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.cli import app
-from benchmark.errors import NotAvailable
+from benchmark.errors import NotAvailable, Vanished, W2SError
+from benchmark.execute import Setup, execute
+from benchmark.plan import Unit
 from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS, register_task
 from benchmark.results import ResultStore
+from benchmark.runner import Workforce
 from benchmark.suite import suite_names
 from benchmark.task import Domain
 from tasks import _vader
@@ -433,6 +436,41 @@ def test_a_plugin_whose_options_cannot_be_recorded(
     refusal = w2s("run", "--arrays", arrays, "--plugin", path, "--methods", "mine").refusal
     assert "mine" in refusal
     assert "alpha" in refusal, reason
+
+
+# ---- runs that end early
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "last"),
+    [
+        (KeyboardInterrupt(), 130, "stopped: 1 units run, 1 failed, 1 left, results in results; the same command goes"),
+        (W2SError("node 1.2.3.4 can't take part"), 2, "error: node 1.2.3.4 can't take part"),
+        (
+            Vanished("results: files in it were removed"),
+            1,
+            "stopped: results: files in it were removed; the",
+        ),
+    ],
+    ids=["interrupted", "no node", "vanished"],
+)
+def test_a_run_that_ends_early_says_what_is_done_and_what_has_failed(
+    w2s: CommandLine, monkeypatch: pytest.MonkeyPatch, ending: BaseException, status: int, last: str
+) -> None:
+    def outcomes(self: Workforce, plan: Sequence[Unit], setup: Setup, say: Any) -> Iterator[Any]:
+        yield plan[0], execute(plan[0], setup)
+        yield plan[1], W2SError("made to fail")
+        raise ending
+
+    monkeypatch.setattr(Workforce, "outcomes", outcomes)
+    for name in "abc":
+        register_task(ArrayTask(**make_arrays(60), name=name))
+    shown = w2s("run", "--suite", "smoke", "--tasks", "a,b,c", "--methods", "naive", "--results", "results")
+    assert shown.status == status
+    lines = (shown.out + shown.err).splitlines()
+    assert lines[-2] == "b (ood): made to fail"
+    assert lines[-1].startswith(last)
+    assert {record.task for record in ResultStore(Path("results")).load().records.values()} == {"a"}
 
 
 # ---- what is not there

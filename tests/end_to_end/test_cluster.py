@@ -11,13 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import marked
 import pytest
-from test_kill import DEADLINE, LIMIT, PER_UNIT, TASKS, TOKEN, Run, assert_sound, contents, release
+from test_kill import DEADLINE, LIMIT, PER_UNIT, TASKS, Run, assert_sound, contents, release
 
 pytest.importorskip("ray")
 ROOT = Path(__file__).parents[2]
@@ -43,17 +43,18 @@ class RayNodes:
 
     def processes(self, name: str = "") -> list[int]:
         """Ids of the cluster's living processes whose command has this name."""
-        found = []
-        mark = f"{TOKEN}={self.environment[TOKEN]}".encode()
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                    command = (entry / "cmdline").read_bytes().split(b"\0")[0].decode()
-                    if Path(command).name.startswith(name) and "zombie" not in (entry / "status").read_text():
-                        found.append(int(entry.name))
-            except OSError:
-                continue
-        return found
+        return [
+            pid
+            for pid, command in marked.processes(self.environment).items()
+            if Path(command.partition(" ")[0]).name.startswith(name) and alive(pid)
+        ]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def nodes(folder: Path) -> Iterator[RayNodes]:
     """Three nodes of one core each, by the page's commands."""
-    own = {TOKEN: uuid.uuid4().hex, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **SECRET}
+    own = {**marked.token(), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **SECRET}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, **own, "PATH": path}
     environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"

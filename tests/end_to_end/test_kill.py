@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import forked_runs
+import marked
 import numpy as np
 import pytest
 
@@ -26,7 +27,6 @@ TASKS = ("kill-a", "kill-b", "kill-c", "kill-d", "kill-e")  # of killed_run.py
 METHODS = ("ground_truth", "held", "naive")  # sorted, as they are written
 SEEDS = 2
 PER_UNIT = len(METHODS) * SEEDS
-TOKEN = "W2S_TEST_TOKEN"  # in the environment of a run's processes, by which they are found
 DEADLINE = 240
 LIMIT = 10  # seconds of silence
 
@@ -40,7 +40,7 @@ def environment(folder: Path) -> dict[str, str]:
     """One thread, and no git, as a commit may be made while tests run."""
     (folder / "no-programs").mkdir(exist_ok=True, parents=True)
     extra = {"PATH": str(folder / "no-programs"), "OMP_NUM_THREADS": "1", "W2S_CACHE": str(folder / "cache")}
-    return {**os.environ, **extra, TOKEN: uuid.uuid4().hex}
+    return {**os.environ, **extra, **marked.token()}
 
 
 # `w2s` as on a machine with two cores, whatever this one has: two worker processes
@@ -89,15 +89,7 @@ class Run:
 
     def processes(self) -> dict[int, str]:
         """Process id -> command line of everything that this run started and that lives, the driver included."""
-        found = {}
-        mark = f"{TOKEN}={self.environment[TOKEN]}".encode()
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:  # it has just ended
-                continue
-        return found
+        return marked.processes(self.environment)
 
     def workers(self) -> list[int]:
         return [pid for pid, command in self.processes().items() if "spawn_main" in command]

@@ -17,7 +17,7 @@ def at_random_times(campaign: Campaign, count: int) -> Tally:
     """The process is killed at any time; it does its units itself."""
 
     def trial(place: Place, rng: np.random.Generator) -> None:
-        while place.tally.faults < IN_A_ROW:
+        for _ in place.until(IN_A_ROW):
             ended = place.run(delay=rng.uniform(0.02, 1) * campaign.whole)
             place.examine()
             if ended.status == -signal.SIGKILL:
@@ -35,7 +35,7 @@ def while_writing(campaign: Campaign, count: int) -> Tally:
     forgotten = 2
 
     def trial(place: Place, rng: np.random.Generator) -> None:
-        while place.tally.faults < IN_A_ROW:
+        for _ in place.until(IN_A_ROW):
             place.forget(rng, forgotten)
             written = len(place.had) // PER_UNIT  # units
             moments = campaign.moments * (campaign.units - written) // campaign.units + 3 * forgotten
@@ -55,12 +55,12 @@ def of_workers(campaign: Campaign, count: int) -> Tally:
     """One of two worker processes is killed; the run must end as if nothing had been."""
 
     def trial(place: Place, rng: np.random.Generator) -> None:
-        killed: list[bool] = []
-        while not any(killed):
+        for _ in place.until(1):
+            killed: list[bool] = []
             place.empty()
             place.forget(rng, 2)
 
-            def one_of_them() -> None:
+            def one_of_them(killed: list[bool] = killed) -> None:
                 if found := place.processes("spawn_main"):
                     killed.append(kill(int(rng.choice(found))))
 
@@ -71,7 +71,7 @@ def of_workers(campaign: Campaign, count: int) -> Tally:
             place.expect_gone("after a worker's death")
             place.examine()
             campaign.reference.compare(place.results, place.tally)
-        place.tally.faults += 1
+            place.tally.faults += any(killed)
 
     return campaign.each("workers", count, trial)
 
@@ -80,7 +80,7 @@ def of_drivers(campaign: Campaign, count: int) -> Tally:
     """The process that writes is killed while two workers do the units; they must end with it."""
 
     def trial(place: Place, rng: np.random.Generator) -> None:
-        while place.tally.faults == 0:
+        for _ in place.until(1):
             ended = place.run(*IN_WORKERS, delay=rng.uniform(2, 6) + rng.uniform() * campaign.whole)
             place.expect_gone("after the driver's death")
             place.examine()
@@ -107,7 +107,7 @@ def _stopped(campaign: Campaign, count: int, signum: int) -> Tally:
 
     def trial(place: Place, rng: np.random.Generator) -> None:
         workers = (place.number + (signum == signal.SIGTERM)) % 2 == 1
-        while place.tally.faults == 0:
+        for _ in place.until(1):
             place.empty()
             delay = workers * rng.uniform(0, 4) + rng.uniform(0, 1) * campaign.whole
             ended = place.run(*(IN_WORKERS if workers else ()), delay=delay, signal=signum)
@@ -128,8 +128,5 @@ def _told(out: str, records: int, units: int) -> bool:
     last = out.splitlines()[-1] if out else ""
     if re.fullmatch(r"stopped: no unit was begun; the same command goes on from there", last):
         return records == 0
-    found = re.fullmatch(r"stopped: (\d+) units run(?:, (\d+) left)?, results in .*; the same command .*", last)
-    if found is None:
-        return False
-    done, left = int(found[1]), int(found[2] or 0)
-    return done + left == units and records == done * PER_UNIT
+    found = re.fullmatch(r"stopped: (\d+) units run, (\d+) left, results in .*; the same command .*", last)
+    return found is not None and int(found[1]) + int(found[2]) == units and records == int(found[1]) * PER_UNIT

@@ -8,7 +8,6 @@ import shutil
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import marked
 import numpy as np
 from forked_runs import Ended, Forker
 from verdict import Reference, Tally
@@ -23,7 +23,6 @@ from verdict import Reference, Tally
 METHODS = ("ground_truth", "naive", "raven")
 PER_UNIT = len(METHODS) * 2  # records
 AT_ONCE = 2  # forks
-TOKEN = "W2S_TEST_TOKEN"  # in the environment of a forker and all that it starts, by which they are found
 _NO_PROGRAMS = "no-programs"
 
 
@@ -45,13 +44,17 @@ class Place:
 
     def __post_init__(self) -> None:
         self.results, self.cache = self.folder / "results", self.folder / "cache"
-        self.folder.mkdir(parents=True)
-        self.refill()
-
-    def refill(self) -> None:
-        """The cache as an undisturbed run left it."""
-        shutil.rmtree(self.cache, ignore_errors=True)
         shutil.copytree(self.campaign.cache, self.cache)
+
+    def until(self, faults: int) -> Iterator[None]:
+        """Tries until so many faults have hit: one may come before a run has begun or after it has ended."""
+        tries = 0
+        while self.tally.faults < faults and tries < 20 * faults:
+            tries += 1
+            yield
+        assert self.tally.faults >= faults, (
+            f"{self.folder.name}: in {tries} runs {self.tally.faults} of {faults} faults hit"
+        )
 
     def forget(self, rng: np.random.Generator, count: int) -> None:
         """Take so many soft labels out of the cache."""
@@ -63,9 +66,9 @@ class Place:
         shutil.rmtree(self.results, ignore_errors=True)
         self.had = set()
 
-    def run(self, *more: str, results: Path | None = None, cache: Path | None = None, **how: Any) -> Ended:
-        """A run into this place, or into other folders; `how` as in `Asked`."""
-        environment = {"W2S_CACHE": str(cache or self.cache), **how.pop("environment", {})}
+    def run(self, *more: str, results: Path | None = None, **how: Any) -> Ended:
+        """A run into this place, or into other results; `how` as in `Asked`."""
+        environment = {"W2S_CACHE": str(self.cache), **how.pop("environment", {})}
         asked = (*self.campaign.asked, "--results", results or self.results, *more)
         return self.forker.run(*asked, folder=str(self.folder), environment=environment, **how)
 
@@ -87,15 +90,8 @@ class Place:
 
     def processes(self, kind: str = "") -> list[int]:
         """What this forker has started and lives, and whose command line holds `kind`: `spawn_main` in workers."""
-        found, wanted = [], f"{TOKEN}={self.forker.environment[TOKEN]}".encode()
-        for entry in Path("/proc").iterdir():
-            try:
-                ours = entry.name.isdigit() and wanted in (entry / "environ").read_bytes().split(b"\0")
-                if ours and kind.encode() in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:  # it has just ended
-                continue
-        return [pid for pid in found if pid != self.forker.process.pid]
+        found = marked.processes(self.forker.environment).items()
+        return [pid for pid, command in found if kind in command and pid != self.forker.process.pid]
 
     def expect_gone(self, what: str, seconds: float = 10) -> None:
         """Misreported if anything that was started is left, and stays."""
@@ -166,7 +162,7 @@ class Campaign:
 
 def _forker(folder: Path) -> Forker:
     """With a token of its own, and without git: a commit may be made meanwhile, and records name it."""
-    extra = {"PATH": str(folder / _NO_PROGRAMS), "OMP_NUM_THREADS": "1", TOKEN: uuid.uuid4().hex}
+    extra = {"PATH": str(folder / _NO_PROGRAMS), "OMP_NUM_THREADS": "1", **marked.token()}
     return Forker(folder, {**os.environ, **extra})
 
 

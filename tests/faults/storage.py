@@ -109,7 +109,7 @@ def vanished_results(campaign: Campaign, count: int) -> Tally:
 
     def trial(place: Place, rng: np.random.Generator) -> None:
         late = 0
-        while place.tally.faults == 0:
+        for _ in place.until(1):
             place.empty()
             away, renamed = place.folder / "away", bool(rng.integers(2))
             shutil.rmtree(away, ignore_errors=True)
