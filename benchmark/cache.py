@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import math
+import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -319,13 +320,14 @@ def _text(key: Mapping[str, Any]) -> str:
 def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     """The beginning of a safetensors file of float32 arrays, in the order of their names."""
     content: dict[str, Any] = {"__metadata__": {"key": text, "checksum": checksum}}
-    start = 0
+    start, largest = 0, max(shapes, key=lambda name: math.prod(shapes[name]))
     for name in sorted(shapes):
         stop = start + 4 * math.prod(shapes[name])
         content[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [start, stop]}
         start = stop
     header = json.dumps(content).encode()
-    header += b" " * (-(8 + len(header)) % 64)  # so that the data are aligned
+    begins = content[largest]["data_offsets"][0]
+    header += b" " * (-(8 + len(header) + begins) % mmap.PAGESIZE)  # so that the largest begins at a page
     return len(header).to_bytes(8, "little") + header
 
 

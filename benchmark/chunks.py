@@ -8,7 +8,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -26,6 +26,11 @@ _DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
     **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"},
 }
+_DIRECT = getattr(os, "O_DIRECT", 0)  # Linux
+
+
+def _direct(path: str, flags: int) -> int:
+    return os.open(path, flags | _DIRECT)
 
 
 class State(NamedTuple):
@@ -65,6 +70,11 @@ class StoredRows:
         """Number of dimensions."""
         return len(self.shape)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return len(self) * self._row
+
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """The rows, (*rows.shape, ...).
 
@@ -82,23 +92,57 @@ class StoredRows:
         """
         found = np.empty((stop - start, *self.shape[1:]), self.dtype)
         with self.opened() as file:
-            file.seek(self.offset + start * (found.nbytes // max(1, len(found))))
-            view = memoryview(found.data).cast("B")
-            while len(view):
-                if not (count := file.readinto(view)):
-                    raise OSError(errno.EIO, "it ends too early")
-                view = view[count:]
+            self._read(file, start, memoryview(found.data).cast("B"), found.nbytes)
         return found
 
+    def past_cache(self, size: int) -> bool:
+        """Whether this system can read blocks of `size` rows past its page cache, straight into memory of ours."""
+        if self.offset % mmap.PAGESIZE or size * self._row % mmap.PAGESIZE or not _DIRECT:
+            return False
+        try:
+            with open(self.path, "rb", 0, opener=_direct) as file, mmap.mmap(-1, mmap.PAGESIZE) as page:
+                return file.readinto(page) > 0
+        except OSError:
+            return False
+
+    def read_blocks(self, blocks: Sequence[int], size: int, room: mmap.mmap) -> NDArray[Any]:
+        """Blocks of `size` rows, where `past_cache(size)`: (len(blocks) * size, ...) in `room`, in the order given.
+
+        What follows the rows of a shorter last block is undefined.
+
+        Raises:
+            W2SError: as `opened`.
+        """
+        length, view = size * self._row, memoryview(room)
+        with self.opened(_direct) as file:
+            for place, block in enumerate(blocks):
+                wanted = min(size, len(self) - block * size) * self._row
+                self._read(file, block * size, view[place * length : (place + 1) * length], wanted)
+        count = len(blocks) * size
+        return np.frombuffer(room, self.dtype, count * math.prod(self.shape[1:])).reshape(count, *self.shape[1:])
+
+    @property
+    def _row(self) -> int:
+        """Bytes."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    def _read(self, file: FileIO, start: int, view: memoryview, wanted: int) -> None:
+        """From row `start`: so many bytes, or up to a full view."""
+        file.seek(self.offset + start * self._row)
+        while wanted > 0:
+            if not (count := file.readinto(view)):
+                raise OSError(errno.EIO, "it ends too early")
+            view, wanted = view[count:], wanted - count
+
     @contextlib.contextmanager
-    def opened(self) -> Iterator[FileIO]:
+    def opened(self, opener: Callable[[str, int], int] | None = None) -> Iterator[FileIO]:
         """The file, as it was when it was checked: compared when it is opened and before it is closed.
 
         Raises:
             W2SError: the file was changed or deleted since.
         """
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with open(self.path, "rb", 0, opener=opener) as file:
                 self._check(file)
                 yield file
                 self._check(file)
@@ -124,13 +168,13 @@ class Mapped:
         flat = np.frombuffer(self._file, rows.dtype, math.prod(rows.shape), rows.offset)
         self.array: NDArray[Any] = flat.reshape(rows.shape)
 
-    def will_need(self, rows: NDArray[np.int64], block: int) -> None:
-        """Have the system read, without waiting for it, every block of so many rows that holds any of these."""
+    def will_need(self, blocks: NDArray[np.int64], size: int) -> None:
+        """Have the system read these blocks of so many rows, without waiting for it."""
         if hasattr(self._file, "madvise"):
-            size = block * self.array.strides[0]
-            for i in np.unique(rows // block).tolist():
-                start = (self._offset + i * size) // mmap.PAGESIZE * mmap.PAGESIZE
-                self._file.madvise(mmap.MADV_WILLNEED, start, min(size, len(self._file) - start))
+            length = size * self.array.strides[0]
+            for block in blocks.tolist():
+                start = (self._offset + block * length) // mmap.PAGESIZE * mmap.PAGESIZE
+                self._file.madvise(mmap.MADV_WILLNEED, start, min(length, len(self._file) - start))
 
 
 Part = NDArray[Any] | StoredRows

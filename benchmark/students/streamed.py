@@ -6,8 +6,13 @@ one a head. Pairs are (..., 2, D); their two sides are rows of their own in a mi
 
 from __future__ import annotations
 
+import math
+import mmap
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, product
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.chunks import Mapped, Part, StoredRows, blocks
+from benchmark.memory import memory
 from benchmark.minibatches import BLOCK, WINDOW
 
 _ROOM = 0.5  # of the GPU's free memory may be filled with features
+_KEPT = 0.5  # of the memory may be filled with tables by the system
+_PIECE = 1_024  # examples that are gathered in one go
+_AHEAD = 2  # pieces that are gathered, or being gathered
+_BLOCKS = 4 * WINDOW // BLOCK  # at most so many are read for a window
 
 
 class Streamed:
@@ -37,19 +47,23 @@ class Streamed:
         for _, block in blocks([self.tables[seed]]):
             yield torch.from_numpy(block).to(self.device)
 
+    def whole(self) -> Tensor:
+        """As one tensor, where they are wanted."""
+        found = torch.empty(self.shape, device=self.device)
+        for s, own in enumerate(found):
+            start = 0
+            for block in self.blocks(s):
+                own[start : start + len(block)] = block
+                start += len(block)
+        return found
+
 
 def placed(tables: Sequence[Part], device: str) -> Tensor | Streamed:
     """The tables of all seeds where they are wanted: on a GPU with room for them as one tensor, else streamed."""
     streamed = Streamed(tables, device)
     if streamed.device.type != "cuda" or 4 * streamed.shape.numel() > _ROOM * torch.cuda.mem_get_info(device)[0]:
         return streamed
-    resident = torch.empty(streamed.shape, device=device)
-    for s, own in enumerate(resident):
-        start = 0
-        for block in streamed.blocks(s):
-            own[start : start + len(block)] = block
-            start += len(block)
-    return resident
+    return streamed.whole()
 
 
 class InMemory:
@@ -77,63 +91,78 @@ class InMemory:
         return self._rows.view(S * streams, -1, self._dim)
 
 
-def source(features: Tensor | Streamed) -> InMemory | Mapping | ReadAhead:
+def source(features: Tensor | Streamed) -> InMemory | ReadAhead:
     """What gathers minibatches of these features."""
-    if isinstance(features, Tensor):
-        return InMemory(features)
-    return ReadAhead(features) if features.device.type == "cuda" else Mapping(features)
+    return InMemory(features) if isinstance(features, Tensor) else ReadAhead(features)
 
 
-class Mapping:
-    """The same minibatches gathered from tables on disk, mapped into memory for one window of steps at a time.
+class Window(NamedTuple):
+    """A few steps of the stream: arrays of S seeds, and where in them the examples are, (steps, S, streams, B)."""
 
-    A window is what the stream shuffles as a whole (`benchmark.minibatches`): a few blocks of consecutive rows. While
-    one is trained on, the system reads those of the next.
+    arrays: list[NDArray[np.float32]]
+    places: NDArray[np.int64]
+
+
+class Windows:
+    """Tables, opened for one window after the other, the next by a thread while one is in use.
+
+    A window is what the stream shuffles as a whole (`benchmark.minibatches`): a few blocks of consecutive rows. Files
+    that the system can keep in memory are mapped, and it is told what will be needed. Of larger ones blocks are read
+    past its page cache, which would be swept without use, into memory that is used again and again.
     """
 
-    def __init__(self, features: Streamed) -> None:
-        self._features = features
-        self._windows: Sequence[Tensor] = ()
-        self._window, self._left = 0, 0
-        self._tables: list[NDArray[np.float32]] = []
-        self._rows = torch.empty(0)
+    def __init__(self, tables: Sequence[Part]) -> None:
+        self._tables = tables
+        stored = [table for table in tables if isinstance(table, StoredRows)]
+        self._past_cache = sum(table.nbytes for table in stored) > _KEPT * memory() and all(
+            table.past_cache(BLOCK) for table in stored
+        )
+        self._rooms: dict[tuple[int, int], mmap.mmap] = {}
 
-    def expect(self, minibatches: Tensor) -> None:
-        """The minibatches (steps, S, streams, B) of an epoch."""
-        _, S, streams, B = minibatches.shape
-        self._windows, self._window, self._left = minibatches.split(max(1, WINDOW // B)), -1, 0
-        shape = (S, streams * B, *self._features.shape[2:])
-        if self._rows.shape != shape:
-            self._rows = torch.empty(shape)
+    def of(self, minibatches: Tensor) -> Iterator[Window]:
+        """Those of an epoch's minibatches (steps, S, streams, B), each valid until the next."""
+        _, _, streams, B = minibatches.shape
+        parts = minibatches.split(max(1, WINDOW // (streams * B)))
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._opened, parts[0], 0)
+            for i in range(1, len(parts) + 1):
+                window = coming.result()
+                if i < len(parts):
+                    coming = reader.submit(self._opened, parts[i], i % 2)
+                yield window
 
-    def rows(self, index: Tensor) -> Tensor:
-        """As `InMemory.rows`, for the next of the minibatches that were announced."""
-        if not self._left:
-            self._open(self._window + 1)
-        self._left -= 1
-        for table, own, out in zip(self._tables, index, self._rows, strict=True):
-            np.take(table, own.flatten().numpy(), axis=0, out=out.numpy(), mode="clip")  # (others copy twice)
-        S, streams, _ = index.shape
-        return self._rows.view(S * streams, -1, self._features.shape[-1])
-
-    def _open(self, window: int) -> None:
-        """Map the tables anew, so that pages of the window before count no more."""
-        self._window, self._left, self._tables = window, len(self._windows[window]), []
-        for s, table in enumerate(self._features.tables):
+    def _opened(self, part: Tensor, turn: int) -> Window:
+        arrays, places = [], part.numpy().copy()
+        for s, table in enumerate(self._tables):
             if isinstance(table, StoredRows):
-                mapped = Mapped(table)
-                for coming in self._windows[window + (window > 0) : window + 2]:  # the first one, and the next
-                    mapped.will_need(coming[:, s].flatten().numpy(), BLOCK)
-                table = mapped.array
-            self._tables.append(table)
+                own = places[:, s]
+                blocks = np.flatnonzero(np.bincount(own.ravel() // BLOCK))
+                if self._past_cache and len(blocks) <= _BLOCKS:
+                    table = table.read_blocks(blocks.tolist(), BLOCK, self._room(s, turn))
+                    own[:] = np.searchsorted(blocks, own // BLOCK) * BLOCK + own % BLOCK
+                else:  # mapped anew, so that pages of the window before count no more
+                    mapped = Mapped(table)
+                    mapped.will_need(blocks, BLOCK)
+                    table = mapped.array
+            arrays.append(table)
+        return Window(arrays, places)
+
+    def _room(self, s: int, turn: int) -> mmap.mmap:
+        """For a window of a table; it takes memory only as far as it is filled."""
+        if (s, turn) not in self._rooms:
+            size = _BLOCKS * BLOCK * 4 * math.prod(self._tables[s].shape[1:])
+            room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            room.madvise(mmap.MADV_HUGEPAGE)
+            self._rooms[s, turn] = room
+        return self._rooms[s, turn]
 
 
 class ReadAhead:
-    """The same minibatches on a GPU: while one window is trained on, a thread gathers the next in pinned memory and
-    sends it, beside the computation."""
+    """The same minibatches gathered from windows of tables by a thread, a few steps ahead of the training; on a GPU
+    through pinned memory, and sent beside the computation."""
 
     def __init__(self, features: Streamed) -> None:
-        self._features = features
+        self._features, self._windows = features, Windows(features.tables)
         self._coming: Iterator[Tensor] = iter(())
 
     def expect(self, minibatches: Tensor) -> None:
@@ -145,39 +174,44 @@ class ReadAhead:
         return next(self._coming)
 
     def _epoch(self, minibatches: Tensor) -> Iterator[Tensor]:
-        windows = minibatches.split(max(1, WINDOW // minibatches.shape[-1]))
-        with ThreadPoolExecutor(1) as reader:
-            coming: Future[Window] = reader.submit(self._read, windows[0])
-            for i in range(len(windows)):
-                rows = coming.result().arrived()
-                if i + 1 < len(windows):
-                    coming = reader.submit(self._read, windows[i + 1])
-                yield from rows.unbind(1)
+        pieces = self._pieces(minibatches)
+        with ThreadPoolExecutor(1) as thread:
+            coming = deque(thread.submit(next, pieces, None) for _ in range(_AHEAD))
+            while (piece := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, pieces, None))
+                yield from piece.arrived().unbind(1)
 
-    def _read(self, index: Tensor) -> Window:
-        """(S * streams, steps, B or 2 B, D) of the window's minibatches (steps, S, streams, B)."""
-        steps, S, streams, B = index.shape
-        row, device = self._features.shape[2:], self._features.device
-        on_gpu = device.type == "cuda"
-        buffer = torch.empty((S, streams, steps * B, *row), pin_memory=on_gpu)
-        for s, table in enumerate(self._features.tables):
-            mapped = Mapped(table) if isinstance(table, StoredRows) else None
-            if mapped is not None:
-                mapped.will_need(index[:, s].flatten().numpy(), BLOCK)
-            rows = mapped.array if mapped is not None else np.asarray(table)
-            for h in range(streams):
-                np.take(rows, index[:, s, h].flatten().numpy(), axis=0, out=buffer[s, h].numpy(), mode="clip")
-        found = buffer.view(S * streams, steps, -1, row[-1])
-        if not on_gpu:
-            return Window(found)
+    def _pieces(self, minibatches: Tensor) -> Iterator[Piece]:
+        """A few steps at a time."""
+        _, S, streams, B = minibatches.shape
+        steps = max(1, _PIECE // (streams * B))
+        buffers = self._buffers(S, streams, steps, B, *self._features.shape[2:])
+        for arrays, places in self._windows.of(minibatches):
+            for first in range(0, len(places), steps):
+                part = places[first : first + steps]
+                buffer = next(buffers)[:, :, : len(part)]
+                for s, h in product(range(S), range(streams)):  # (other modes copy twice)
+                    np.take(arrays[s], part[:, s, h], axis=0, out=buffer[s, h].numpy(), mode="clip")
+                yield self._sent(buffer.view(S * streams, len(part), -1, buffer.shape[-1]))
+
+    def _buffers(self, *shape: int) -> Iterator[Tensor]:
+        """On a GPU pinned memory, which torch keeps, and knows when a copy from it is done."""
+        if self._features.device.type == "cuda":
+            while True:
+                yield torch.empty(shape, pin_memory=True)
+        yield from cycle([torch.empty(shape) for _ in range(_AHEAD + 1)])
+
+    def _sent(self, rows: Tensor) -> Piece:
+        device = self._features.device
+        if device.type != "cuda":
+            return Piece(rows)
         with torch.cuda.stream(torch.cuda.Stream(device)):
-            # torch keeps pinned memory, and knows when a copy from it is done
-            there = found.to(device, non_blocking=True)
-            return Window(there, torch.cuda.current_stream(device).record_event())
+            there = rows.to(device, non_blocking=True)
+            return Piece(there, torch.cuda.current_stream(device).record_event())
 
 
-class Window:
-    """Rows that are here, or on their way to a GPU."""
+class Piece:
+    """Rows (S * streams, steps, B or 2 B, D) that are here, or on their way to a GPU."""
 
     def __init__(self, rows: Tensor, copied: torch.cuda.Event | None = None) -> None:
         self._rows, self._copied = rows, copied

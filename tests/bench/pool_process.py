@@ -46,11 +46,12 @@ def make(path: Path, n: int) -> None:
         file.write(np.ascontiguousarray(soft_labels).data)
 
 
-def run(path: Path, heads: int, epochs: int, limit: float, in_memory: bool) -> dict[str, float]:
+def run(path: Path, heads: int, epochs: int, limit: float, features: str) -> dict[str, float]:
     """The way of a unit: the pool's problems, training of `heads` heads over all seeds, predictions of the test split.
 
     Args:
         limit: stop training after so many seconds; then nothing is predicted.
+        features: "usual"; "past-cache": as where the tables are large for the machine's memory; or "in-memory".
     """
     import torch
 
@@ -58,6 +59,7 @@ def run(path: Path, heads: int, epochs: int, limit: float, in_memory: bool) -> d
     from benchmark.cache import Cache
     from benchmark.problem import build_problem, training_data
     from benchmark.registry import METHODS
+    from benchmark.students import streamed
     from benchmark.training import Recipe, train
 
     torch.set_num_threads(1)
@@ -65,9 +67,10 @@ def run(path: Path, heads: int, epochs: int, limit: float, in_memory: bool) -> d
     task = ArrayTask.from_file(path)
     problems = [build_problem(task, "ood", seed, Cache()) for seed in range(SEEDS)]
     data, held_out = training_data(task.student, problems)
-    if in_memory:
-        tables = data.features["features"].tables
-        data.features["features"] = torch.stack([torch.from_numpy(table.read(0, len(table))) for table in tables])
+    if features == "in-memory":
+        data.features["features"] = data.features["features"].whole()
+    elif features == "past-cache":
+        streamed.memory = lambda: 0
     prepared = time.perf_counter() - begun
     own = heads // SEEDS
     methods = [METHODS["naive"]() for _ in range(own // M)] + [METHODS["ensemble"]() for _ in range(own % M)]
@@ -126,9 +129,9 @@ if __name__ == "__main__":
     parser.add_argument("--heads", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--limit", type=float, default=1e9)
-    parser.add_argument("--in-memory", action="store_true")
+    parser.add_argument("--features", default="usual", choices=["usual", "past-cache", "in-memory"])
     given = parser.parse_args()
     if given.make:
         make(given.file, given.make)
     else:
-        print(json.dumps(run(given.file, given.heads, given.epochs, given.limit, given.in_memory)))
+        print(json.dumps(run(given.file, given.heads, given.epochs, given.limit, given.features)))

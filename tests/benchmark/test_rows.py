@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tracemalloc
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from test_training import SEEDS, Ensemble, Single, Staged, make_data
 
 from benchmark import files as files_module
+from benchmark import memory as memory_module
 from benchmark import minibatches, rows
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
@@ -29,7 +31,7 @@ from benchmark.rows import Rows, standardised
 from benchmark.seeding import torch_rng
 from benchmark.students import streamed
 from benchmark.students.linear import Heads, Standardiser
-from benchmark.students.streamed import ReadAhead, Streamed, placed
+from benchmark.students.streamed import Streamed, placed
 from benchmark.training import Recipe, TrainingData, train
 
 
@@ -92,13 +94,21 @@ def test_statistics_in_one_pass_are_those_in_memory() -> None:
     torch.testing.assert_close(scale, usual.scale, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", [lambda table: table[np.array([1])], lambda table: table.read(0, 1), Mapped])
+def past_cache(table: StoredRows) -> object:
+    return table.read_blocks([0], 1024, mmap.mmap(-1, 1024 * 5 * 4))
+
+
+@pytest.mark.parametrize(
+    "how", [lambda table: table[np.array([1])], lambda table: table.read(0, 1), Mapped, past_cache]
+)
 @pytest.mark.parametrize("change", ["written", "deleted"])
 def test_a_table_that_changes_after_it_was_checked_is_not_read(
     small: None, cache: Cache, how: Callable[[StoredRows], object], change: str
 ) -> None:
     table = standardised(splits_of(cache, False))["train"]
     assert isinstance(table, StoredRows)
+    if how is past_cache and not table.past_cache(1024):
+        pytest.skip("this file system has no direct reads")
     how(table)
     if change == "written":
         table.path.write_bytes(table.path.read_bytes())
@@ -223,16 +233,14 @@ def on_disk(data: TrainingData, folder: Path, in_memory: bool = False) -> Traini
 
 @pytest.mark.parametrize("batch_size", [16, 12, 100])  # a part of a window, no part of it, larger than it
 @pytest.mark.parametrize("pairs", [False, True])
-@pytest.mark.parametrize("how", ["mapped", "held", "sent"])
+@pytest.mark.parametrize("how", ["mapped", "held"])
 def test_streamed_training_equals_training_in_memory(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, pairs: bool, how: str
 ) -> None:
     """Several methods at once, and one of several stages that keeps some examples: every weight is the same.
 
-    Tables are mapped; or in memory, as the cache can't be written; or windows are gathered in a thread, as for a GPU.
+    Tables are mapped; or in memory, as the cache can't be written.
     """
-    if how == "sent":
-        monkeypatch.setattr(streamed, "Mapping", ReadAhead)
     data, recipe = make_data(K=2 if pairs else 4, N=203, D=5, pairs=pairs), Recipe(1e-2, 3, batch_size)
     other = on_disk(data, tmp_path, how == "held")
     for a, b in zip(
@@ -245,6 +253,68 @@ def test_streamed_training_equals_training_in_memory(
         assert torch.equal(a.student.weight, b.student.weight)
         features, there = data.features["full"], other.features["full"]
         torch.testing.assert_close(a.student.predict(features), b.student.predict(there), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("batch_size", [16, 12, 100])
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("memory", [0, 10**15])
+def test_training_past_the_page_cache_equals_training_in_memory(
+    small: None, cache: Cache, monkeypatch: pytest.MonkeyPatch, batch_size: int, pairs: bool, memory: int
+) -> None:
+    """Where tables are large for the memory; a stage that keeps few examples maps them all the same."""
+    data, recipe = make_data(K=2 if pairs else 4, N=203, D=128, pairs=pairs), Recipe(1e-2, 3, batch_size)
+    features = {}
+    for name, x in data.features.items():
+        tables = []
+        for s, own in enumerate(x.contiguous().numpy()):
+            made = cache.get_tables("tables", {"name": name, "s": s}, {"x": own.shape}, lambda f, own=own: f.write(own))
+            assert made is not None
+            tables.append(made["x"])
+        features[name] = Streamed(tables)
+    if not tables[0].past_cache(8):
+        pytest.skip("this file system has no direct reads")
+    monkeypatch.setattr(streamed, "memory", lambda: memory)
+    most = 20 if batch_size > 32 else 10
+    monkeypatch.setattr(streamed, "_BLOCKS", most)
+    read, usual = [], StoredRows.read_blocks
+    monkeypatch.setattr(StoredRows, "read_blocks", lambda *given: read.append(len(given[1])) or usual(*given))
+    mapped: list[StoredRows] = []
+    monkeypatch.setattr(streamed, "Mapped", lambda table: mapped.append(table) or Mapped(table))
+    for a, b in zip(
+        train([Single(), Ensemble(), Staged()], data, recipe),
+        train([Single(), Ensemble(), Staged()], replace(data, features=features), recipe),
+        strict=True,
+    ):
+        assert isinstance(a.student, Heads)
+        assert isinstance(b.student, Heads)
+        assert torch.equal(a.student.weight, b.student.weight)
+    assert bool(read) == (memory == 0)
+    assert max(read, default=0) <= most
+    assert mapped
+
+
+def test_blocks_are_read_in_the_order_given_up_to_a_short_last_one(cache: Cache) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 128)).astype(np.float32)
+    made = cache.get_tables("tables", {}, {"a": (3, 5), "x": x.shape}, lambda f: f.write(bytes(60) + x.tobytes()))
+    assert made is not None
+    assert made["x"].offset % mmap.PAGESIZE == 0, "the largest begins at a page"
+    assert not made["a"].past_cache(8), "its rows are no pages"
+    if not made["x"].past_cache(8):
+        pytest.skip("this file system has no direct reads")
+    found = made["x"].read_blocks([2, 0], 8, mmap.mmap(-1, 2 * 4096))
+    np.testing.assert_array_equal(found[[0, 1, 2, 3, *range(8, 16)]], x[[16, 17, 18, 19, *range(8)]])
+
+
+def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"]
+    monkeypatch.setattr(memory_module, "_LIMITS", tuple(map(str, limits)))
+    whole = memory_module.memory()
+    assert 2**28 < whole < 2**50
+    limits[0].write_text("max\n")
+    limits[1].write_text(f"{2**60}\n")
+    assert memory_module.memory() == whole
+    limits[0].write_text("1048576\n")
+    assert memory_module.memory() == 2**20
 
 
 def test_predictions_in_blocks_are_those_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
