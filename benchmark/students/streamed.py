@@ -24,7 +24,7 @@ from benchmark.memory import memory
 from benchmark.minibatches import BLOCK, WINDOW
 
 _ROOM = 0.5  # of the GPU's free memory may be filled with features
-_KEPT = 0.5  # of the memory may be filled with tables by the system
+_KEPT = 0.25  # of the memory may be filled with tables by the system, which keeps other files, too
 _PIECE = 1_024  # examples that are gathered in one go
 _AHEAD = 2  # pieces that are gathered, or being gathered
 _BLOCKS = 4 * WINDOW // BLOCK  # at most so many are read for a window
