@@ -78,7 +78,8 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
         status, what = 130, f"{done}; the same command goes on from there"
     except Vanished as error:
         status, what = 1, f"{error}; the same command does again what is lost with them"
-    except W2SError:
+    except W2SError as error:
+        report.failures = [line for line in report.failures if line not in str(error)]  # what it says itself
         if report.units:  # it was in the middle: a node of a cluster that can't take part
             _say_failures(report, say)
         raise
