@@ -67,7 +67,7 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     """Do what was asked; returns the exit status: 0, 1 when something could not be run, 130 when it was stopped.
 
     Raises:
-        W2SError: bad input; nothing was run.
+        W2SError: bad input; nothing was run. Or the run can't go on: then what has failed is said, but for this.
     """
     report = Report()
     try:
@@ -79,11 +79,10 @@ def start(request: Request, dry_run: bool, say: Callable[[str], None]) -> int:
     except Vanished as error:
         status, what = 1, f"{error}; the same command does again what is lost with them"
     except W2SError as error:
-        report.failures = [line for line in report.failures if line not in str(error)]  # what it says itself
-        if report.units:  # it was in the middle: a node of a cluster that can't take part
-            _say_failures(report, say)
+        if report.units:  # it was in the middle: a node of a cluster that can't take part, an address that fails
+            _say_failures([line for line in report.failures if line not in str(error)], say)
         raise
-    _say_failures(report, say)
+    _say_failures(report.failures, say)
     say(f"stopped: {what}")
     return status
 
@@ -163,12 +162,12 @@ def _start(request: Request, dry_run: bool, say: Callable[[str], None], report: 
             if stale:
                 store.drop(stale.superseded(store))
         say(f"{report}, results in {results}" if plan else f"nothing to do: all is in {results}")
-    _say_failures(report, say)
+    _say_failures(report.failures, say)
     return 1 if report.failures or (stale and stale.left_out) else 0
 
 
-def _say_failures(report: Report, say: Callable[[str], None]) -> None:
-    for line in report.failures:
+def _say_failures(failures: Sequence[str], say: Callable[[str], None]) -> None:
+    for line in failures:
         say(" ".join(line.split()))
 
 

@@ -9,12 +9,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from benchmark.errors import W2SError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class _Commands(TyperGroup):
+    """A command that is interrupted, where it has not said more itself, ends with one line and status 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # also while arguments are read
+            typer.echo("stopped; the same command goes on from what was finished", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="w2s",
     help="Benchmark of weak-to-strong generalization under distribution shift.",
     no_args_is_help=True,
@@ -25,7 +39,7 @@ app = typer.Typer(
 
 
 def guarded(function: F) -> F:
-    """Bad input is one line on standard error and exit status 2, an interrupt one and 130, both without a traceback."""
+    """Bad input is one line on standard error and exit status 2, without a traceback."""
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -34,9 +48,6 @@ def guarded(function: F) -> F:
         except W2SError as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:  # where a command has not said more
-            typer.echo("stopped; the same command goes on from what was finished", err=True)
-            raise typer.Exit(130) from None
 
     return wrapper  # type: ignore[return-value]
 

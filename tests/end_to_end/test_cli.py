@@ -473,6 +473,16 @@ def test_a_run_that_ends_early_says_what_is_done_and_what_has_failed(
     assert {record.task for record in ResultStore(Path("results")).load().records.values()} == {"a"}
 
 
+def test_an_interrupt_before_a_command_has_begun_is_said(w2s: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.core.TyperCommand.make_context", interrupted)
+    shown = w2s("run")
+    assert (shown.status, shown.out) == (130, "")
+    assert shown.err == "stopped; the same command goes on from what was finished\n"
+
+
 # ---- what is not there
 
 
