@@ -182,7 +182,7 @@ class ReadAhead:
                 yield from piece.arrived().unbind(1)
 
     def _pieces(self, minibatches: Tensor) -> Iterator[Piece]:
-        """A few steps at a time."""
+        """The epoch, a few steps at a time."""
         _, S, streams, B = minibatches.shape
         steps = max(1, _PIECE // (streams * B))
         buffers = self._buffers(S, streams, steps, B, *self._features.shape[2:])
@@ -190,7 +190,7 @@ class ReadAhead:
             for first in range(0, len(places), steps):
                 part = places[first : first + steps]
                 buffer = next(buffers)[:, :, : len(part)]
-                for s, h in product(range(S), range(streams)):  # (other modes copy twice)
+                for s, h in product(range(S), range(streams)):  # (a mode other than "clip" copies twice)
                     np.take(arrays[s], part[:, s, h], axis=0, out=buffer[s, h].numpy(), mode="clip")
                 yield self._sent(buffer.view(S * streams, len(part), -1, buffer.shape[-1]))
 
