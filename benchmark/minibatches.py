@@ -8,6 +8,10 @@ epoch takes blocks of `BLOCK` consecutive examples in random order, and shuffles
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
@@ -17,10 +21,22 @@ WHOLE = 65_536  # examples of a train split
 BLOCK = 2_048
 WINDOW = 8 * BLOCK
 
+Item = TypeVar("Item")
+
 
 def in_windows(num_examples: int) -> bool:
     """Whether a train split of so many examples is taken in windows, and its features stay on disk."""
     return num_examples > WHOLE
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items; before one is given out the next is taken from its source."""
+    waiting: deque[Item] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
 
 
 class Minibatches:

@@ -56,8 +56,8 @@ class Student(Protocol):
         """What the optimizer updates."""
 
     def expect(self, minibatches: Tensor) -> None:
-        """Told an epoch's minibatches before it: `logits` is then called with (steps, S, 1 or H, B), on the CPU here,
-        one after the other. So what is not in memory can be read ahead."""
+        """Told the minibatches of an epoch, (steps, S, 1 or H, B) on the CPU, before the epoch ahead of it begins:
+        `logits` is called for one after the other, epoch by epoch. So what is not in memory can be read ahead."""
 
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""

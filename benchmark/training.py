@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmark.checkpoints import Checkpoints
 from benchmark.errors import MethodFailed, W2SError
 from benchmark.method import Batch, Method, Supervision
-from benchmark.minibatches import Minibatches
+from benchmark.minibatches import Minibatches, one_ahead
 from benchmark.precision import Precision, backward, forward
 from benchmark.progress import Progress, part_names
 from benchmark.seeding import torch_rng
@@ -211,10 +211,14 @@ def _fit(
     labels = _Rows(data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous())
     progress = Progress(student, optimizer, schedule, [stage.method for stage in stages], checkpoints)
     done, told = progress.restore(), time.monotonic()
-    for epoch in range(recipe.epochs):
-        drawn = stream.epoch(epoch)
+
+    def announced(epoch: int) -> Tensor:
+        minibatches = stream.epoch(epoch)
         if epoch >= done:
-            student.expect(drawn)
+            student.expect(minibatches)
+        return minibatches
+
+    for epoch, drawn in enumerate(one_ahead(map(announced, range(recipe.epochs)))):
         minibatches = drawn.to(device, non_blocking=True)
         for step, index in enumerate(minibatches if epoch >= done else [], epoch * stream.steps_per_epoch + 1):
             with forward(recipe.precision, device):

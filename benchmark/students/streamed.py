@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, product
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmark.chunks import Mapped, Part, StoredRows, blocks
 from benchmark.memory import memory
-from benchmark.minibatches import BLOCK, WINDOW
+from benchmark.minibatches import BLOCK, WINDOW, one_ahead
 
 _ROOM = 0.5  # of the GPU's free memory may be filled with features
 _KEPT = 0.25  # of the memory may be filled with tables by the system, which keeps other files, too
@@ -119,17 +119,13 @@ class Windows:
         )
         self._rooms: dict[tuple[int, int], mmap.mmap] = {}
 
-    def of(self, minibatches: Tensor) -> Iterator[Window]:
-        """Those of an epoch's minibatches (steps, S, streams, B), each valid until the next."""
-        _, _, streams, B = minibatches.shape
-        parts = minibatches.split(max(1, WINDOW // (streams * B)))
+    def of(self, epochs: Iterable[Tensor]) -> Iterator[Window]:
+        """Those of the minibatches (steps, S, streams, B) of one epoch after the other, each valid until the next."""
+        turns = cycle((0, 1))
         with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self._opened, parts[0], 0)
-            for i in range(1, len(parts) + 1):
-                window = coming.result()
-                if i < len(parts):
-                    coming = reader.submit(self._opened, parts[i], i % 2)
-                yield window
+            opened = (reader.submit(self._opened, part, next(turns)) for epoch in epochs for part in _parts(epoch))
+            for window in one_ahead(opened):
+                yield window.result()
 
     def _opened(self, part: Tensor, turn: int) -> Window:
         arrays, places = [], part.numpy().copy()
@@ -157,36 +153,48 @@ class Windows:
         return self._rooms[s, turn]
 
 
+def _parts(minibatches: Tensor) -> Sequence[Tensor]:
+    """An epoch's minibatches by windows."""
+    _, _, streams, B = minibatches.shape
+    return minibatches.split(max(1, WINDOW // (streams * B)))
+
+
 class ReadAhead:
     """The same minibatches gathered from windows of tables by a thread, a few steps ahead of the training; on a GPU
     through pinned memory, and sent beside the computation."""
 
     def __init__(self, features: Streamed) -> None:
         self._features, self._windows = features, Windows(features.tables)
-        self._coming: Iterator[Tensor] = iter(())
+        self._epochs: deque[Tensor] = deque()
+        self._coming = self._rows()
 
     def expect(self, minibatches: Tensor) -> None:
-        """Begin to read the minibatches (steps, S, streams, B) of an epoch."""
-        self._coming = self._epoch(minibatches)
+        """The minibatches (steps, S, streams, B) of the next epoch, while there are still some of the present one."""
+        self._epochs.append(minibatches)
 
     def rows(self, index: Tensor) -> Tensor:
         """As `InMemory.rows`, for the next of the minibatches that were announced."""
         return next(self._coming)
 
-    def _epoch(self, minibatches: Tensor) -> Iterator[Tensor]:
-        pieces = self._pieces(minibatches)
+    def _rows(self) -> Iterator[Tensor]:
         with ThreadPoolExecutor(1) as thread:
-            coming = deque(thread.submit(next, pieces, None) for _ in range(_AHEAD))
-            while (piece := coming.popleft().result()) is not None:
-                coming.append(thread.submit(next, pieces, None))
-                yield from piece.arrived().unbind(1)
+            while self._epochs:  # once, if no epoch is so short that all is read before the next is announced
+                pieces = self._pieces()
+                coming = deque(thread.submit(next, pieces, None) for _ in range(_AHEAD))
+                while (piece := coming.popleft().result()) is not None:
+                    coming.append(thread.submit(next, pieces, None))
+                    yield from piece.arrived().unbind(1)
 
-    def _pieces(self, minibatches: Tensor) -> Iterator[Piece]:
-        """The epoch, a few steps at a time."""
-        _, S, streams, B = minibatches.shape
+    def _announced(self) -> Iterator[Tensor]:
+        while self._epochs:
+            yield self._epochs.popleft()
+
+    def _pieces(self) -> Iterator[Piece]:
+        """What was announced, a few steps at a time."""
+        _, S, streams, B = self._epochs[0].shape
         steps = max(1, _PIECE // (streams * B))
         buffers = self._buffers(S, streams, steps, B, *self._features.shape[2:])
-        for arrays, places in self._windows.of(minibatches):
+        for arrays, places in self._windows.of(self._announced()):
             for first in range(0, len(places), steps):
                 part = places[first : first + steps]
                 buffer = next(buffers)[:, :, : len(part)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
+import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -291,6 +293,25 @@ def test_training_past_the_page_cache_equals_training_in_memory(
     assert bool(read) == (memory == 0)
     assert max(read, default=0) <= most
     assert mapped
+
+
+def test_the_first_window_of_an_epoch_is_opened_before_the_last_one_ends(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = on_disk(make_data(N=200), tmp_path)
+    epoch, opened = len(SEEDS) * math.ceil(192 / 32), []
+    monkeypatch.setattr(streamed, "Mapped", lambda table: opened.append(table) or Mapped(table))
+    beyond = []
+
+    def on_step(share: float) -> None:
+        before, until = epoch * (len(beyond) + 1), time.monotonic() + 20
+        while len(opened) <= before < 3 * epoch and time.monotonic() < until:
+            time.sleep(0.01)
+        beyond.append(len(opened) > before)
+
+    train([Ensemble()], data, Recipe(1e-2, 3, 16), on_step)
+    assert beyond == [True, True, False]
+    assert len(opened) == 3 * epoch
 
 
 def test_blocks_are_read_in_the_order_given_up_to_a_short_last_one(cache: Cache) -> None:
