@@ -14,30 +14,43 @@ from typing import BinaryIO
 _PREFIX, _SUFFIX = ".writing-", ".tmp"
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes, folder: int | None = None) -> None:
     """Replace `path` by `data`: write a temporary file beside it, sync, rename, sync the folder.
 
     Missing parent folders are made. Writers of the same path don't disturb each other; the last one wins.
+
+    Args:
+        folder: an open one that `path`, of at most two parts, is relative to. It is the same one when it was renamed
+            meanwhile, and nothing can be written when it was removed, whatever has taken its place.
     """
-    with atomic_file(path) as file:
+    with atomic_file(path, folder) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, folder: int | None = None) -> Iterator[BinaryIO]:
     """A new file, to be written and read, that replaces `path` when all went well: as `atomic_write`, bit by bit."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if folder is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif path.parent != Path():
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path.parent, dir_fd=folder)
     temporary = path.parent / f"{_PREFIX}{path.name}-{secrets.token_hex(8)}{_SUFFIX}"
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o666, dir_fd=folder)
+
     try:
-        with temporary.open("x+b") as file:
+        with open(temporary, "x+b", opener=opener) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, path, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
         raise
-    _sync_folder(path.parent)
+    _sync_folder(path.parent, folder)
 
 
 def temporary(name: str) -> bool:
@@ -63,10 +76,10 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(path: Path, folder: int | None) -> None:
     """Make a rename last through a power cut; a file system that can't sync folders is left alone."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY, dir_fd=folder)
         try:
             os.fsync(descriptor)
         finally:

@@ -3,14 +3,18 @@
     _tasks/<task>-<condition>.safetensors   an `Evaluation`
     <method>/records.jsonl                  its records, one a line, sorted
     <method>/predictions.safetensors        "task/condition/setting/seed" -> (replicas, n) class ids
+    .unit.safetensors                       while a unit is written: all of it, as the files above would have it
 
 Each file is replaced atomically: the evaluation first, then per method the predictions before the records. So a kill
-leaves at worst predictions without a record, which count for nothing and are overwritten by the next run.
+leaves at worst predictions without a record, which count for nothing. The next run writes the unit to its end: to train
+a part of its methods anew could give others in the last digit, as those that train together share their products.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +26,11 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from benchmark.errors import Vanished, W2SError
 from benchmark.files import atomic_write, remove_temporaries
+from benchmark.notices import notice
 from benchmark.records import (
     Evaluation,
     Record,
@@ -38,7 +43,7 @@ from benchmark.records import (
 from benchmark.trials import choice_fault, trial_count
 
 TASKS, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
-_LOCK = ".lock"
+_LOCK, _UNIT = ".lock", ".unit.safetensors"
 
 
 @dataclass
@@ -98,6 +103,7 @@ class ResultStore:
         self.revision = 0  # raised with every change of the contents
         self._contents: Contents | None = None
         self._locked: tuple[int, int] | None = None  # which file the lock is
+        self._folder: int | None = None  # the root, open while it is locked
         self._lines: dict[RecordKey, str] = {}  # canonical JSON of what is in `_contents.records`
 
     def load(self) -> Contents:
@@ -106,7 +112,11 @@ class ResultStore:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other runs out of the folder; clears what a killed run left. The lock dies with its process."""
+        """Keep other runs out of the folder; what a killed run was writing is finished. The lock dies with its process.
+
+        Raises:
+            W2SError: another run has it, or nothing can be written here.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.root / _LOCK)
@@ -116,14 +126,21 @@ class ResultStore:
                 f"{self.root}: another run is writing here; wait until it ends, or name another folder with --results"
             ) from None
         except OSError as error:
-            raise W2SError(f"{self.root}: results can't be written here: {error}") from error
+            raise self._unwritable(error) from error
         try:
-            remove_temporaries(self.root)
-            self._contents = None
-            self._locked = _identity(self.root / _LOCK)
+            try:
+                self._contents = None
+                self._folder = os.open(self.root, os.O_RDONLY)
+                self._locked = _identity(self.root / _LOCK)
+                remove_temporaries(self.root)
+                self._finish()
+            except OSError as error:
+                raise self._unwritable(error) from error
             yield
         finally:
-            self._locked = None
+            if self._folder is not None:
+                os.close(self._folder)
+            self._locked = self._folder = None
             lock.release()
 
     def present(self) -> None:
@@ -159,7 +176,26 @@ class ResultStore:
             Vanished: files that were here are gone.
             W2SError: an entry that is not of this unit or does not fit, or that would spoil others.
         """
+        self._present()
+        self._finish()
+        self._write_unit(evaluation, entries)
+
+    def drop(self, keys: Sequence[RecordKey]) -> None:
+        """Remove these records and their predictions. Call it while holding `lock`.
+
+        Raises:
+            Vanished: files that were here are gone.
+        """
         contents = self._present()
+        self.revision += 1
+        for key in keys:
+            del contents.records[key], self._lines[key]
+            contents.predictions.pop(key, None)
+        for method in sorted({key.method for key in keys}):
+            self._write_method(method)
+
+    def _write_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
+        contents = self.load()
         unit = (evaluation.task, evaluation.condition)
         old = contents.evaluations.get(unit)
         if old is not None and old.same_data(evaluation):
@@ -178,33 +214,43 @@ class ResultStore:
                 raise W2SError(f"{record.key}: {reason}")
 
         self._refuse_orphans(evaluation, new)
+        methods = sorted({record.method for record, _ in entries})
+        own = {_tensor_file(*unit): _evaluation_bytes(evaluation)}
+        for method in methods:
+            own |= _files_of(method, lines, new.predictions)
         try:
-            atomic_write(self.root / _tensor_file(*unit), _evaluation_bytes(evaluation))
+            self._write(_UNIT, save({name: np.frombuffer(data, np.uint8) for name, data in own.items()}))
+            self._write(_tensor_file(*unit), own[_tensor_file(*unit)])
             self.revision += 1
             contents.evaluations[unit] = evaluation
-            for method in sorted({record.method for record, _ in entries}):
-                fresh = {key for key in new.records if key.method == method}
-                contents.records.update((key, new.records[key]) for key in fresh)
-                contents.predictions.update((key, new.predictions[key]) for key in fresh)
-                self._lines.update((key, lines[key]) for key in fresh)
+            contents.records |= new.records
+            contents.predictions |= new.predictions
+            self._lines |= lines
+            for method in methods:
                 self._write_method(method)
+            self._forget_unit()
         except OSError:  # a full disk: what is here is what got there
             self._read_anew()
+            self._present()
             raise
 
-    def drop(self, keys: Sequence[RecordKey]) -> None:
-        """Remove these records and their predictions. Call it while holding `lock`.
+    def _finish(self) -> None:
+        """Write the unit that a kill or a full disk has stopped at, if there is one."""
+        path = self.root / _UNIT
+        if not path.exists():
+            return
+        try:
+            unit = _read_unit(path)
+            (evaluation,) = unit.evaluations.values()
+            self._write_unit(evaluation, [(record, unit.predictions[key]) for key, record in unit.records.items()])
+        except Vanished:
+            raise
+        except (ValueError, KeyError, SafetensorError, W2SError) as error:
+            notice(f"{path}: a unit that was being written is of no use any more: {reason(error)}")
+            self._forget_unit()
 
-        Raises:
-            Vanished: files that were here are gone.
-        """
-        contents = self._present()
-        self.revision += 1
-        for key in keys:
-            del contents.records[key], self._lines[key]
-            contents.predictions.pop(key, None)
-        for method in sorted({key.method for key in keys}):
-            self._write_method(method)
+    def _forget_unit(self) -> None:
+        os.unlink(self.root / _UNIT if self._folder is None else _UNIT, dir_fd=self._folder)
 
     def _read_anew(self) -> Contents:
         self.revision += 1
@@ -244,9 +290,26 @@ class ResultStore:
 
     def _write_method(self, method: str) -> None:
         contents = self.load()
-        lines = {key: self._lines[key] for key in contents.records if key.method == method}
-        for name, content in method_files(lines, contents.predictions).items():
-            atomic_write(self.root / method / name, content)
+        lines = {key: self._lines[key] for key in contents.records}
+        for name, data in _files_of(method, lines, contents.predictions).items():
+            self._write(name, data)
+
+    def _write(self, name: str, data: bytes) -> None:
+        """A file of this folder: while it is locked, of the one that was locked, wherever it is now."""
+        if self._folder is None:
+            atomic_write(self.root / name, data)
+        else:
+            atomic_write(Path(name), data, self._folder)
+
+    def _unwritable(self, error: OSError) -> W2SError:
+        return W2SError(f"{self.root}: results can't be written here: {error}")
+
+
+def _files_of(
+    method: str, lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]
+) -> dict[str, bytes]:
+    own = {key: line for key, line in lines.items() if key.method == method}
+    return {f"{method}/{name}": data for name, data in method_files(own, predictions).items()}
 
 
 def method_files(lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]) -> dict[str, bytes]:
@@ -299,6 +362,17 @@ def _read(root: Path) -> Contents:
         if (folder / PREDICTIONS).exists():
             _read_predictions(folder, contents)
     return contents
+
+
+def _read_unit(path: Path) -> Contents:
+    """From the copies of its files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in load_file(path).items():
+            if Path(name).anchor or ".." in Path(name).parts:
+                raise ValueError(f"'{name}' would lie outside this folder")
+            (Path(folder) / name).parent.mkdir(exist_ok=True)
+            (Path(folder) / name).write_bytes(data.tobytes())
+        return _read(Path(folder))
 
 
 def _read_evaluation(path: Path) -> Evaluation:

@@ -97,9 +97,9 @@ def _command(asked: Asked, count: int) -> int:
             step()
         fsync(descriptor)
 
-    def rename(source: Any, target: Any) -> None:
+    def rename(source: Any, target: Any, **where: Any) -> None:
         step()
-        replace(source, target)
+        replace(source, target, **where)
         step()
 
     os.fsync, os.replace = sync, rename  # type: ignore[assignment]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_a_failure_keeps_the_old_content(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "file"
     atomic_write(path, b"old")
 
-    def fail(*args: object) -> None:
+    def fail(*args: object, **where: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(files.os, step, fail)
@@ -52,9 +53,9 @@ def test_content_is_synced_before_the_rename_and_the_folder_after(
     calls: list[str] = []
     replace, fsync = os.replace, os.fsync
 
-    def note_replace(source: Path, target: Path) -> None:
+    def note_replace(source: Path, target: Path, **where: Any) -> None:
         calls.append("rename")
-        replace(source, target)
+        replace(source, target, **where)
 
     def note_fsync(descriptor: int) -> None:
         calls.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
@@ -88,7 +89,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
 
 def test_temporaries_of_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr(files.os, "replace", lambda *args: None)
+        killed.setattr(files.os, "replace", lambda *args, **where: None)
         for name in ("[1].bin", "[1].bin2", "1.bin"):
             atomic_write(tmp_path / name, b"x")
     assert all(temporary(path.name) for path in tmp_path.iterdir())

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -460,6 +461,81 @@ def test_nothing_is_written_into_another_folder_of_that_name(store: ResultStore,
             store.drop([])
 
 
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.parametrize("written", range(7))
+def test_a_folder_that_vanishes_while_a_unit_is_written_is_not_made_again(
+    store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int, removed: bool
+) -> None:
+    """Renamed, the unit is written to its end where the folder is now."""
+    task, away, write, left = Task("c"), tmp_path / "away", results.atomic_write, written
+    evaluated = evaluation(task, "ood", SEEDS)
+    entries = [entry(task, evaluated, method, seed) for method in ("naive", "raven") for seed in SEEDS]
+
+    def vanish(path: Path, data: bytes, folder: int | None = None) -> None:
+        nonlocal left
+        if left == 0:
+            store.root.rename(away)
+            if removed:
+                shutil.rmtree(away)
+        left -= 1
+        write(path, data, folder)
+
+    monkeypatch.setattr(results, "atomic_write", vanish)
+    with store.lock():
+        if removed and written < 6:
+            with pytest.raises(Vanished):
+                store.write_unit(evaluated, entries)
+        else:
+            store.write_unit(evaluated, entries)
+        if written == 6:
+            vanish(tmp_path / "last", b"")
+        with pytest.raises(Vanished):
+            store.present()
+    assert not store.root.exists()
+    if not removed:
+        found = ResultStore(away).load()
+        assert {record.key for record, _ in entries} < found.records.keys()
+        assert [found.misfit(record) for record in found.records.values()] == [None] * len(found.records)
+        assert not list(away.glob(".unit*"))
+
+
+@pytest.mark.parametrize("fault", [None, "torn", "empty", "outside", "of other supervisors"])
+def test_a_unit_that_was_being_written_is_finished_or_said_and_dropped(
+    store: ResultStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: str | None,
+) -> None:
+    task, write, path = Task("a"), results.atomic_write, store.root / ".unit.safetensors"
+    evaluated = evaluation(task, "ood", range(3))
+    if fault == "of other supervisors":  # whom the results of raven, which stay, were not made with
+        own = {s: dataclasses.replace(e, supervisors=1 - e.supervisors) for s, e in evaluated.seeds.items()}
+        evaluated = evaluated.model_copy(update={"seeds": own})
+
+    def stop(path: Path, data: bytes, folder: int | None = None) -> None:
+        write(path, data, folder)
+        raise Killed
+
+    with monkeypatch.context() as killed:
+        killed.setattr(results, "atomic_write", stop)
+        with pytest.raises(Killed):
+            ResultStore(tmp_path / "other").write_unit(
+                evaluated, [entry(task, evaluated, "naive", s) for s in range(3)]
+            )
+    before = files(store.root)
+    data = (tmp_path / "other" / path.name).read_bytes()
+    path.write_bytes(data[:-9] if fault == "torn" else data)
+    if fault in ("empty", "outside"):
+        save_file({"../../outside": np.zeros(3, np.uint8)} if fault == "outside" else {}, path)
+    with store.lock():
+        assert not path.exists()
+        assert complete(store, entry(task, evaluated, "naive", 2)[0].key) == (fault is None)
+    assert ("of no use any more" in capsys.readouterr().err) == (fault is not None)
+    assert (files(store.root) == before) == (fault is not None)
+    assert not (tmp_path.parent / "outside").exists()
+
+
 def test_what_a_full_disk_refused_does_not_count_as_written(
     store: ResultStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,10 +543,10 @@ def test_what_a_full_disk_refused_does_not_count_as_written(
     evaluated = evaluation(task, "ood", SEEDS)
     entries = [entry(task, evaluated, method, seed) for method in ("naive", "raven") for seed in SEEDS]
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, folder: int | None = None) -> None:
         if path.parent.name == "raven":
             raise OSError(28, "No space left on device")
-        write(path, data)
+        write(path, data, folder)
 
     monkeypatch.setattr(results, "atomic_write", full)
     with store.lock():
@@ -479,8 +555,12 @@ def test_what_a_full_disk_refused_does_not_count_as_written(
         held = store.load()
         assert held.records.keys() == ResultStore(store.root).load().records.keys()
         assert {record.method for record in held.records.values() if record.task == "c"} == {"naive"}
+        another = evaluation(Task("d"), "ood", SEEDS)
+        with pytest.raises(OSError, match="No space left"):
+            store.write_unit(another, [entry(Task("d"), another, "naive", 0)])
         monkeypatch.setattr(results, "atomic_write", write)
-        store.write_unit(evaluated, entries)
+        store.write_unit(another, [entry(Task("d"), another, "naive", 0)])
+        assert {record.method for record in store.load().records.values() if record.task == "c"} == {"naive", "raven"}
     assert all(store.load().misfit(record) is None for record in ResultStore(store.root).load().records.values())
 
 
@@ -489,11 +569,11 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("changed", [False, True])
-@pytest.mark.parametrize("after", range(5))
+@pytest.mark.parametrize("after", range(6))
 def test_a_kill_between_files_loses_nothing_else(
     store: ResultStore, monkeypatch: pytest.MonkeyPatch, after: int, changed: bool
 ) -> None:
-    """Killed after each number of files: every record is whole or missing, and running again gives the same bytes."""
+    """Killed after each number of files: every record is whole or missing, and what was being written is finished."""
     task = Task("a", fingerprint="new" if changed else "f" * 8)
     seeds = SEEDS if changed else range(4)
     evaluated = evaluation(task, "ood", seeds)
@@ -504,12 +584,12 @@ def test_a_kill_between_files_loses_nothing_else(
 
     write, count = results.atomic_write, 0
 
-    def stop(path: Path, data: bytes) -> None:
+    def stop(path: Path, data: bytes, folder: int | None = None) -> None:
         nonlocal count
         if count == after:
             raise Killed
         count += 1
-        write(path, data)
+        write(path, data, folder)
 
     monkeypatch.setattr(results, "atomic_write", stop)
     with pytest.raises(Killed):
@@ -528,6 +608,8 @@ def test_a_kill_between_files_loses_nothing_else(
         if complete(again, key, fingerprint=task.fingerprint) and key in wanted:
             assert record.metrics == wanted[key].metrics
     with again.lock():
+        if after:  # the first file holds the whole unit
+            assert files(again.root) == files(whole.root)
         again.write_unit(evaluated, entries)
     assert files(again.root) == files(whole.root)
 
@@ -541,10 +623,10 @@ def test_predictions_of_another_run_do_not_count_as_the_records(
     record, predictions = entry(task, evaluated, "raven", 0)
     write = results.atomic_write
 
-    def stop(path: Path, data: bytes) -> None:
+    def stop(path: Path, data: bytes, folder: int | None = None) -> None:
         if path.name == "records.jsonl":
             raise Killed
-        write(path, data)
+        write(path, data, folder)
 
     monkeypatch.setattr(results, "atomic_write", stop)
     other = np.roll(predictions, 1, 1)  # the same number of each class: a metric alone might not tell

@@ -144,7 +144,7 @@ def test_a_broken_table_is_said_and_made_again(
 
 
 def test_a_killed_build_leaves_nothing_behind(small: None, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*args: object) -> None:
+    def stop(*args: object, **where: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -164,7 +164,7 @@ def test_what_can_not_be_written_stays_in_memory(
 ) -> None:
     stored = standardised(splits_of(cache, False))
 
-    def refuse(*args: object) -> None:
+    def refuse(*args: object, **where: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(files_module.os, "replace", refuse)
