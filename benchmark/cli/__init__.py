@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from benchmark.cli import looking, running, submitting, judging, making  # noqa: F401 # isort: skip (their order in the help)
 from benchmark.cli.common import app
+from benchmark.interrupts import STOPPED, interruptible
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Entry point of `w2s`. SIGTERM ends a command like SIGINT does; a second one at once."""
-
-    def stop(signum: int, frame: object) -> None:
-        signal.signal(signum, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
+    """Entry point of `w2s`."""
+    interruptible()
     try:
         app()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before there was a command
+        print(STOPPED, file=sys.stderr)
         sys.exit(130)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from benchmark.errors import W2SError
+from benchmark.interrupts import STOPPED
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,12 +21,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Commands(TyperGroup):
     """A command that is interrupted, where it has not said more itself, ends with one line and status 130."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _told():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _told():
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # also while arguments are read
-            typer.echo("stopped; the same command goes on from what was finished", err=True)
-            raise typer.Exit(130) from None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(STOPPED, err=True)
+        raise typer.Exit(130) from None
 
 
 app = typer.Typer(

@@ -9,8 +9,10 @@ import numpy as np
 from places import PER_UNIT, Campaign, Place, kill, meanwhile
 from verdict import Tally
 
+from benchmark.interrupts import STOPPED
+
 IN_A_ROW = 5  # kills, each of the run that goes on from the one before
-EARLY = "stopped; the same command goes on from what was finished\n"  # before it has read what is asked
+EARLY = f"{STOPPED}\n"  # before it has read what is asked
 IN_WORKERS = ("--executor", "processes", "--workers", "2")
 
 
