@@ -62,6 +62,9 @@ class Student(Protocol):
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""
 
+    def close(self) -> None:
+        """Training has ended, or failed: what reads ahead ends, too."""
+
     def split(self, widths: list[int]) -> Sequence[Fitted]:
         """The trained heads, in consecutive parts of the given widths (summing to H)."""
 

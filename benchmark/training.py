@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -218,42 +219,45 @@ def _fit(
             student.expect(minibatches)
         return minibatches
 
-    for epoch, drawn in enumerate(one_ahead(map(announced, range(recipe.epochs)))):
-        minibatches = drawn.to(device, non_blocking=True)
-        for step, index in enumerate(minibatches if epoch >= done else [], epoch * stream.steps_per_epoch + 1):
-            with forward(recipe.precision, device):
-                logits = student.logits(index).float()
-            soft_labels = labels.at(index)
-            total = logits.new_zeros(())
-            for stage, own in zip(stages, logits.split(widths, dim=1), strict=True):
-                batch = Batch(
-                    soft_labels=stage.own(soft_labels) if targets is None else soft_labels.flatten(0, 1).unsqueeze(2),
-                    index=index.expand(S, stage.heads, -1).flatten(0, 1),
-                    epoch=epoch,
-                    progress=step / total_steps,
-                )
-                with _Blamed(stage.method):
-                    loss = stage.method.loss(_replicas(own), batch)
-                if loss.shape != batch.index.shape:
-                    found, expected = tuple(loss.shape), tuple(batch.index.shape)
-                    raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
-                if not loss.requires_grad:
-                    raise MethodFailed(stage.method.name, "loss does not depend on the logits (it has no gradient)")
-                total = total + loss.mean(1).sum()  # replicas never mix: each has its own mean
-            with backward(recipe.precision):
-                total.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            for stage in stages:
-                with _Blamed(stage.method):
-                    stage.method.after_step()
-            if time.monotonic() - told > 1:
-                told = time.monotonic()
-                on_step((step - epoch * stream.steps_per_epoch) / stream.steps_per_epoch)
-        if epoch >= done:
-            progress.save(epoch + 1)
-        on_step(1.0)
+    with closing(student):
+        for epoch, drawn in enumerate(one_ahead(map(announced, range(recipe.epochs)))):
+            minibatches = drawn.to(device, non_blocking=True)
+            for step, index in enumerate(minibatches if epoch >= done else [], epoch * stream.steps_per_epoch + 1):
+                with forward(recipe.precision, device):
+                    logits = student.logits(index).float()
+                soft_labels = labels.at(index)
+                total = logits.new_zeros(())
+                for stage, own in zip(stages, logits.split(widths, dim=1), strict=True):
+                    batch = Batch(
+                        soft_labels=stage.own(soft_labels)
+                        if targets is None
+                        else soft_labels.flatten(0, 1).unsqueeze(2),
+                        index=index.expand(S, stage.heads, -1).flatten(0, 1),
+                        epoch=epoch,
+                        progress=step / total_steps,
+                    )
+                    with _Blamed(stage.method):
+                        loss = stage.method.loss(_replicas(own), batch)
+                    if loss.shape != batch.index.shape:
+                        found, expected = tuple(loss.shape), tuple(batch.index.shape)
+                        raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
+                    if not loss.requires_grad:
+                        raise MethodFailed(stage.method.name, "loss does not depend on the logits (it has no gradient)")
+                    total = total + loss.mean(1).sum()  # replicas never mix: each has its own mean
+                with backward(recipe.precision):
+                    total.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+                for stage in stages:
+                    with _Blamed(stage.method):
+                        stage.method.after_step()
+                if time.monotonic() - told > 1:
+                    told = time.monotonic()
+                    on_step((step - epoch * stream.steps_per_epoch) / stream.steps_per_epoch)
+            if epoch >= done:
+                progress.save(epoch + 1)
+            on_step(1.0)
     for stage, heads in zip(stages, student.split(widths), strict=True):
         stage.student, stage.encoder = heads, encoder
         stage.steps += total_steps

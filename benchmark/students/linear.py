@@ -148,6 +148,10 @@ class LinearStudent:
         z = torch.baddbmm(self.bias.view(S * streams, -1, 1), weight, x)
         return z.view(S, self._heads, self.outputs, B).transpose(2, 3)
 
+    def close(self) -> None:
+        """See `benchmark.student.Student.close`."""
+        self._source.close()
+
     def split(self, widths: list[int]) -> list[Heads]:
         """The trained heads, in consecutive parts of the given widths (summing to H)."""
         S = self.weight.shape[0]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, product
 from typing import NamedTuple
@@ -81,6 +82,9 @@ class InMemory:
     def expect(self, minibatches: Tensor) -> None:
         """Nothing to prepare."""
 
+    def close(self) -> None:
+        """Nothing to end."""
+
     def rows(self, index: Tensor) -> Tensor:
         """(S * streams, B or 2 B, D) for the positions (S, streams, B); valid until the next call."""
         S, streams, _ = index.shape
@@ -127,6 +131,10 @@ class Windows:
             for window in one_ahead(opened):
                 yield window.result()
 
+    def close(self) -> None:
+        """Let go of memory."""
+        self._rooms.clear()
+
     def _opened(self, part: Tensor, turn: int) -> Window:
         arrays, places = [], part.numpy().copy()
         for s, table in enumerate(self._tables):
@@ -167,6 +175,7 @@ class ReadAhead:
         self._features, self._windows = features, Windows(features.tables)
         self._epochs: deque[Tensor] = deque()
         self._coming = self._rows()
+        self._process = os.getpid()
 
     def expect(self, minibatches: Tensor) -> None:
         """The minibatches (steps, S, streams, B) of the next epoch, while there are still some of the present one."""
@@ -174,9 +183,16 @@ class ReadAhead:
 
     def rows(self, index: Tensor) -> Tensor:
         """As `InMemory.rows`, for the next of the minibatches that were announced."""
+        if os.getpid() != self._process:
+            raise RuntimeError("a copy of the process that trains, forked by a plug-in, has no threads")
         return next(self._coming)
 
-    def _rows(self) -> Iterator[Tensor]:
+    def close(self) -> None:
+        """End the threads, and let go of what they hold."""
+        self._coming.close()
+        self._windows.close()
+
+    def _rows(self) -> Generator[Tensor]:
         with ThreadPoolExecutor(1) as thread:
             while self._epochs:  # once, if no epoch is so short that all is read before the next is announced
                 pieces = self._pieces()

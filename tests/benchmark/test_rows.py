@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import mmap
 import os
+import signal
+import threading
 import time
 import tracemalloc
+import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,8 @@ from benchmark import minibatches, rows
 from benchmark.arrays import ArrayTask
 from benchmark.cache import Cache
 from benchmark.chunks import Mapped, StoredRows, read_header
-from benchmark.errors import W2SError
+from benchmark.errors import MethodFailed, W2SError
+from benchmark.method import Batch
 from benchmark.minibatches import Minibatches
 from benchmark.problem import Problem, build_problem, training_data
 from benchmark.protocol import SPLITS
@@ -33,7 +38,7 @@ from benchmark.rows import Rows, standardised
 from benchmark.seeding import torch_rng
 from benchmark.students import streamed
 from benchmark.students.linear import Heads, Standardiser
-from benchmark.students.streamed import Streamed, placed
+from benchmark.students.streamed import ReadAhead, Streamed, placed
 from benchmark.training import Recipe, TrainingData, train
 
 
@@ -301,17 +306,79 @@ def test_the_first_window_of_an_epoch_is_opened_before_the_last_one_ends(
     data = on_disk(make_data(N=200), tmp_path)
     epoch, opened = len(SEEDS) * math.ceil(192 / 32), []
     monkeypatch.setattr(streamed, "Mapped", lambda table: opened.append(table) or Mapped(table))
-    beyond = []
+    beyond, last = [], 1 - 0.5 / (192 // 16)
 
-    def on_step(share: float) -> None:
-        before, until = epoch * (len(beyond) + 1), time.monotonic() + 20
-        while len(opened) <= before < 3 * epoch and time.monotonic() < until:
-            time.sleep(0.01)
-        beyond.append(len(opened) > before)
+    @dataclass(eq=False)
+    class Waits(Ensemble):
+        def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+            if batch.progress * 3 % 1 > last or batch.progress * 3 % 1 == 0:  # the last minibatch of an epoch
+                before, until = epoch * (len(beyond) + 1), time.monotonic() + 20
+                while len(opened) <= before < 3 * epoch and time.monotonic() < until:
+                    time.sleep(0.01)
+                beyond.append(len(opened) > before)
+            return super().loss(logits, batch)
 
-    train([Ensemble()], data, Recipe(1e-2, 3, 16), on_step)
+    train([Waits()], data, Recipe(1e-2, 3, 16))
     assert beyond == [True, True, False]
     assert len(opened) == 3 * epoch
+
+
+@pytest.mark.parametrize("ending", [None, ValueError, KeyboardInterrupt], ids=["done", "failed", "interrupted"])
+def test_nothing_of_a_training_stays_when_it_ends(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: type[BaseException] | None
+) -> None:
+    made: list[weakref.ref[ReadAhead]] = []
+    init = ReadAhead.__init__
+    monkeypatch.setattr(ReadAhead, "__init__", lambda s, f: made.append(weakref.ref(s)) or init(s, f))
+
+    @dataclass(eq=False)
+    class Ends(Ensemble):
+        def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+            if ending is not None and batch.progress > 0.4:
+                raise ending
+            return super().loss(logits, batch)
+
+    data, threads = on_disk(make_data(N=200), tmp_path), threading.active_count()
+    gc.disable()
+    try:
+        train([Ends()], data, Recipe(1e-2, 3, 16))
+    except (MethodFailed, KeyboardInterrupt):
+        assert ending is not None
+    else:
+        assert ending is None
+    finally:
+        left = [own() for own in made if own() is not None]
+        gc.enable()
+    assert len(made) == 1
+    assert threading.active_count() == threads
+    assert not left
+
+
+def test_a_forked_copy_does_not_wait_for_threads_that_it_lacks(small: None, tmp_path: Path) -> None:
+    here, copies = os.getpid(), []
+
+    @dataclass(eq=False)
+    class Forks(Ensemble):
+        def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+            if os.getpid() == here and not copies and (pid := os.fork()):
+                copies.append(pid)
+            return super().loss(logits, batch)
+
+    try:
+        train([Forks()], on_disk(make_data(N=200), tmp_path), Recipe(1e-2, 3, 16))
+    except RuntimeError:  # in the copy
+        os._exit(7)
+    finally:
+        if os.getpid() != here:
+            os._exit(8)
+    until = time.monotonic() + 20
+    while (ended := os.waitpid(copies[0], os.WNOHANG)) == (0, 0) and time.monotonic() < until:
+        time.sleep(0.01)
+    if ended == (0, 0):
+        os.kill(copies[0], signal.SIGKILL)
+        os.waitpid(copies[0], 0)
+    assert ended[0], "the copy hangs"
+    assert os.waitstatus_to_exitcode(ended[1]) == 7
 
 
 def test_blocks_are_read_in_the_order_given_up_to_a_short_last_one(cache: Cache) -> None:

@@ -287,6 +287,9 @@ class LanguageStudent:
     def expect(self, minibatches: Tensor) -> None:
         """Nothing: tokens are in memory."""
 
+    def close(self) -> None:
+        """Nothing: see `LanguageModel.release`."""
+
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), or (S, H, B).
 
