@@ -54,8 +54,9 @@ PLANTERS = {  # tests that make pickles, to see that nobody reads them
 
 def findings(source: str) -> list[tuple[int, str]]:
     """(line, what) of everything in a module that can read or write a pickle."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
+    tree, found = ast.parse(source), []
+    known = dict(_imported(tree))  # name here -> what it is
+    for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
         if isinstance(node, ast.Import):
             found += [(line, alias.name) for alias in node.names if MODULES & set(alias.name.split("."))]
@@ -64,23 +65,35 @@ def findings(source: str) -> list[tuple[int, str]]:
             found += [(line, name) for name in sorted(names & (MODULES | CALLS))]
         elif isinstance(node, ast.Call):
             options = {option.arg: ast.unparse(option.value) for option in node.keywords}
-            called = ast.unparse(node.func)
-            owner, _, name = called.rpartition(".")
+            first, dot, rest = ast.unparse(node.func).partition(".")
+            called = known.get(first, first) + dot + rest
+            package, name = called.partition(".")[0], called.rpartition(".")[2]
             if name in CALLS or (
                 name in ("import_module", "__import__") and any(m in ast.unparse(node) for m in MODULES)
             ):
                 found.append((line, called))
-            if called in ("torch.load", "torch.save", "torch.jit.load", "torch.hub.load"):
+            if package == "torch" and name in ("load", "save"):
                 found.append((line, called))
-            if owner in ("np", "numpy") and name in ("load", "save") and options.get("allow_pickle") != "False":
+            if package == "numpy" and name in ("load", "save") and options.get("allow_pickle") != "False":
                 found.append((line, f"{called} without allow_pickle=False"))
             if options.get("allow_pickle", "False") != "False":
                 found.append((line, f"{called} with allow_pickle"))
             if options.get("use_safetensors", "True") != "True" or options.get("trust_remote_code", "False") != "False":
                 found.append((line, f"{called}: weights may be pickles, or code"))
-            if name == "from_pretrained" and "Model" in called and not {"use_safetensors", None} & set(options):
+            of_model = name == "from_pretrained" and not any(
+                what in called for what in ("Tokenizer", "Processor", "Config")
+            )
+            if of_model and not {"use_safetensors", None} & set(options):
                 found.append((line, f"{called} without use_safetensors=True"))  # None: of a GGUF, by **options
     return found
+
+
+def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.asname, alias.name) for alias in node.names if alias.asname)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def test_nothing_in_the_source_reads_or_writes_pickles() -> None:
@@ -111,10 +124,17 @@ def test_nothing_in_the_source_reads_or_writes_pickles() -> None:
         "frame.to_pickle(path)",
         "torch.load(path)",
         "torch.load(path, weights_only=True)",
-        "np.load(path)",
+        "import numpy as np; np.load(path)",
         "np.load(path, allow_pickle=True)",
         "numpy.lib.format.read_array(file, allow_pickle=True)",
+        "import torch as t; t.load(path)",
+        "from torch import load; load(path)",
+        "from torch import load as read; read(path)",
+        "torch.serialization.load(path)",
+        "import numpy as n; n.load(path, None, True)",
+        "from numpy import load; load(path)",
         "AutoModel.from_pretrained(folder)",
+        "kind.from_pretrained(folder)",
         "AutoModel.from_pretrained(folder, use_safetensors=False)",
         "AutoTokenizer.from_pretrained(folder, trust_remote_code=True)",
     ],

@@ -393,16 +393,27 @@ def test_blocks_are_read_in_the_order_given_up_to_a_short_last_one(cache: Cache)
     np.testing.assert_array_equal(found[[0, 1, 2, 3, *range(8, 16)]], x[[16, 17, 18, 19, *range(8)]])
 
 
-def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = [tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"]
-    monkeypatch.setattr(memory_module, "_LIMITS", tuple(map(str, limits)))
+@pytest.mark.parametrize(
+    ("groups", "limit"),
+    [
+        ("", "memory.max"),  # a container's
+        ("", "memory/memory.limit_in_bytes"),
+        ("0::/slurm/job_7/step_0\n", "slurm/job_7/memory.max"),  # a batch job's
+        ("9:name=systemd:/\n4:memory:/slurm/job_7\n0::/\n", "memory/slurm/job_7/memory.limit_in_bytes"),
+    ],
+)
+def test_the_memory_of_a_container_or_job_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, limit: str
+) -> None:
+    monkeypatch.setattr(memory_module, "_LIMITS", tmp_path)
+    monkeypatch.setattr(memory_module, "_GROUPS", tmp_path / "cgroup")
     whole = memory_module.memory()
     assert 2**28 < whole < 2**50
-    limits[0].write_text("max\n")
-    limits[1].write_text(f"{2**60}\n")
-    assert memory_module.memory() == whole
-    limits[0].write_text("1048576\n")
-    assert memory_module.memory() == 2**20
+    (tmp_path / "cgroup").write_text(groups)
+    (tmp_path / limit).parent.mkdir(parents=True, exist_ok=True)
+    for said, expected in (("max\n", whole), (f"{2**60}\n", whole), ("1048576\n", 2**20)):
+        (tmp_path / limit).write_text(said)
+        assert memory_module.memory() == expected
 
 
 def test_predictions_in_blocks_are_those_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,7 +516,7 @@ def test_a_large_pool_of_a_task_has_the_same_examples(
 
 
 def test_memory_does_not_grow_with_the_pool(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making tables, a pass of training and predictions, by what NumPy allocates."""
+    """Making tables and reading them from end to end, by what NumPy allocates; `make bench-pools` measures the rest."""
     monkeypatch.setattr(minibatches, "WHOLE", 1000)
     monkeypatch.setattr(rows, "REGION", 2**20)
 
