@@ -57,19 +57,70 @@ def alive(pid: int) -> bool:
         return False
 
 
+def parent(pid: int) -> int:
+    return int(re.findall(r"^PPid:\t(\d+)$", Path(f"/proc/{pid}/status").read_text(), re.M)[0])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cluster")
 
 
+STUBS = {  # of Slurm, for a job on this machine alone; and `ray stop` would end every cluster here
+    "scontrol": "echo this-machine",
+    "getent": "echo 127.0.0.1",
+    "srun": 'while [ "$1" != ray ]; do shift; done; exec "$@"',
+    "ray": f'[ "$1" = stop ] || exec {Path(sys.executable).parent}/ray "$@"',
+    "w2s": f'exec {sys.executable} -m benchmark.cli "$@"',
+}
+
+
+def test_the_pages_slurm_script_runs(tmp_path: Path) -> None:
+    """As the page has it but for the suite, the folders and the GPUs. First of all, as it wants no other cluster."""
+    (script,) = re.findall(r"^```sbatch\n(.*?)^```", PAGE, re.S | re.M)
+    small = "smoke --tasks digits-to-uci --methods naive,ensemble,ground_truth --seeds 1 --conditions ood"
+    for there, here in (
+        ("6379", str(free_port())),
+        ("--suite paper", f"--suite {small}"),
+        (" --device cuda", ""),
+        ("/shared/", f"{tmp_path}/"),
+        ("ray symmetric-run", f"ray symmetric-run {SMALL} --include-dashboard=false"),
+    ):
+        assert there in script
+        script = script.replace(there, here)
+    (tmp_path / "bin").mkdir()
+    for name, line in STUBS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = for_ray(tmp_path)
+    job = {"SLURM_JOB_NODELIST": "this-machine", "SLURM_JOB_NUM_NODES": "1"}
+    job |= {"SLURM_CPUS_PER_TASK": "1", "SLURM_GPUS_PER_TASK": "0"}
+    environment |= {**job, "PATH": f"{tmp_path / 'bin'}{os.pathsep}{environment['PATH']}"}
+    try:
+        done = subprocess.run(
+            ["bash"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE
+        )
+    finally:
+        for pid in marked.processes(environment):
+            os.kill(pid, signal.SIGKILL)
+    if "Ray is already started on this node" in done.stderr:
+        pytest.skip("there is a Ray cluster on this machine")
+    assert f"1 units run, results in {tmp_path}/w2s-results/paper" in done.stdout, (done.stdout, done.stderr)
+    assert done.returncode == 0
+
+
+def for_ray(folder: Path) -> dict[str, str]:
+    """The environment of a cluster, by which its processes are known; with a cache of its own in a folder."""
+    own = {**marked.token(), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **SECRET}
+    own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    own["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    return {**os.environ, **own, "W2S_CACHE": str(folder / "cache of the nodes")}
+
+
 @pytest.fixture(scope="module")
 def nodes(folder: Path) -> Iterator[RayNodes]:
     """Three nodes of one core each, by the page's commands."""
-    own = {**marked.token(), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **SECRET}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **own, "PATH": path}
-    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    environment.pop("W2S_CACHE", None)
+    environment = for_ray(folder)
     port = free_port()
     cluster = RayNodes(f"127.0.0.1:{port}", environment, [])
     try:
@@ -120,9 +171,10 @@ def test_a_stopped_run_leaves_the_cluster_and_the_next_one_survives_the_loss_of_
 
     run = on_ray(nodes, tmp_path, 0)
     run.wait_until_held(at_once=3)
-    victim = int((run.held / "0").read_text())
-    os.kill(victim, signal.SIGKILL)
-    os.kill(nodes.raylets.pop(), signal.SIGKILL)  # with its worker
+    node, workers = nodes.raylets.pop(), [int(path.read_text()) for path in run.held.iterdir()]
+    assert [parent(worker) for worker in workers].count(node) == 1
+    os.kill(next(worker for worker in workers if parent(worker) != node), signal.SIGKILL)
+    os.kill(node, signal.SIGKILL)  # with its worker
     release(run)
     status, out, err = run.ended()
     assert status == 0, (out, err)
@@ -164,15 +216,19 @@ def test_the_pages_commands_run(nodes: RayNodes, tmp_path: Path) -> None:
     assert contents(tmp_path / "0") == contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
-@pytest.mark.parametrize("executor", ["processes", "ray"])
+@pytest.mark.parametrize("executor", ["processes", "ray", "ray, all at addresses"])
 def test_a_large_domain_is_read_by_all_workers_a_share_each(
     nodes: RayNodes, tmp_path: Path, one_reader: dict[str, bytes], executor: str
 ) -> None:
-    joined = ("--ray-address", nodes.address) if executor == "ray" else ("--workers", "2")
-    makers = read_in_chunks(nodes, tmp_path, "--executor", executor, *joined)
+    name, _, at_addresses = executor.partition(", ")
+    joined = ["--ray-address", nodes.address] if name == "ray" else ["--workers", "2"]
+    if at_addresses:
+        joined += ["--results", f"file://{tmp_path}/results", "--cache", f"file://{tmp_path}/cache"]
+    makers = read_in_chunks(nodes, tmp_path, "--executor", name, *joined)
     assert sorted(chunk for chunk, _ in makers) == CHUNKS, "each chunk was made once"
     assert len({maker for _, maker in makers}) > 1
     assert contents(tmp_path / "results") == one_reader
+    assert len(list((tmp_path / "cache").rglob("00000?.safetensors"))) == len(CHUNKS)
 
 
 CHUNKS = ["0-1024", "1024-2048", "2048-3072", "3072-4000"]
@@ -209,5 +265,3 @@ def test_what_the_page_names_exists() -> None:
     options = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "300"}).stdout
     for option in set(re.findall(r"w2s run [^\n]*?(--[a-z-]+)", PAGE)) | {"--limit", "--workers", "--cache"}:
         assert option in options
-    scripts = re.findall(r"^```sbatch\n(.*?)^```", PAGE, re.S | re.M)
-    assert subprocess.run(["bash", "-n"], input=scripts[0], text=True, check=False).returncode == 0
