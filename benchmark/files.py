@@ -50,7 +50,7 @@ def atomic_file(path: Path, folder: int | None = None) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=folder)
         raise
-    _sync_folder(path.parent, folder)
+    sync_folder(path.parent, folder)
 
 
 def temporary(name: str) -> bool:
@@ -76,8 +76,8 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_folder(path: Path, folder: int | None) -> None:
-    """Make a rename last through a power cut; a file system that can't sync folders is left alone."""
+def sync_folder(path: Path, folder: int | None = None) -> None:
+    """Make renames in a folder last through a power cut; a file system that can't sync folders is left alone."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY, dir_fd=folder)
         try:

@@ -26,23 +26,26 @@ class _Stop:
 
     def __init__(self) -> None:
         self._since: float | None = None
+        self._coming = False  # again
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._since is None:
             self._since = now
         if _importing(frame) and now < self._since + _PATIENCE:
-            _thread.start_new_thread(_again, (_thread.get_ident(), signum))  # `threading` may be locked just now
+            if not self._coming:
+                self._coming = True
+                _thread.start_new_thread(self._again, (_thread.get_ident(), signum))  # `threading` may be locked now
             return
         self._since = None
         if signum == signal.SIGTERM:
             signal.signal(signum, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-
-def _again(thread: int, signum: int) -> None:
-    time.sleep(_AGAIN)
-    signal.pthread_kill(thread, signum)
+    def _again(self, thread: int, signum: int) -> None:
+        time.sleep(_AGAIN)
+        self._coming = False
+        signal.pthread_kill(thread, signum)
 
 
 def _importing(frame: FrameType | None) -> bool:

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from benchmark.errors import Vanished, W2SError
-from benchmark.files import atomic_write, remove_temporaries
+from benchmark.files import atomic_write, remove_temporaries, sync_folder
 from benchmark.notices import notice
 from benchmark.records import (
     Evaluation,
@@ -162,6 +162,10 @@ class ResultStore:
             and contents.misfit(record) is None
         )
 
+    def check_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
+        """Raise what `write_unit` would of what it is given, and write nothing."""
+        self._checked(evaluation, entries)
+
     def write_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
         """Add the results of one (task, condition), replacing records of the same key; all else stays.
 
@@ -177,8 +181,12 @@ class ResultStore:
             W2SError: an entry that is not of this unit or does not fit, or that would spoil others.
         """
         self._present()
-        self._finish()
-        self._write_unit(evaluation, entries)
+        try:
+            self._finish()
+        except OSError:  # there is no room for that one, perhaps for this one
+            self._write_unit(evaluation, entries, as_a_whole=False)
+        else:
+            self._write_unit(evaluation, entries)
 
     def drop(self, keys: Sequence[RecordKey]) -> None:
         """Remove these records and their predictions. Call it while holding `lock`.
@@ -194,9 +202,38 @@ class ResultStore:
         for method in sorted({key.method for key in keys}):
             self._write_method(method)
 
-    def _write_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
-        contents = self.load()
-        unit = (evaluation.task, evaluation.condition)
+    def _write_unit(
+        self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]], as_a_whole: bool = True
+    ) -> None:
+        evaluation, new, lines = self._checked(evaluation, entries)
+        contents, unit = self.load(), (evaluation.task, evaluation.condition)
+        methods = sorted({record.method for record, _ in entries})
+        own = {_tensor_file(*unit): _evaluation_bytes(evaluation)}
+        for method in methods:
+            own |= _files_of(method, lines, new.predictions)
+        try:
+            if as_a_whole:
+                self._write(_UNIT, save({name: np.frombuffer(data, np.uint8) for name, data in own.items()}))
+            self._write(_tensor_file(*unit), own[_tensor_file(*unit)])
+            self.revision += 1
+            contents.evaluations[unit] = evaluation
+            contents.records |= new.records
+            contents.predictions |= new.predictions
+            self._lines |= lines
+            for method in methods:
+                self._write_method(method)
+            if as_a_whole:
+                self._forget_unit()
+        except OSError:  # a full disk: what is here is what got there
+            self._read_anew()
+            self._present()
+            raise
+
+    def _checked(
+        self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]
+    ) -> tuple[Evaluation, Contents, dict[RecordKey, str]]:
+        """The evaluation with the seeds that are there, what the unit holds, and its lines."""
+        contents, unit = self.load(), (evaluation.task, evaluation.condition)
         old = contents.evaluations.get(unit)
         if old is not None and old.same_data(evaluation):
             evaluation = evaluation.model_copy(update={"seeds": {**old.seeds, **evaluation.seeds}})
@@ -214,25 +251,7 @@ class ResultStore:
                 raise W2SError(f"{record.key}: {reason}")
 
         self._refuse_orphans(evaluation, new)
-        methods = sorted({record.method for record, _ in entries})
-        own = {_tensor_file(*unit): _evaluation_bytes(evaluation)}
-        for method in methods:
-            own |= _files_of(method, lines, new.predictions)
-        try:
-            self._write(_UNIT, save({name: np.frombuffer(data, np.uint8) for name, data in own.items()}))
-            self._write(_tensor_file(*unit), own[_tensor_file(*unit)])
-            self.revision += 1
-            contents.evaluations[unit] = evaluation
-            contents.records |= new.records
-            contents.predictions |= new.predictions
-            self._lines |= lines
-            for method in methods:
-                self._write_method(method)
-            self._forget_unit()
-        except OSError:  # a full disk: what is here is what got there
-            self._read_anew()
-            self._present()
-            raise
+        return evaluation, new, lines
 
     def _finish(self) -> None:
         """Write the unit that a kill or a full disk has stopped at, if there is one."""
@@ -250,6 +269,7 @@ class ResultStore:
             self._forget_unit()
 
     def _forget_unit(self) -> None:
+        sync_folder(self.root if self._folder is None else Path(), self._folder)  # with new methods' folders
         os.unlink(self.root / _UNIT if self._folder is None else _UNIT, dir_fd=self._folder)
 
     def _read_anew(self) -> Contents:

@@ -150,8 +150,13 @@ def _ended(unit: Unit, outcome: Outcome, store: ResultStore, report: Report) -> 
 def _write(result: UnitResult, store: ResultStore) -> list[str]:
     """Write what a unit gave; what can't be written is a failure of this unit alone."""
     try:
+        store.check_unit(result.evaluation, result.entries)
+        # old students' replies go first: should this be killed, none of them is taken for one of the new records
+        write_replies(store.root, (), {record.key for record, _ in result.entries})
         store.write_unit(result.evaluation, result.entries)
-        write_replies(store.root, result.replies, {record.key for record, _ in result.entries})
+        if result.replies:
+            store.present()
+            write_replies(store.root, result.replies)
     except Vanished:
         raise
     except W2SError as error:  # it would spoil results that are there
@@ -186,7 +191,8 @@ def _whole() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {signum: signal.signal(signum, later) for signum in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signum for signum in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(signum) != signal.SIG_IGN]
+    before = {signum: signal.signal(signum, later) for signum in heard}
     try:
         yield
     finally:

@@ -13,8 +13,8 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Entry point of `w2s`."""
-    interruptible()
     try:
+        interruptible()
         app()
     except KeyboardInterrupt:  # before there was a command
         print(STOPPED, file=sys.stderr)

