@@ -31,15 +31,22 @@ def content(domain: Domain) -> str:
 
 def recipe(supervisor: Supervisor) -> dict[str, Any]:
     """What kind of model a supervisor is, apart from whom it learns from."""
-    kind = type(supervisor.model)
     found = {
-        "model": f"{kind.__module__}.{kind.__qualname__}",
+        "model": _name(type(supervisor.model)),
         "version": supervisor.model.version,
         "parameters": asdict(supervisor.model),  # type: ignore[call-overload]
         "size": supervisor.size,
     }
     fingerprint = getattr(supervisor.model, "fingerprint", None)
     return found if fingerprint is None else {**found, "fingerprint": fingerprint}
+
+
+def _name(kind: type) -> str:
+    """The declared name of a weak model's class; an inherited one would take its parent's cached soft labels."""
+    name = vars(kind).get("name")
+    if not isinstance(name, str) or not name:
+        raise W2SError(f"weak model {kind.__qualname__}: declare a class attribute `name` of its own (a string)")
+    return name
 
 
 def supervisor_recipe(supervisor: Supervisor) -> dict[str, Any]:

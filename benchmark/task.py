@@ -86,7 +86,10 @@ class Model(Protocol):
 
 
 class WeakModel(Protocol):
-    """How a supervisor is trained: a frozen dataclass of hyperparameters with a class attribute `version`.
+    """How a supervisor is trained: a frozen dataclass of hyperparameters with class attributes `name` and `version`.
+
+    `name` is part of the data's fingerprint and of supervisors' seeds, so it never changes, wherever the class moves;
+    each class declares its own, and no two classes have the same (put your package's name before it).
 
     For a supervisor with `validation` domains `fit` gets one more argument, `validation=(inputs, labels)`. A model
     with a class attribute `resumable = True` gets `checkpoints`, a `benchmark.checkpoints.Checkpoints` of its own, and
@@ -94,6 +97,7 @@ class WeakModel(Protocol):
     (of pretrained weights, say) and `libraries` (names of distributions), where there is anything.
     """
 
+    name: ClassVar[str]
     version: ClassVar[int]
 
     def fit(self, inputs: Inputs, labels: NDArray[np.int64], num_classes: int, seed: int) -> Model:

@@ -92,6 +92,7 @@ class Centroids:
 
     temperature: float = 1.0
     spoil: str = ""
+    name: ClassVar[str] = "tests.centroids"
     version: ClassVar[int] = 1
     seen: ClassVar[list[NDArray[np.int64]]] = []
 

@@ -40,6 +40,7 @@ class SmallCNN:
     epochs: int = 30
     batch: int = 32
     lr: float = 1e-3
+    name: ClassVar[str] = "benchmark.supervisors.cnn.SmallCNN"
     version: ClassVar[int] = 1
 
     def fit(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, seed: int) -> TrainedCNN:

@@ -53,6 +53,7 @@ class FineTuned:
     learning_rate: float = 2e-3
     epochs: int = 4
     batch_size: int = 8
+    name: ClassVar[str] = "benchmark.supervisors.language.FineTuned"
     version: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
     on_device: ClassVar[bool] = True

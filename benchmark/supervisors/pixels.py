@@ -27,6 +27,7 @@ class PixelLogistic:
     """Logistic regression on the pixels of uint8 images of one size, scaled to 0..1."""
 
     C: float = 1.0
+    name: ClassVar[str] = "benchmark.supervisors.pixels.PixelLogistic"
     version: ClassVar[int] = 1
 
     def fit(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, seed: int) -> PixelClassifier:

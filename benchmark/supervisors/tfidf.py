@@ -29,6 +29,7 @@ class TfidfClassifier:
     """TF-IDF and class-balanced logistic regression; the vocabulary is that of the training texts."""
 
     C: float = 10.0
+    name: ClassVar[str] = "benchmark.supervisors.tfidf.TfidfClassifier"
     version: ClassVar[int] = 1
 
     def fit(self, inputs: Sequence[str], labels: NDArray[np.int64], num_classes: int, seed: int) -> TextClassifier:
@@ -63,6 +64,7 @@ class TfidfBradleyTerry:
     """A linear reward on TF-IDF, fitted to preferences by the Bradley–Terry likelihood."""
 
     C: float = 10.0
+    name: ClassVar[str] = "benchmark.supervisors.tfidf.TfidfBradleyTerry"
     version: ClassVar[int] = 1
 
     def fit(

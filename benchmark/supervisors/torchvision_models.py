@@ -90,6 +90,7 @@ class TorchvisionClassifier:
     patience: int = 10
     smallest_crop: float = 0.35
     flip: bool = True
+    name: ClassVar[str] = "benchmark.supervisors.torchvision_models.TorchvisionClassifier"
     version: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
     on_device: ClassVar[bool] = True

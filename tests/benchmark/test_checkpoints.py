@@ -97,6 +97,7 @@ def test_another_trainings_is_refused_and_kept(saved: Checkpoints, tmp_path: Pat
 class Resumable(Centroids):
     """A weak model that saves its state while it is trained."""
 
+    name: ClassVar[str] = "tests.resumable"
     resumable: ClassVar[bool] = True
 
     def fit(self, *data: Any, checkpoints: Checkpoints) -> Any:  # type: ignore[override]

@@ -52,7 +52,7 @@ from benchmark.task import Supervisor
 
 @dataclass(frozen=True)
 class Own(Centroids):
-    pass
+    name = "tests.own"
 
 class Sent(Blobs):
     pass

@@ -149,11 +149,20 @@ def test_what_changes_the_values_is_made_again_and_nothing_else(
 
 
 class Hotter(Centroids):
+    """The same recipe, in its next version."""
+
+    name = Centroids.name
     version = 2
 
 
-Hotter.__name__ = Hotter.__qualname__ = "Centroids"  # the same recipe, in its next version
-Hotter.__module__ = Centroids.__module__
+class Unnamed(Centroids):
+    """Its inherited name would take the other's cached soft labels."""
+
+
+def test_a_weak_model_declares_a_name_of_its_own(cache: Cache) -> None:
+    task = Blobs(supervisors=[Supervisor(Unnamed(), ("left",))])
+    with pytest.raises(W2SError, match="weak model Unnamed: declare a class attribute `name` of its own"):
+        build_problem(task, "ood", 0, cache)
 
 
 def test_a_preference_tasks_gap_is_part_of_the_key(cache: Cache) -> None:

@@ -36,6 +36,7 @@ class Columns:
 class Nearest:
     """The class of the nearer mean."""
 
+    name: ClassVar[str] = "tests.nearest"
     version: ClassVar[int] = 1
 
     def fit(self, inputs: Any, labels: Any, num_classes: int, seed: int) -> "Fitted":

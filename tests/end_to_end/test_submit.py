@@ -137,11 +137,10 @@ def test_nothing_is_taken_over_from_another_source(w2s: CommandLine) -> None:
 class OtherCentroids(Centroids):
     """The same recipe, whose arithmetic gives something else here."""
 
+    name = Centroids.name
+
     def fit(self, inputs, labels, num_classes, seed):  # type: ignore[no-untyped-def]
         return super().fit(inputs, labels, num_classes, seed + 1)
-
-
-OtherCentroids.__name__ = OtherCentroids.__qualname__ = "Centroids"
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -38,6 +38,7 @@ class BadModel:
     """Says that all classes are as likely."""
 
     way: str
+    name: ClassVar[str] = "tests.bad-model"
     version: ClassVar[int] = 1
 
     def fit(self, inputs: Any, labels: Any, num_classes: int, seed: int) -> BadModel:
