@@ -51,11 +51,11 @@ check: lint test
 
 # speed of the engine beside the ordinary way; minutes
 bench: $(VENV)/.test-tools
-	$(BIN)/python -m pytest tests/bench --benchmark-only -s --ignore=tests/bench/test_pools.py
+	$(BIN)/python -m pytest tests/bench --benchmark-only -s --ignore=tests/bench/test_pool_sizes.py
 
 # time and peak memory by the size of the pool, up to a million examples; 25 GB of disk in the temporary folder
 bench-pools: $(VENV)/.test-tools
-	$(BIN)/python -m pytest tests/bench/test_pools.py --benchmark-only -s
+	$(BIN)/python -m pytest tests/bench/test_pool_sizes.py --benchmark-only -s
 
 # the smoke suite under every kind of fault: a table, wanted all zero; some rows take root
 faults: $(VENV)/.test-tools

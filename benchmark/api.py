@@ -1,11 +1,13 @@
 """All that the author of a method or a task imports."""
 
 from benchmark.arrays import ArrayTask
-from benchmark.corruption import stress_variants
-from benchmark.errors import NotAvailable, W2SError
-from benchmark.fetch import fetch_sdist, missing_packages
-from benchmark.inputs import Inputs, Lazy, Prompted
-from benchmark.method import (
+from benchmark.assets.packages import fetch_sdist, missing_packages
+from benchmark.assets.pinned import Pinned
+from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.base.seeding import numpy_rng
+from benchmark.core.corruption import stress_variants
+from benchmark.core.inputs import Inputs, Lazy, Prompted
+from benchmark.core.method import (
     Batch,
     Method,
     Supervision,
@@ -16,11 +18,9 @@ from benchmark.method import (
     product_grid,
     safe_log,
 )
-from benchmark.pinned import Pinned
-from benchmark.registry import register_method, register_task
-from benchmark.scale import Scale
-from benchmark.seeding import numpy_rng
-from benchmark.task import Domain, Encoder, Model, Supervisor, Task, TaskCard, WeakModel
+from benchmark.core.registry import register_method, register_task
+from benchmark.core.scale import Scale
+from benchmark.core.task import Domain, Encoder, Model, Supervisor, Task, TaskCard, WeakModel
 
 __all__ = [
     "ArrayTask",

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 
-from benchmark.cache import Cache
-from benchmark.chunks import Part, StoredRows, blocks, read_header
-from benchmark.errors import W2SError
-from benchmark.minibatches import in_windows
-from benchmark.problem import Problem, ReadyMade, Truth
-from benchmark.protocol import SHARES, SPLITS, deal_by_group
-from benchmark.rows import select
-from benchmark.seeding import numpy_rng
-from benchmark.task import TaskCard
+from benchmark.base.errors import W2SError
+from benchmark.base.seeding import numpy_rng
+from benchmark.core.minibatches import in_windows
+from benchmark.core.pools import SHARES, SPLITS, deal_by_group
+from benchmark.core.problems import Problem, ReadyMade, Truth
+from benchmark.core.task import TaskCard
+from benchmark.store.cache import Cache
+from benchmark.store.stored_rows import Part, StoredRows, blocks, read_header
+from benchmark.students.rows import select
 
 
 class ArrayTask(ReadyMade):
@@ -121,7 +121,7 @@ class ArrayTask(ReadyMade):
         rng = numpy_rng("arrays", seed)
         if self.split_by_group and self.groups is not None:
             splits = deal_by_group(self.groups, SHARES, rng)
-            if in_windows(len(splits[0])):  # a large train split must be in random order (`benchmark.minibatches`)
+            if in_windows(len(splits[0])):  # a large train split must be in random order (`benchmark.core.minibatches`)
                 splits = [rng.permutation(split) for split in splits]
         else:
             cuts = [round(SHARES[0] * N), round((SHARES[0] + SHARES[1]) * N)]

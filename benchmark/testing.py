@@ -1,6 +1,6 @@
 """The contract suite for methods: `check_method(MyMethod)` runs what every method of this benchmark has to pass.
 
-Shapes: S seeds, M supervisors, N examples, K classes, R replicas of the method (see `benchmark.method`).
+Shapes: S seeds, M supervisors, N examples, K classes, R replicas of the method (see `benchmark.core.method`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import registry
-from benchmark.errors import MethodFailed, W2SError
-from benchmark.method import TIMES, Batch, Method, Supervision
-from benchmark.registry import RESERVED
-from benchmark.seeding import torch_rng
+from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.base.seeding import torch_rng
+from benchmark.core import registry
+from benchmark.core.method import TIMES, Batch, Method, Supervision
+from benchmark.core.registry import RESERVED
+from benchmark.core.training import Recipe, Trained, TrainingData, train
 from benchmark.students.linear import Heads
-from benchmark.training import Recipe, Trained, TrainingData, train
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=3, batch_size=8)  # three epochs: one is RAVEN's easy phase
 

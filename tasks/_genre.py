@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from benchmark.api import Supervisor, Task, TaskCard, WeakModel, missing_packages, numpy_rng
+from benchmark.core.task import Modality
 from benchmark.encoders.minilm import MiniLM
-from benchmark.task import Modality
 from tasks import _vader
 from tasks._shared import BROKEN, break_one
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.api import NotAvailable, Prompted, W2SError, missing_packages, numpy_rng
-from benchmark.hub import allowed, snapshot
-from benchmark.notices import notice
+from benchmark.assets.hub import allowed, snapshot
+from benchmark.base.notices import notice
 from tasks._shared import connected_groups
 
 HUB_ID = "Anthropic/hh-rlhf"

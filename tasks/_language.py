@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self, cast
 
 from benchmark.api import Task, W2SError
-from benchmark.models import model_missing
+from benchmark.assets.pretrained import model_missing
 from benchmark.students.language.network import lacking_extra
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned

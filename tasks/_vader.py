@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.api import W2SError, fetch_sdist
-from benchmark.unpack import read_members
+from benchmark.assets.unpack import read_members
 from tasks._shared import connected_groups
 
 DOMAINS = ("tweets", "amazon", "movies", "nyt")

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.api import NotAvailable, W2SError
-from benchmark.downloads import Archive
-from benchmark.metrics import IDENTITIES
+from benchmark.assets.archives import Archive
+from benchmark.core.metrics import IDENTITIES
 
 Index = NDArray[np.int64]
 _INSTALL = "pip install 'w2s-bench[wilds,lm]' (in a checkout: pip install -c constraints-wilds.txt -e '.[wilds,lm]')"

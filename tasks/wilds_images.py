@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from benchmark.api import Inputs, Lazy, Scale, Supervisor, TaskCard, W2SError, register_task
+from benchmark.assets.pretrained import model_missing
 from benchmark.encoders.vision import VisionEncoder
-from benchmark.models import model_missing
 from benchmark.supervisors.torchvision_models import TorchvisionClassifier
 from tasks._shared import joined
 from tasks._wilds import CAMELYON17, FMOW, IWILDCAM, Images, Index, table_hash

@@ -1,11 +1,16 @@
-"""`pytest --plugin FILE` runs the methods of an outside plug-in through the same suite."""
+"""Fixtures for all tests, and `pytest --plugin FILE`: the methods of an outside plug-in through the same suite."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.command_line import CommandLine, command_line
+from support.tiny import FAMILIES, Models, save_model
 
-from benchmark.errors import W2SError
-from benchmark.registry import load_plugin
+from benchmark.base.errors import W2SError
+from benchmark.core.registry import load_plugin
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,3 +23,20 @@ def pytest_configure(config: pytest.Config) -> None:
             load_plugin(Path(file))
         except W2SError as error:
             raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture
+def w2s(tmp_path: Path) -> Iterator[CommandLine]:
+    """The command line in a folder of the test's own."""
+    with command_line(tmp_path) as command:
+        yield command
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Tiny language models, a folder for each family."""
+    root = tmp_path_factory.mktemp("models")
+    for family in FAMILIES:
+        save_model(root / family, family)
+    save_model(root / "gpt2-no-pad", "gpt2", pad=False)
+    return Models(root)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from benchmark.cli import looking, running, submitting, judging, making  # noqa: F401 # isort: skip (their order in the help)
+from benchmark.base.interrupts import STOPPED, interruptible
 from benchmark.cli.common import app
-from benchmark.interrupts import STOPPED, interruptible
 
 __all__ = ["app", "main"]
 

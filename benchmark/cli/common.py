@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from benchmark.errors import W2SError
-from benchmark.interrupts import STOPPED
+from benchmark.base.errors import W2SError
+from benchmark.base.interrupts import STOPPED
 
 F = TypeVar("F", bound=Callable[..., Any])
 

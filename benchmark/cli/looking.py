@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from benchmark.base.errors import W2SError
 from benchmark.cli.common import DATA_ROOT, app, guarded, use_data_root
-from benchmark.errors import W2SError
 
 
 @app.command("list", epilog="Example: w2s list methods")
@@ -20,8 +20,8 @@ def list_(
     results: Annotated[Path | None, typer.Option(help="with results: the folder [default: results/default]")] = None,
 ) -> None:
     """List tasks, methods and suites, a line each; or the rows of a results folder, and which of them are stale."""
-    from benchmark import suite
-    from benchmark.registry import CANARIES, METHODS, TASKS
+    from benchmark.core import suite
+    from benchmark.core.registry import CANARIES, METHODS, TASKS
 
     known = ("tasks", "methods", "suites")
     if kind and kind not in (*known, "results"):
@@ -29,8 +29,8 @@ def list_(
     if results and kind != "results":
         raise W2SError("--results: only with `w2s list results`")
     if kind == "results":
-        from benchmark.results import ResultStore
-        from benchmark.stale import overview
+        from benchmark.results.stale import overview
+        from benchmark.results.store import ResultStore
 
         for line in overview(ResultStore(results or Path("results/default"))):
             typer.echo(line)
@@ -62,7 +62,7 @@ def describe(
 ) -> None:
     """Say what a task, method, suite or feature pack is, without running it, and what this machine lacks to run it."""
     use_data_root(data_root)
-    from benchmark.describe import describe_any
+    from benchmark.cli.describe import describe_any
 
     typer.echo(describe_any(name))
 
@@ -78,7 +78,7 @@ def leaderboard(
     results/default gives LEADERBOARD.md beside the folder `results`; any other folder its own LEADERBOARD.md.
     A folder under runs/ is compared with the published one of the same name.
     """
-    from benchmark.publish import publish
+    from benchmark.reports.publish import publish
 
     raise typer.Exit(publish(results, check=check, say=typer.echo))
 
@@ -92,8 +92,8 @@ def compare(
     condition: Annotated[str | None, typer.Option(help="ind or ood [default: ood where there is some]")] = None,
 ) -> None:
     """Print the paired difference of two rows, per task, per modality and over all tasks, with p-values."""
-    from benchmark.comparison import compare_rows
-    from benchmark.results import ResultStore
+    from benchmark.reports.comparison import compare_rows
+    from benchmark.results.store import ResultStore
 
     typer.echo(compare_rows(ResultStore(results), first, second, condition))
 
@@ -110,7 +110,7 @@ def export(
     A row is a (task, condition, method, seed); `benchmark.load_results(DIR)` gives the same table in Python. What
     can't be used is named on standard error.
     """
-    from benchmark.export import export as give
+    from benchmark.reports.export import export as give
 
     give(results, format_, out, typer.echo, lambda line: typer.echo(f"warning: {line}", err=True))
 

@@ -18,7 +18,7 @@ def new(
     out: Annotated[Path | None, typer.Option(help="folder [default: the plug-in folder of a checkout, else .]")] = None,
 ) -> None:
     """Write a commented skeleton that already passes the contract tests."""
-    from benchmark.skeletons import write_skeleton
+    from benchmark.cli.skeletons import write_skeleton
 
     path = write_skeleton(kind, name, out)
     flag = "" if path.parent.name in ("methods", "tasks") else f" --plugin {path}"
@@ -35,7 +35,7 @@ app.add_typer(cache_app, name="cache")
 @guarded
 def info(cache: Annotated[Path | None, typer.Option(help="the cache's folder")] = None) -> None:
     """Say where the cache is and what it holds."""
-    from benchmark.cache import Cache
+    from benchmark.store.cache import Cache
 
     store = Cache(cache)
     typer.echo(store.root)
@@ -47,7 +47,7 @@ def info(cache: Annotated[Path | None, typer.Option(help="the cache's folder")] 
 @guarded
 def clear(cache: Annotated[Path | None, typer.Option(help="the cache's folder")] = None) -> None:
     """Delete the cache; everything in it can be made again."""
-    from benchmark.cache import Cache
+    from benchmark.store.cache import Cache
 
     store = Cache(cache)
     typer.echo(f"freed {store.clear() / 2**20:.1f} MiB of {store.root}")

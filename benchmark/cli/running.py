@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from benchmark.base.threads import one_thread
 from benchmark.cli.common import DATA_ROOT, DOWNLOAD, MIRROR, app, check_mirror, guarded, names_in, use_data_root
-from benchmark.threads import one_thread
 
 
 @app.command(epilog="Example: w2s run --suite default --tasks 'sentiment-*' --methods 'raven*,ensemble' --seeds 2")
@@ -60,8 +60,8 @@ def run(
     one_thread()
     use_data_root(data_root)
     check_mirror(mirror, download)
-    from benchmark.runner import Workforce
-    from benchmark.session import Request, start
+    from benchmark.running.runner import Workforce
+    from benchmark.running.session import Request, start
 
     request = Request(
         suite=suite,
@@ -143,6 +143,6 @@ def download(
     end what is still missing. A mirror has each archive as <mirror>/<folder>.tar.gz.
     """
     use_data_root(data_root)
-    from benchmark.session import download as get
+    from benchmark.running.session import download as get
 
     raise typer.Exit(get(names_in("tasks", tasks), mirror, typer.echo))

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from benchmark.base.threads import one_thread
 from benchmark.cli.common import DATA_ROOT, DOWNLOAD, MIRROR, app, check_mirror, guarded, use_data_root
-from benchmark.threads import one_thread
 
 
 @app.command(epilog="Example: w2s submit my_method.py --suite default")

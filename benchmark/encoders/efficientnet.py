@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from benchmark.encoders.legacy_weights import read_legacy_weights
-from benchmark.errors import W2SError
-from benchmark.fetch import package_folder
-from benchmark.pinned import Pinned
+from benchmark.assets.legacy_weights import read_legacy_weights
+from benchmark.assets.packages import package_folder
+from benchmark.assets.pinned import Pinned
+from benchmark.base.errors import W2SError
 
 _VERSION = 1
 _WEIGHTS = Pinned(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import W2SError
+from benchmark.base.errors import W2SError
 
 
 @dataclass(frozen=True)

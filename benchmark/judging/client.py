@@ -23,7 +23,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from benchmark.errors import W2SError
+from benchmark.base.errors import W2SError
 from benchmark.judging.prompt import MAX_TOKENS, Verdict, messages, parse_verdict
 
 _PASSING = frozenset({408, 409, 425, 429})  # and every 5xx

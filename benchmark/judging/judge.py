@@ -16,8 +16,10 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmark.analysis import analysis_of
-from benchmark.errors import W2SError, unknown_name
+from benchmark.analysis.cells import analysis_of
+from benchmark.base.errors import W2SError, unknown_name
+from benchmark.base.seeding import derive
+from benchmark.core.records import RecordKey
 from benchmark.judging.client import BACKOFF, Backoff, Client, Failure
 from benchmark.judging.judgements import (
     ORDERS,
@@ -31,10 +33,8 @@ from benchmark.judging.judgements import (
 )
 from benchmark.judging.prompt import MAX_TOKENS, PROMPT_VERSION, Verdict, messages
 from benchmark.judging.rates import summary
-from benchmark.judging.replies import REPLIES, Reply, ReplyKey
-from benchmark.records import RecordKey
-from benchmark.results import ResultStore
-from benchmark.seeding import derive
+from benchmark.results.replies import REPLIES, Reply, ReplyKey
+from benchmark.results.store import ResultStore
 
 _GIVE_UP = 20  # questions in a row without a verdict: the judge is down, or not up to it
 _CHARACTERS_PER_TOKEN = 4

@@ -10,11 +10,11 @@ from typing import Annotated, BinaryIO, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
-from benchmark.files import atomic_write
-from benchmark.judging.lines import read_lines
+from benchmark.base.files import atomic_write
+from benchmark.core.records import Version
 from benchmark.judging.prompt import Verdict
-from benchmark.judging.replies import OfReply, Reply, ReplyKey, method_folders, read_replies
-from benchmark.records import Version
+from benchmark.results.lines import read_lines
+from benchmark.results.replies import OfReply, Reply, ReplyKey, method_folders, read_replies
 
 JUDGEMENTS = "judgements.jsonl"
 Order = Literal["reply first", "reference first"]

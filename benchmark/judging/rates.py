@@ -1,8 +1,8 @@
 """Judged win rates and their table.
 
 A reply that wins in both orders counts 1, one that loses in both 0, anything else (a tie, or verdicts that follow the
-order) 1/2. Intervals are those of all scores, see `benchmark/statistics.py`: the bootstrap resamples prompts, the same
-for all methods, seeds and replicas of a (task, condition).
+order) 1/2. Intervals are those of all scores, see `benchmark/analysis/statistics.py`: the bootstrap resamples prompts,
+the same for all methods, seeds and replicas of a (task, condition).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.bootstrap import bootstrap
+from benchmark.analysis.bootstrap import bootstrap
+from benchmark.analysis.format import escape, markdown, number, percent, plain
+from benchmark.analysis.statistics import RESAMPLES, Sample, estimate
+from benchmark.base.seeding import numpy_rng
+from benchmark.core.metrics import Split
+from benchmark.core.records import RecordKey
 from benchmark.judging.judgements import ORDERS, Judge, Judged, Order, verdicts_by_judge
 from benchmark.judging.prompt import Verdict
-from benchmark.judging.replies import ReplyKey
-from benchmark.metrics import Split
-from benchmark.records import RecordKey
-from benchmark.seeding import numpy_rng
-from benchmark.statistics import RESAMPLES, Sample, estimate
-from benchmark.tables import escape, markdown, number, percent, plain
+from benchmark.results.replies import ReplyKey
 
 
 class Row(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmark.errors import NotAvailable, W2SError
-from benchmark.hub import allowed, snapshot
+from benchmark.assets.hub import allowed, snapshot
+from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.packs.sheet import README, SHEET
 
 _WANTED = (SHEET, README, "*/*.safetensors")

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.cache import Cache
-from benchmark.chunks import StoredRows, read_header
-from benchmark.errors import W2SError
+from benchmark.base.errors import W2SError
+from benchmark.core.pools import SPLITS
+from benchmark.core.problems import Problem, ReadyMade, Truth
+from benchmark.core.registry import TASKS
+from benchmark.core.soft_labels import check_probabilities
 from benchmark.packs.sheet import check_files, features_file, read_sheet, supervision_file, truth_file
-from benchmark.problem import Problem, ReadyMade, Truth
-from benchmark.protocol import SPLITS
-from benchmark.registry import TASKS
-from benchmark.rows import Rows, select
-from benchmark.soft_labels import check_probabilities
+from benchmark.store.cache import Cache
+from benchmark.store.stored_rows import StoredRows, read_header
+from benchmark.students.rows import Rows, select
 
 
 class PackTask(ReadyMade):

@@ -21,11 +21,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from benchmark.errors import W2SError
-from benchmark.files import sha256_file
-from benchmark.protocol import VERSION
-from benchmark.records import Condition, Count, TaskName, Version
-from benchmark.task import TaskCard
+from benchmark.base.errors import W2SError
+from benchmark.base.files import sha256_file
+from benchmark.core.pools import VERSION
+from benchmark.core.records import Condition, Count, TaskName, Version
+from benchmark.core.task import TaskCard
 
 FORMAT = 1  # raise when files or fields change
 SHEET, README = "pack.json", "README.md"

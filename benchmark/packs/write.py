@@ -16,12 +16,16 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from benchmark.cache import Cache, cache_root
-from benchmark.errors import NotAvailable, W2SError
-from benchmark.execute import LIBRARIES, Setup
-from benchmark.files import atomic_write, sha256_file
-from benchmark.hub import DOWNLOAD
-from benchmark.libraries import libraries, project_commit
+from benchmark.assets.hub import DOWNLOAD
+from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.base.files import atomic_write, sha256_file
+from benchmark.base.versions import libraries, project_commit
+from benchmark.core.pools import SPLITS, VERSION, Index
+from benchmark.core.problems import ReadyMade, build_problem, conditions, data_fingerprint
+from benchmark.core.soft_labels import supervisor_recipe
+from benchmark.core.suite import Recipes, read_options
+from benchmark.core.task import Task
+from benchmark.core.training import Recipe
 from benchmark.packs.card import card
 from benchmark.packs.read import PackTask
 from benchmark.packs.sheet import (
@@ -36,15 +40,11 @@ from benchmark.packs.sheet import (
     supervision_file,
     truth_file,
 )
-from benchmark.problem import ReadyMade, build_problem, conditions, data_fingerprint
-from benchmark.protocol import SPLITS, VERSION, Index
-from benchmark.runner import choose_device
-from benchmark.session import check_options, lacking
-from benchmark.soft_labels import supervisor_recipe
+from benchmark.running.runner import choose_device
+from benchmark.running.session import check_options, lacking
+from benchmark.running.unit import LIBRARIES, Setup
+from benchmark.store.cache import Cache, cache_root
 from benchmark.students.frozen import LinearHead
-from benchmark.suite import Recipes, read_options
-from benchmark.task import Task
-from benchmark.training import Recipe
 
 Say = Callable[[str], None]
 _LOCK = ".lock"

@@ -11,9 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.analysis import CEILING, FLOOR, Analysis, Cell, analysis_of
-from benchmark.errors import W2SError
-from benchmark.headline import (
+from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of
+from benchmark.analysis.format import listing, percent
+from benchmark.analysis.ranking import ranks
+from benchmark.analysis.statistics import Sample, rank_correlation
+from benchmark.base.errors import W2SError
+from benchmark.core.metrics import METRICS, Split
+from benchmark.core.records import Record
+from benchmark.core.registry import CANARIES, METHODS, REFERENCES, TASKS
+from benchmark.core.suite import load_suite, suite_names
+from benchmark.page import payload
+from benchmark.reports.headline import (
     BASELINE,
     COST_UNIT,
     FOCUS,
@@ -24,19 +32,11 @@ from benchmark.headline import (
     references,
     relative_cost,
 )
-from benchmark.leaderboard import CONDITIONS, learned_weights
-from benchmark.metrics import METRICS, Split
-from benchmark.page import payload
-from benchmark.ranking import ranks
-from benchmark.records import Record
-from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS
-from benchmark.results import ResultStore
-from benchmark.statistics import Sample, rank_correlation
-from benchmark.stress import Curve, curves, uncorrupted
+from benchmark.reports.leaderboard import CONDITIONS, learned_weights
+from benchmark.reports.stress import Curve, curves, uncorrupted
+from benchmark.results.store import ResultStore
+from benchmark.results.trials import TUNED
 from benchmark.submissions.reading import read_introduction
-from benchmark.suite import load_suite, suite_names
-from benchmark.tables import listing, percent
-from benchmark.trials import TUNED
 
 Quantity = Callable[[Cell, str], Sample | None]
 SUPERVISORS: dict[str, bool | None] = {"all": None, "sound": False, "broken": True}

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from benchmark.analysis import Analysis, analysis_of
-from benchmark.files import atomic_write
-from benchmark.headline import headline_columns, ranked, references
+from benchmark.analysis.cells import Analysis, analysis_of
+from benchmark.base.files import atomic_write
 from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload
-from benchmark.publish import suites_beside
-from benchmark.results import ResultStore
+from benchmark.reports.headline import headline_columns, ranked, references
+from benchmark.reports.publish import suites_beside
+from benchmark.results.store import ResultStore
 
 INDEX = "index.html"
 _FOLDER = Path(__file__).parent

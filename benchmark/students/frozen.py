@@ -12,22 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.chunks import Part
-from benchmark.errors import W2SError, blamed
-from benchmark.libraries import libraries
-from benchmark.rows import Rows, select, standardised
-from benchmark.scale import Estimable, Work
-from benchmark.student import TEST, Answer
+from benchmark.base.errors import W2SError, blamed
+from benchmark.base.versions import libraries
+from benchmark.core.scale import Estimable, Work
+from benchmark.core.student import TEST, Answer
+from benchmark.core.task import Streaming
+from benchmark.store.stored_rows import Part
 from benchmark.students.linear import LinearStudent, Standardiser
+from benchmark.students.rows import Rows, select, standardised
 from benchmark.students.streamed import Streamed, placed
-from benchmark.task import Streaming
 
 if TYPE_CHECKING:
-    from benchmark.cache import Cache
-    from benchmark.problem import Problem
-    from benchmark.protocol import Pool
-    from benchmark.task import Domain, Encoder
-    from benchmark.training import Recipe
+    from benchmark.core.pools import Pool
+    from benchmark.core.problems import Problem
+    from benchmark.core.task import Domain, Encoder
+    from benchmark.core.training import Recipe
+    from benchmark.store.cache import Cache
 
 Features = NDArray[np.float32]
 # output -> the train splits of all seeds; held-out split -> those of each seed
@@ -105,7 +105,7 @@ class LinearHead:
         return isinstance(self.encoder, Streaming)
 
     def lacking(self, domain: Domain, cache: Cache, device: str) -> list[int]:
-        """See `benchmark.student.ChunkReader`."""
+        """See `benchmark.core.student.ChunkReader`."""
         assert self.encoder is not None
         return cache.lacking_chunks("features", _key(self.encoder, domain, device), domain.num_inputs)
 
@@ -118,7 +118,7 @@ class LinearHead:
         device: str,
         made: Callable[[int], None],
     ) -> None:
-        """See `benchmark.student.ChunkReader`."""
+        """See `benchmark.core.student.ChunkReader`."""
         assert self.encoder is not None
         key, build = _key(self.encoder, domain, device), _stream(self.encoder, task, domain, device)
         cache.build_chunks("features", key, domain.num_inputs, chunks, build, made)
@@ -142,7 +142,7 @@ class LinearHead:
         return train, {split: [scale(s, outputs[-1], split).to(device)[None] for s in seeds] for split in held_out}
 
     def start(self, inputs: Tensor | Streamed, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
-        """See `benchmark.student.StudentKind.start`."""
+        """See `benchmark.core.student.StudentKind.start`."""
         return LinearStudent(inputs, num_classes, seeds, heads)
 
     def diagnostics(self, problem: Problem) -> dict[str, float]:
@@ -161,7 +161,7 @@ class LinearHead:
         """It holds nothing."""
 
     def relief(self, recipe: Recipe) -> str:
-        """See `benchmark.student.StudentKind.relief`."""
+        """See `benchmark.core.student.StudentKind.relief`."""
         return "run fewer methods or seeds at once (--methods, --seeds), or --device cpu"
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmark.chunks import BLOCK
-from benchmark.seeding import torch_rng
+from benchmark.base.seeding import torch_rng
+from benchmark.store.stored_rows import BLOCK
 from benchmark.students.streamed import Streamed, source
 
 
@@ -135,7 +135,7 @@ class LinearStudent:
         return [self.weight] if self.bias is None else [self.weight, self.bias]
 
     def expect(self, minibatches: Tensor) -> None:
-        """See `benchmark.student.Student.expect`."""
+        """See `benchmark.core.student.Student.expect`."""
         self._source.expect(minibatches)
 
     def logits(self, index: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class LinearStudent:
         return z.view(S, self._heads, self.outputs, B).transpose(2, 3)
 
     def close(self) -> None:
-        """See `benchmark.student.Student.close`."""
+        """See `benchmark.core.student.Student.close`."""
         self._source.close()
 
     def split(self, widths: list[int]) -> list[Heads]:

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.chunks import Mapped, Part, StoredRows, blocks
-from benchmark.memory import memory
-from benchmark.minibatches import BLOCK, WINDOW, one_ahead
+from benchmark.base.memory import memory
+from benchmark.core.minibatches import BLOCK, WINDOW, one_ahead
+from benchmark.store.stored_rows import Mapped, Part, StoredRows, blocks
 
 _ROOM = 0.5  # of the GPU's free memory may be filled with features
 _KEPT = 0.25  # of the memory may be filled with tables by the system, which keeps other files, too
@@ -110,9 +110,9 @@ class Window(NamedTuple):
 class Windows:
     """Tables, opened for one window after the other, the next by a thread while one is in use.
 
-    A window is what the stream shuffles as a whole (`benchmark.minibatches`): a few blocks of consecutive rows. Files
-    that the system can keep in memory are mapped, and it is told what will be needed. Of larger ones blocks are read
-    past its page cache, which would be swept without use, into memory that is used again and again.
+    A window is what the stream shuffles as a whole (`benchmark.core.minibatches`): a few blocks of consecutive
+    rows. Files that the system can keep in memory are mapped, and it is told what will be needed. Of larger ones blocks
+    are read past its page cache, which would be swept without use, into memory that is used again and again.
     """
 
     def __init__(self, tables: Sequence[Part]) -> None:

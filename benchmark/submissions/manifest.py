@@ -1,6 +1,6 @@
 """A submission is one folder, `results/<suite>/<method>/`, and its manifest says what belongs together in it.
 
-    records.jsonl, predictions.safetensors   as every method's (`benchmark.results`)
+    records.jsonl, predictions.safetensors   as every method's (`benchmark.results.store`)
     method.py                                the source that was run
     manifest.json                            hashes of these three, and what the records have in common
     README.md                                who, where and what, filled in by hand; so no hash holds it
@@ -17,10 +17,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from benchmark.problem import conditions
-from benchmark.records import Condition, Count, MethodName, Record, TaskName, Version
-from benchmark.registry import TASKS
-from benchmark.suite import Suite
+from benchmark.core.problems import conditions
+from benchmark.core.records import Condition, Count, MethodName, Record, TaskName, Version
+from benchmark.core.registry import TASKS
+from benchmark.core.suite import Suite
 
 MANIFEST, SOURCE, README = "manifest.json", "method.py", "README.md"
 Hashed = Literal["records.jsonl", "predictions.safetensors", "method.py"]

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from benchmark.errors import W2SError
+from benchmark.base.errors import W2SError
+from benchmark.core.records import Record, RecordKey, compact
 from benchmark.judging.judgements import JUDGEMENTS
-from benchmark.judging.replies import REPLIES
-from benchmark.records import Record, RecordKey, compact
-from benchmark.results import PREDICTIONS, RECORDS, method_files, reason
+from benchmark.results.replies import REPLIES
+from benchmark.results.store import PREDICTIONS, RECORDS, method_files, reason
 from benchmark.submissions.about import About, read_about
 from benchmark.submissions.findings import Finding
 from benchmark.submissions.manifest import MANIFEST, README, SOURCE, Manifest

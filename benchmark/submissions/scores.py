@@ -8,18 +8,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmark.analysis import TOLERANCE
-from benchmark.method import method_options
-from benchmark.minibatches import Minibatches
-from benchmark.plan import method_version
-from benchmark.records import Evaluation, Record, RecordKey, digest
-from benchmark.registry import CANARIES, METHODS, TASKS
-from benchmark.results import Contents
-from benchmark.scoring import compute_metrics
+from benchmark.analysis.cells import TOLERANCE
+from benchmark.core.method import method_options
+from benchmark.core.minibatches import Minibatches
+from benchmark.core.records import Evaluation, Record, RecordKey, digest
+from benchmark.core.registry import CANARIES, METHODS, TASKS
+from benchmark.core.scoring import compute_metrics
+from benchmark.core.suite import Suite
+from benchmark.core.training import ENGINE_VERSION, Recipe
+from benchmark.results.store import Contents
+from benchmark.running.plan import method_version
 from benchmark.submissions.findings import Finding
 from benchmark.submissions.reading import Submission, is_class_ids
-from benchmark.suite import Suite
-from benchmark.training import ENGINE_VERSION, Recipe
 
 WEIGHTS_TOLERANCE = 1e-3  # they are rounded, and made in single precision
 

@@ -7,23 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from benchmark.cache import Cache, cache_root
-from benchmark.errors import NotAvailable, W2SError, unknown_name
-from benchmark.execute import LIBRARIES, Setup, evaluate
-from benchmark.files import atomic_write
-from benchmark.libraries import libraries
-from benchmark.plan import hyperparameters
-from benchmark.problem import build_problem, data_fingerprint
-from benchmark.records import Evaluation, RecordKey, Versions, setting_hash
-from benchmark.registry import METHODS, TASKS, load_plugin
-from benchmark.results import Contents, ResultStore, method_files
-from benchmark.runner import choose_device
-from benchmark.session import Request, check_options, lacking, start
+from benchmark.base.errors import NotAvailable, W2SError, unknown_name
+from benchmark.base.files import atomic_write
+from benchmark.base.versions import libraries
+from benchmark.core.problems import build_problem, data_fingerprint
+from benchmark.core.records import Evaluation, RecordKey, Versions, setting_hash
+from benchmark.core.registry import METHODS, TASKS, load_plugin
+from benchmark.core.suite import Suite, load_suite, read_options
+from benchmark.core.task import Task
+from benchmark.core.training import ENGINE_VERSION, Recipe
+from benchmark.results.store import Contents, ResultStore, method_files
+from benchmark.running.plan import hyperparameters
+from benchmark.running.runner import choose_device
+from benchmark.running.session import Request, check_options, lacking, start
+from benchmark.running.unit import LIBRARIES, Setup, evaluate
+from benchmark.store.cache import Cache, cache_root
 from benchmark.submissions.about import stub
 from benchmark.submissions.manifest import MANIFEST, README, SOURCE, Grid, grid_of, manifest_of
-from benchmark.suite import Suite, load_suite, read_options
-from benchmark.task import Task
-from benchmark.training import ENGINE_VERSION, Recipe
 
 Say = Callable[[str], None]
 

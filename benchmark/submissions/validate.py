@@ -12,20 +12,20 @@ from unicodedata import normalize
 
 import numpy as np
 
-from benchmark.cache import Cache, cache_root
-from benchmark.errors import W2SError
-from benchmark.execute import evaluate
-from benchmark.problem import build_problem
-from benchmark.records import Evaluation
-from benchmark.registry import CANARIES, METHODS, REFERENCES, RESERVED, TASKS
-from benchmark.results import PREDICTIONS, RECORDS, Contents, ResultStore
+from benchmark.base.errors import W2SError
+from benchmark.core.problems import build_problem
+from benchmark.core.records import Evaluation
+from benchmark.core.registry import CANARIES, METHODS, REFERENCES, RESERVED, TASKS
+from benchmark.core.suite import Suite, load_suite, suite_of_folder
+from benchmark.results.store import PREDICTIONS, RECORDS, Contents, ResultStore
+from benchmark.running.unit import evaluate
+from benchmark.store.cache import Cache, cache_root
 from benchmark.submissions.about import read_about
 from benchmark.submissions.findings import Finding, conclusion, verdicts
 from benchmark.submissions.manifest import HASHED, MANIFEST, README, SOURCE, Grid, grid_of, manifest_of
 from benchmark.submissions.reading import Submission, read_submission
 from benchmark.submissions.scores import Published, check_record
 from benchmark.submissions.verify import tolerated
-from benchmark.suite import Suite, load_suite, suite_of_folder
 
 Say = Callable[[str], None]
 

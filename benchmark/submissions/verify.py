@@ -10,17 +10,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmark.cache import cache_root
-from benchmark.errors import NotAvailable, W2SError, unknown_name
-from benchmark.execute import Setup, execute
-from benchmark.plan import Unit, hyperparameters
-from benchmark.records import Record, RecordKey, SeedEvaluation, setting_hash
-from benchmark.registry import CANARIES, METHODS, load_plugin
-from benchmark.results import ResultStore
-from benchmark.runner import choose_device
-from benchmark.stale import raised
+from benchmark.base.errors import NotAvailable, W2SError, unknown_name
+from benchmark.core.records import Record, RecordKey, SeedEvaluation, setting_hash
+from benchmark.core.registry import CANARIES, METHODS, load_plugin
+from benchmark.core.suite import load_suite, read_options, suite_of_folder
+from benchmark.results.stale import raised
+from benchmark.results.store import ResultStore
+from benchmark.running.plan import Unit, hyperparameters
+from benchmark.running.runner import choose_device
+from benchmark.running.unit import Setup, execute
+from benchmark.store.cache import cache_root
 from benchmark.submissions.manifest import SOURCE
-from benchmark.suite import load_suite, read_options, suite_of_folder
 
 Say = Callable[[str], None]
 # Share of predictions that may differ, and by how much the score may. With other arithmetic (no vector instructions,

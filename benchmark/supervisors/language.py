@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.canaries import Canary
-from benchmark.checkpoints import Checkpoints
-from benchmark.errors import W2SError
-from benchmark.models import model_fingerprint
-from benchmark.scale import Work
+from benchmark.assets.pretrained import model_fingerprint
+from benchmark.base.errors import W2SError
+from benchmark.core.scale import Work
+from benchmark.core.training import NOWHERE, Recipe, TrainingData, train
+from benchmark.running.canaries import Canary
+from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.language.network import Objective
 from benchmark.students.language.student import LanguageHeads, LanguageModel
-from benchmark.training import NOWHERE, Recipe, TrainingData, train
 
 
 @dataclass(frozen=True)

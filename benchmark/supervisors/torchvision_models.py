@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmark.checkpoints import Checkpoints
-from benchmark.errors import NotAvailable, W2SError, unknown_name
-from benchmark.images import image_batches, rgb
-from benchmark.inputs import Inputs
-from benchmark.scale import Work
-from benchmark.seeding import derive, numpy_rng, torch_rng
+from benchmark.base.errors import NotAvailable, W2SError, unknown_name
+from benchmark.base.seeding import derive, numpy_rng, torch_rng
+from benchmark.core.inputs import Inputs
+from benchmark.core.scale import Work
+from benchmark.encoders.images import image_batches, rgb
+from benchmark.store.checkpoints import Checkpoints
 
 Schedule = Literal["cosine", "step", "constant"]
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as all published recipes have it

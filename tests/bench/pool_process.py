@@ -58,11 +58,11 @@ def run(path: Path, heads: int, epochs: int, limit: float, features: str) -> dic
     import torch
 
     from benchmark.arrays import ArrayTask
-    from benchmark.cache import Cache
-    from benchmark.problem import build_problem, training_data
-    from benchmark.registry import METHODS
+    from benchmark.core.problems import build_problem, training_data
+    from benchmark.core.registry import METHODS
+    from benchmark.core.training import Recipe, train
+    from benchmark.store.cache import Cache
     from benchmark.students import streamed
-    from benchmark.training import Recipe, train
 
     torch.set_num_threads(1)
     begun = time.perf_counter()
@@ -115,7 +115,7 @@ def _warm_up(methods: list[Any]) -> None:
     """What a process does once: imports, and the first call of each kernel."""
     import torch
 
-    from benchmark.training import Recipe, TrainingData, train
+    from benchmark.core.training import Recipe, TrainingData, train
 
     labels = torch.full((SEEDS, M, 256, K), 1 / K)
     train(

@@ -11,10 +11,10 @@ import tracemalloc
 from pathlib import Path
 from statistics import median
 
-from benchmark.analysis import analyse
-from benchmark.ranking import ranks
-from benchmark.results import ResultStore
-from benchmark.statistics import RESAMPLES
+from benchmark.analysis.cells import analyse
+from benchmark.analysis.ranking import ranks
+from benchmark.analysis.statistics import RESAMPLES
+from benchmark.results.store import ResultStore
 
 DEFAULT = Path(__file__).parents[2] / "results/default"
 

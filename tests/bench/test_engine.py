@@ -16,8 +16,8 @@ import pytest
 import torch
 from measuring import Cost, matrix_rate, ordinary_epoch, timed
 
-from benchmark.registry import METHODS
-from benchmark.training import Recipe, TrainingData, train
+from benchmark.core.registry import METHODS
+from benchmark.core.training import Recipe, TrainingData, train
 
 SEEDS, HEADS = 5, 10
 SHAPES = [(7_000, 768, 10), (60_000, 768, 2), (30_000, 768, 182)]

@@ -13,9 +13,9 @@ import torch
 from measuring import BATCH, Cost, copy_rate, made_up, matrix_rate, ordinary_epoch, timed
 from torch import Tensor
 
-from benchmark.precision import PRECISIONS, Precision
-from benchmark.registry import METHODS
-from benchmark.training import Recipe, TrainingData, train
+from benchmark.core.precision import PRECISIONS, Precision
+from benchmark.core.registry import METHODS
+from benchmark.core.training import Recipe, TrainingData, train
 
 SEEDS, HEADS, EPOCHS = 5, 10, 100
 SHAPES = [(30_000, 768, 182), (60_000, 768, 2)]

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine
-from made_up import Blobs, Columns
-from shaky import Shaky, shaky
+from support.command_line import CommandLine
+from support.made_up import Blobs, Columns
+from support.shaky import Shaky, shaky
 
 from benchmark.api import register_task
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import CommandLine, command_line
-from made_up import make_arrays
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from support.command_line import CommandLine, command_line
+from support.made_up import make_arrays
 
-from benchmark.registry import CANARIES, METHODS
-from benchmark.results import ResultStore
+from benchmark.core.registry import CANARIES, METHODS
+from benchmark.results.store import ResultStore
 
 # sorted, as the plan has them; one of several stages, one with diagnostics, canaries
 NAMES = ("bootstrapping", "ensemble", "ground_truth", "naive", "random_supervision", "raven")

@@ -14,23 +14,23 @@ import numpy as np
 import pytest
 import torch
 import typer
-from command_line import CommandLine, Outcome
 from filelock import FileLock
-from made_up import Blobs, make_arrays
 from numpy.typing import NDArray
+from support.command_line import CommandLine, Outcome
+from support.made_up import Blobs, make_arrays
 
-from benchmark import fetch
 from benchmark.arrays import ArrayTask
-from benchmark.cache import Cache
+from benchmark.assets import packages as fetch
+from benchmark.base.errors import NotAvailable, Vanished, W2SError
 from benchmark.cli import app
-from benchmark.errors import NotAvailable, Vanished, W2SError
-from benchmark.execute import Setup, execute
-from benchmark.plan import Unit
-from benchmark.registry import CANARIES, METHODS, REFERENCES, TASKS, register_task
-from benchmark.results import ResultStore
-from benchmark.runner import Workforce
-from benchmark.suite import suite_names
-from benchmark.task import Domain
+from benchmark.core.registry import CANARIES, METHODS, REFERENCES, TASKS, register_task
+from benchmark.core.suite import suite_names
+from benchmark.core.task import Domain
+from benchmark.results.store import ResultStore
+from benchmark.running.plan import Unit
+from benchmark.running.runner import Workforce
+from benchmark.running.unit import Setup, execute
+from benchmark.store.cache import Cache
 from tasks import _vader
 
 Arrays = dict[str, NDArray[Any]]
@@ -541,7 +541,7 @@ def test_a_plugin_task_whose_data_cannot_be_made_is_reported(w2s: CommandLine) -
 def test_a_missing_package_of_a_shipped_task_is_named_with_the_command(
     w2s: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmark import fetch
+    from benchmark.assets import packages as fetch
 
     find_spec: Callable[..., Any] = fetch.find_spec
     monkeypatch.setattr(fetch, "find_spec", lambda name: None if name == "elpv_dataset" else find_spec(name))

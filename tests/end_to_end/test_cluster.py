@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import marked
 import pytest
+from support import SUPPORT, marked
 from test_kill import DEADLINE, LIMIT, PER_UNIT, TASKS, Run, assert_sound, contents, release
 
 pytest.importorskip("ray")
@@ -249,7 +249,7 @@ def read_in_chunks(nodes: RayNodes, folder: Path, *options: str) -> list[tuple[s
     """Run the task of streamed_run.py; each chunk and who made it."""
     makers = folder / "makers"
     makers.mkdir()
-    asked = ["run", "--plugin", str(Path(__file__).with_name("streamed_run.py")), "--tasks", "read-in-chunks"]
+    asked = ["run", "--plugin", str(SUPPORT / "streamed_run.py"), "--tasks", "read-in-chunks"]
     asked += ["--conditions", "ood", "--methods", "naive,ground_truth", "--seeds", "1", "--suite", "smoke"]
     call = [sys.executable, "-m", "benchmark.cli", *asked, "--results", "results", "--cache", "cache", *options]
     environment = {**nodes.environment, "W2S_TEST_MAKERS": str(makers)}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.base.interrupts import STOPPED
 from benchmark.cli import main
-from benchmark.interrupts import STOPPED
 
 
 @pytest.mark.parametrize(

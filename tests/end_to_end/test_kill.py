@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import forked_runs
-import marked
 import numpy as np
 import pytest
+from support import SUPPORT, forked_runs, marked
 
-from benchmark.files import atomic_write
-from benchmark.results import ResultStore
+from benchmark.base.files import atomic_write
+from benchmark.results.store import ResultStore
 
-HERE = Path(__file__).parent
 TASKS = ("kill-a", "kill-b", "kill-c", "kill-d", "kill-e")  # of killed_run.py
 METHODS = ("ground_truth", "held", "naive")  # sorted, as they are written
 SEEDS = 2
@@ -32,7 +30,7 @@ LIMIT = 10  # seconds of silence
 
 
 def arguments(results: Path, tasks: tuple[str, ...] = TASKS) -> list[str]:
-    asked = ["run", "--suite", "smoke", "--plugin", str(HERE / "killed_run.py"), "--tasks", ",".join(tasks)]
+    asked = ["run", "--suite", "smoke", "--plugin", str(SUPPORT / "killed_run.py"), "--tasks", ",".join(tasks)]
     return [*asked, "--methods", ",".join(METHODS), "--seeds", str(SEEDS), "--results", str(results)]
 
 

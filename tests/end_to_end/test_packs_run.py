@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from command_line import CommandLine
-from made_up import Blobs, Columns, registries_restored
+from support.command_line import CommandLine
+from support.made_up import Blobs, Columns, registries_restored
 
-from benchmark.errors import NotAvailable
-from benchmark.registry import CANARIES, METHODS, TASKS, register_task
-from benchmark.results import ResultStore
+from benchmark.base.errors import NotAvailable
+from benchmark.core.registry import CANARIES, METHODS, TASKS, register_task
+from benchmark.results.store import ResultStore
 
 QUICK = ("--suite", "smoke", "--methods", "ensemble,naive,bootstrapping,ground_truth")
 
@@ -127,7 +127,7 @@ def test_pack_says_what_it_wrote_and_under_which_licence(w2s: CommandLine, blobs
 
 PRIVATE = """
 from dataclasses import replace
-from made_up import Blobs
+from support.made_up import Blobs
 from benchmark.api import register_task
 
 task = Blobs(name="private-blobs")

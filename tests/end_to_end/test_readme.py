@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.frame import COLUMNS
+from benchmark.analysis.frame import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -45,7 +45,7 @@ def test_add_a_method_is_a_complete_file_of_at_most_25_lines_that_runs(folder: P
 
 
 def test_the_methods_file_passes_the_contract(folder: Path) -> None:
-    from benchmark.registry import METHODS, load_plugin
+    from benchmark.core.registry import METHODS, load_plugin
     from benchmark.testing import check_method
 
     try:

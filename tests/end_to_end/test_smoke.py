@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.libraries import libraries
-from benchmark.problem import data_fingerprint
-from benchmark.records import Record
-from benchmark.registry import CANARIES, METHODS, TASKS
-from benchmark.results import Contents, ResultStore
-from benchmark.scoring import compute_metrics, reference_predictions, score
-from benchmark.suite import load_suite
+from benchmark.base.versions import libraries
+from benchmark.core.problems import data_fingerprint
+from benchmark.core.records import Record
+from benchmark.core.registry import CANARIES, METHODS, TASKS
+from benchmark.core.scoring import compute_metrics, reference_predictions, score
+from benchmark.core.suite import load_suite
+from benchmark.results.store import Contents, ResultStore
 
 SUITE = load_suite("smoke")
 SHIPPED = METHODS.select(list(SUITE.methods), extra=tuple(CANARIES))  # before any test registers its own

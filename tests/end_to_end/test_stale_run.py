@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine
-from made_up import Blobs
+from support.command_line import CommandLine
+from support.made_up import Blobs
 
-from benchmark.registry import METHODS, register_task
-from benchmark.results import ResultStore
+from benchmark.core.registry import METHODS, register_task
+from benchmark.results.store import ResultStore
 
 ASKED = ("run", "--suite", "smoke", "--results", "results")
 
@@ -109,7 +109,9 @@ def test_what_stale_is_not_combined_with(w2s: CommandLine) -> None:
 
 
 def test_a_method_that_is_not_here_is_left_out(w2s: CommandLine, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark import plan, stale, training
+    from benchmark.core import training
+    from benchmark.results import stale
+    from benchmark.running import plan
 
     for module in (plan, stale, training):
         monkeypatch.setattr(module, "ENGINE_VERSION", 2)

@@ -108,7 +108,7 @@ def commit(folder: Path, message: str) -> None:
         (["results/default/$(touch x)/records.jsonl"], 0, "results_alone=true\n", ["results/default/$(touch x)"]),
         (["results/default/ünï/manifest.json"], 0, "results_alone=true\n", ["results/default/ünï"]),
         (['results/default/"quoted"/manifest.json'], 1, "", []),
-        (["results/default/mine/manifest.json", "benchmark/plan.py"], 1, "", ["results/default/mine"]),
+        (["results/default/mine/manifest.json", "benchmark/running/plan.py"], 1, "", ["results/default/mine"]),
         (
             ["results/default/mine/manifest.json", "results/default/_tasks/a.safetensors"],
             1,

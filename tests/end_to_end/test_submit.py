@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, Outcome
-from made_up import Blobs, Centroids
-from tiny_suite import AGREEMENT, ASKED, RECORDS, as_process, tiny_suite
+from support.command_line import CommandLine, Outcome
+from support.made_up import Blobs, Centroids
+from support.tiny_suite import AGREEMENT, ASKED, RECORDS, as_process, tiny_suite
 
-from benchmark.registry import METHODS, TASKS
-from benchmark.results import ResultStore
+from benchmark.core.registry import METHODS, TASKS
+from benchmark.results.store import ResultStore
 from benchmark.submissions.manifest import Manifest
 
 FOLDER = Path("submissions/tiny/agreement")
@@ -92,7 +92,7 @@ def test_the_manifest(w2s: CommandLine) -> None:
 
 
 def test_the_same_command_goes_on_and_gives_the_same_bytes(w2s: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.executors import contract
+    from benchmark.running.executors import contract
 
     def stopped(unit: object, setup: object, say: object) -> None:
         raise RuntimeError("stopped")

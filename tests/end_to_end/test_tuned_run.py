@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import CommandLine, command_line
-from made_up import make_arrays
+from support import SUPPORT
+from support.command_line import CommandLine, command_line
+from support.made_up import make_arrays
 
-from benchmark import execute as execution
-from benchmark.method import GRID_SIZE
-from benchmark.records import Record, digest
-from benchmark.results import ResultStore
+from benchmark.core.method import GRID_SIZE
+from benchmark.core.records import Record, digest
+from benchmark.results.store import ResultStore
+from benchmark.running import unit as execution
 
 METHODS = ("bootstrapping", "co_supervised", "ensemble_confidence", "naive", "raven")
 RECIPE = ("--set", "learning_rate=0.01", "--set", "batch_size=16")
@@ -160,7 +161,7 @@ def test_a_kill_loses_the_unit_in_flight_only(tmp_path: Path, monkeypatch: pytes
     class Killed(BaseException):
         pass
 
-    plugin = Path(__file__).parent / "killed_run.py"
+    plugin = SUPPORT / "killed_run.py"
     asked = ["run", "--suite", "smoke", "--plugin", plugin, "--tasks", "kill-a,kill-b", "--methods", "held,naive"]
     asked += ["--seeds", "2", "--tune", "--results"]
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import CommandLine
 from safetensors.numpy import load_file, save_file
-from tiny_suite import ASKED, RECORDS, as_process, tiny_suite
+from support.command_line import CommandLine
+from support.tiny_suite import ASKED, RECORDS, as_process, tiny_suite
 
-from benchmark import plan
-from benchmark.records import Record, digest, setting_hash
-from benchmark.registry import METHODS
-from benchmark.results import ResultStore, _evaluation_bytes
-from benchmark.scoring import compute_metrics
+from benchmark.core.records import Record, digest, setting_hash
+from benchmark.core.registry import METHODS
+from benchmark.core.scoring import compute_metrics
+from benchmark.results.store import ResultStore, _evaluation_bytes
+from benchmark.running import plan
 from benchmark.submissions import scores
 from benchmark.submissions.findings import KINDS, Finding, verdicts
 from benchmark.submissions.manifest import Manifest, manifest_of

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine
-from tiny_suite import ASKED, as_process, tiny_suite
+from support.command_line import CommandLine
+from support.tiny_suite import ASKED, as_process, tiny_suite
 
-from benchmark.records import digest
-from benchmark.registry import METHODS, TASKS
-from benchmark.results import ResultStore, method_files
-from benchmark.scoring import compute_metrics
+from benchmark.core.records import digest
+from benchmark.core.registry import METHODS, TASKS
+from benchmark.core.scoring import compute_metrics
+from benchmark.results.store import ResultStore, method_files
 from benchmark.submissions import verify as verify_module
 
 ROOT = Path("results/tiny")

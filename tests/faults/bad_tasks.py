@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark.api import Domain, Supervisor, Task, register_task
-from benchmark.registry import TASKS
+from benchmark.core.registry import TASKS
 
 REAL = "sentiment-to-tweets"
 PARTS = ("supervisor", "encoder")

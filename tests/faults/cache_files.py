@@ -46,7 +46,7 @@ def swap(path: Path, other: Path, rng: np.random.Generator) -> list[Path]:
 
 def another_version(path: Path, other: Path, rng: np.random.Generator) -> list[Path]:
     """Whole, of this name, but made by another version of the project: with other numbers and their true checksum."""
-    from benchmark.cache import _checksum
+    from benchmark.store.cache import _checksum
 
     with safe_open(path, framework="numpy") as file:
         metadata = dict(file.metadata())

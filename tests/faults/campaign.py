@@ -18,7 +18,7 @@ from places import Campaign, campaign
 from tabulate import tabulate
 from verdict import Tally
 
-from benchmark.suite import load_suite
+from benchmark.core.suite import load_suite
 
 
 @dataclass(frozen=True)

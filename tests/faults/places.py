@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import marked
 import numpy as np
-from forked_runs import Ended, Forker
+from support import marked
+from support.forked_runs import Ended, Forker
 from verdict import Reference, Tally
 
 METHODS = ("ground_truth", "naive", "raven")

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from benchmark.records import Record, RecordKey
-from benchmark.results import RECORDS, ResultStore
+from benchmark.core.records import Record, RecordKey
+from benchmark.results.store import RECORDS, ResultStore
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch import Tensor
 import benchmark
 from benchmark import testing
 from benchmark.api import Batch, Method, Supervision, cross_entropy, product_grid
-from benchmark.registry import METHODS
+from benchmark.core.registry import METHODS
 from methods.ensemble import Ensemble
 from methods.raven import Raven
 

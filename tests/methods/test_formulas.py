@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Batch, Method, W2SError
-from benchmark.registry import METHODS
+from benchmark.core.registry import METHODS
 from benchmark.testing import make_supervision
 
 Vector = list[float]

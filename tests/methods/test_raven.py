@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Batch, Method, W2SError
-from benchmark.registry import METHODS
+from benchmark.core.registry import METHODS
 from benchmark.testing import make_supervision
 
 R, N, M, K, B = 2, 8, 3, 4, 4

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import benchmark.fetch
-from benchmark.problem import data_fingerprint
-from benchmark.registry import TASKS
-from benchmark.results import ResultStore
-from benchmark.suite import load_suite
+import benchmark.assets.packages
+from benchmark.core.problems import data_fingerprint
+from benchmark.core.registry import TASKS
+from benchmark.core.suite import load_suite
+from benchmark.results.store import ResultStore
 from tasks._shared import connected_groups
 
 VADER = ("tweets", "amazon", "movies", "nyt")
@@ -46,7 +46,7 @@ def test_names():
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_a_task_is_described_without_its_data(name, monkeypatch, tmp_path):
-    monkeypatch.setattr(benchmark.fetch, "find_spec", lambda module: None)
+    monkeypatch.setattr(benchmark.assets.packages, "find_spec", lambda module: None)
     monkeypatch.setenv("W2S_CACHE", str(tmp_path / "none"))
     task = TASKS[name]
     card = task.card
@@ -74,9 +74,8 @@ def test_nothing_is_missing_here(name):
 
 def test_listing_tasks_imports_no_data_package():
     heavy = {"transformers", "sklearn", "matplotlib", "mlxtend", "elpv_dataset", "PIL", "efficientnet_lite_pytorch"}
-    code = (
-        f"import sys; from benchmark.registry import TASKS; TASKS.names(); print(sorted({heavy!r} & set(sys.modules)))"
-    )
+    imports = "import sys; from benchmark.core.registry import TASKS; TASKS.names()"
+    code = f"{imports}; print(sorted({heavy!r} & set(sys.modules)))"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.protocol import source_parts
-from benchmark.registry import TASKS
+from benchmark.core.pools import source_parts
+from benchmark.core.registry import TASKS
 from tasks import digits
 
 SIZES = {"mnist": 5000, "uci": 1797, "fonts": 2100}

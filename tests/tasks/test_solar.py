@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from benchmark.protocol import source_parts
-from benchmark.registry import TASKS
+from benchmark.core.pools import source_parts
+from benchmark.core.registry import TASKS
 from tasks import solar
 
 

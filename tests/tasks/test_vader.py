@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmark.protocol import preferred, sample_pairs, source_parts
-from benchmark.registry import TASKS
+from benchmark.core.pools import preferred, sample_pairs, source_parts
+from benchmark.core.registry import TASKS
 from benchmark.supervisors.tfidf import TfidfBradleyTerry, TfidfClassifier
 from tasks import _vader
 

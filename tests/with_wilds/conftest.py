@@ -6,10 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "language"))
-import miniature
 import pytest
 import torch
+from support import miniature
 
 from tasks import _wilds
 

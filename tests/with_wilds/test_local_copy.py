@@ -19,15 +19,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import miniature
 import pytest
-from planted import WRAPPINGS, pickles, watched
+from support import SUPPORT, miniature
+from support.planted import WRAPPINGS, pickles, watched
 
 import tasks._wilds as wilds_data
-from benchmark import downloads
-from benchmark.downloads import Archive, download
-from benchmark.errors import NotAvailable, W2SError
-from benchmark.registry import TASKS
+from benchmark.assets import archives as downloads
+from benchmark.assets.archives import Archive, download
+from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.core.registry import TASKS
 from tasks._wilds import CIVILCOMMENTS, DATA_SETS, lacking_data
 
 PUBLISHED = wilds_data.EXAMPLES
@@ -68,7 +68,7 @@ def test_three_supervisors_with_their_own_validation(name):
 
 def test_listing_tasks_imports_neither_wilds_nor_torchvision():
     heavy = {"wilds", "torchvision", "transformers", "pandas"}
-    code = f"import sys; from benchmark.registry import TASKS; TASKS.names(); print({heavy!r} & set(sys.modules))"
+    code = f"import sys; from benchmark.core.registry import TASKS; TASKS.names(); print({heavy!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -463,7 +463,7 @@ def test_space_is_needed_for_what_is_still_to_come(server, tmp_path, monkeypatch
 
 def test_download_from_the_command_line(server, tmp_path):
     def w2s(*arguments: str) -> subprocess.CompletedProcess[str]:
-        call = [sys.executable, str(Path(__file__).with_name("small_cli.py")), *arguments, "--data-root", str(tmp_path)]
+        call = [sys.executable, str(SUPPORT / "small_cli.py"), *arguments, "--data-root", str(tmp_path)]
         paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
         return subprocess.run(call, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
 

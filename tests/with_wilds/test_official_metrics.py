@@ -1,4 +1,4 @@
-"""The WILDS package's own evaluation code, run on made-up predictions, says what `benchmark.metrics` says.
+"""The WILDS package's own evaluation code, run on made-up predictions, says what `benchmark.core.metrics` says.
 
 The data sets' `eval` methods are called on instances that hold the made-up metadata only: nothing is downloaded.
 """
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.metrics import IDENTITIES
-from benchmark.scoring import score
+from benchmark.core.metrics import IDENTITIES
+from benchmark.core.scoring import score
 
 grouper = pytest.importorskip("wilds.common.grouper", reason="the wilds package is not installed")
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from miniature import TOXICITY, WORDS
-from tiny import save_model
+from support import SUPPORT
+from support.miniature import TOXICITY, WORDS
+from support.tiny import save_model
 
-from benchmark.protocol import draw_pool
-from benchmark.registry import TASKS
-from benchmark.results import Contents, ResultStore
+from benchmark.core.pools import draw_pool
+from benchmark.core.registry import TASKS
+from benchmark.results.store import Contents, ResultStore
 from tasks._wilds import DATA_SETS, open_dataset
 
 # what the official evaluation calls the metric that a record holds
@@ -35,7 +36,7 @@ METHODS = "naive,ensemble,raven,ground_truth"
 _PLUGIN = '''
 """The WILDS tasks with small models, under other names."""
 from benchmark.api import register_task
-from benchmark.registry import TASKS
+from benchmark.core.registry import TASKS
 
 for name in {names}:
     task = TASKS[name].configured({options})
@@ -56,7 +57,7 @@ def w2s(*arguments: str, cwd: Path, data_root: Path | None = None) -> subprocess
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "W2S_CACHE": str(cwd / "cache")}
     if data_root is not None:
         environment["W2S_DATA"] = str(data_root)
-    call = [sys.executable, str(Path(__file__).with_name("small_cli.py")), *arguments]
+    call = [sys.executable, str(SUPPORT / "small_cli.py"), *arguments]
     return subprocess.run(call, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900)
 
 

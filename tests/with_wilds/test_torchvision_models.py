@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark import images
-from benchmark.checkpoints import Checkpoints
-from benchmark.errors import NotAvailable, W2SError
-from benchmark.inputs import Lazy
+from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.core.inputs import Lazy
+from benchmark.encoders import images
+from benchmark.store.checkpoints import Checkpoints
 from benchmark.supervisors import torchvision_models
 from benchmark.supervisors.torchvision_models import TorchvisionClassifier
 

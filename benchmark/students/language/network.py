@@ -20,10 +20,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import W2SError
-from benchmark.fetch import missing_packages
-from benchmark.models import find_model, quiet
-from benchmark.seeding import torch_rng
+from benchmark.assets.packages import missing_packages
+from benchmark.assets.pretrained import find_model, quiet
+from benchmark.base.errors import W2SError
+from benchmark.base.seeding import torch_rng
 from benchmark.students.language.log_probability import OutputLayer, sequence_log_probs
 from benchmark.students.language.sequences import Padded, Sequences, Tokenizer, load_tokenizer, pad
 from benchmark.students.linear import initial_head

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.errors import W2SError
-from benchmark.inputs import Prompted
-from benchmark.models import quiet
+from benchmark.assets.pretrained import quiet
+from benchmark.base.errors import W2SError
+from benchmark.core.inputs import Prompted
 
 
 @dataclass(frozen=True)

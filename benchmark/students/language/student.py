@@ -14,21 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.errors import W2SError
-from benchmark.inputs import Prompted, concatenate, take
-from benchmark.libraries import libraries
-from benchmark.models import describe_model, find_model, model_fingerprint, parameters_of
-from benchmark.scale import Work
-from benchmark.student import TEST, Answer
+from benchmark.assets.pretrained import describe_model, find_model, model_fingerprint, parameters_of
+from benchmark.base.errors import W2SError
+from benchmark.base.versions import libraries
+from benchmark.core.inputs import Prompted, concatenate, take
+from benchmark.core.scale import Work
+from benchmark.core.student import TEST, Answer
 from benchmark.students.language.network import Network, Objective, Settings, forget_networks, network
 from benchmark.students.language.sequences import Sequences, load_tokenizer
 
 if TYPE_CHECKING:
-    from benchmark.cache import Cache
-    from benchmark.problem import Problem
-    from benchmark.protocol import Pool
-    from benchmark.task import Domain
-    from benchmark.training import Recipe
+    from benchmark.core.pools import Pool
+    from benchmark.core.problems import Problem
+    from benchmark.core.task import Domain
+    from benchmark.core.training import Recipe
+    from benchmark.store.cache import Cache
 
 _VERSION = 1
 _OUTPUT = "tokens"
@@ -205,7 +205,7 @@ class LanguageModel:
         )
 
     def start(self, inputs: Rows, num_classes: int, seeds: tuple[int, ...], heads: int) -> LanguageStudent:
-        """See `benchmark.student.StudentKind.start`."""
+        """See `benchmark.core.student.StudentKind.start`."""
         if num_classes != self.num_classes:
             raise W2SError(f"a language model for {self.num_classes} classes was given soft labels of {num_classes}")
         return LanguageStudent(self, inputs, seeds, heads)

@@ -1,0 +1,1 @@
+"""What others publish: packages, archives, hubs, pretrained models; compared before use."""

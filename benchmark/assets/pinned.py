@@ -1,0 +1,119 @@
+"""Files that installed packages bring: each is compared with a known SHA-256 before it is used.
+
+That finds damaged files, other versions, and what an index has passed off for the package. It is no guard against those
+who may write into the installation: they could change the code as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from benchmark.assets.packages import package_folder
+from benchmark.base.errors import NotAvailable, W2SError
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Files of one package of which a single content is known.
+
+    Attributes:
+        module, distribution: the package; it is never imported.
+        files: paths in the module's folder.
+        sha256: of the file; of several files, of what `sha256sum` says about them in this order: lines
+            "<SHA-256>  <path>".
+    """
+
+    module: str
+    distribution: str
+    files: tuple[str, ...]
+    sha256: str
+
+    @property
+    def folder(self) -> Path:
+        """The module's folder.
+
+        Raises:
+            NotAvailable: the package is not installed.
+        """
+        return package_folder(self.module, self.distribution)
+
+    def read(self, file: str | None = None) -> bytes:
+        """The very bytes that were compared; of the only file where none is named.
+
+        Raises:
+            NotAvailable: the package is not installed, or lacks the file.
+            W2SError: it is another file than the one known.
+        """
+        file = file or self.files[0]
+        data = _bytes(self, self.folder, file)
+        found = hashlib.sha256(data).hexdigest()
+        expected = self.sha256 if len(self.files) == 1 else self.hashes()[file]
+        if found != expected:
+            raise _differs(self, file, found, expected)
+        return data
+
+    def hashes(self) -> dict[str, str]:
+        """File -> SHA-256, computed and compared once a process: for what is read by its path, or is many files.
+
+        Raises:
+            NotAvailable, W2SError: as `read`.
+        """
+        return _hashes(self, self.folder)
+
+
+@functools.cache
+def _hashes(pinned: Pinned, folder: Path) -> dict[str, str]:
+    found = {file: hashlib.sha256(_bytes(pinned, folder, file)).hexdigest() for file in pinned.files}
+    if len(found) == 1:
+        total = found[pinned.files[0]]
+    else:
+        total = hashlib.sha256("".join(f"{sha256}  {file}\n" for file, sha256 in found.items()).encode()).hexdigest()
+    if total != pinned.sha256:
+        installed = _installed(pinned) if len(found) > 1 else {}
+        for file, sha256 in found.items():
+            if sha256 != installed.get(file, sha256):
+                raise _differs(pinned, file, sha256, installed[file])
+        more = f" and {len(found) - 1:,} more, together," * (len(found) > 1)
+        raise _differs(pinned, pinned.files[0] + more, total, pinned.sha256)
+    return found
+
+
+def _bytes(pinned: Pinned, folder: Path, file: str) -> bytes:
+    try:
+        return (folder / file).read_bytes()
+    except OSError as error:
+        reason = f"cannot read {file} ({error.strerror})"
+        raise NotAvailable(f"{_named(pinned)}: {reason}; run: {_command(pinned)}") from error
+
+
+def _differs(pinned: Pinned, what: str, found: str, expected: str) -> W2SError:
+    return W2SError(f"{_named(pinned)}: {what} has SHA-256 {found}, expected {expected}; run: {_command(pinned)}")
+
+
+def _named(pinned: Pinned) -> str:
+    try:
+        return f"{pinned.distribution} {metadata.version(pinned.distribution)}"
+    except metadata.PackageNotFoundError:
+        return pinned.distribution
+
+
+def _command(pinned: Pinned) -> str:
+    return f"pip install --force-reinstall --no-deps -c constraints.txt {pinned.distribution}"
+
+
+def _installed(pinned: Pinned) -> dict[str, str]:
+    """What pip noted of the files when it installed them: that tells which of many was changed since."""
+    try:
+        noted = metadata.files(pinned.distribution) or []
+    except metadata.PackageNotFoundError:
+        return {}
+    return {
+        path.as_posix().removeprefix(f"{pinned.module}/"): base64.urlsafe_b64decode(path.hash.value + "=").hex()
+        for path in noted
+        if path.hash is not None and path.hash.mode == "sha256"
+    }

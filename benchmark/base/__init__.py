@@ -1,0 +1,1 @@
+"""What knows nothing of the subject: errors, files, hashes, seeds, versions, the process."""

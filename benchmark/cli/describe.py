@@ -1,0 +1,143 @@
+"""What `w2s describe` prints: cards of tasks, methods, canaries, suites and packs, without running anything."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from benchmark.arrays import ArrayTask
+from benchmark.base.errors import W2SError, unknown_name
+from benchmark.core.method import Method, method_options
+from benchmark.core.registry import CANARIES, METHODS, REFERENCES, TASKS
+from benchmark.core.suite import Suite, load_suite, suite_names
+from benchmark.core.task import Task
+from benchmark.core.training import Recipe
+from benchmark.packs.sheet import SHEET, Sheet, check_files, read_sheet
+
+
+def describe_any(name: str) -> str:
+    """The card of whatever has this name, or the data sheet of the feature pack in this folder.
+
+    Raises:
+        W2SError: nothing has it; the nearest name is suggested. Or the pack's sheet can't be read.
+    """
+    if name in TASKS.names():
+        return _task(TASKS[name])
+    if name in METHODS.names():
+        return _method(METHODS[name])
+    if name in suite_names():
+        return _suite(load_suite(name))
+    for kind, names in (("canary", CANARIES), ("reference row", REFERENCES)):
+        if name in names:
+            return f"{name}: {kind}\n{names[name]}"
+    if (Path(name) / SHEET).is_file():
+        return _pack(Path(name), read_sheet(Path(name)))
+    raise unknown_name("name", name, [*TASKS.names(), *METHODS.names(), *suite_names(), *CANARIES, *REFERENCES])
+
+
+def _rows(head: str, rows: dict[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join([head, *(f"  {key:<{width}}  {text}" for key, text in rows.items())])
+
+
+def _task(task: Task) -> str:
+    card = task.card
+    if isinstance(task, ArrayTask):
+        made = {"supervisors": f"{task.soft_labels.shape[1]}, given", "features": f"given, {task.features.shape}"}
+    else:
+        members = [
+            f"{type(s.model).__name__} on {'+'.join(s.domains)}, {s.size or 'all'} examples"
+            + ", adversarial" * s.adversarial
+            for s in task.supervisors(0)
+        ]
+        made = {
+            "supervisors": f"{len(members)} (seed 0): {'; '.join(members)}",
+            "student": task.student.title,
+        }
+    return _rows(
+        f"{task.name}: {card.modality} task, version {task.version}",
+        {
+            "shift": card.shift,
+            "sources": ", ".join(card.sources),
+            "target": card.target,
+            "classes": f"{len(card.classes)}: {', '.join(card.classes[:12])}{', ...' * (len(card.classes) > 12)}",
+            "metric": card.metric,
+            **made,
+            "licence": card.licence + f"; not to be handed on: {card.redistribution}" * bool(card.redistribution),
+            "citation": card.citation,
+            "requires": card.requires,
+            "size": card.size,
+            "options": "; ".join(f"{name}: {what}" for name, what in task.options.items()) or "none",
+            "available": task.missing() or "yes",
+        },
+    )
+
+
+def _pack(folder: Path, sheet: Sheet) -> str:
+    card = sheet.card
+    try:
+        check_files(folder, sheet)
+        state = "complete and unaltered"
+    except W2SError as error:
+        state = str(error)
+    members = [
+        f"{entry.name}: {entry.recipe['model'].rpartition('.')[2]}, {entry.recipe['size'] or 'all'} examples"
+        + ", adversarial" * bool(entry.recipe["adversarial"])
+        for entry in sheet.supervisors[0]
+    ]
+    return _rows(
+        f"{folder}: feature pack of {sheet.task}, {card.modality} task, version {sheet.task_version}",
+        {
+            "shift": card.shift,
+            "sources": ", ".join(card.sources),
+            "target": card.target,
+            "classes": f"{len(card.classes)}: {', '.join(card.classes)}",
+            "metric": card.metric,
+            "conditions": ", ".join(sheet.conditions),
+            "seeds": ", ".join(map(str, sheet.seeds)),
+            "supervisors": f"{len(members)} (seed {sheet.seeds[0]}): {'; '.join(members)}",
+            "encoder": f"{sheet.encoder} ({', '.join(sheet.outputs)})",
+            "sharing": sheet.sharing,
+            "citation": card.citation,
+            "size": f"{sum(entry.bytes for entry in sheet.files.values()) / 2**20:.1f} MiB; of {card.size}",
+            "made with": ", ".join([f"commit {sheet.commit}", sheet.device, *map(" ".join, sheet.libraries.items())]),
+            "data": sheet.data_fingerprint,
+            "sheet": f"SHA-256 {sheet.sha256}",
+            "files": state,
+        },
+    )
+
+
+def _method(method: type[Method]) -> str:
+    options = ", ".join(f"{key}={value!r}" for key, value in method_options(method()).items())
+    rows = {
+        "kind": f"{method.kind}, at least {method.min_supervisors} supervisor(s)",
+        "citation": method.citation,
+        "options": options or "none",
+        "grid (--tune)": "; ".join(", ".join(f"{k}={v}" for k, v in s.items()) or "default" for s in method.grid),
+    }
+    if method.ablation_of:
+        rows["ablation of"] = method.ablation_of
+    return (
+        _rows(f"{method.name}: {method.title}, version {method.version}", rows) + f"\n\n{inspect.getdoc(method) or ''}"
+    )
+
+
+def _suite(suite: Suite) -> str:
+    own = [f"{glob}: {_recipe(recipe)}" for glob, recipe in suite.student.by_task]
+    return _rows(
+        f"{suite.name}: suite",
+        {
+            "about": suite.description,
+            "tasks": ", ".join(TASKS.select(list(suite.tasks))),
+            "methods": ", ".join(METHODS.select(list(suite.methods), extra=tuple(CANARIES))),
+            "conditions": ", ".join(suite.conditions),
+            "seeds": str(suite.seeds),
+            "student": "; ".join([_recipe(suite.student.default), *own]),
+            "options": ", ".join(f"{name}={value}" for name, value in suite.options.items()) or "none",
+        },
+    )
+
+
+def _recipe(recipe: Recipe) -> str:
+    return f"Adam {recipe.learning_rate:g}, {recipe.epochs} epochs of {recipe.batch_size}"

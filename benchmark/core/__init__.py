@@ -1,0 +1,1 @@
+"""The contracts, and how a problem is made, trained on and scored."""

@@ -1,0 +1,184 @@
+"""Task + condition + seed -> Problem: features, soft labels, and the truth, kept apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.base.errors import W2SError
+from benchmark.base.seeding import numpy_rng
+from benchmark.core.pools import VERSION, Index, draw_pool, rated
+from benchmark.core.soft_labels import content, soft_labels, supervisor_recipe
+from benchmark.core.student import TEST, Readable, StudentKind
+from benchmark.core.task import Domain, Task
+from benchmark.core.training import TrainingData
+from benchmark.store.cache import Cache
+from benchmark.students.frozen import LinearHead
+
+CONDITIONS = ("ind", "ood")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What only scoring and the canaries may see: split -> (n,) class ids (-1 unknown) and bootstrap groups."""
+
+    labels: dict[str, Index]
+    groups: dict[str, Index]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One pool with its supervision.
+
+    Attributes:
+        features: output -> split -> what the student reads, for a linear head (n, D) or (n, 2, D) as encoded; of a
+            large pool `benchmark.students.rows.Rows`, which are in no memory. The train split is in random order.
+        soft_labels: split -> (n, M, K).
+        truth: never handed to training (see `training_data`).
+        fingerprint: hash of the task's source data.
+    """
+
+    task: str
+    condition: str
+    seed: int
+    features: Readable
+    soft_labels: dict[str, NDArray[np.float32]]
+    truth: Truth
+    fingerprint: str
+    supervisors: tuple[str, ...]
+
+
+class ReadyMade(Task):
+    """A task whose problems are given, not made from domains, an encoder and supervisors.
+
+    Attributes:
+        conditions: those that it has.
+        fingerprint: what `data_fingerprint` says of it.
+    """
+
+    conditions: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def student(self) -> LinearHead:
+        """A linear head on the given features."""
+        return LinearHead(None)
+
+    def problem(self, condition: str, seed: int) -> Problem:
+        """The problem of one of `conditions`."""
+        raise NotImplementedError
+
+
+def build_problem(
+    task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu", held_out: tuple[str, ...] = TEST
+) -> Problem:
+    """Deal the pool, get features and soft labels (from the cache, or made now).
+
+    Args:
+        held_out: splits that the student reads beside the train split; a linear head's features are of all splits.
+
+    Raises:
+        W2SError: an unknown condition, an empty split, or an encoder or supervisor that gives another shape or values
+            than it must.
+    """
+    if condition not in conditions(task):
+        raise W2SError(f"task '{task.name}' has no condition '{condition}', only {', '.join(conditions(task))}")
+    if isinstance(task, ReadyMade):
+        problem = task.problem(condition, seed)
+    else:
+        problem = _from_domains(task, condition, seed, cache, device, held_out)
+    if task.corruption is None:
+        return problem
+    return replace(
+        problem,
+        soft_labels=task.corruption.apply(problem.soft_labels, numpy_rng("corruption", task.corruption.base, seed)),
+        fingerprint=task.corruption.fingerprint(problem.fingerprint),
+    )
+
+
+def conditions(task: Task) -> tuple[str, ...]:
+    """The conditions of a task."""
+    return task.conditions if isinstance(task, ReadyMade) else CONDITIONS
+
+
+def training_data(
+    student: StudentKind, problems: Sequence[Problem], device: str = "cpu", held_out: tuple[str, ...] = TEST
+) -> tuple[TrainingData, dict[str, list[Any]]]:
+    """What may be learned from, of problems of one size; and of each held-out split what the student reads in each.
+
+    The soft labels are copied, so that no view leads to another split or to a problem.
+    """
+    inputs, others = student.prepare(problems, device, held_out)
+    N, M, K = problems[0].soft_labels["train"].shape
+    labels = np.empty((len(problems), M, N, K), np.float32)
+    for own, p in zip(labels, problems, strict=True):
+        own[:] = p.soft_labels["train"].transpose(1, 0, 2)
+    tensor = torch.from_numpy(labels).to(device)
+    seeds = tuple(p.seed for p in problems)
+    return TrainingData(inputs, tensor, seeds, student.start, student.margin_beta), others
+
+
+def _from_domains(
+    task: Task, condition: str, seed: int, cache: Cache, device: str, held_out: tuple[str, ...]
+) -> Problem:
+    domains = _domains(task)
+    pool = draw_pool(task, domains, condition, seed)
+    return Problem(
+        task=task.name,
+        condition=condition,
+        seed=seed,
+        features=task.student.read(task.name, domains, pool, cache, device, held_out),
+        soft_labels=soft_labels(task, domains, pool, seed, cache, device),
+        truth=Truth(pool.labels, pool.groups),
+        fingerprint=_fingerprint(task, domains),
+        supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),
+    )
+
+
+def data_fingerprint(task: Task) -> str:
+    """Hash of all that a task's problems are made from: inputs, labels, groups, protocol, encoder and supervisors.
+
+    Supervisors are those of seed 0: how a task deals them to other seeds is its `version`'s business. What was done to
+    them after training is added to the hash.
+    """
+    fingerprint = task.fingerprint if isinstance(task, ReadyMade) else _fingerprint(task, _domains(task))
+    return fingerprint if task.corruption is None else task.corruption.fingerprint(fingerprint)
+
+
+def _fingerprint(task: Task, found: dict[str, Domain]) -> str:
+    made_from: dict[str, Any] = {
+        "protocol": VERSION,
+        "share": task.source_share,
+        "gap": task.pair_gap,
+        "domains": [(name, content(domain)) for name, domain in found.items()],
+        "encoder": task.student.fingerprint,
+        "supervisors": [supervisor_recipe(s) for s in task.supervisors(0)],
+    }
+    if task.ind_domains or task.max_train is not None or task.max_pool != Task.max_pool:
+        made_from["pools"] = [task.ind_domains, task.max_pool, task.max_train]
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _domains(task: Task) -> dict[str, Domain]:
+    """Sources, target and what else the task names, their arrays checked."""
+    validation = [name for supervisor in task.supervisors(0) for name in supervisor.validation]
+    names = dict.fromkeys((*task.card.sources, task.card.target, *task.ind_domains, *validation))
+    found = {name: task.domain(name) for name in names}
+    for name, domain in found.items():
+        what, n = f"domain '{name}' of task '{task.name}'", len(domain.labels)
+        if domain.labels.shape != (n,) or domain.groups.shape != (n,):
+            raise W2SError(
+                f"{what}: labels are {domain.labels.shape}, groups {domain.groups.shape}, expected (n,) both"
+            )
+        K = len(task.card.classes)
+        if not rated(domain) and n and not -1 <= domain.labels.min() <= domain.labels.max() < K:
+            found_range = f"{domain.labels.min()}..{domain.labels.max()}"
+            raise W2SError(f"{what}: labels are {found_range}, expected 0..{K - 1}, or -1 to leave out")
+    return found

@@ -1,0 +1,233 @@
+"""What is published: one `Record` per (task, condition, method, setting, seed), one `Evaluation` per (task, condition).
+
+A record holds what was run and its metrics; an evaluation holds what any score needs: the test truth, the bootstrap
+groups and what the supervisors say. Both are validated on writing and on reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, JsonValue, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
+
+from benchmark.core.metrics import METRICS
+
+Condition = Literal["ind", "ood"]
+Kind = Literal["single", "ensemble", "canary"]
+Numbers = TypeAliasType("Numbers", "float | list[Numbers]")  # a number, or nested lists of numbers
+# Names become file names, so nothing but letters, digits, '_' and (tasks) '-'; '_tasks' is no method.
+TaskName = Annotated[str, Field(pattern=r"^[\w-]+$")]
+MethodName = Annotated[str, Field(pattern=r"^[^\W_]\w*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Version = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Versions(NamedTuple):
+    """What must be raised when results change."""
+
+    engine: int
+    task: int
+    method: int
+
+
+class RecordKey(NamedTuple):
+    """Names a record within a suite's results; with its versions it is the record's identity."""
+
+    task: str
+    condition: str
+    method: str
+    setting: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.method} on {self.task}/{self.condition}, seed {self.seed}"
+
+
+def setting_hash(hyperparameters: dict[str, Any]) -> str:
+    """12 hex digits that change with every hyperparameter (a JSON-like dict; NaN and infinity are refused)."""
+    text = json.dumps(hyperparameters, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def compact(class_ids: NDArray[Any]) -> NDArray[Any]:
+    """Class ids (any shape, >= 0) in the smallest unsigned type that holds them, contiguous."""
+    if class_ids.size and (class_ids.dtype.kind not in "iu" or class_ids.min() < 0):
+        raise ValueError(f"class ids must be integers from 0, found {class_ids.dtype} with minimum {class_ids.min()}")
+    return np.ascontiguousarray(class_ids, np.min_scalar_type(int(class_ids.max(initial=0))))
+
+
+def digest(predictions: NDArray[Any]) -> str:
+    """SHA-256 of predicted class ids (replicas, n), whatever their integer type."""
+    head = "x".join(map(str, predictions.shape)).encode()
+    return hashlib.sha256(head + b":" + np.ascontiguousarray(predictions, "<u4").tobytes()).hexdigest()
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Record(_Model):
+    """One run of one method with one setting on one task, condition and seed.
+
+    Attributes:
+        setting: `setting_hash(hyperparameters)`.
+        metrics: "accuracy" and the task's own metric, each the mean over replicas (supervisors, for a `single` method).
+        diagnostics: numbers or nested lists of numbers; "weights" is (M,), the learned weight of each supervisor.
+        cost: optimizer steps x heads.
+        n_train, n_test: examples in the pool's train and test split.
+        predictions_sha256: `digest` of the test predictions, so that a record and its predictions belong together.
+        evaluation_sha256: `SeedEvaluation.sha256` of its seed, likewise.
+        ablation_of: the method that this one is a variant of.
+    """
+
+    schema_version: Literal[1] = 1
+    task: TaskName
+    condition: Condition
+    method: MethodName
+    setting: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+    seed: Count
+    title: Annotated[str, Field(min_length=1)]
+    kind: Kind
+    ablation_of: MethodName | None = None
+    metrics: dict[str, Share]
+    diagnostics: dict[str, Numbers]
+    hyperparameters: dict[str, JsonValue]
+    cost: Count
+    n_train: Count
+    n_test: Annotated[int, Field(ge=1)]
+    predictions_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    evaluation_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    device: str
+    libraries: dict[str, str]
+    commit: str
+    data_fingerprint: str
+    engine_version: Version
+    task_version: Version
+    method_version: Version
+
+    @field_validator("metrics")
+    @classmethod
+    def _has_accuracy(cls, metrics: dict[str, float]) -> dict[str, float]:
+        if "accuracy" not in metrics:
+            raise PydanticCustomError("metrics", "'accuracy' is missing")
+        return metrics
+
+    @model_validator(mode="after")
+    def _setting_fits(self) -> Self:
+        expected = setting_hash(self.hyperparameters)
+        if self.setting != expected:
+            text = f"setting: found {self.setting}, but the hyperparameters' hash is {expected}"
+            raise PydanticCustomError("setting", "{text}", {"text": text})
+        return self
+
+    @property
+    def key(self) -> RecordKey:
+        return RecordKey(self.task, self.condition, self.method, self.setting, self.seed)
+
+    @property
+    def versions(self) -> Versions:
+        return Versions(self.engine_version, self.task_version, self.method_version)
+
+    def to_line(self) -> str:
+        """Canonical JSON: the same record always gives the same text."""
+        values = self.model_dump(mode="json")
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, eq=False)
+class SeedEvaluation:
+    """What scoring needs for one seed's test split of n examples.
+
+    Attributes:
+        labels: (n,) class ids, -1 for unknown (never scored).
+        groups: (n,) ids, in the sense that the task's metric gives them (`metrics.py`): of what is resampled together,
+            or of the parts that it compares. An id means the same group in every seed.
+        supervisors: (M, n) predicted class ids.
+        ensemble: (n,) argmax of the supervisors' mean soft labels.
+        majority: the most frequent class of the pool's train truth.
+    """
+
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    supervisors: NDArray[np.int64]
+    ensemble: NDArray[np.int64]
+    majority: int
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of everything here: the truth and what the supervisors say."""
+        arrays = [self.labels[None], self.groups[None], self.supervisors, self.ensemble[None]]
+        content = b"".join(np.ascontiguousarray(array, "<i8").tobytes() for array in arrays)
+        return hashlib.sha256(f"{self.supervisors.shape}|{self.majority}|".encode() + content).hexdigest()
+
+
+class Evaluation(_Model):
+    """Truth, groups and supervisors' predictions of one (task, condition), per seed.
+
+    Attributes:
+        metric: the task's own metric, a key of `metrics.METRICS`.
+        target: the shifted domain. supervisors: names of the M supervisors, in their order.
+        data_fingerprint: hash of the data that the pool and the supervisors come from.
+    """
+
+    task: TaskName
+    condition: Condition
+    modality: str
+    metric: str
+    num_classes: Annotated[int, Field(ge=2)]
+    target: str
+    tags: tuple[str, ...]
+    supervisors: Annotated[tuple[str, ...], Field(min_length=1)]
+    task_version: Version
+    data_fingerprint: str
+    seeds: dict[Count, InstanceOf[SeedEvaluation]] = Field(exclude=True)
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, metric: str) -> str:
+        if metric not in METRICS:
+            raise PydanticCustomError("metric", "unknown metric; known: {known}", {"known": ", ".join(METRICS)})
+        return metric
+
+    @model_validator(mode="after")
+    def _arrays_fit(self) -> Self:
+        for seed, arrays in self.seeds.items():
+            if problem := self._array_problem(arrays):
+                raise PydanticCustomError("seeds", "{text}", {"text": f"seed {seed}: {problem}"})
+        return self
+
+    def _array_problem(self, arrays: SeedEvaluation) -> str | None:
+        n, members, classes = len(arrays.labels), len(self.supervisors), self.num_classes
+        shapes = {"labels": (n,), "groups": (n,), "supervisors": (members, n), "ensemble": (n,)}
+        for name, shape in shapes.items():
+            array = getattr(arrays, name)
+            if array.shape != shape:
+                return f"{name}: found shape {array.shape}, expected {shape}"
+            if array.dtype != np.int64:
+                return f"{name}: found {array.dtype}, expected int64"
+            low = -1 if name == "labels" else 0
+            if name != "groups" and array.size and not low <= array.min() <= array.max() < classes:
+                return f"{name}: found values {array.min()}..{array.max()}, expected {low}..{classes - 1}"
+        if not (arrays.labels >= 0).any():
+            return "labels: no example has a known label"
+        if reason := METRICS[self.metric].undefined(arrays.groups[arrays.labels >= 0]):
+            return f"groups: {self.metric} is undefined: {reason}"
+        if not 0 <= arrays.majority < classes:
+            return f"majority: found {arrays.majority}, expected 0..{classes - 1}"
+        return None
+
+    def same_data(self, other: Evaluation) -> bool:
+        """Whether seeds of both can stand in one file."""
+        names = ("task", "condition", "task_version", "data_fingerprint", "num_classes")
+        return len(self.supervisors) == len(other.supervisors) and all(
+            getattr(self, name) == getattr(other, name) for name in names
+        )

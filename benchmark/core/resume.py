@@ -1,0 +1,140 @@
+"""Where a stage of training stands: everything that the next step depends on, to and from a checkpoint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from benchmark.core.method import Method
+from benchmark.core.student import Student
+from benchmark.store.checkpoints import Checkpoints
+
+_CONTAINERS = (list, tuple, dict, set, torch.nn.Module)  # may hold state that changes unseen
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The student, its optimizer and schedule, and the state of the methods that train it.
+
+    A method's state is what it keeps in attributes other than its options: tensors, optimizers, generators, and plain
+    numbers, words and None. One that keeps lists, tuples, dicts or modules can't be taken up where it stopped: nothing
+    is written then, and a killed stage starts anew. Everything else is made again by `start`.
+    """
+
+    student: Student
+    optimizer: Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    methods: Sequence[Method]
+    checkpoints: Checkpoints
+
+    def save(self, epochs: int) -> None:
+        """Write the state after so many epochs."""
+        if self.checkpoints.path is None or any(_hidden(method) for method in self.methods):
+            return
+        tensors: dict[str, Tensor] = {f"student/{i}": p for i, p in enumerate(self.student.parameters())}
+        tensors |= _moments("optimizer", self.optimizer)
+        plain: dict[str, Any] = {"epochs": epochs, "schedule": self.schedule.state_dict(), "methods": {}}
+        for method, part in zip(self.methods, part_names(self.methods), strict=True):
+            state, words = _state(method), {}
+            for key, value in state.items():
+                name = f"method/{part}/{key}"
+                if isinstance(value, Tensor):
+                    tensors[name] = value
+                elif isinstance(value, torch.Generator):
+                    tensors[name] = value.get_state()
+                elif isinstance(value, Optimizer):
+                    tensors |= _moments(name, value)
+                elif value is None or isinstance(value, bool | int | float | str):
+                    words[key] = value
+            plain["methods"][part] = words
+        tensors = {name: value.clone() for name, value in tensors.items()}  # safetensors refuses shared memory
+        self.checkpoints.save(tensors, plain)
+
+    def restore(self) -> int:
+        """Take up the state that was written last; returns the epochs that are done."""
+        if (found := self.checkpoints.load()) is None:
+            return 0
+        tensors, plain = found
+        parameters = self.student.parameters()
+        with torch.no_grad():
+            for i, parameter in enumerate(parameters):
+                parameter.copy_(tensors[f"student/{i}"])
+        self.schedule.load_state_dict(plain["schedule"])
+        _load_moments("optimizer", self.optimizer, tensors, plain["schedule"]["_last_lr"])
+        for method, part in zip(self.methods, part_names(self.methods), strict=True):
+            for key, value in _state(method).items():
+                name = f"method/{part}/{key}"
+                if isinstance(value, torch.Generator):
+                    value.set_state(tensors[name])
+                elif isinstance(value, Optimizer):
+                    _load_moments(name, value, tensors)
+            head = f"method/{part}/"
+            for name, tensor in tensors.items():
+                if name.startswith(head) and "/" not in (key := name.removeprefix(head)):
+                    _put(method, key, tensor.to(parameters[0].device))
+            for key, word in plain["methods"][part].items():
+                setattr(method, key, word)
+        epochs: int = plain["epochs"]
+        return epochs
+
+
+def part_names(methods: Sequence[Method]) -> list[str]:
+    """What the parts of a checkpoint are called: by the methods' names, numbered from the second of a name on."""
+    seen: Counter[str] = Counter()
+    names = []
+    for method in methods:
+        seen[method.name] += 1
+        names.append(method.name if seen[method.name] == 1 else f"{method.name}-{seen[method.name]}")
+    return names
+
+
+def _state(method: Method) -> dict[str, Any]:
+    """What a method keeps beside its options."""
+    options = {field.name for field in fields(method)}
+    return {key: value for key, value in vars(method).items() if key not in options}
+
+
+def _hidden(method: Method) -> bool:
+    return any(isinstance(value, _CONTAINERS) for value in _state(method).values())
+
+
+def _put(method: Method, key: str, value: Tensor) -> None:
+    """Into the tensor that the method owns, which an optimizer may hold as well; else in its place."""
+    own = vars(method).get(key)
+    if isinstance(own, torch.Generator):
+        return
+    if isinstance(own, Tensor) and own.requires_grad and own.shape == value.shape:
+        with torch.no_grad():
+            own.copy_(value)
+    else:
+        setattr(method, key, value)
+
+
+def _moments(head: str, optimizer: Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state, named head/parameter/moment."""
+    return {
+        f"{head}/{i}/{name}": torch.as_tensor(value)
+        for i, moments in optimizer.state_dict()["state"].items()
+        for name, value in moments.items()
+        if value is not None
+    }
+
+
+def _load_moments(
+    head: str, optimizer: Optimizer, tensors: Mapping[str, Tensor], rates: Sequence[float] | None = None
+) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(f"{head}/"):
+            i, key = name.removeprefix(f"{head}/").split("/")
+            state.setdefault(int(i), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    for group, rate in zip(groups, rates or [group["lr"] for group in groups], strict=True):
+        group["lr"] = rate
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,68 @@
+"""From predicted class ids to scores: checks, records' metrics, reference rows. The metrics are in `metrics.py`.
+
+Shapes: R replicas, n test examples, K classes, M supervisors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.base.errors import W2SError
+from benchmark.core.metrics import METRICS, Scores, Split
+
+if TYPE_CHECKING:
+    from benchmark.core.records import Evaluation, SeedEvaluation
+
+
+def score(
+    metric: str,
+    predictions: NDArray[Any],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    num_classes: int,
+) -> Scores:
+    """(R,) scores in 0..1 of predictions (R, n) against labels (n,) in groups (n,).
+
+    Examples whose label is -1 are left out. Raises `W2SError` when no label is known, a class id is impossible, or the
+    metric has no value on these groups.
+    """
+    if predictions.ndim != 2 or predictions.shape[1] != len(labels):
+        raise W2SError(f"predictions: found shape {predictions.shape}, expected (replicas, {len(labels)})")
+    if predictions.size and not 0 <= predictions.min() <= predictions.max() < num_classes:
+        found = f"{predictions.min()}..{predictions.max()}"
+        raise W2SError(f"predictions: found class ids {found}, expected 0..{num_classes - 1}")
+    split = Split.of(predictions, labels, groups)
+    if not len(split.labels):
+        raise W2SError(f"{metric} is undefined: none of the {len(labels)} test examples has a known label")
+    if reason := METRICS[metric].undefined(split.groups):
+        raise W2SError(f"{metric} is undefined: {reason}")
+    return METRICS[metric].score(split)
+
+
+def metric_names(metric: str) -> list[str]:
+    """What every record of a task with this metric holds: accuracy, and the task's own metric."""
+    return sorted({"accuracy", metric})
+
+
+def compute_metrics(evaluation: Evaluation, seed: int, predictions: NDArray[Any]) -> dict[str, float]:
+    """A record's metrics, each averaged over the replicas, from its predictions (R, n); also used to verify them."""
+    truth = evaluation.seeds[seed]
+    return {
+        name: float(score(name, predictions, truth.labels, truth.groups, evaluation.num_classes).mean())
+        for name in metric_names(evaluation.metric)
+    }
+
+
+def reference_predictions(truth: SeedEvaluation) -> dict[str, NDArray[np.int64]]:
+    """Predictions (R, n) of the reference rows, which need no training.
+
+    `mean_supervisor` (R = M; its mean score is the floor), `supervisor_ensemble` and `majority_class` (R = 1).
+    """
+    return {
+        "mean_supervisor": truth.supervisors,
+        "supervisor_ensemble": truth.ensemble[None],
+        "majority_class": np.full((1, len(truth.labels)), truth.majority),
+    }

@@ -1,0 +1,170 @@
+"""Supervisors in, soft labels out: each supervisor is trained on its source domains and labels the pool."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.base.errors import W2SError, blamed
+from benchmark.base.seeding import derive
+from benchmark.base.versions import libraries
+from benchmark.core.inputs import Inputs, concatenate, take
+from benchmark.core.pools import SPLITS, VERSION, Index, Pool, inputs_of, preferred, rated, sample_pairs, source_parts
+from benchmark.core.pools import used as used_examples
+from benchmark.core.task import Domain, Supervisor, Task
+from benchmark.store.cache import Cache
+from benchmark.store.checkpoints import Checkpoints
+
+
+def content(domain: Domain) -> str:
+    """Hash of a domain: inputs, labels, groups."""
+    return hashlib.sha256(
+        f"{domain.fingerprint}|".encode() + domain.labels.tobytes() + domain.groups.tobytes()
+    ).hexdigest()
+
+
+def recipe(supervisor: Supervisor) -> dict[str, Any]:
+    """What kind of model a supervisor is, apart from whom it learns from."""
+    found = {
+        "model": _name(type(supervisor.model)),
+        "version": supervisor.model.version,
+        "parameters": asdict(supervisor.model),  # type: ignore[call-overload]
+        "size": supervisor.size,
+    }
+    fingerprint = getattr(supervisor.model, "fingerprint", None)
+    return found if fingerprint is None else {**found, "fingerprint": fingerprint}
+
+
+def _name(kind: type) -> str:
+    """The declared name of a weak model's class; an inherited one would take its parent's cached soft labels."""
+    name = vars(kind).get("name")
+    if not isinstance(name, str) or not name:
+        raise W2SError(f"weak model {kind.__qualname__}: declare a class attribute `name` of its own (a string)")
+    return name
+
+
+def supervisor_recipe(supervisor: Supervisor) -> dict[str, Any]:
+    """Everything that is chosen for a supervisor, as JSON values."""
+    return {**recipe(supervisor), "domains": supervisor.domains, "adversarial": supervisor.adversarial}
+
+
+def soft_labels(
+    task: Task, domains: Mapping[str, Domain], pool: Pool, seed: int, cache: Cache, device: str
+) -> dict[str, NDArray[np.float32]]:
+    """Split -> (n, M, K). One cache entry a supervisor; tasks that share supervisors and pool share them."""
+    columns = []
+    for position, supervisor in enumerate(task.supervisors(seed)):
+        spec: dict[str, Any] = {
+            **recipe(supervisor),
+            "sources": [(name, content(domains[name])) for name in supervisor.domains],
+            "share": task.source_share,
+            "position": position,
+            "seed": seed,
+        }
+        if supervisor.validation:
+            spec["validation"] = [(name, content(domains[name])) for name in supervisor.validation]
+        made_with: dict[str, Any] = {
+            **spec,
+            "protocol": VERSION,
+            "libraries": libraries("torch", "scikit-learn", *getattr(supervisor.model, "libraries", ())),
+            "gap": task.pair_gap if task.card.modality == "preference" else None,
+            "classes": len(task.card.classes),
+        }
+        if getattr(supervisor.model, "on_device", False):
+            made_with["device"] = device
+        key = {
+            **made_with,
+            "pool": [content(domains[name]) for name in pool.domains],
+            "examples": hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest(),
+        }
+        training = Checkpoints.of(cache.root, made_with, cache.mirror)
+
+        def build(supervisor: Supervisor = supervisor, spec: Any = spec, training: Any = training) -> Any:
+            return _supervise(task, domains, pool, supervisor, seed, derive(str(spec)), training, device)
+
+        column = cache.get("soft_labels", key, build)
+        columns.append({split: np.roll(p, 1, axis=-1) if supervisor.adversarial else p for split, p in column.items()})
+    return {split: np.stack([column[split] for column in columns], axis=1) for split in SPLITS}
+
+
+def _supervise(
+    task: Task,
+    domains: Mapping[str, Domain],
+    pool: Pool,
+    supervisor: Supervisor,
+    seed: int,
+    model_seed: int,
+    checkpoints: Checkpoints,
+    device: str,
+) -> dict[str, NDArray[np.float32]]:
+    """Train one supervisor on its source domains' first parts; its probabilities on the pool."""
+    rng = np.random.default_rng(model_seed)
+
+    def first_part(name: str) -> Index:
+        return source_parts(domains[name], task.source_share, seed)[0]
+
+    inputs, examples, y = _training_examples(task, domains, supervisor.domains, first_part, rng)
+    kept = rng.permutation(len(y))[: supervisor.size]
+    wanted: dict[str, Any] = {}
+    if supervisor.validation:
+        held_out, rows, labels = _training_examples(
+            task, domains, supervisor.validation, lambda name: used_examples(domains[name]), rng
+        )
+        wanted["validation"] = take(held_out, rows), labels
+    resumable = getattr(supervisor.model, "resumable", False)
+    if getattr(supervisor.model, "on_device", False):
+        wanted["device"] = device
+    K = len(task.card.classes)
+    what = f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'"
+    with checkpoints.locked() if resumable else nullcontext() as usable, blamed(what):
+        if resumable:
+            wanted["checkpoints"] = usable
+        model = supervisor.model.fit(take(inputs, examples[kept]), y[kept], K, model_seed % 2**31, **wanted)
+    pool_inputs = concatenate([domains[name].load() for name in pool.domains])
+    labelled = {}
+    for split, index in pool.examples.items():
+        with blamed(what):
+            p = np.asarray(model.predict_proba(take(pool_inputs, index)))
+        if p.dtype.kind not in "fiub":
+            raise W2SError(f"{what}: soft labels are {p.dtype}, expected real numbers")
+        labelled[split] = p.astype(np.float32)
+        check_probabilities(labelled[split], (len(index), K), what)
+    return labelled
+
+
+def _training_examples(
+    task: Task,
+    domains: Mapping[str, Domain],
+    names: tuple[str, ...],
+    rows_of: Callable[[str], Index],
+    rng: np.random.Generator,
+) -> tuple[Inputs, Index, Index]:
+    """Inputs of the named domains, positions (n,) or (n, 2) in them, and class ids (n,)."""
+    inputs, labels, chosen, start = [], [], [], 0
+    for name in names:
+        domain, rows = domains[name], rows_of(name)
+        if rated(domain):
+            rows = rows[sample_pairs(domain.labels[rows], len(rows), task.pair_gap, rng)]
+            labels.append(preferred(domain.labels, rows))
+        else:
+            labels.append(domain.labels[rows].astype(np.int64))
+        inputs.append(domain.load())
+        chosen.append(inputs_of(domain, rows) + start)
+        start += domain.num_inputs
+    return concatenate(inputs), np.concatenate(chosen), np.concatenate(labels)
+
+
+def check_probabilities(p: NDArray[np.float32], shape: tuple[int, ...], what: str) -> None:
+    """Refuse soft labels (..., K) of another shape than expected, or that are no probabilities."""
+    if p.shape != shape:
+        raise W2SError(f"{what}: soft labels have shape {p.shape}, expected {shape}")
+    if not np.isfinite(p).all() or (p < 0).any():
+        raise W2SError(f"{what}: soft labels hold NaN, infinity or negative values")
+    if (np.abs(p.sum(-1) - 1) > 1e-3).any():
+        raise W2SError(f"{what}: rows of soft labels don't sum to 1")

@@ -1,0 +1,158 @@
+"""The contract of a student: what reads the pool, what is trained, what predicts.
+
+Shapes: S seeds, H heads a seed (a head is one replica: a linear head, or a set of adapter weights), B examples of a
+minibatch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from benchmark.core.pools import Pool
+    from benchmark.core.problems import Problem
+    from benchmark.core.task import Domain
+    from benchmark.core.training import Recipe
+    from benchmark.store.cache import Cache
+
+TEST = ("test",)
+Readable = dict[str, dict[str, Any]]  # output -> split -> what the student reads of it
+
+
+class Answer(NamedTuple):
+    """What one replica says to the prompt of one example, and the two responses that the data set has."""
+
+    replica: int
+    example: int
+    prompt: str
+    reply: str
+    first: str
+    second: str
+
+
+class Fitted(Protocol):
+    """Trained heads, (S, H) of them."""
+
+    def heads(self, part: slice) -> Self:
+        """Some of the heads of every seed."""
+
+    def seed(self, position: int) -> Self:
+        """The heads of one seed, S = 1."""
+
+    def finite(self) -> bool:
+        """Whether training stayed free of NaN and infinity."""
+
+    def predict(self, inputs: Any) -> Tensor:
+        """Probabilities (S, H, n, K) for inputs as `StudentKind.prepare` gives them."""
+
+
+class Student(Protocol):
+    """The heads in training, bound to the train split."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer updates."""
+
+    def expect(self, minibatches: Tensor) -> None:
+        """Told the minibatches of an epoch, (steps, S, 1 or H, B) on the CPU, before the epoch ahead of it begins:
+        `logits` is called for one after the other, epoch by epoch. So what is not in memory can be read ahead."""
+
+    def logits(self, index: Tensor) -> Tensor:
+        """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""
+
+    def close(self) -> None:
+        """Training has ended, or failed: what reads ahead ends, too."""
+
+    def split(self, widths: list[int]) -> Sequence[Fitted]:
+        """The trained heads, in consecutive parts of the given widths (summing to H)."""
+
+
+class StudentKind(Protocol):
+    """How a task's student reads a pool and is made.
+
+    Attributes:
+        title: a line that says what it is.
+        outputs: what it can be trained on, from the weakest to its own (the last); more than one is a chain for
+            bootstrapping.
+        fingerprint: changes with everything that changes what is read (weights, tokenizer, preprocessing, version).
+        parameters: what was chosen for it, recorded as hyperparameters beside the recipe; JSON values.
+        writes: whether it can reply to a prompt (`w2s run --replies`).
+        costly: whether training takes so long that a seed is a unit of work of its own, with checkpoints.
+        margin_beta: beta of a policy whose method may use the margin form (RAVEN), else None.
+    """
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def writes(self) -> bool: ...
+    @property
+    def costly(self) -> bool: ...
+    @property
+    def margin_beta(self) -> float | None: ...
+
+    def read(
+        self,
+        task: str,
+        domains: Mapping[str, Domain],
+        pool: Pool,
+        cache: Cache,
+        device: str,
+        held_out: tuple[str, ...] = TEST,
+    ) -> Readable:
+        """The pool as the student reads it (from the cache, or made now): the train split and at least `held_out`."""
+
+    def prepare(
+        self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
+    ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        """For problems of one size: output -> the train splits of all seeds; and of each held-out split that is asked
+        for, what each seed has, S = 1."""
+
+    def start(self, inputs: Any, num_classes: int, seeds: tuple[int, ...], heads: int) -> Student:
+        """Fresh heads on the train splits of all seeds; all heads of a seed start from the same weights."""
+
+    def diagnostics(self, problem: Problem) -> dict[str, float]:
+        """What is worth recording about how it read a problem."""
+
+    def replies(self, student: Any, inputs: Any, count: int) -> Iterator[Answer]:
+        """Where it `writes`: answers of every replica of one seed to `count` prompts of its test split, the same ones
+        for all methods."""
+
+    def release(self) -> None:
+        """Let go of what stays in memory between trainings: models, and the weights of the last replica."""
+
+    def relief(self, recipe: Recipe) -> str:
+        """Which option to change, and to what, when the GPU's memory is not enough."""
+
+
+@runtime_checkable
+class ChunkReader(Protocol):
+    """What a kind has as well whose reading of a large domain goes chunk by chunk, so that workers can share it.
+
+    Attributes:
+        streams: whether it does so with its encoder.
+    """
+
+    @property
+    def streams(self) -> bool: ...
+
+    def lacking(self, domain: Domain, cache: Cache, device: str) -> list[int]:
+        """Positions of the domain's chunks that the cache lacks."""
+
+    def read_chunks(
+        self,
+        task: str,
+        domain: Domain,
+        chunks: Sequence[int],
+        cache: Cache,
+        device: str,
+        made: Callable[[int], None],
+    ) -> None:
+        """Make some of them; `made` is told how many are done."""

@@ -1,0 +1,149 @@
+"""Suites: which tasks, methods, conditions and seeds belong together, and how students are trained."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from benchmark.base.errors import W2SError, unknown_name
+from benchmark.core.training import Recipe
+
+SUITES = Path(__file__).parents[1] / "suites"
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """How the students of a run are trained: one recipe, and other ones for some tasks.
+
+    Attributes:
+        default: of tasks that match no glob.
+        by_task: glob and recipe; the first that matches a task's name counts.
+    """
+
+    default: Recipe
+    by_task: tuple[tuple[str, Recipe], ...] = ()
+
+    def of(self, task: str) -> Recipe:
+        """The recipe of one task's student."""
+        return next((recipe for glob, recipe in self.by_task if fnmatchcase(task, glob)), self.default)
+
+    def changed(self, options: Mapping[str, Any]) -> Recipes:
+        """All recipes with other values; options that are none of a recipe's are left alone.
+
+        Raises:
+            W2SError: a value of another kind than expected.
+        """
+        names = {f.name: type(getattr(self.default, f.name)) for f in fields(Recipe)}
+        mine: dict[str, Any] = {}
+        for name, value in options.items():
+            if name == "precision":
+                mine[name] = value  # checked when the device is known
+            elif name in names:
+                kind = names[name]
+                if isinstance(value, bool) or not isinstance(value, (int, kind)) or not 0 < value < math.inf:
+                    raise W2SError(f"option {name}={value}: expected a positive {kind.__name__}")
+                mine[name] = kind(value)
+        changed = tuple((glob, replace(recipe, **mine)) for glob, recipe in self.by_task)
+        return Recipes(replace(self.default, **mine), changed)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What `w2s run --suite` runs.
+
+    Attributes:
+        tasks, methods: globs.
+        options: given to the tasks (`Task.configured`); the file's word "none" stands for the null that TOML lacks.
+        full: whether this is the larger grid of the same name (`--full`).
+    """
+
+    name: str
+    description: str
+    tasks: tuple[str, ...]
+    methods: tuple[str, ...]
+    conditions: tuple[str, ...]
+    seeds: int
+    student: Recipes
+    options: Mapping[str, Any] = field(default_factory=dict)
+    full: bool = False
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder of results."""
+        return f"{self.name}-full" if self.full else self.name
+
+
+def suite_names() -> list[str]:
+    """The suites that ship."""
+    return sorted(path.stem for path in SUITES.glob("*.toml"))
+
+
+def suite_of_folder(folder: str) -> Suite | None:
+    """The suite, or the larger grid of one, whose folder of results has this name."""
+    for name in suite_names():
+        if folder == name:
+            return load_suite(name)
+        if folder == f"{name}-full":
+            return load_suite(name, full=True)
+    return None
+
+
+def load_suite(name: str, full: bool = False) -> Suite:
+    """Read a suite by name, or its larger grid.
+
+    Raises:
+        W2SError: no such suite, or it has no larger grid.
+    """
+    if name not in suite_names():
+        raise unknown_name("suite", name, suite_names())
+    content = tomllib.loads((SUITES / f"{name}.toml").read_text())
+    larger = content.pop("full", None)
+    if full and larger is None:
+        raise W2SError(f"--full: suite '{name}' has no larger grid")
+    if full:
+        content = _merged(content, larger)
+    by_task = content["student"].pop("tasks", {})
+    default = Recipe(**content["student"])
+    return Suite(
+        name=name,
+        description=content["description"],
+        tasks=tuple(content["tasks"]),
+        methods=tuple(content["methods"]),
+        conditions=tuple(content["conditions"]),
+        seeds=content["seeds"],
+        student=Recipes(default, tuple((glob, Recipe(**{**asdict(default), **own})) for glob, own in by_task.items())),
+        options={name: None if value == "none" else value for name, value in content.get("options", {}).items()},
+        full=full,
+    )
+
+
+def read_options(given: list[str]) -> dict[str, Any]:
+    """`name=value` pairs of the command line; a value is a JSON number, true, false or null, else a word.
+
+    Raises:
+        W2SError: no `name=` or an empty value.
+    """
+    options = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not name or not sign or not value:
+            raise W2SError(f"--set {text}: expected name=value")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = {"none": None}.get(value.lower(), value)
+    return options
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Tables are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        merged[key] = _merged(base.get(key, {}), value) if isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,303 @@
+"""The training loop. There is one: every method, seed and supervisor of a task is a replica in it.
+
+Shapes: S seeds, M supervisors, N examples of the pool's train split, K classes; a method has h heads a seed (M for
+`single`, 1 for `ensemble`) and R = S*h replicas; B examples of a minibatch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.base.seeding import torch_rng
+from benchmark.core.method import Batch, Method, Supervision
+from benchmark.core.minibatches import Minibatches, one_ahead
+from benchmark.core.precision import Precision, backward, forward
+from benchmark.core.resume import Progress, part_names
+from benchmark.core.student import Fitted, Student
+from benchmark.store.checkpoints import Checkpoints
+from benchmark.students.linear import LinearStudent
+
+ENGINE_VERSION = 1  # raise when the same plan would give other predictions
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the student is trained: Adam without weight decay, cosine schedule over all steps.
+
+    `precision` is that of the student's matrix products in training (`benchmark.core.precision`); predictions are made
+    in float32, and everything else is float32 always.
+    """
+
+    learning_rate: float = 1e-3
+    epochs: int = 30
+    batch_size: int = 128
+    precision: Precision = "float32"
+
+    def chosen(self) -> dict[str, Any]:
+        """What a record holds of it; `precision` only where it was asked for."""
+        own = asdict(self)
+        return own if self.precision != "float32" else {k: v for k, v in own.items() if k != "precision"}
+
+    def times(self, learning_rate: float = 1, epochs: float = 1) -> Recipe:
+        """With multiples of the learning rate and of the epochs, which are rounded, to 1 at least."""
+        return replace(
+            self, learning_rate=self.learning_rate * learning_rate, epochs=max(1, round(self.epochs * epochs))
+        )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What may be learned from; nothing here holds the truth or a test input.
+
+    Attributes:
+        features: output -> what the student reads, from the weakest to the student's own; for linear heads (S, N, D) or
+            (S, N, 2, D), standardised, or a `benchmark.students.streamed.Streamed` of that shape.
+        soft_labels: (S, M, N, K), contiguous.
+        seeds: S seeds.
+        student: makes fresh heads on one of `features`: (features, K, seeds, heads) -> student.
+        margin_beta: see `benchmark.core.student.StudentKind`.
+    """
+
+    features: dict[str, Any]
+    soft_labels: Tensor
+    seeds: tuple[int, ...]
+    student: Callable[[Any, int, tuple[int, ...], int], Student] = LinearStudent
+    margin_beta: float | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method's result: `student` holds heads (S, h, ...), `diagnostics` tensors with leading dimension R."""
+
+    method: Method
+    student: Fitted
+    diagnostics: dict[str, Tensor]
+    steps: int  # optimizer steps, all stages together
+
+
+OnStep = Callable[[float], None]  # told now and then how much of the epoch is done; 1.0 at its end
+NOWHERE = Checkpoints(None)
+
+
+def train(
+    methods: Sequence[Method],
+    data: TrainingData,
+    recipe: Recipe,
+    on_step: OnStep = lambda share: None,
+    checkpoints: Checkpoints = NOWHERE,
+) -> list[Trained]:
+    """Train every method for every seed (and supervisor); methods of one stage share one run of the loop.
+
+    Args:
+        methods: fresh instances; several of one class, with other options, are just more replicas.
+        data: on the device where training shall happen.
+        recipe: the student's hyperparameters.
+        on_step: told how each epoch of each stage goes on.
+        checkpoints: where to keep the state after each epoch, and to go on from; nowhere by default.
+
+    Returns:
+        One result for each method, in order.
+
+    Raises:
+        MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
+    """
+    names = part_names(methods)
+    stages = [_Stage(m, data, recipe, on_step, checkpoints.part(n)) for m, n in zip(methods, names, strict=True)]
+    for stage in stages:
+        with _Blamed(stage.method):
+            stage.method.start(stage.supervision)
+    together = [stage for stage in stages if type(stage.method).fit is Method.fit]
+    if together:
+        output = list(data.features)[-1]
+        _fit(together, data, recipe, output, on_step=on_step, checkpoints=checkpoints.part("together"))
+    for stage in stages:
+        if stage not in together:
+            with _Blamed(stage.method):
+                stage.method.fit(stage)
+    return [stage.result() for stage in stages]
+
+
+class _Stage:
+    """One method in training; the `Trainer` that methods of several stages are given."""
+
+    def __init__(
+        self, method: Method, data: TrainingData, recipe: Recipe, on_step: OnStep, checkpoints: Checkpoints
+    ) -> None:
+        _, M, N, K = data.soft_labels.shape
+        if method.min_supervisors > M:
+            raise MethodFailed(method.name, f"needs at least {method.min_supervisors} supervisors, found {M}")
+        self.method, self.data, self.recipe, self.on_step = method, data, recipe, on_step
+        self.checkpoints, self.stage = checkpoints, 0
+        self.single = method.kind == "single"
+        self.heads = M if self.single else 1
+        stream = Minibatches(data.seeds, N, recipe.batch_size)
+        self.supervision = Supervision(
+            soft_labels=self.own(data.soft_labels),
+            num_classes=K,
+            epochs=recipe.epochs,
+            steps_per_epoch=stream.steps_per_epoch,
+            total_steps=stream.steps_per_epoch * recipe.epochs,
+            generators=tuple(torch_rng(method.name, s) for s in data.seeds for _ in range(self.heads)),
+            device=data.soft_labels.device,
+            encoders=tuple(data.features),
+            margin_beta=data.margin_beta,
+        )
+        self.student: Fitted | None = None
+        self.encoder = ""
+        self.steps = 0
+
+    def own(self, soft_labels: Tensor) -> Tensor:
+        """The method's view of (S, M, n, K): (S*M, n, 1, K) for `single`, (S, n, M, K) for `ensemble`."""
+        return soft_labels.flatten(0, 1).unsqueeze(2) if self.single else soft_labels.transpose(1, 2)
+
+    def fit(self, targets: Tensor | None = None, keep: Tensor | None = None, encoder: str | None = None) -> None:
+        """See `benchmark.core.method.Trainer.fit`."""
+        if encoder is not None and encoder not in self.data.features:
+            raise MethodFailed(self.method.name, f"no encoder '{encoder}', expected one of {list(self.data.features)}")
+        R, N, _, K = self.supervision.soft_labels.shape
+        for what, given, shape in (("targets", targets, (R, N, K)), ("keep", keep, (R, N))):
+            if given is not None and given.shape != shape:
+                raise MethodFailed(self.method.name, f"{what} has shape {tuple(given.shape)}, expected {shape}")
+        output = encoder or list(self.data.features)[-1]
+        self.stage += 1
+        checkpoints = self.checkpoints.part(str(self.stage))
+        _fit([self], self.data, self.recipe, output, targets, keep, self.on_step, checkpoints)
+
+    def predict(self) -> Tensor:
+        """See `benchmark.core.method.Trainer.predict`."""
+        if self.student is None:
+            raise MethodFailed(self.method.name, "predict() before the first fit()")
+        return self.student.predict(self.data.features[self.encoder]).flatten(0, 1)
+
+    def result(self) -> Trained:
+        if self.student is None or self.encoder != list(self.data.features)[-1]:
+            raise MethodFailed(self.method.name, "its last stage must train the student's own encoder")
+        with _Blamed(self.method):
+            diagnostics = {name: value.detach().cpu() for name, value in self.method.diagnostics().items()}
+        R = len(self.supervision.soft_labels)
+        for name, value in diagnostics.items():
+            if value.shape[:1] != (R,) or not value.isfinite().all():
+                found = f"shape {tuple(value.shape)}" if value.shape[:1] != (R,) else "NaN or infinity"
+                raise MethodFailed(self.method.name, f"diagnostics['{name}']: {found}, expected {R} replicas' numbers")
+        return Trained(self.method, self.student, diagnostics, self.steps)
+
+
+def _fit(
+    stages: Sequence[_Stage],
+    data: TrainingData,
+    recipe: Recipe,
+    encoder: str,
+    targets: Tensor | None = None,
+    keep: Tensor | None = None,
+    on_step: OnStep = lambda share: None,
+    checkpoints: Checkpoints = NOWHERE,
+) -> None:
+    """Train one stage of the given methods together, from the initial weights or from where a killed run stopped."""
+    S, _, N, K = data.soft_labels.shape
+    device = data.soft_labels.device
+    widths = [stage.heads for stage in stages]
+    student = data.student(data.features[encoder], K, data.seeds, sum(widths))
+    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
+    stream = Minibatches(data.seeds, N, recipe.batch_size, None if keep is None else keep.unflatten(0, (S, -1)))
+    total_steps = stream.steps_per_epoch * recipe.epochs
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total_steps)
+    labels = _Rows(data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous())
+    progress = Progress(student, optimizer, schedule, [stage.method for stage in stages], checkpoints)
+    done, told = progress.restore(), time.monotonic()
+
+    def announced(epoch: int) -> Tensor:
+        minibatches = stream.epoch(epoch)
+        if epoch >= done:
+            student.expect(minibatches)
+        return minibatches
+
+    with closing(student):
+        for epoch, drawn in enumerate(one_ahead(map(announced, range(recipe.epochs)))):
+            minibatches = drawn.to(device, non_blocking=True)
+            for step, index in enumerate(minibatches if epoch >= done else [], epoch * stream.steps_per_epoch + 1):
+                with forward(recipe.precision, device):
+                    logits = student.logits(index).float()
+                soft_labels = labels.at(index)
+                total = logits.new_zeros(())
+                for stage, own in zip(stages, logits.split(widths, dim=1), strict=True):
+                    batch = Batch(
+                        soft_labels=stage.own(soft_labels)
+                        if targets is None
+                        else soft_labels.flatten(0, 1).unsqueeze(2),
+                        index=index.expand(S, stage.heads, -1).flatten(0, 1),
+                        epoch=epoch,
+                        progress=step / total_steps,
+                    )
+                    with _Blamed(stage.method):
+                        loss = stage.method.loss(_replicas(own), batch)
+                    if loss.shape != batch.index.shape:
+                        found, expected = tuple(loss.shape), tuple(batch.index.shape)
+                        raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
+                    if not loss.requires_grad:
+                        raise MethodFailed(stage.method.name, "loss does not depend on the logits (it has no gradient)")
+                    total = total + loss.mean(1).sum()  # replicas never mix: each has its own mean
+                with backward(recipe.precision):
+                    total.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+                for stage in stages:
+                    with _Blamed(stage.method):
+                        stage.method.after_step()
+                if time.monotonic() - told > 1:
+                    told = time.monotonic()
+                    on_step((step - epoch * stream.steps_per_epoch) / stream.steps_per_epoch)
+            if epoch >= done:
+                progress.save(epoch + 1)
+            on_step(1.0)
+    for stage, heads in zip(stages, student.split(widths), strict=True):
+        stage.student, stage.encoder = heads, encoder
+        stage.steps += total_steps
+
+
+class _Blamed:
+    """Turns whatever a method's own code raises into `MethodFailed` (a class: it is entered at every step)."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, torch.OutOfMemoryError):
+            return  # not its fault
+        if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
+            what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
+            raise MethodFailed(self._method.name, what) from error
+
+
+def _replicas(logits: Tensor) -> Tensor:
+    """(S, h, B, K) -> (R, B, K), keeping the layout in which examples are contiguous when logits come in it."""
+    if logits.stride(-1) == 1:
+        return logits.flatten(0, 1)
+    return logits.transpose(2, 3).flatten(0, 1).transpose(1, 2)
+
+
+class _Rows:
+    """Rows of (S, m, N, K), gathered by minibatch."""
+
+    def __init__(self, table: Tensor) -> None:
+        S, m, N, K = table.shape
+        self._rows = table.view(S * m * N, K)
+        self._offsets = (torch.arange(S * m, device=table.device) * N).view(S, m, 1)
+
+    def at(self, index: Tensor) -> Tensor:
+        """(S, m, B, K) for index (S, 1, B) or (S, m, B), laid out with examples contiguous, as the logits are."""
+        rows = index + self._offsets
+        S, m, B = rows.shape
+        gathered = self._rows.index_select(0, rows.flatten()).view(S, m, B, -1)
+        return gathered.transpose(2, 3).contiguous().transpose(2, 3)

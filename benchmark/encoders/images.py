@@ -1,0 +1,66 @@
+"""Reading images in minibatches, on a GPU with processes that read ahead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from benchmark.base.errors import W2SError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_MOST_WORKERS = 8
+
+
+def rgb(item: Any) -> Image.Image:
+    """An image in colour, from a PIL image or uint8 (H, W) or (H, W, 3).
+
+    Raises:
+        W2SError: it is something else.
+    """
+    from PIL import Image
+
+    if isinstance(item, Image.Image):
+        return item.convert("RGB")
+    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and (item.ndim == 2 or item.shape[2:] == (3,)):
+        return Image.fromarray(item).convert("RGB")
+    found = f"{item.dtype} {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
+    raise W2SError(f"an image is {found}, expected a PIL image or uint8 (H, W) or (H, W, 3)")
+
+
+def image_batches(
+    inputs: Sequence[Any], read: Callable[[Any, int], NDArray[Any]], batches: list[list[int]], device: str
+) -> DataLoader[Any]:
+    """`read(inputs[i], i)` stacked to tensors, for each batch of positions.
+
+    How many processes read does not change what is read, as long as `read` depends on its arguments only; torch's
+    global random state stays as it was.
+    """
+    return DataLoader(
+        _Images(inputs, read),
+        batch_sampler=batches,
+        num_workers=_workers(device),
+        pin_memory=device != "cpu",
+        generator=torch.Generator(),  # else each pass draws a number from the global one
+    )
+
+
+def _workers(device: str) -> int:
+    """On a CPU there is one process a core already."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if device == "cpu" else min(_MOST_WORKERS, cores)
+
+
+class _Images(Dataset[Any]):
+    def __init__(self, inputs: Sequence[Any], read: Callable[[Any, int], NDArray[Any]]) -> None:
+        self._inputs, self._read = inputs, read
+
+    def __getitem__(self, i: int) -> NDArray[Any]:
+        return self._read(self._inputs[i], i)

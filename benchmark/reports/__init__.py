@@ -1,0 +1,1 @@
+"""LEADERBOARD.md, tables for terminals, LaTeX, exports, and checks of what is published."""

@@ -1,0 +1,106 @@
+"""`w2s compare`: two rows of a leaderboard side by side, paired, per task, per modality and over all tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.analysis.cells import Analysis, Cell, analysis_of
+from benchmark.analysis.format import p_text, percent, plain, told
+from benchmark.analysis.statistics import LEVEL, Estimate, holm
+from benchmark.base.errors import W2SError, unknown_name
+from benchmark.reports.headline import CONDITIONS, in_order, main_condition
+from benchmark.reports.stress import without_stress
+from benchmark.results.store import ResultStore
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The first row against the second over some tasks.
+
+    Attributes:
+        difference: first minus second, paired. improvement: probability that the first is higher.
+        adjusted: the difference's p-value, corrected by Holm for the contrasts that stand together.
+    """
+
+    difference: Estimate
+    improvement: Estimate
+    adjusted: float
+
+    @property
+    def sign(self) -> int:
+        """1 if the first is significantly ahead, -1 if the second is, else 0."""
+        return int(np.sign(self.difference.mean)) if self.adjusted < 1 - LEVEL else 0
+
+
+def contrasts(first: str, second: str, families: Mapping[str, Sequence[Cell]]) -> dict[str, Contrast]:
+    """The two rows over each of these lists of cells; those without a common task and seed are left out.
+
+    All that is returned is one family of tests.
+    """
+    found: dict[str, tuple[Estimate, Estimate]] = {}
+    for name, cells in families.items():
+        difference = Analysis.over(cells, lambda cell: cell.gain(first, second))
+        improvement = Analysis.over(cells, lambda cell: cell.improved(first, second))
+        if difference and improvement:
+            found[name] = difference, improvement
+    adjusted = holm([difference.p for difference, _ in found.values()])
+    return {name: Contrast(*pair, float(p)) for (name, pair), p in zip(found.items(), adjusted, strict=True)}
+
+
+def compare_rows(store: ResultStore, first: str, second: str, condition: str | None = None) -> str:
+    """Tables for the terminal; `condition` is "ood" or "ind", OOD where there is some when left out.
+
+    Raises:
+        W2SError: there are no results, a name or condition is unknown, or the two have no task and seed in common.
+    """
+    analysis = analysis_of(store)
+    if not analysis.records:
+        raise W2SError(f"{store.root}: no results there; make some with `w2s run --results {store.root}`")
+    for row in (first, second):
+        if row not in analysis.titles:
+            raise unknown_name(f"method or row of {store.root}", row, analysis.titles)
+    if first == second:
+        raise W2SError(f"compare: found '{first}' twice, expected two different names")
+    if condition not in (None, *CONDITIONS):
+        raise unknown_name("condition", str(condition), CONDITIONS)
+    condition = condition or main_condition(analysis)
+
+    cells = analysis.select(condition)
+    modalities = in_order(cell.evaluation.modality for cell in cells)
+    by_task = contrasts(first, second, {cell.evaluation.task: [cell] for cell in cells})
+    means_of = without_stress(analysis)
+    by_modality = contrasts(first, second, {name: means_of.select(condition, name) for name in modalities})
+    total = contrasts(first, second, {"all": means_of.select(condition)})
+    if not by_task:
+        raise W2SError(
+            f"{store.root}: '{first}' and '{second}' have no {CONDITIONS[condition]} task and seed in common"
+        )
+
+    def lines(found: Mapping[str, Contrast]) -> list[list[str]]:
+        return [[name, *_texts(contrast, first, second)] for name, contrast in found.items()]
+
+    headers = [f"{first} minus {second}", "p", "p (Holm)", f"P({first} > {second})", "ahead"]
+    means = {f"{name} ({c.difference.tasks})": c for found in (by_modality, total) for name, c in found.items()}
+    return "\n\n".join(
+        [
+            plain([f"task, {CONDITIONS[condition]}", *headers], lines(by_task)),
+            *([plain(["mean over tasks", *headers], lines(means))] if means else []),
+            "mean ± half-width of the 95% interval, in points; paired by seed and by resample of the test examples\n"
+            f"Holm: corrected for {len(by_task)} tasks, and for {len(by_modality)} modalities; "
+            "ahead: who is, at 5% after the correction",
+        ]
+    )
+
+
+def _texts(contrast: Contrast, first: str, second: str) -> list[str]:
+    difference, improvement = contrast.difference, contrast.improvement
+    return [
+        percent(difference, sign=True),
+        p_text(difference.p),
+        p_text(contrast.adjusted if np.isfinite(difference.p) else difference.p),
+        percent(told(improvement)),
+        {1: first, 0: "–", -1: second}[contrast.sign],
+    ]

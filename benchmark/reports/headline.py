@@ -1,0 +1,222 @@
+"""The headline tables, scores and comparisons: what their columns are, which rows they have and in which order."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.analysis.cells import Analysis, Cell
+from benchmark.analysis.format import NOT_RUN, escape, percent, told
+from benchmark.analysis.ranking import ranks
+from benchmark.analysis.statistics import Estimate, Sample, difference
+from benchmark.core.registry import CANARIES, REFERENCES
+
+MODALITIES = ("image", "text", "preference")
+_NAMED = tomllib.loads((Path(__file__).parents[1] / "leaderboard.toml").read_text())
+BASELINE: str = _NAMED["baseline"]
+FOCUS: str = _NAMED["focus"]
+COST_UNIT: str = _NAMED["cost_unit"]
+CONDITIONS = {"ood": "OOD", "ind": "InD"}
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of a headline table.
+
+    Attributes:
+        quantity: of a cell and a row. cells: what it is averaged over.
+        sign: it is a difference. share: it is a share of (task, seed).
+        missing: shown where it is not known. best: max or min, to be set in bold.
+    """
+
+    header: str
+    cells: Sequence[Cell]
+    quantity: Callable[[Cell, str], Sample | None]
+    sign: bool = False
+    share: bool = False
+    missing: str = "–"
+    best: Callable[[Sequence[float]], float] | None = None
+    _values: dict[str, Estimate | None] = field(default_factory=dict, init=False, repr=False)
+
+    def value(self, row: str) -> Estimate | None:
+        if row not in self._values:
+            result = Analysis.over(self.cells, lambda cell: self.quantity(cell, row))
+            self._values[row] = told(result) if result and self.share else result
+        return self._values[row]
+
+    @property
+    def runs(self) -> int:
+        """Number of (task, seed) pairs for a full mean."""
+        return sum(len(cell.evaluation.seeds) for cell in self.cells)
+
+    def full(self, row: str) -> bool:
+        """Whether the row's mean is over all tasks and seeds, and so may be compared with others."""
+        result = self.value(row)
+        return result is not None and (result.tasks, result.runs) == (len(self.cells), self.runs)
+
+    def text(self, row: str) -> str:
+        result = self.value(row)
+        if result is None:
+            return self.missing
+        return percent(result, self.sign, len(self.cells), self.runs)
+
+
+def main_condition(analysis: Analysis) -> str:
+    """The condition that rows are ranked and compared by: "ood", or "ind" if no task has it."""
+    return "ood" if analysis.select("ood") else "ind"
+
+
+def headline_columns(analysis: Analysis) -> list[Column]:
+    """Columns of the headline table, those without any task left out."""
+    plain_ood = analysis.select("ood", broken=False)
+
+    def scores(header: str, cells: Sequence[Cell]) -> Column:
+        return Column(header, cells, lambda cell, row: cell.score(row), missing=NOT_RUN, best=max)
+
+    names = in_order(cell.evaluation.modality for cell in plain_ood)
+    columns = [scores(f"{escape(name)} OOD", analysis.select("ood", name, broken=False)) for name in names]
+    columns += [
+        scores("broken supervisor OOD", analysis.select("ood", broken=True)),
+        scores("all OOD", analysis.select("ood")),
+        scores("all InD", analysis.select("ind")),
+    ]
+    return [column for column in columns if column.cells]
+
+
+def comparison_columns(analysis: Analysis) -> list[Column]:
+    """Columns of the table that sets rows against others, over the main condition; those without any task left out."""
+    condition = main_condition(analysis)
+    shown, cells = CONDITIONS[condition], analysis.select(condition)
+    with_gap = [cell for cell in cells if cell.has_gap]
+    other_metric = any(cell.evaluation.metric != "accuracy" for cell in cells)
+    ind = {cell.evaluation.task: cell for cell in analysis.select("ind")}
+
+    def improved(over: str) -> Column:
+        return Column(
+            f"P(> {over})", cells, lambda cell, row: cell.improved(row, over) if row != over else None, share=True
+        )
+
+    def drop(cell: Cell, row: str) -> Sample | None:
+        there, at_home = cell.score(row), ind[cell.evaluation.task].score(row)
+        return difference(there, at_home) if there and at_home else None
+
+    columns = [
+        Column(
+            f"all {shown}, minus {BASELINE}",
+            cells,
+            lambda cell, row: cell.gain(row, BASELINE) if row != BASELINE else None,
+            sign=True,
+        ),
+        improved(BASELINE),
+        improved(FOCUS),
+        Column(
+            f"PGR {shown} ({len(with_gap)}/{len(cells)} tasks)",
+            with_gap,
+            lambda cell, row: cell.recovered(row),
+            best=max,
+        ),
+        Column(f"failure rate {shown}", cells, lambda cell, row: cell.failed(row), share=True, best=min),
+        Column("OOD minus InD", [c for c in analysis.select("ood") if c.evaluation.task in ind], drop, sign=True),
+        Column(
+            f"accuracy, all {shown}",
+            cells if other_metric else [],
+            lambda cell, row: cell.accuracies.get(row),
+            missing=NOT_RUN,
+            best=max,
+        ),
+    ]
+    return [column for column in columns if column.cells]
+
+
+def relative_cost(row: str, cells: Sequence[Cell]) -> float | None:
+    """Optimizer steps x heads over those of the cost unit, both summed over the (cell, seed) pairs that the two share.
+
+    None without any, as for reference rows.
+    """
+    pairs = [
+        (record.cost, unit.cost)
+        for cell in cells
+        for seed, record in cell.records.get(row, {}).items()
+        if (unit := cell.records.get(COST_UNIT, {}).get(seed))
+    ]
+    of_unit = sum(unit for _, unit in pairs)
+    return sum(cost for cost, _ in pairs) / of_unit if of_unit else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A headline table as text.
+
+    Attributes:
+        lines: by row, a text for each header.
+        best: by header, the rows to be set in bold there.
+    """
+
+    headers: list[str]
+    lines: dict[str, list[str]]
+    best: dict[str, set[str]]
+
+
+def score_table(analysis: Analysis) -> Table:
+    """Rank and mean scores of every row."""
+    columns = headline_columns(analysis)
+    places = ranks(analysis, analysis.select(main_condition(analysis)))
+    return Table(
+        ["rank", *(column.header for column in columns)],
+        {row: [place_text(places[row]), *(column.text(row) for column in columns)] for row in analysis.titles},
+        {column.header: leaders(column, analysis.competitors) for column in columns},
+    )
+
+
+def comparison_table(analysis: Analysis) -> Table:
+    """Every row set against others, and what it costs."""
+    columns = comparison_columns(analysis)
+    cells = analysis.select(main_condition(analysis))
+
+    def cost(row: str) -> str:
+        value = relative_cost(row, cells)
+        return "–" if value is None else f"{round(value, 9):.2f}"
+
+    return Table(
+        [*(column.header for column in columns), "cost"],
+        {row: [*(column.text(row) for column in columns), cost(row)] for row in analysis.titles},
+        {column.header: leaders(column, analysis.competitors) for column in columns},
+    )
+
+
+def place_text(place: int | None) -> str:
+    """A rank; a dash for rows that have none."""
+    return "–" if place is None else str(place)
+
+
+def in_order(modalities: Iterable[str]) -> list[str]:
+    """The suite's modalities first, then any other."""
+    present = set(modalities)
+    return [*(name for name in MODALITIES if name in present), *sorted(present.difference(MODALITIES))]
+
+
+def ranked(analysis: Analysis) -> list[str]:
+    """Methods by their mean over all OOD tasks (InD, if there is none), those that lack tasks or seeds last."""
+    cells = analysis.select(main_condition(analysis))
+
+    def place(row: str) -> tuple[bool, float, str]:
+        result = analysis.over(cells, lambda cell: cell.score(row))
+        return not all(cell.full(row) for cell in cells), -round(result.mean, 9) if result else 0.0, row
+
+    return sorted(analysis.methods, key=place)
+
+
+def references(analysis: Analysis) -> list[str]:
+    """Canaries and reference rows that are there."""
+    return [row for row in (*CANARIES, *REFERENCES) if row in analysis.titles]
+
+
+def leaders(column: Column, rows: Sequence[str]) -> set[str]:
+    """Rows that hold the column's best mean, among those that may be compared."""
+    if column.best is None:
+        return set()
+    means = {row: result.mean for row in rows if column.full(row) and (result := column.value(row))}
+    target = column.best(list(means.values())) if means else 0.0
+    return {row for row, mean in means.items() if abs(mean - target) < 1e-9}

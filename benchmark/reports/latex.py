@@ -1,0 +1,76 @@
+"""The headline table as LaTeX, in the form of the package booktabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.analysis.cells import Analysis
+from benchmark.analysis.ranking import compare_pairs
+from benchmark.reports.headline import Column, headline_columns, leaders, ranked, references
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+_SIGNS = {"±": r"$\pm$", "–": "--", "†": r"\textdagger{}"}
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX sets as it is: no command, no comment, no paragraph; characters that don't print are left out."""
+    printable = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    return "".join(_SPECIAL.get(character, character) for character in printable)
+
+
+def headline_latex(analysis: Analysis, suite: str) -> str:
+    r"""A `tabular` to paste: methods, then canaries and reference rows; in bold the best and what is tied with it."""
+    columns = headline_columns(analysis)
+    methods = ranked(analysis)
+    tied = [_tied(column, analysis.competitors) for column in columns]
+
+    def line(row: str) -> str:
+        title = escape(analysis.titles[row]) + r" \emph{(ablation)}" * (row in analysis.ablations)
+        texts = [_cell(c.text(row), row in best) for c, best in zip(columns, tied, strict=True)]
+        return " & ".join([title, *texts]) + r" \\"
+
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}",
+            f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. In bold the",
+            "% best of a column, and those that are not significantly worse (paired, Holm-corrected); no ablations.",
+            rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+            r"\toprule",
+            " & ".join(["method", *(_signs(escape(column.header)) for column in columns)]) + r" \\",
+            r"\midrule",
+            *map(line, methods),
+            r"\midrule",
+            *map(line, references(analysis)),
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _cell(text: str, best: bool) -> str:
+    plain = _signs(escape(text))
+    plain = f"$-${plain[1:]}" if plain.startswith("-") and plain[1:2].isdigit() else plain
+    return rf"\textbf{{{plain}}}" if best else plain
+
+
+def _signs(text: str) -> str:
+    return "".join(_SIGNS.get(character, character) for character in text)
+
+
+def _tied(column: Column, rows: Sequence[str]) -> set[str]:
+    """The column's best rows, and those that are not significantly worse than the first of them."""
+    best = leaders(column, rows)
+    if not best:
+        return best
+    pairs = compare_pairs([row for row in rows if column.full(row)], column.cells)
+    leader = pairs.rows.index(min(best))
+    return best | {row for row, worse in zip(pairs.rows, pairs.better[leader], strict=True) if not worse}

@@ -1,0 +1,1 @@
+"""One suite's folder of results: its layout, reading and writing."""

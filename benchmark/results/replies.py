@@ -1,0 +1,114 @@
+"""What students reply to test prompts: `<results>/<method>/replies.jsonl`, one `Reply` a line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from benchmark.base.files import atomic_write
+from benchmark.core.records import Condition, Count, MethodName, RecordKey, TaskName
+from benchmark.results.lines import Line, read_lines
+
+REPLIES = "replies.jsonl"
+
+
+class ReplyKey(NamedTuple):
+    """Names a reply: the record of its student, which of the record's replicas, and the prompt."""
+
+    record: RecordKey
+    replica: int
+    example: int
+
+
+class OfReply(Line):
+    """The fields that say which reply is meant.
+
+    Attributes:
+        setting, seed: as in the student's `Record`.
+        replica: from 0; the supervisor for a `single` method, else 0.
+        example: id of the prompt; it means the same prompt for all methods and seeds of a (task, condition).
+    """
+
+    task: TaskName
+    condition: Condition
+    method: MethodName
+    setting: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+    seed: Count
+    replica: Count
+    example: int
+
+    @property
+    def key(self) -> ReplyKey:
+        record = RecordKey(self.task, self.condition, self.method, self.setting, self.seed)
+        return ReplyKey(record, self.replica, self.example)
+
+
+class Reply(OfReply):
+    """What one student says to one prompt, and the data set's chosen response to it."""
+
+    prompt: str
+    reply: str
+    reference: str
+
+    @cached_property
+    def text_sha256(self) -> str:
+        """Hash of the three texts: a judgement belongs to exactly these."""
+        return hashlib.sha256(json.dumps([self.prompt, self.reply, self.reference]).encode()).hexdigest()
+
+
+def method_folders(root: Path) -> list[Path]:
+    """The folders of `results/<suite>` that belong to a method, sorted."""
+    return sorted(path for path in root.glob("[!._]*") if path.is_dir())
+
+
+def read_replies(root: Path) -> tuple[dict[ReplyKey, Reply], list[str]]:
+    """All replies in `results/<suite>`, and a line for each that can't be used, beginning with its file."""
+    replies: dict[ReplyKey, Reply] = {}
+    problems: list[str] = []
+    for folder in method_folders(root):
+        found, faults = _read_folder(folder)
+        replies |= found
+        problems += faults
+    return replies, problems
+
+
+def write_replies(root: Path, replies: Iterable[Reply], renewed: Collection[RecordKey] = ()) -> None:
+    """Add replies to `results/<suite>`, replacing those of the same key; each method's file is replaced atomically.
+
+    What can't be read in a file that is written is dropped. Call it while holding the store's lock.
+
+    Args:
+        replies: to add.
+        renewed: records that were made anew; their old replies are those of students that are no more, and dropped.
+    """
+    by_method: dict[str, dict[ReplyKey, Reply]] = {}
+    for reply in replies:
+        by_method.setdefault(reply.method, {})[reply.key] = reply
+    for method in sorted({*by_method, *(key.method for key in renewed)}):
+        fresh = by_method.get(method, {})
+        before, _ = _read_folder(root / method)
+        kept = {key: reply for key, reply in before.items() if key.record not in renewed}
+        if not fresh and len(kept) == len(before):
+            continue
+        merged = sorted({**kept, **fresh}.items())
+        atomic_write(root / method / REPLIES, "".join(reply.to_line() for _, reply in merged).encode())
+
+
+def _read_folder(folder: Path) -> tuple[dict[ReplyKey, Reply], list[str]]:
+    found, problems = read_lines(folder / REPLIES, Reply)
+    replies: dict[ReplyKey, Reply] = {}
+    for number, reply in found:
+        where = f"{folder.name}/{REPLIES}:{number}"
+        if reply.method != folder.name:
+            problems.append(f"{where}: method: found '{reply.method}', expected the folder's name")
+        elif reply.key in replies:
+            problems.append(f"{where}: repeats the reply to example {reply.example} of {reply.key.record}")
+        else:
+            replies[reply.key] = reply
+    return replies, problems

@@ -1,0 +1,180 @@
+"""Which records are stale: made by a lower version of the engine, their task or their method than the code has now.
+
+Only versions are looked at, so no data are loaded. What a folder holds from a method that is not registered here (an
+outside submission) is compared by engine and task alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from benchmark.analysis.format import plain
+from benchmark.base.errors import W2SError
+from benchmark.core.records import Record, RecordKey
+from benchmark.core.registry import CANARIES, METHODS, TASKS
+from benchmark.core.suite import Suite, suite_of_folder
+from benchmark.core.training import ENGINE_VERSION
+from benchmark.results.store import ResultStore
+from benchmark.results.trials import TUNED
+from benchmark.running.plan import method_version
+from benchmark.submissions.manifest import MANIFEST, SOURCE
+
+_SHOWN = 3
+
+
+class Place(NamedTuple):
+    """Where a record stands, whatever its setting."""
+
+    task: str
+    condition: str
+    method: str
+    seed: int
+
+
+def place(key: RecordKey) -> Place:
+    """A record's key without its setting."""
+    return Place(key.task, key.condition, key.method, key.seed)
+
+
+def raised(record: Record) -> list[str]:
+    """What has been raised since a record was made, each as 'engine version 1, now 2'; empty if it is current."""
+    known = [("engine", record.engine_version, ENGINE_VERSION)]
+    if record.task in TASKS.names():
+        known.append((record.task, record.task_version, TASKS[record.task].version))
+    if record.method in (*METHODS.names(), *CANARIES):
+        known.append((record.method, record.method_version, method_version(record.method)))
+    return [f"{what} version {then}, now {now}" for what, then, now in known if then < now]
+
+
+def stale_records(records: Iterable[Record]) -> list[Record]:
+    """Those of which something has been raised since, by key."""
+    return sorted((record for record in records if raised(record)), key=lambda record: record.key)
+
+
+def stale_findings(store: ResultStore) -> list[str]:
+    """A finding for each method with stale records: how many, what was raised, the command that redoes them."""
+    by_method: dict[str, list[Record]] = defaultdict(list)
+    for record in stale_records(store.load().records.values()):
+        by_method[record.method].append(record)
+    return [
+        f"{store.root}: {method}: {len(records)} stale records ({_why(records)}); run `{_redo(store, method)}`"
+        for method, records in sorted(by_method.items())
+    ]
+
+
+def _redo(store: ResultStore, method: str) -> str:
+    """The command that runs the stale records of a method again."""
+    folder = store.root.resolve().name
+    suite, tuned = suite_of_folder(folder.removesuffix(TUNED)), folder.endswith(TUNED)
+    if _submitted(store, method):
+        return _submit(store, method, suite)
+    options = f"--suite {suite.name}{' --full' * suite.full}" if suite else "--suite SUITE"
+    options += " --tune" * tuned
+    plugin = "" if method in (*METHODS.names(), *CANARIES) else " --plugin FILE"
+    return f"w2s run --stale {options} --results {store.root}{plugin}"
+
+
+def _submitted(store: ResultStore, method: str) -> bool:
+    return (store.root / method / MANIFEST).exists()
+
+
+def _submit(store: ResultStore, method: str, suite: Suite | None) -> str:
+    """The command that makes a submission again, whose manifest holds the hash of its records."""
+    options = f"--suite {suite.name}{' --full' * suite.full}" if suite else "--suite SUITE"
+    return f"w2s submit {store.root / method / SOURCE} {options}"
+
+
+@dataclass(frozen=True)
+class StaleRun:
+    """What `w2s run --stale` redoes.
+
+    Attributes:
+        places: of the records to redo, with the settings that their methods have now.
+        left_out: a line for each task and method that can't be redone: it is not registered here, or a submission.
+    """
+
+    places: frozenset[Place]
+    left_out: tuple[str, ...]
+
+    def among(self, key: RecordKey) -> bool:
+        """Whether a record is one of those to redo."""
+        return place(key) in self.places
+
+    def superseded(self, store: ResultStore) -> list[RecordKey]:
+        """Stale records, of settings that are no more, in the places where a new one is now."""
+        records = store.load().records
+        old = {record.key for record in stale_records(records.values())}
+        new = {place(key) for key in records.keys() - old}
+        return sorted(key for key in old if self.among(key) and place(key) in new)
+
+
+def stale_run(
+    store: ResultStore,
+    suite: Suite,
+    tasks: list[str],
+    methods: list[str],
+    conditions: Sequence[str],
+    seeds: int | None,
+) -> StaleRun:
+    """The stale records of a folder, of these tasks, methods (globs; all when empty), conditions and number of seeds.
+
+    Raises:
+        W2SError: an unknown name, or the folder holds another suite's results: its recipe would give other settings.
+    """
+    _refuse_another_suite(store, suite)
+    places = {place(record.key) for record in stale_records(store.load().records.values())}
+    if tasks:
+        chosen = TASKS.select(tasks)
+        places = {at for at in places if at.task in chosen}
+    if methods:
+        chosen = METHODS.select(methods, extra=tuple(CANARIES))
+        places = {at for at in places if at.method in chosen}
+    places = {at for at in places if at.condition in conditions and (seeds is None or at.seed < seeds)}
+    submitted = {at.method for at in places if _submitted(store, at.method)}
+    lines = [
+        f"not redone: method '{method}' is a submission; run `{_submit(store, method, suite)}` and put its folder here"
+        for method in sorted(submitted)
+    ]
+    places = {at for at in places if at.method not in submitted}
+    unknown = {f"task '{at.task}'" for at in places if at.task not in TASKS.names()}
+    unknown |= {f"method '{at.method}'" for at in places if at.method not in (*METHODS.names(), *CANARIES)}
+    lines += [f"not redone: {what} is not registered here; name its file with --plugin" for what in sorted(unknown)]
+    known = {at for at in places if not {f"task '{at.task}'", f"method '{at.method}'"} & unknown}
+    return StaleRun(frozenset(known), tuple(lines))
+
+
+def _refuse_another_suite(store: ResultStore, suite: Suite) -> None:
+    named = suite_of_folder(store.root.resolve().name.removesuffix(TUNED))
+    if named and named.folder != suite.folder:
+        options = f"--suite {named.name}{' --full' * named.full}"
+        raise W2SError(f"--stale: {store.root} holds results of another suite than '{suite.folder}'; add {options}")
+
+
+def overview(store: ResultStore) -> list[str]:
+    """The rows of a results folder: records, settings, and how many records are stale and why; then what is wrong.
+
+    Raises:
+        W2SError: there are none.
+    """
+    contents = store.load()
+    by_method: dict[str, list[Record]] = defaultdict(list)
+    for key in sorted(contents.records):
+        by_method[key.method].append(contents.records[key])
+    if not by_method and not contents.problems:
+        raise W2SError(f"{store.root}: no results there; make some with `w2s run --results {store.root}`")
+    rows = []
+    for method, records in sorted(by_method.items()):
+        stale = stale_records(records)
+        settings = len({record.setting for record in records})
+        rows.append([method, str(len(records)), str(settings), f"{len(stale)}: {_why(stale)}" if stale else "0"])
+    table = plain(["method", "records", "settings", "stale"], rows)
+    return [*table.splitlines(), *contents.problems]
+
+
+def _why(records: Iterable[Record]) -> str:
+    """What was raised, the first few of it."""
+    found = list(dict.fromkeys(reason for record in records for reason in raised(record)))
+    return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")

@@ -1,0 +1,466 @@
+"""The folder `results/<suite>/`: the one place that writes results, and their reader.
+
+    _tasks/<task>-<condition>.safetensors   an `Evaluation`
+    <method>/records.jsonl                  its records, one a line, sorted
+    <method>/predictions.safetensors        "task/condition/setting/seed" -> (replicas, n) class ids
+    .unit.safetensors                       while a unit is written: all of it, as the files above would have it
+
+Each file is replaced atomically: the evaluation first, then per method the predictions before the records. So a kill
+leaves at worst predictions without a record, which count for nothing. The next run writes the unit to its end: to train
+a part of its methods anew could give others in the last digit, as those that train together share their products.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
+
+from benchmark.base.errors import Vanished, W2SError
+from benchmark.base.files import atomic_write, remove_temporaries, sync_folder
+from benchmark.base.notices import notice
+from benchmark.core.records import (
+    Evaluation,
+    Record,
+    RecordKey,
+    SeedEvaluation,
+    Versions,
+    compact,
+    digest,
+)
+from benchmark.results.trials import choice_fault, trial_count
+
+TASKS, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
+_LOCK, _UNIT = ".lock", ".unit.safetensors"
+
+
+@dataclass
+class Contents:
+    """What a suite's folder holds.
+
+    Attributes:
+        evaluations: by (task, condition).
+        predictions: class ids (replicas, n), of a tuned record trial by trial (`benchmark.results.trials`).
+        problems: one line for each thing that could not be read, beginning with its file (and line).
+    """
+
+    records: dict[RecordKey, Record] = field(default_factory=dict)
+    evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+    predictions: dict[RecordKey, NDArray[Any]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def misfit(self, record: Record) -> str | None:
+        """Why a record can't be used with the evaluation and predictions that are here; None if it can."""
+        name = _tensor_file(record.task, record.condition)
+        evaluation = self.evaluations.get((record.task, record.condition))
+        if evaluation is None:
+            return f"{name} is missing"
+        if record.task_version != evaluation.task_version:
+            return f"task_version: found {record.task_version}, but {name} has {evaluation.task_version}"
+        if record.data_fingerprint != evaluation.data_fingerprint:
+            return f"data_fingerprint: found {record.data_fingerprint}, but {name} has {evaluation.data_fingerprint}"
+        if record.seed not in evaluation.seeds:
+            return f"seed: {name} has no seed {record.seed}"
+        if fault := choice_fault(record):
+            return fault
+        predictions = self.predictions.get(record.key)
+        if predictions is None:
+            return f"its predictions are missing from {record.method}/{PREDICTIONS}"
+        replicas = (len(evaluation.supervisors) if record.kind == "single" else 1) * trial_count(record)
+        expected = (replicas, len(evaluation.seeds[record.seed].labels))
+        if predictions.shape != expected or record.n_test != expected[1]:
+            return f"predictions: found shape {predictions.shape} and n_test {record.n_test}, expected {expected}"
+        if predictions.max() >= evaluation.num_classes:
+            return f"predictions: found class id {predictions.max()}, expected 0..{evaluation.num_classes - 1}"
+        if evaluation.seeds[record.seed].sha256 != record.evaluation_sha256:
+            return f"evaluation_sha256: the truth or the supervisors' predictions in {name} are not those of the record"
+        if digest(predictions) != record.predictions_sha256:
+            return "predictions_sha256: the predictions are not those that the record was written with"
+        return None
+
+
+class ResultStore:
+    """Reads and writes one suite's folder. Contents are read once and kept; `lock` reads them anew.
+
+    Args:
+        root: `results/<suite>` or `runs/<suite>`; need not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.revision = 0  # raised with every change of the contents
+        self._contents: Contents | None = None
+        self._locked: tuple[int, int] | None = None  # which file the lock is
+        self._folder: int | None = None  # the root, open while it is locked
+        self._lines: dict[RecordKey, str] = {}  # canonical JSON of what is in `_contents.records`
+
+    def load(self) -> Contents:
+        """The folder's contents; what can't be read is in `problems` and doesn't stop the rest."""
+        return self._read_anew() if self._contents is None else self._contents
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs out of the folder; what a killed run was writing is finished. The lock dies with its process.
+
+        Raises:
+            W2SError: another run has it, or nothing can be written here.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / _LOCK)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise W2SError(
+                f"{self.root}: another run is writing here; wait until it ends, or name another folder with --results"
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            try:
+                self._contents = None
+                self._folder = os.open(self.root, os.O_RDONLY)
+                self._locked = _identity(self.root / _LOCK)
+                remove_temporaries(self.root)
+                self._finish()
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield
+        finally:
+            if self._folder is not None:
+                os.close(self._folder)
+            self._locked = self._folder = None
+            lock.release()
+
+    def present(self) -> None:
+        """Look whether the files are still there that were read or written.
+
+        Raises:
+            Vanished: some are gone.
+        """
+        self._present()
+
+    def complete(self, key: RecordKey, versions: Versions, data_fingerprint: str) -> bool:
+        """Whether this result is here, with its predictions and evaluation, made by these versions from these data."""
+        contents = self.load()
+        record = contents.records.get(key)
+        return (
+            record is not None
+            and record.versions == versions
+            and record.data_fingerprint == data_fingerprint
+            and contents.misfit(record) is None
+        )
+
+    def check_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
+        """Raise what `write_unit` would of what it is given, and write nothing."""
+        self._checked(evaluation, entries)
+
+    def write_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
+        """Add the results of one (task, condition), replacing records of the same key; all else stays.
+
+        Seeds of an evaluation are merged with those that are there, unless versions or data differ: then the old
+        ones are dropped, and so are records and predictions that can't be read.
+
+        Args:
+            entries: records and their predictions (replicas, n). Call it while holding `lock`.
+
+        Raises:
+            OSError: it could not be written, or not wholly; what is there is sound.
+            Vanished: files that were here are gone.
+            W2SError: an entry that is not of this unit or does not fit, or that would spoil others.
+        """
+        self._present()
+        try:
+            self._finish()
+        except OSError:  # there is no room for that one, perhaps for this one
+            self._write_unit(evaluation, entries, as_a_whole=False)
+        else:
+            self._write_unit(evaluation, entries)
+
+    def drop(self, keys: Sequence[RecordKey]) -> None:
+        """Remove these records and their predictions. Call it while holding `lock`.
+
+        Raises:
+            Vanished: files that were here are gone.
+        """
+        contents = self._present()
+        self.revision += 1
+        for key in keys:
+            del contents.records[key], self._lines[key]
+            contents.predictions.pop(key, None)
+        for method in sorted({key.method for key in keys}):
+            self._write_method(method)
+
+    def _write_unit(
+        self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]], as_a_whole: bool = True
+    ) -> None:
+        evaluation, new, lines = self._checked(evaluation, entries)
+        contents, unit = self.load(), (evaluation.task, evaluation.condition)
+        methods = sorted({record.method for record, _ in entries})
+        own = {_tensor_file(*unit): _evaluation_bytes(evaluation)}
+        for method in methods:
+            own |= _files_of(method, lines, new.predictions)
+        try:
+            if as_a_whole:
+                self._write(_UNIT, save({name: np.frombuffer(data, np.uint8) for name, data in own.items()}))
+            self._write(_tensor_file(*unit), own[_tensor_file(*unit)])
+            self.revision += 1
+            contents.evaluations[unit] = evaluation
+            contents.records |= new.records
+            contents.predictions |= new.predictions
+            self._lines |= lines
+            for method in methods:
+                self._write_method(method)
+            if as_a_whole:
+                self._forget_unit()
+        except OSError:  # a full disk: what is here is what got there
+            self._read_anew()
+            self._present()
+            raise
+
+    def _checked(
+        self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]
+    ) -> tuple[Evaluation, Contents, dict[RecordKey, str]]:
+        """The evaluation with the seeds that are there, what the unit holds, and its lines."""
+        contents, unit = self.load(), (evaluation.task, evaluation.condition)
+        old = contents.evaluations.get(unit)
+        if old is not None and old.same_data(evaluation):
+            evaluation = evaluation.model_copy(update={"seeds": {**old.seeds, **evaluation.seeds}})
+
+        new = Contents(evaluations={unit: evaluation})
+        lines: dict[RecordKey, str] = {}
+        for record, predictions in entries:
+            if (record.task, record.condition) != unit:
+                raise W2SError(f"{record.key}: found in the unit {unit[0]}/{unit[1]}")
+            if record.key in new.records:
+                raise W2SError(f"{record.key}: found twice in one unit")
+            new.records[record.key], new.predictions[record.key] = record, compact(predictions)
+            lines[record.key] = record.to_line()
+            if reason := new.misfit(Record.model_validate_json(lines[record.key])):
+                raise W2SError(f"{record.key}: {reason}")
+
+        self._refuse_orphans(evaluation, new)
+        return evaluation, new, lines
+
+    def _finish(self) -> None:
+        """Write the unit that a kill or a full disk has stopped at, if there is one."""
+        path = self.root / _UNIT
+        if not path.exists():
+            return
+        try:
+            unit = _read_unit(path)
+            (evaluation,) = unit.evaluations.values()
+            self._write_unit(evaluation, [(record, unit.predictions[key]) for key, record in unit.records.items()])
+        except Vanished:
+            raise
+        except (ValueError, KeyError, SafetensorError, W2SError) as error:
+            notice(f"{path}: a unit that was being written is of no use any more: {reason(error)}")
+            self._forget_unit()
+
+    def _forget_unit(self) -> None:
+        sync_folder(self.root if self._folder is None else Path(), self._folder)  # with new methods' folders
+        os.unlink(self.root / _UNIT if self._folder is None else _UNIT, dir_fd=self._folder)
+
+    def _read_anew(self) -> Contents:
+        self.revision += 1
+        self._contents = _read(self.root)
+        self._lines = {key: record.to_line() for key, record in self._contents.records.items()}
+        return self._contents
+
+    def _present(self) -> Contents:
+        """The contents, whose files are still there: what is written beside them must not refer to lost ones."""
+        contents = self.load()
+        expected = [_tensor_file(*unit) for unit in contents.evaluations]
+        expected += [f"{method}/{RECORDS}" for method in {key.method for key in contents.records}]
+        own_lock = self._locked in (None, _identity(self.root / _LOCK))
+        if not own_lock or not all((self.root / name).exists() for name in expected):
+            raise Vanished(f"{self.root}: files in it were removed, or it was replaced, while a run was writing there")
+        return contents
+
+    def _refuse_orphans(self, evaluation: Evaluation, new: Contents) -> None:
+        """Results that stay must not lose the evaluation they were scored against to one made elsewhere."""
+        contents = self.load()
+        orphans = [
+            key
+            for key, record in contents.records.items()
+            if (key.task, key.condition) == (evaluation.task, evaluation.condition)
+            and key not in new.records
+            and key.seed in evaluation.seeds
+            and (record.task_version, record.data_fingerprint) == (evaluation.task_version, evaluation.data_fingerprint)
+            and evaluation.seeds[key.seed].sha256 != record.evaluation_sha256
+            and contents.misfit(record) is None
+        ]
+        if orphans:
+            raise W2SError(
+                f"{evaluation.task} ({evaluation.condition}): the supervisors' predictions differ from those that "
+                f"{len(orphans)} results in {self.root} were made with (another machine, or other library versions?); "
+                "nothing was written: run all its methods again with --force, or name another folder with --results"
+            )
+
+    def _write_method(self, method: str) -> None:
+        contents = self.load()
+        lines = {key: self._lines[key] for key in contents.records}
+        for name, data in _files_of(method, lines, contents.predictions).items():
+            self._write(name, data)
+
+    def _write(self, name: str, data: bytes) -> None:
+        """A file of this folder: while it is locked, of the one that was locked, wherever it is now."""
+        if self._folder is None:
+            atomic_write(self.root / name, data)
+        else:
+            atomic_write(Path(name), data, self._folder)
+
+    def _unwritable(self, error: OSError) -> W2SError:
+        return W2SError(f"{self.root}: results can't be written here: {error}")
+
+
+def _files_of(
+    method: str, lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]
+) -> dict[str, bytes]:
+    own = {key: line for key, line in lines.items() if key.method == method}
+    return {f"{method}/{name}": data for name, data in method_files(own, predictions).items()}
+
+
+def method_files(lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]) -> dict[str, bytes]:
+    """The files of a method's folder, from `Record.to_line` and class ids; in the order in which they are written."""
+    keys = sorted(lines)
+    arrays = {_array_name(key): predictions[key] for key in keys if key in predictions}
+    return {PREDICTIONS: save(arrays), RECORDS: "".join(lines[key] + "\n" for key in keys).encode()}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _tensor_file(task: str, condition: str) -> str:
+    return f"{TASKS}/{task}-{condition}.safetensors"
+
+
+def _array_name(key: RecordKey) -> str:
+    return f"{key.task}/{key.condition}/{key.setting}/{key.seed}"
+
+
+def _evaluation_bytes(evaluation: Evaluation) -> bytes:
+    arrays: dict[str, NDArray[Any]] = {}
+    for seed, truth in sorted(evaluation.seeds.items()):
+        arrays[f"{seed}/labels"] = truth.labels.astype(np.int32)
+        arrays[f"{seed}/groups"] = np.ascontiguousarray(truth.groups)
+        arrays[f"{seed}/supervisors"] = compact(truth.supervisors)
+        arrays[f"{seed}/ensemble"] = compact(truth.ensemble)
+        arrays[f"{seed}/majority"] = np.array(truth.majority, np.int32)
+    # One entry only: safetensors writes several in no fixed order.
+    return save(arrays, metadata={"evaluation": json.dumps(evaluation.model_dump(mode="json"), sort_keys=True)})
+
+
+def _read(root: Path) -> Contents:
+    contents = Contents()
+    for path in sorted((root / TASKS).glob("*.safetensors")):
+        try:
+            evaluation = _read_evaluation(path)
+        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as error:
+            contents.problems.append(f"{TASKS}/{path.name}: {reason(error)}")
+        else:
+            contents.evaluations[evaluation.task, evaluation.condition] = evaluation
+    for folder in sorted(path for path in root.glob("[!._]*") if path.is_dir()):
+        if (folder / RECORDS).exists():
+            _read_records(folder, contents)
+        if (folder / PREDICTIONS).exists():
+            _read_predictions(folder, contents)
+    return contents
+
+
+def _read_unit(path: Path) -> Contents:
+    """From the copies of its files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in load_file(path).items():
+            if Path(name).anchor or ".." in Path(name).parts:
+                raise ValueError(f"'{name}' would lie outside this folder")
+            (Path(folder) / name).parent.mkdir(exist_ok=True)
+            (Path(folder) / name).write_bytes(data.tobytes())
+        return _read(Path(folder))
+
+
+def _read_evaluation(path: Path) -> Evaluation:
+    with safe_open(path, framework="np") as file:
+        values = json.loads((file.metadata() or {})["evaluation"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if floats := [name for name, array in arrays.items() if array.dtype.kind not in "iu"]:
+        raise ValueError(f"{floats[0]}: found {arrays[floats[0]].dtype}, expected integers")
+    seeds = {
+        int(seed): SeedEvaluation(
+            labels=arrays[f"{seed}/labels"].astype(np.int64),
+            groups=arrays[f"{seed}/groups"],
+            supervisors=arrays[f"{seed}/supervisors"].astype(np.int64),
+            ensemble=arrays[f"{seed}/ensemble"].astype(np.int64),
+            majority=int(arrays[f"{seed}/majority"]),
+        )
+        for seed in sorted({name.partition("/")[0] for name in arrays})
+    }
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    evaluation = Evaluation.model_validate({**values, "seeds": seeds})
+    if path.name != f"{evaluation.task}-{evaluation.condition}.safetensors":
+        raise ValueError(f"holds {evaluation.task}/{evaluation.condition}, which is not what its name says")
+    return evaluation
+
+
+def _read_records(folder: Path, contents: Contents) -> None:
+    try:
+        lines = (folder / RECORDS).read_bytes().splitlines()
+    except OSError as error:
+        contents.problems.append(f"{folder.name}/{RECORDS}: {reason(error)}")
+        return
+    for number, line in enumerate(lines, 1):
+        where = f"{folder.name}/{RECORDS}:{number}"
+        try:
+            record = Record.model_validate_json(line)
+        except ValidationError as error:
+            contents.problems.append(f"{where}: {reason(error)}")
+            continue
+        if record.method != folder.name:
+            contents.problems.append(f"{where}: method: found '{record.method}', expected the folder's name")
+        elif record.key in contents.records:
+            contents.problems.append(f"{where}: repeats the record of {record.key}")
+        else:
+            contents.records[record.key] = record
+
+
+def _read_predictions(folder: Path, contents: Contents) -> None:
+    try:
+        with safe_open(folder / PREDICTIONS, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                task, condition, setting, seed = name.split("/")
+                predictions = compact(file.get_tensor(name))
+                contents.predictions[RecordKey(task, condition, folder.name, setting, int(seed))] = predictions
+    except (ValueError, SafetensorError, OSError) as error:
+        contents.problems.append(f"{folder.name}/{PREDICTIONS}: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """One line: 'field: reason' for each invalid field, or what went wrong with the file."""
+    if isinstance(error, ValidationError):
+        found = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_url=False)]
+        return _one_line("; ".join(f"{where}: {message}" if where else message for where, message in found))
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, SafetensorError):
+        return f"not a readable safetensors file ({error})"
+    return _one_line(str(error))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

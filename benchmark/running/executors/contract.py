@@ -1,0 +1,165 @@
+"""The contract of an executor, and what all of them share: how one job is done and in which order jobs begin.
+
+An executor is a generator over a plan. It yields each unit once, in any order, with its result or with the one-line
+error that it failed with; a `Pass` with None. Closing it ends whatever is still running. It writes no results.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NoReturn
+
+from benchmark.base.errors import W2SError
+from benchmark.core.pools import pool_domains
+from benchmark.core.student import ChunkReader
+from benchmark.running.plan import Unit
+from benchmark.running.unit import Setup, UnitResult, execute
+
+ATTEMPTS = 3  # of a job whose worker dies; what fails on its own merits fails once
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A share of the reading of one large domain: the cache's chunks that one worker makes.
+
+    Attributes:
+        chunks: their positions.
+        number: of this share among those of the domain, from 1.
+        readers: the tasks whose units wait for it.
+    """
+
+    task: str
+    domain: str
+    chunks: tuple[int, ...]
+    number: int
+    readers: frozenset[str]
+
+    @property
+    def label(self) -> str:
+        """For progress bars and messages."""
+        return f"{self.task} (reading {self.domain}, part {self.number})"
+
+
+Job = Unit | Pass
+Outcome = UnitResult | W2SError | None
+Outcomes = Generator[tuple[Job, Outcome], None, None]
+Say = Callable[[Job, str, float], None]  # what a job is at, and the share of it that is done
+Tell = Callable[[str, float], None]  # the same from inside a job
+
+
+def do(job: Job, setup: Setup, tell: Tell) -> Outcome:
+    """Do one job in this process. Whatever it raises, `sys.exit` included, comes back as a one-line `W2SError`.
+
+    A process that the job forks never gets out of here: there would be two of us.
+    """
+    process = os.getpid()
+
+    def own(text: str, share: float) -> None:
+        if os.getpid() != process:
+            _end_copy()
+        tell(text, share)
+
+    try:
+        if isinstance(job, Pass):
+            _read(job, setup, own)
+            return None
+        return execute(job, setup, own)
+    except W2SError as error:
+        return W2SError(_one_line(error))
+    except (Exception, SystemExit) as error:  # one unit's fault must not stop the others
+        return W2SError(f"{type(error).__name__}: {_one_line(error)}")
+    finally:
+        if os.getpid() != process:
+            _end_copy()
+
+
+def passes(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Pass]:
+    """What the cache lacks of the large domains that this plan reads, in shares for so many workers.
+
+    Only for students that read in chunks (`ChunkReader`). What can't be found out here fails in its unit.
+    """
+    wanted: dict[tuple[str, str], tuple[str, str, list[int], set[str]]] = {}
+    for unit in plan:
+        try:
+            task = setup.task(unit.task)
+            student = task.student
+            if not (isinstance(student, ChunkReader) and student.streams):
+                continue
+            for name in pool_domains(task, unit.condition):
+                domain = task.domain(name)
+                key = domain.fingerprint, student.fingerprint
+                if key not in wanted:
+                    lacking = student.lacking(domain, setup.store, setup.device)
+                    wanted[key] = unit.task, name, lacking, set()
+                wanted[key][3].add(unit.task)
+        except (Exception, SystemExit):
+            continue
+    found = []
+    for task_name, name, lacking, readers in wanted.values():
+        if len(lacking) > 1:
+            shares = min(len(lacking), workers)
+            cuts = [round(i * len(lacking) / shares) for i in range(shares + 1)]
+            parts = [tuple(lacking[a:b]) for a, b in pairwise(cuts)]
+            found += [Pass(task_name, name, part, i, frozenset(readers)) for i, part in enumerate(parts, 1)]
+    return found
+
+
+class Queue:
+    """Which job begins next: passes first; a unit once the passes of its task have ended."""
+
+    def __init__(self, plan: Sequence[Unit], passes: Sequence[Pass] = ()) -> None:
+        self._waiting: deque[Job] = deque([*passes, *plan])
+        self._open = Counter(name for share in passes for name in share.readers)
+        self._deaths: Counter[Job] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self) -> Job | None:
+        """A job that can begin, or None while there is none."""
+        for job in self._waiting:
+            if isinstance(job, Pass) or not self._open[job.task]:
+                self._waiting.remove(job)
+                return job
+        return None
+
+    def ended(self, job: Job) -> None:
+        """Whatever came of it."""
+        if isinstance(job, Pass):
+            self._open.subtract(job.readers)
+
+    def died(self, job: Job, how: str) -> W2SError | None:
+        """Its worker died: it comes again, after the others, or has failed (the error) when that was too often."""
+        self._deaths[job] += 1
+        if self._deaths[job] < ATTEMPTS:
+            self._waiting.append(job)
+            return None
+        return W2SError(f"its worker died {ATTEMPTS} times, last with {how} (killed, or out of memory?)")
+
+
+def silent(limit: float) -> W2SError:
+    """The error of a job that said nothing for longer than the limit."""
+    return W2SError(f"stopped: it said nothing for more than {limit:g} seconds (--limit)")
+
+
+def _read(share: Pass, setup: Setup, tell: Tell) -> None:
+    task = setup.task(share.task)
+    student, domain = task.student, task.domain(share.domain)
+    assert isinstance(student, ChunkReader)
+
+    def made(count: int) -> None:
+        tell(f"{count} of {len(share.chunks)} chunks", 0)
+
+    student.read_chunks(share.task, domain, share.chunks, setup.store, setup.device, made)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _end_copy() -> NoReturn:
+    os._exit(1)

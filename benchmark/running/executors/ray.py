@@ -1,0 +1,330 @@
+"""A Ray cluster: jobs are its tasks, results come back through its object store, and it notices dead workers and nodes.
+
+A job whose worker or node is gone is submitted again (`ATTEMPTS` in all). What a job raises comes back as its outcome.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import re
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.base.errors import NotAvailable, W2SError, blamed
+from benchmark.base.notices import notice
+from benchmark.running.executors.baggage import Baggage
+from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, Say, do, passes, silent
+from benchmark.running.needs import BASE, Claim, claim
+from benchmark.running.plan import Unit
+from benchmark.running.unit import Setup
+
+_LOOK = 1.0  # seconds between looks at what jobs are at
+_PATIENCE = 60.0  # seconds for an answer of the bulletin
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM")
+_OBJECT_STORE = 256 * 2**20  # bytes, of a cluster that is started here: results are small
+
+
+def on_ray(
+    plan: Sequence[Unit],
+    setup: Setup,
+    say: Say,
+    workers: int | None = None,
+    limit: float | None = None,
+    address: str | None = None,
+) -> Outcomes:
+    """See `benchmark.running.executors.contract`.
+
+    Args:
+        workers: how many jobs at a time; None for as many as the cluster has room for.
+        limit: seconds after which a job that says nothing is stopped.
+        address: of the cluster; None starts one on this machine, and ends it.
+
+    Raises:
+        NotAvailable: Ray is not installed. W2SError: there is no cluster at the address, or a node can't take part.
+    """
+    with _cluster(setup, address, workers) as ray, _token(setup, address) as token:
+        slots = workers or _slots(ray, setup.device)
+        jobs = Queue(plan, passes(plan, setup, slots))
+        bulletin = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=_beside_driver(ray))(_Bulletin).remote()
+        # workers of a cluster that was started here see the run's files
+        sent = setup if address is not None else replace(setup, plugins=(), arrays=None, pack=None)
+        baggage = ray.put(Baggage.of(sent, ray.put, token))
+        here = ray.put(setup)
+        flying: dict[Any, _Flight] = {}
+        room = _Room(ray)
+        try:
+            while len(jobs) or flying:
+                while len(flying) < (workers or sys.maxsize) and (job := jobs.take()) is not None:
+                    try:
+                        with blamed("what it needs can't be told"):
+                            needed = _claim(job, setup)
+                    except W2SError as error:
+                        jobs.ended(job)
+                        yield job, error
+                        continue
+                    flight = _Flight(job, needed, secrets.token_hex(8))
+                    task = ray.remote(max_retries=0, **_resources(needed))(_fly)
+                    flying[task.remote(job, here, baggage, bulletin, flight.name)] = flight
+                if not flying:
+                    break  # the last ones could not even be asked for
+                landed, _ = ray.wait(list(flying), num_returns=1, timeout=_LOOK)
+                if not landed:
+                    room.look(flight for flight in flying.values() if flight.heard is None)
+                for ref in landed:
+                    flight = flying.pop(ref)
+                    outcome = _land(ray, ref, limit if flight.stopped else None)
+                    if isinstance(outcome, _Died) and (outcome := jobs.died(flight.job, outcome.how)) is None:
+                        continue
+                    jobs.ended(flight.job)
+                    yield flight.job, outcome
+                news = _read(ray, bulletin)
+                for ref, flight in flying.items():
+                    flight.hear(news, say)
+                    if limit is not None and flight.silence > limit and not flight.stopped:
+                        flight.stopped = True
+                        ray.cancel(ref, force=True)
+        finally:
+            for ref in flying:
+                with contextlib.suppress(Exception):
+                    ray.cancel(ref, force=True)
+            with contextlib.suppress(Exception):
+                ray.kill(bulletin)
+
+
+@dataclass
+class _Flight:
+    """A job that was handed to the cluster.
+
+    Attributes:
+        heard: when it last said something, by this process's clock; None until it is known to have begun.
+        stopped: because it said nothing for too long.
+    """
+
+    job: Job
+    needed: Claim
+    name: str
+    heard: float | None = None
+    stopped: bool = False
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds it has said nothing."""
+        return 0.0 if self.heard is None else time.monotonic() - self.heard
+
+    def hear(self, news: _News | None, say: Say) -> None:
+        """What the bulletin has of it: nothing if that was started again since; None if it can't be read.
+
+        Silence goes on for a job that is not on it, and begins anew where nobody could be heard.
+        """
+        if news is not None and self.name in news:
+            text, share, age = news[self.name]
+            self.heard = time.monotonic() - age
+            say(self.job, text, share)
+        elif news is None and self.heard is not None:
+            self.heard = time.monotonic()
+
+
+class _Died:
+    """The outcome of a job whose worker or node is gone."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+
+class _Refused:
+    """The outcome of a job on a node that can't take part in the run."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+_News = dict[str, tuple[str, float, float]]  # flight's name -> text, share, seconds since then
+
+
+class _Bulletin:
+    """What each job said last, and when; an actor, started again where it dies, with nothing on it."""
+
+    def __init__(self) -> None:
+        self._last: _News = {}
+
+    def post(self, flight: str, text: str, share: float) -> None:
+        self._last[flight] = text, share, time.monotonic()
+
+    def read(self) -> _News:
+        now = time.monotonic()
+        return {flight: (text, share, now - at) for flight, (text, share, at) in self._last.items()}
+
+
+def _fly(job: Job, setup: Setup, baggage: Baggage, bulletin: Any, flight: str) -> Outcome | _Refused:
+    """One job, in a worker."""
+    import ray
+
+    bulletin.post.remote(flight, "starting", 0.0)
+    try:
+        setup = _arrive(setup, baggage, ray.get)
+    except ray.exceptions.RayError:  # something got lost on its way; it is tried again
+        raise
+    except (Exception, SystemExit) as error:  # also of a plug-in that loads only where the run was started
+        what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
+        return _Refused(f"{ray.util.get_node_ip_address()} can't take part: {what}")
+    return do(job, setup, lambda text, share: bulletin.post.remote(flight, text, share))
+
+
+_arrived: list[Setup] = []  # of this worker process, which belongs to one run
+
+
+def _arrive(setup: Setup, baggage: Baggage, get: Any) -> Setup:
+    if not _arrived:
+        setup = baggage.unpack(setup, get)
+        setup.load()
+        _arrived.append(setup)
+    return _arrived[0]
+
+
+def _land(ray: Any, ref: Any, limit: float | None) -> Outcome | _Died:
+    """The outcome of a job that is over; `limit` if it was stopped for its silence.
+
+    Raises:
+        W2SError: its node can't take part; it would draw the other units, one after the other, and fail each.
+    """
+    errors = ray.exceptions
+    try:
+        outcome: Outcome | _Refused = copy.deepcopy(ray.get(ref))  # or its arrays would stay in the object store
+    except errors.RayTaskError as error:  # not from the job itself: from what brings it there and back
+        if isinstance(error.cause, errors.RaySystemError):  # not even the classes of the job are there
+            why = str(error.cause).splitlines()[0]
+            outcome = _Refused(f"{_ip(error)} can't take part (is w2s-bench installed on every node?): {why}")
+        elif isinstance(error.cause, errors.RayError):
+            return _lost(error.cause, limit)
+        else:
+            return W2SError(f"could not be sent to a worker, or its result back: {error.cause}")
+    except errors.RayError as error:
+        return _lost(error, limit)
+    if isinstance(outcome, _Refused):
+        raise W2SError(f"node {outcome.why} (what is done stays; the same command goes on from there)")
+    return outcome
+
+
+def _lost(error: Exception, limit: float | None) -> W2SError | _Died:
+    return _Died(type(error).__name__) if limit is None else silent(limit)
+
+
+def _ip(error: Exception) -> str:
+    """Where a task failed, which Ray says in its message only."""
+    found = re.search(r"ip=([^,)]+)", str(error))
+    return found[1] if found else "of the cluster"
+
+
+def _beside_driver(ray: Any) -> Any:
+    """On the node of this process: no other node's end takes the bulletin along."""
+    node = ray.get_runtime_context().get_node_id()
+    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
+
+
+def _read(ray: Any, bulletin: Any) -> _News | None:
+    try:
+        found: _News = ray.get(bulletin.read.remote(), timeout=_PATIENCE)
+    except ray.exceptions.RayError:  # it is being started again
+        return None
+    return found
+
+
+@contextlib.contextmanager
+def _cluster(setup: Setup, address: str | None, workers: int | None) -> Iterator[Any]:
+    """Ray, connected; a cluster that is there is left as it was."""
+    try:
+        import ray
+    except ImportError:
+        raise NotAvailable(
+            "--executor ray: Ray is not installed; pip install -c constraints.txt -e '.[cluster]'"
+        ) from None
+    variables = {name: value for name, value in os.environ.items() if name in _THREADS or name.startswith("W2S_")}
+    variables.pop("W2S_CACHE", None)  # the setup's, or the node's own
+    options: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "logging_level": "ERROR"}
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        gpus = torch.cuda.device_count() if setup.device == "cuda" else 0
+        options |= {"num_gpus": gpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+        if gpus == 0 and workers is not None:
+            options["num_cpus"] = workers
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if in_main else None
+    try:
+        ray.init("local" if address is None else address, **options)
+    except Exception as error:  # of any kind, down to `Exception` itself
+        found = "start one here" if address is None else f"reach the cluster at {address}"
+        raise W2SError(f"--executor ray: can't {found} ({' '.join(str(error).split())})") from None
+    try:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)  # Ray has put its own there
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _token(setup: Setup, address: str | None) -> Iterator[Path | None]:
+    """A file by which workers of other machines see that they look into the same cache."""
+    if address is None or setup.cache_address is not None:
+        yield None
+        return
+    token = setup.cache / f".seen-{secrets.token_hex(8)}"
+    try:
+        token.parent.mkdir(parents=True, exist_ok=True)
+        token.touch()
+    except OSError as error:
+        raise W2SError(f"the cache {setup.cache} can't be written ({error}); name another with --cache") from None
+    try:
+        yield token
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def _claim(job: Job, setup: Setup) -> Claim:
+    if isinstance(job, Unit):
+        known = setup.device == "cuda" and torch.cuda.is_available()
+        size = torch.cuda.get_device_properties(0).total_memory if known else None
+        return claim(setup.task(job.task), job, setup.student.of(job.task), setup.device, size)
+    return Claim(1, float(setup.device == "cuda"), int(BASE))
+
+
+def _resources(claim: Claim) -> dict[str, float]:
+    return {"num_cpus": claim.cores, "num_gpus": claim.gpus, "memory": claim.memory}
+
+
+def _slots(ray: Any, device: str) -> int:
+    """How many jobs the cluster has room for now, roughly."""
+    return max(1, int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)))
+
+
+class _Room:
+    """Says when no node of the cluster is large enough for a job, which then waits for one; once, until one is."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray, self._said = ray, False
+
+    def look(self, waiting: Iterable[_Flight]) -> None:
+        """Nodes come and go."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        without = next((flight for flight in waiting if not any(_fits(flight.needed, node) for node in nodes)), None)
+        if without is not None and not self._said:
+            cores, gpus, memory = without.needed
+            what = f"{cores} cores, {gpus:g} GPUs and {memory / 1e9:.3g} GB of memory"
+            notice(f"{without.job.label}: no node of the cluster has {what}; waiting for one")
+        self._said = without is not None
+
+
+def _fits(needed: Claim, node: dict[str, float]) -> bool:
+    wanted = {"CPU": needed.cores, "GPU": needed.gpus, "memory": needed.memory}
+    return all(node.get(name, 0) >= value for name, value in wanted.items())

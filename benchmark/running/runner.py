@@ -1,0 +1,244 @@
+"""Runs a plan: units go to an executor, this process alone writes results. A finished unit is on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from benchmark.base.errors import Vanished, W2SError
+from benchmark.results.replies import write_replies
+from benchmark.results.store import ResultStore
+from benchmark.running.executors.contract import Job, Outcome, Outcomes, Say
+from benchmark.running.executors.local import in_this_process
+from benchmark.running.executors.processes import in_processes
+from benchmark.running.plan import Unit
+from benchmark.running.unit import Setup, UnitResult
+
+
+def choose_device(wanted: str, here: bool = True) -> str:
+    """`cpu` or `cuda`; `auto` takes the GPU when there is one.
+
+    Args:
+        here: whether units run on this machine. Where they don't, nodes are asked for the GPU that is wanted.
+
+    Raises:
+        W2SError: `cuda` is wanted and not there, or something else is wanted.
+    """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise W2SError(f"--device {wanted}: expected auto, cpu or cuda")
+    if wanted == "cuda" and here and not torch.cuda.is_available():
+        raise W2SError("--device cuda: torch finds no CUDA device; use --device cpu, or install a CUDA build of torch")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+MOST_WORKERS = 8  # unless more are asked for: each holds about 1 GB
+EXECUTORS = ("local", "processes", "ray")
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """Where units are done.
+
+    Attributes:
+        executor: one of `EXECUTORS`; None takes processes where more than one can be of use, else this process.
+        workers: how many at a time; None for what the machine has, or all that a Ray cluster has room for.
+        limit: seconds after which a unit that says nothing is stopped.
+        ray_address: of a Ray cluster that is there; None starts one on this machine.
+    """
+
+    executor: str | None = None
+    workers: int | None = None
+    limit: float | None = None
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor not in (None, *EXECUTORS):
+            raise W2SError(f"--executor {self.executor}: expected {', '.join(EXECUTORS)}")
+        if self.ray_address is not None and self.executor != "ray":
+            raise W2SError("--ray-address: only with --executor ray")
+        for option, given in (("--workers", self.workers), ("--limit", self.limit)):
+            if given is not None and self.executor == "local":
+                raise W2SError(f"{option}: not with --executor local, which does one unit at a time in this process")
+
+    def outcomes(self, plan: Sequence[Unit], setup: Setup, say: Say) -> Outcomes:
+        """The executor at work."""
+        if self.executor == "ray":
+            from benchmark.running.executors.ray import on_ray
+
+            return on_ray(plan, setup, say, self.workers, self.limit, self.ray_address)
+        gpus = _gpus() if setup.device == "cuda" else []
+        workers = self.workers or max(1, min(len(gpus) or _cores(), len(plan), MOST_WORKERS))
+        if self.executor is None and self.limit is None and self.workers is None and workers == 1:
+            return in_this_process(plan, setup, say)
+        if self.executor == "local":
+            return in_this_process(plan, setup, say)
+        return in_processes(plan, setup, say, workers, self.limit, gpus)
+
+
+USUAL = Workforce()
+
+
+@dataclass
+class Report:
+    """How far a run has come.
+
+    Attributes:
+        results: where they go. planned: how many units there are to do.
+        units: how many were begun and have ended. failed: those of them that are not wholly written.
+        failures: one line for each thing that failed: tasks, units, methods.
+    """
+
+    results: str = ""
+    planned: int = 0
+    units: int = 0
+    failed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.units - self.failed} units run{f', {self.failed} failed' * bool(self.failed)}"
+
+
+def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, report: Report, workforce: Workforce = USUAL) -> None:
+    """Do every unit of the plan and write what it gives, unit by unit.
+
+    On a CPU there is one process a core, with one thread (`benchmark.base.threads`); on several GPUs, one process each.
+    Whatever fails is reported; the other units are done and written all the same.
+
+    Args:
+        report: kept up to date, so that it also tells what was done when this is interrupted.
+
+    Raises:
+        KeyboardInterrupt: finished units are written.
+        Vanished: the results' folder, or a part of it, is gone.
+    """
+    report.planned = len(plan)
+    with (
+        _progress(len(plan)) as progress,
+        contextlib.closing(workforce.outcomes(plan, setup, progress.say)) as results,
+    ):
+        for job, outcome in results:
+            with _whole():
+                if isinstance(job, Unit):
+                    _ended(job, outcome, store, report)
+                progress.finished(job)
+    store.present()
+
+
+def _ended(unit: Unit, outcome: Outcome, store: ResultStore, report: Report) -> None:
+    """Write what came of a unit, and report it."""
+    if isinstance(outcome, UnitResult):
+        unwritten = _write(outcome, store)
+        report.failures += outcome.failures + unwritten
+        report.failed += bool(unwritten)
+    else:
+        report.failures.append(f"{unit.label}: {outcome}")
+        report.failed += 1
+    report.units += 1
+
+
+def _write(result: UnitResult, store: ResultStore) -> list[str]:
+    """Write what a unit gave; what can't be written is a failure of this unit alone."""
+    try:
+        store.check_unit(result.evaluation, result.entries)
+        # old students' replies go first: should this be killed, none of them is taken for one of the new records
+        write_replies(store.root, (), {record.key for record, _ in result.entries})
+        store.write_unit(result.evaluation, result.entries)
+        if result.replies:
+            store.present()
+            write_replies(store.root, result.replies)
+    except Vanished:
+        raise
+    except W2SError as error:  # it would spoil results that are there
+        return [str(error)]
+    except OSError as error:
+        return [f"{result.unit.label}: its results could not be written: {error}"]
+    for checkpoints in result.checkpoints:
+        checkpoints.discard()
+    return []
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> list[str]:
+    """Ids of the GPUs that this process may use."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """A first SIGINT or SIGTERM waits until this is done; a second one does not."""
+    asked: list[int] = []
+
+    def later(signum: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = [signum for signum in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(signum) != signal.SIG_IGN]
+    before = {signum: signal.signal(signum, later) for signum in heard}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    if asked:
+        raise KeyboardInterrupt
+
+
+class _UnitsColumn(ProgressColumn):
+    """Finished units of all."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{int(task.completed)}/{int(task.total or 0)}")
+
+
+class _Progress:
+    """One bar over the units, naming those in flight; nothing when standard error is not a terminal."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar, self._task = bar, bar.add_task("starting", total=total)
+        self._in_flight: dict[str, tuple[str, float]] = {}
+        self._gone: set[str] = set()
+        self._units = 0
+
+    def say(self, job: Job, text: str, share: float) -> None:
+        if job.label not in self._gone:  # a message may arrive after its unit
+            self._in_flight[job.label] = text, share
+            self._show()
+
+    def finished(self, job: Job) -> None:
+        self._in_flight.pop(job.label, None)
+        self._gone.add(job.label)
+        self._units += isinstance(job, Unit)
+        self._show()
+
+    def _show(self) -> None:
+        in_flight = dict(self._in_flight)
+        text = " | ".join(f"{label}: {what}" for label, (what, _) in in_flight.items())
+        done = self._units + sum(share for _, share in in_flight.values())
+        self._bar.update(self._task, description=text or "working", completed=done)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[_Progress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), _UnitsColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
+        yield _Progress(bar, total)

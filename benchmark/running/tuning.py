@@ -1,0 +1,158 @@
+"""Trials: what settings of a method are trained, how they train together, and which one is chosen without the truth.
+
+An ordinary run has one trial a method, its default; with `--tune` there is one for each setting of the method's grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.core.method import TIMES, Method
+from benchmark.core.registry import METHODS
+from benchmark.core.training import OnStep, Recipe, Trained, TrainingData, train
+from benchmark.store.checkpoints import Checkpoints
+
+
+class Trial(NamedTuple):
+    """One setting of one method.
+
+    Attributes:
+        method: its name.
+        number: the setting's place in the grid; 0 is the default.
+        options: values of the method's options that are not the default.
+        recipe: of the student.
+    """
+
+    method: str
+    number: int
+    options: Mapping[str, Any]
+    recipe: Recipe
+
+    def instance(self) -> Method:
+        """A fresh one."""
+        return METHODS[self.method](**self.options)
+
+    @property
+    def staged(self) -> bool:
+        """Whether it trains in stages of its own."""
+        return METHODS[self.method].fit is not Method.fit
+
+
+def trials_of(name: str, recipe: Recipe, tune: bool) -> list[Trial]:
+    """The trials of a method in a suite that trains students by `recipe`: its grid, or the default alone."""
+    settings = METHODS[name].grid if tune else ({},)
+    return [
+        Trial(
+            method=name,
+            number=number,
+            options={option: value for option, value in setting.items() if option not in TIMES},
+            recipe=recipe.times(*(setting.get(times, 1) for times in TIMES)),
+        )
+        for number, setting in enumerate(settings)
+    ]
+
+
+def runs_of(trials: Iterable[Trial], apart: bool) -> list[list[Trial]]:
+    """Which trials train in one run: those of one recipe.
+
+    Args:
+        apart: the student is costly, so that nothing is gained by having several trials of a method in memory at once.
+    """
+    runs: dict[tuple[Recipe, int], list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        runs.setdefault((trial.recipe, trial.number if apart else 0), []).append(trial)
+    return list(runs.values())
+
+
+def expected_epochs(runs: Sequence[Sequence[Trial]]) -> int:
+    """A guess for the time left: how many stages a staged method has shows only as it runs; two is usual."""
+    stages = ((2 * sum(t.staged for t in run) + any(not t.staged for t in run), run[0].recipe) for run in runs)
+    return sum(count * recipe.epochs for count, recipe in stages)
+
+
+def train_trials(
+    runs: Sequence[Sequence[Trial]],
+    data: TrainingData,
+    on_step: OnStep,
+    checkpoints: Checkpoints,
+    report: Callable[[str], None],
+) -> dict[str, list[Trained]]:
+    """Train all trials; a method that fails in any of them is reported, and the others train without it.
+
+    Args:
+        runs: of `runs_of`.
+        report: told in a line what failed.
+
+    Returns:
+        Each method's results, in the order of its grid.
+    """
+    trained: dict[tuple[str, int], Trained] = {}
+    failed: set[str] = set()
+
+    def fail(method: str, line: str) -> None:
+        failed.add(method)
+        report(line)
+
+    for number, run in enumerate(runs):
+        own = checkpoints if len(runs) == 1 else checkpoints.part(f"run-{number}")
+        trained |= _train(run, data, on_step, own, failed, fail)
+    results: dict[str, list[Trained]] = {}
+    for method, number in sorted(trained):
+        if method not in failed:
+            results.setdefault(method, []).append(trained[method, number])
+    return results
+
+
+def _train(
+    trials: Sequence[Trial],
+    data: TrainingData,
+    on_step: OnStep,
+    checkpoints: Checkpoints,
+    failed: set[str],
+    fail: Callable[[str, str], None],
+) -> dict[tuple[str, int], Trained]:
+    """One run, less the methods that have `failed`, and again without each that fails in it."""
+    trials = [trial for trial in trials if trial.method not in failed]
+    if not trials:
+        return {}
+    try:
+        trained = train([t.instance() for t in trials], data, trials[0].recipe, on_step, checkpoints)
+        return {(t.method, t.number): own for t, own in zip(trials, trained, strict=True)}
+    except MethodFailed as error:
+        fail(error.method, str(error))
+        if not next(t for t in trials if t.method == error.method).staged:  # which has checkpoints of its own
+            checkpoints = checkpoints.part(f"without-{error.method}")
+        return _train(trials, data, on_step, checkpoints, failed, fail)
+    except (torch.OutOfMemoryError, W2SError):  # no method's fault: trying them one by one would not help
+        raise
+    except Exception as error:  # not blamed on a method: in its backward pass, say
+        names = list(dict.fromkeys(trial.method for trial in trials))
+        if len(names) == 1:
+            fail(names[0], str(MethodFailed(names[0], f"{type(error).__name__}: {error}")))
+            return {}
+        alone: dict[tuple[str, int], Trained] = {}
+        for name in names:
+            own = [trial for trial in trials if trial.method == name]
+            alone |= _train(own, data, on_step, checkpoints.part(name), failed, fail)
+        return alone
+
+
+def agreement(predictions: NDArray[Any], ensemble: NDArray[Any]) -> float:
+    """Share of examples on which a student says what the supervisors' ensemble says, mean over replicas.
+
+    Args:
+        predictions: (R, n) class ids on the validation split.
+        ensemble: (n,) argmax of the mean soft labels there.
+    """
+    return float((predictions == ensemble).mean())
+
+
+def chosen(agreements: Sequence[float]) -> int:
+    """The trial with the highest agreement; of several the first, so that the default wins a tie."""
+    return int(np.argmax(agreements))

@@ -1,0 +1,377 @@
+"""One unit of work: build its problems, train its methods, score them. Runs in a worker; writes no results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.arrays import ArrayTask
+from benchmark.base.errors import W2SError
+from benchmark.base.versions import libraries, project_commit
+from benchmark.core.problems import Problem, build_problem, training_data
+from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
+from benchmark.core.registry import CANARIES, METHODS, TASKS, load_plugin
+from benchmark.core.scoring import compute_metrics
+from benchmark.core.student import Fitted
+from benchmark.core.suite import Recipes
+from benchmark.core.task import Task
+from benchmark.core.training import ENGINE_VERSION, NOWHERE, Recipe, Trained, train
+from benchmark.packs.read import use_pack
+from benchmark.results.replies import Reply
+from benchmark.results.trials import AGREEMENT, CHOSEN, trial_metrics
+from benchmark.running import canaries
+from benchmark.running.plan import Unit, hyperparameters, method_version
+from benchmark.running.tuning import Trial, agreement, chosen, expected_epochs, runs_of, train_trials, trials_of
+from benchmark.store.cache import Cache
+from benchmark.store.checkpoints import Checkpoints
+
+LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
+Entry = tuple[Record, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs to do any unit of a run.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        cache: the cache's folder on this machine.
+        cache_address: where machines share what is in it, if they don't see the folder.
+        student: the students' recipes.
+        options: for the tasks (`Task.configured`).
+        tune: whether the whole grid of each method is trained, and one setting chosen.
+        replies: how many replies of each policy to write, for judging.
+        plugins: files to load first.
+        arrays: file of an `ArrayTask`, if the run is on one.
+        pack: folder of a feature pack, if the run is on one.
+        commit: of the project where the run was started.
+        copies: file -> where it lies here, of those above that this machine does not see.
+    """
+
+    device: str
+    cache: Path
+    student: Recipes
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tune: bool = False
+    replies: int = 0
+    plugins: tuple[Path, ...] = ()
+    arrays: Path | None = None
+    split_by_group: bool = False
+    pack: Path | None = None
+    cache_address: str | None = None
+    commit: str = field(default_factory=project_commit)
+    copies: Mapping[Path, Path] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Cache:
+        """The cache."""
+        return Cache(self.cache, self.cache_address)
+
+    def load(self) -> None:
+        """Make the run's plug-ins, arrays and pack known in this process."""
+        os.environ["W2S_CACHE"] = str(self.cache)
+        for plugin in self.plugins:
+            load_plugin(plugin, self.copies.get(plugin))
+        if self.arrays is not None:
+            task = ArrayTask.from_file(self.copies.get(self.arrays, self.arrays), split_by_group=self.split_by_group)
+            TASKS.discover()  # first, so that a duplicate name is blamed on the file
+            TASKS.forget(str(self.arrays))
+            TASKS.register(task.name, task, str(self.arrays))
+        if self.pack is not None:
+            use_pack(self.copies.get(self.pack, self.pack))
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Splits that students predict: the validation split only where a setting is chosen on it."""
+        return ("test", "val") if self.tune else ("test",)
+
+    def task(self, name: str) -> Task:
+        """A task with the run's options."""
+        return TASKS[name].configured(self.options)
+
+
+@dataclass
+class UnitResult:
+    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions.
+
+    Attributes:
+        replies: what policies answered.
+        checkpoints: of trainings that are no more needed when this is written.
+    """
+
+    unit: Unit
+    evaluation: Evaluation
+    entries: list[Entry] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    checkpoints: list[Checkpoints] = field(default_factory=list)
+
+
+Say = Callable[[str, float], None]  # what is going on, and the share of the unit that is done
+
+
+def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> UnitResult:
+    """Do one unit.
+
+    Args:
+        unit: task, condition, and what is missing.
+        setup: of the run.
+        say: told how the unit goes on, for progress bars.
+
+    Raises:
+        W2SError: the unit can't be done; out of the GPU's memory, it says what to change.
+    """
+    task = setup.task(unit.task)
+    with suppress(torch.OutOfMemoryError):
+        try:
+            return _execute(task, unit, setup, say)
+        finally:
+            task.student.release()  # the last weights may be a canary's, which knew the truth
+    # the error is gone, and with it what its frames held in memory: the next unit needs the room
+    raise W2SError(f"out of GPU memory; {task.student.relief(setup.student.of(task.name))}")
+
+
+def _execute(task: Task, unit: Unit, setup: Setup, say: Say) -> UnitResult:
+    cache = setup.store
+    seeds = sorted({seed for _, job_seeds in unit.jobs for seed in job_seeds})
+    problems: dict[int, Problem] = {}
+    for seed in seeds:
+        say(f"problem of seed {seed}", 0)
+        problems[seed] = build_problem(task, unit.condition, seed, cache, setup.device, setup.held_out)
+    result = UnitResult(unit, evaluate(task, list(problems.values())))
+    runs = []
+    for names, job_seeds in unit.jobs:
+        # replicas of one run share the number of examples; the order of seeds stays
+        by_size = sorted(job_seeds, key=lambda s: (_size(problems[s]), s))
+        runs += [(names, [problems[s] for s in group]) for _, group in groupby(by_size, lambda s: _size(problems[s]))]
+    epochs = sum(expected_epochs(_runs(task, names, setup)) for names, _ in runs)
+    epochs += sum(bool(CANARIES.keys() & set(names)) for names, _ in runs) * setup.student.of(task.name).epochs
+    on_step = _Epochs(say, epochs)
+    for names, group in runs:
+        _train_and_score(task, group, names, setup, on_step, result)
+    return result
+
+
+def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
+    """Everything that any score of these problems needs besides the students' predictions."""
+    return Evaluation(
+        task=task.name,
+        condition=problems[0].condition,  # type: ignore[arg-type]
+        modality=task.card.modality,
+        metric=task.card.metric,
+        num_classes=problems[0].soft_labels["test"].shape[-1],
+        target=task.card.target,
+        tags=tuple(task.card.tags),
+        supervisors=problems[0].supervisors,
+        task_version=task.version,
+        data_fingerprint=problems[0].fingerprint,
+        seeds={
+            p.seed: SeedEvaluation(
+                labels=p.truth.labels["test"],
+                groups=p.truth.groups["test"],
+                supervisors=p.soft_labels["test"].argmax(-1).T,
+                ensemble=p.soft_labels["test"].mean(1).argmax(-1),
+                majority=_majority(p),
+            )
+            for p in problems
+        },
+    )
+
+
+def _runs(task: Task, names: Sequence[str], setup: Setup) -> list[list[Trial]]:
+    """The trials of the methods among `names`, as they train together."""
+    recipe = setup.student.of(task.name)
+    trials = [trial for name in names if name not in CANARIES for trial in trials_of(name, recipe, setup.tune)]
+    return runs_of(trials, apart=task.student.costly)
+
+
+def _size(problem: Problem) -> int:
+    return len(problem.truth.labels["train"])
+
+
+def _majority(problem: Problem) -> int:
+    known = problem.truth.labels["train"]
+    known = known[known >= 0]
+    return int(np.bincount(known).argmax()) if len(known) else 0
+
+
+def _train_and_score(
+    task: Task,
+    problems: list[Problem],
+    names: Sequence[str],
+    setup: Setup,
+    on_step: Callable[[float], None],
+    result: UnitResult,
+) -> None:
+    """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
+    data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
+    recipe = setup.student.of(task.name)
+    methods = [name for name in names if name not in CANARIES]
+    checkpoints = _checkpoints(task, problems, methods, setup, recipe)
+    result.checkpoints.append(checkpoints)
+    outcomes = train_trials(
+        _runs(task, methods, setup),
+        data,
+        on_step,
+        checkpoints,
+        report=lambda line: result.failures.append(f"{result.unit.label}: {line}"),
+    )
+    wanted = [name for name in CANARIES if name in names]
+    if wanted and not all((p.truth.labels["train"] >= 0).any() for p in problems):
+        result.failures.append(f"{result.unit.label}: canaries need known labels in the train split, found none")
+    elif wanted:
+        supervision = canaries.canary_data(data, problems, task.card.metric, wanted)
+        checkpoints = _checkpoints(task, problems, wanted, setup, recipe)
+        result.checkpoints.append(checkpoints)
+        (trained_canaries,) = train([canaries.Canary()], supervision, recipe, on_step, checkpoints)
+        for position, name in enumerate(wanted):
+            heads = trained_canaries.student.heads(slice(position, position + 1))
+            outcomes[name] = [replace(trained_canaries, student=heads)]
+    for name, tried in outcomes.items():
+        if not tried[0].student.finite():  # another trial that isn't is not chosen
+            result.failures.append(
+                f"method '{name}' on {result.unit.label}: training gave NaN or infinity; nothing recorded"
+            )
+            continue
+        for s, problem in enumerate(problems):
+            tests = held_out["test"][s]
+            predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])
+            choice = _choice(tried, s, held_out["val"][s], problem) if setup.tune else {}
+            outcome = tried[choice.get(CHOSEN, 0)]
+            diagnostics = _diagnostics(name, outcome, s, len(problems), problem, task.card.metric)
+            diagnostics |= task.student.diagnostics(problem) | choice
+            if setup.tune:
+                metrics = trial_metrics(result.evaluation, problem.seed, predictions, choice[CHOSEN])
+            else:
+                metrics = compute_metrics(result.evaluation, problem.seed, predictions)
+            evaluation_sha256 = result.evaluation.seeds[problem.seed].sha256
+            cost = sum(trained.steps for trained in tried) * (len(predictions) // len(tried))
+            record = _record(task, problem, name, cost, predictions, evaluation_sha256, metrics, diagnostics, setup)
+            result.entries.append((record, predictions))
+            if setup.replies and task.student.writes:
+                result.replies += _replies(task, record, outcome.student.seed(s), tests, problem, setup.replies)
+
+
+def _predicted(trained: Trained, position: int, inputs: Any) -> NDArray[np.int64]:
+    """Class ids (h, n) that the heads of one seed predict."""
+    classes: NDArray[np.int64] = trained.student.seed(position).predict(inputs)[0].argmax(-1).cpu().numpy()
+    return classes
+
+
+def _choice(tried: Sequence[Trained], position: int, inputs: Any, problem: Problem) -> dict[str, Any]:
+    """Which trial of one seed is chosen on the validation split, by what. Training that diverged agrees with nobody."""
+    ensemble = problem.soft_labels["val"].mean(1).argmax(-1)
+    agreements = [
+        agreement(_predicted(trained, position, inputs), ensemble) if trained.student.seed(position).finite() else 0.0
+        for trained in tried
+    ]
+    return {AGREEMENT: agreements, CHOSEN: chosen(agreements)}
+
+
+def _replies(task: Task, record: Record, student: Fitted, inputs: Any, problem: Problem, count: int) -> Iterator[Reply]:
+    """What the policies of one record answer, beside the responses that the data set prefers."""
+    chosen = dict(zip(inputs[0].examples.tolist(), problem.truth.labels["test"].tolist(), strict=True))
+    for answer in task.student.replies(student, inputs, count):
+        yield Reply(
+            **record.key._asdict(),
+            replica=answer.replica,
+            example=answer.example,
+            prompt=answer.prompt,
+            reply=answer.reply,
+            reference=answer.second if chosen[answer.example] else answer.first,
+        )
+
+
+def _checkpoints(
+    task: Task, problems: Sequence[Problem], names: Sequence[str], setup: Setup, recipe: Recipe
+) -> Checkpoints:
+    """Where a costly training of these methods keeps its state; nowhere for others."""
+    if not task.student.costly:
+        return NOWHERE
+    own = task.student.parameters
+    return Checkpoints.of(
+        setup.cache,
+        {
+            "task": [task.name, task.version, problems[0].condition, problems[0].fingerprint],
+            "seeds": [p.seed for p in problems],
+            "methods": {n: [method_version(n), hyperparameters(n, recipe, own, setup.tune)] for n in names},
+            "engine": ENGINE_VERSION,
+            "device": setup.device,
+            "libraries": libraries("torch", "transformers", "peft"),
+        },
+        setup.store.mirror,
+    )
+
+
+class _Epochs:
+    """Tells the progress bar how epochs go on. No closure: methods can reach it, and must not reach the problems."""
+
+    def __init__(self, say: Say, expected: int) -> None:
+        self._say, self._expected, self._done = say, expected, 0
+
+    def __call__(self, share: float) -> None:
+        self._say(f"epoch {self._done + 1}", min(1.0, (self._done + share) / self._expected))
+        self._done += share == 1
+
+
+def _diagnostics(
+    name: str, outcome: Trained, position: int, seeds: int, problem: Problem, metric: str
+) -> dict[str, Any]:
+    """One seed's diagnostics as plain numbers and lists; a value of a single replica loses the replica axis."""
+    if name in CANARIES:
+        return {"supervisor": canaries.best_supervisor(problem, metric)} if name == "best_supervisor" else {}
+    plain = {}
+    for key, value in outcome.diagnostics.items():
+        own = value.unflatten(0, (seeds, -1))[position].double().numpy().round(6)
+        plain[key] = (own if len(own) > 1 else own[0]).tolist()
+    return plain
+
+
+def _record(
+    task: Task,
+    problem: Problem,
+    name: str,
+    cost: int,
+    predictions: NDArray[Any],
+    evaluation_sha256: str,
+    metrics: dict[str, float],
+    diagnostics: dict[str, Any],
+    setup: Setup,
+) -> Record:
+    """The record of one (task, condition, method, seed) with test predictions (replicas, n)."""
+    options = hyperparameters(name, setup.student.of(task.name), task.student.parameters, setup.tune)
+    canary = name in CANARIES
+    return Record(
+        task=task.name,
+        condition=problem.condition,  # type: ignore[arg-type]
+        method=name,
+        setting=setting_hash(options),
+        seed=problem.seed,
+        metrics=metrics,
+        diagnostics=diagnostics,
+        hyperparameters=options,
+        cost=cost,
+        n_train=_size(problem),
+        n_test=predictions.shape[1],
+        predictions_sha256=digest(predictions),
+        evaluation_sha256=evaluation_sha256,
+        device=torch.cuda.get_device_name() if setup.device == "cuda" else setup.device,
+        libraries=libraries(*LIBRARIES),
+        commit=setup.commit,
+        data_fingerprint=problem.fingerprint,
+        engine_version=ENGINE_VERSION,
+        task_version=task.version,
+        method_version=method_version(name),
+        kind="canary" if canary else METHODS[name].kind,
+        ablation_of=None if canary else METHODS[name].ablation_of,
+        title=CANARIES[name] if canary else METHODS[name].title,
+    )

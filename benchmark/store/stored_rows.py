@@ -1,0 +1,228 @@
+"""Rows of arrays that lie in several places: in memory, or in files of which only the wanted rows are read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import mmap
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.base.errors import W2SError
+
+CHUNK = 1024  # examples in a file
+BLOCK = 16_384  # rows that are read in one go where an array is read from end to end
+# of NumPy, by their names in safetensors files
+_DTYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"},
+}
+_DIRECT = getattr(os, "O_DIRECT", 0)  # Linux
+
+
+def _direct(path: str, flags: int) -> int:
+    return os.open(path, flags | _DIRECT)
+
+
+class State(NamedTuple):
+    """What changes when a file is written or replaced."""
+
+    inode: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, path: Path | int) -> State:
+        """Of a file, or of an open one."""
+        found = os.stat(path)
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """An array in a safetensors file; its rows are read when they are asked for.
+
+    Attributes:
+        offset: of its first byte in the file.
+        state: of the file when it was checked; another one is never read.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int
+    state: State
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return len(self) * self._row
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """The rows, (*rows.shape, ...).
+
+        Raises:
+            W2SError: as `opened`.
+        """
+        with self.opened():  # what was mapped is still what was checked when the rows have been copied
+            return np.asarray(Mapped(self).array[rows])
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """The rows from `start` to `stop`, in one sequential read.
+
+        Raises:
+            W2SError: as `opened`.
+        """
+        found = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        with self.opened() as file:
+            self._read(file, start, memoryview(found.data).cast("B"), found.nbytes)
+        return found
+
+    def past_cache(self, size: int) -> bool:
+        """Whether this system can read blocks of `size` rows past its page cache, straight into memory of ours."""
+        if self.offset % mmap.PAGESIZE or size * self._row % mmap.PAGESIZE or not _DIRECT:
+            return False
+        try:
+            with open(self.path, "rb", 0, opener=_direct) as file, mmap.mmap(-1, mmap.PAGESIZE) as page:
+                return file.readinto(page) > 0
+        except OSError:
+            return False
+
+    def read_blocks(self, blocks: Sequence[int], size: int, room: mmap.mmap) -> NDArray[Any]:
+        """Blocks of `size` rows, where `past_cache(size)`: (len(blocks) * size, ...) in `room`, in the order given.
+
+        What follows the rows of a shorter last block is undefined.
+
+        Raises:
+            W2SError: as `opened`.
+        """
+        length, view = size * self._row, memoryview(room)
+        with self.opened(_direct) as file:
+            for place, block in enumerate(blocks):
+                wanted = min(size, len(self) - block * size) * self._row
+                self._read(file, block * size, view[place * length : (place + 1) * length], wanted)
+        count = len(blocks) * size
+        return np.frombuffer(room, self.dtype, count * math.prod(self.shape[1:])).reshape(count, *self.shape[1:])
+
+    @property
+    def _row(self) -> int:
+        """Bytes."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    def _read(self, file: FileIO, start: int, view: memoryview, wanted: int) -> None:
+        """From row `start`: so many bytes, or up to a full view."""
+        file.seek(self.offset + start * self._row)
+        while wanted > 0:
+            if not (count := file.readinto(view)):
+                raise OSError(errno.EIO, "it ends too early")
+            view, wanted = view[count:], wanted - count
+
+    @contextlib.contextmanager
+    def opened(self, opener: Callable[[str, int], int] | None = None) -> Iterator[FileIO]:
+        """The file, as it was when it was checked: compared when it is opened and before it is closed.
+
+        Raises:
+            W2SError: the file was changed or deleted since.
+        """
+        try:
+            with open(self.path, "rb", 0, opener=opener) as file:
+                self._check(file)
+                yield file
+                self._check(file)
+        except OSError as error:
+            raise W2SError(f"{self.path} cannot be read any more ({error.strerror}); run again") from error
+
+    def _check(self, file: FileIO) -> None:
+        if State.of(file.fileno()) != self.state:
+            raise W2SError(f"{self.path} was changed while it was in use; run again")
+
+
+class Mapped:
+    """The array of `StoredRows`, mapped into memory: pages once looked at count as memory until this is dropped.
+
+    Raises:
+        W2SError: as `StoredRows.opened`.
+    """
+
+    def __init__(self, rows: StoredRows) -> None:
+        with rows.opened() as file:
+            self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._offset = rows.offset
+        flat = np.frombuffer(self._file, rows.dtype, math.prod(rows.shape), rows.offset)
+        self.array: NDArray[Any] = flat.reshape(rows.shape)
+
+    def will_need(self, blocks: NDArray[np.int64], size: int) -> None:
+        """Have the system read these blocks of so many rows, without waiting for it."""
+        if hasattr(self._file, "madvise"):
+            length = size * self.array.strides[0]
+            for block in blocks.tolist():
+                start = (self._offset + block * length) // mmap.PAGESIZE * mmap.PAGESIZE
+                self._file.madvise(mmap.MADV_WILLNEED, start, min(length, len(self._file) - start))
+
+
+Part = NDArray[Any] | StoredRows
+
+
+def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredRows]]:
+    """Metadata and arrays of a safetensors file, of which only the header is read.
+
+    Raises:
+        OSError, ValueError, KeyError: the file can't be read, is no safetensors file, or has numbers of a kind that
+            NumPy lacks.
+    """
+    with path.open("rb") as file:  # the length of the header, the header, the data
+        state = State.of(file.fileno())  # before anything is checked: what is read later is that file, or none
+        length = int.from_bytes(file.read(8), "little")
+        if 8 + length > state.size:
+            raise ValueError("its header is cut off")
+        header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__", {})
+    arrays = {}
+    for name, entry in header.items():
+        start, stop = entry["data_offsets"]
+        rows = StoredRows(path, tuple(entry["shape"]), np.dtype(_DTYPES[entry["dtype"]]), 8 + length + start, state)
+        if 8 + length + stop > state.size or stop - start != rows.dtype.itemsize * math.prod(rows.shape):
+            raise ValueError(f"'{name}' is cut off")
+        arrays[name] = rows
+    return metadata, arrays
+
+
+def gather(parts: Sequence[Part], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """The given rows of the concatenation of `parts`, which is never made."""
+    if len(parts) == 1:
+        return parts[0][rows]
+    found = np.empty((*rows.shape, *parts[0].shape[1:]), parts[0].dtype)
+    start = 0
+    for part in parts:
+        here = (rows >= start) & (rows < start + len(part))
+        if here.any():
+            found[here] = part[rows[here] - start]
+        start += len(part)
+    return found
+
+
+def blocks(parts: Sequence[Part], rows: int = BLOCK) -> Iterator[tuple[int, NDArray[Any]]]:
+    """The concatenation of `parts` from end to end: the first row of each block, and its rows (at most `rows`)."""
+    start = 0
+    for part in parts:
+        for first in range(0, len(part), rows):
+            stop = min(first + rows, len(part))
+            yield start + first, part[first:stop] if isinstance(part, np.ndarray) else part.read(first, stop)
+        start += len(part)

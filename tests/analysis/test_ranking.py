@@ -1,0 +1,132 @@
+"""Ranks on simulated worlds whose truth is known, and on made-up results."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from support.simulation import World
+from support.synthetic import METHODS, Task, default_tasks, entry, evaluation, fill
+
+from benchmark.analysis.cells import Analysis, Cell, analysis_of
+from benchmark.analysis.ranking import Pairs, compare_pairs, ranks
+from benchmark.analysis.statistics import holm
+from benchmark.results.store import ResultStore
+
+ROWS = ("a", "b", "c", "d", "e", "f")
+
+
+def compared(world: World, worlds: int = 400, tasks: int = 3) -> list[Pairs]:
+    rng = np.random.default_rng(1)
+    rows = ROWS[: len(world.skills)]
+    return [
+        compare_pairs(rows, [SimpleNamespace(samples=dict(zip(rows, task, strict=True))) for task in made])  # type: ignore[misc]
+        for made in world.tasks(world.seed_effects(worlds, tasks, rng), rng)
+    ]
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        World((0.0,) * 6),
+        World((0.0,) * 6, own=1.0, shared=0.5),
+        World((0.0,) * 6, own=0.05, shared=0.0, tested=300),
+    ],
+    ids=["seeds and examples", "mostly seeds", "little but examples"],
+)
+def test_equal_methods_are_seldom_told_apart(world: World) -> None:
+    """p-values are valid under the null, and in 95% of the worlds all six are first."""
+    pairs = compared(world)
+    p = np.concatenate([pair.p[np.triu_indices(6, 1)] for pair in pairs])
+    for level in (0.5, 0.2, 0.05, 0.01, 0.001):
+        assert (p < level).mean() <= level + 2 * np.sqrt(level / 400), level
+    false = np.mean([pair.better.any() for pair in pairs])
+    assert false <= 0.05 + 2.3 * np.sqrt(0.05 * 0.95 / 400)
+    assert world.own < 0.1 or false > 0.01  # nor is the test blind
+
+
+def test_methods_that_are_better_are_found_and_ties_stay() -> None:
+    pairs = compared(World((2.5, 0.8, 0.8, 0.8, -0.8), own=0.1, shared=0.2), worlds=200)
+    places = np.array([1 + pair.better.sum(0) for pair in pairs])
+    assert np.mean((places[:, 0] == 1) & (places[:, 4] == 5)) >= 0.9
+    ties = (places[:, 1:4] == 2).all(1)
+    assert np.mean(ties) >= 0.85
+
+
+def test_pairs_say_what_the_paired_estimate_says(tmp_path: Path) -> None:
+    _, cells = made(tmp_path)
+    rows = ("naive", "ensemble", "raven")
+    pairs = compare_pairs(rows, cells)
+    found = {}
+    for i, a in enumerate(rows):
+        assert pairs.p[i, i] == 1
+        for j, b in enumerate(rows):
+            if a != b:
+                result = Analysis.over(cells, lambda cell, a=a, b=b: cell.gain(a, b))  # type: ignore[misc]
+                assert result is not None
+                assert pairs.differences[i, j] == pytest.approx(result.mean)
+                assert pairs.p[i, j] == pytest.approx(result.p, rel=1e-3)
+                found[a, b] = pairs.p[i, j]
+    upper = [(0, 1), (0, 2), (1, 2)]
+    expected = holm([pairs.p[at] for at in upper])
+    np.testing.assert_allclose([pairs.adjusted[at] for at in upper], expected)
+    np.testing.assert_array_equal(pairs.adjusted, pairs.adjusted.T)
+
+
+def made(
+    root: Path, tasks: int = 5, methods: tuple[str, ...] = tuple(METHODS), seeds: int = 3
+) -> tuple[Analysis, list[Cell]]:
+    store = ResultStore(root / "demo")
+    fill(store, default_tasks()[:tasks], methods, seeds=range(seeds), conditions=("ood",))
+    analysis = analysis_of(store)
+    return analysis, analysis.select("ood")
+
+
+def test_only_whole_competitors_have_a_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "partial", (0.99, "ensemble", None))
+    monkeypatch.setitem(METHODS, "hasty", (0.99, "ensemble", None))
+    store, tasks = ResultStore(tmp_path / "demo"), default_tasks()
+    fill(store, tasks, conditions=("ood",))
+    for method, where, seeds in (("partial", tasks[:1], 3), ("hasty", tasks, 2)):
+        for task in where:
+            evaluated = evaluation(task, "ood", range(3))
+            store.write_unit(evaluated, [entry(task, evaluated, method, seed) for seed in range(seeds)])
+    analysis = analysis_of(store)
+    found = ranks(analysis, analysis.select("ood"))
+    assert set(found) == set(analysis.titles)
+    assert {row for row, place in found.items() if place is not None} == {"naive", "ensemble", "raven"}
+    assert ranks(analysis, [analysis.cells["solar", "ood"]])["partial"] is not None  # there it ran all seeds
+    assert set(ranks(analysis, []).values()) == {None}
+
+
+def test_rows_that_do_not_compete_change_no_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few, cells = made(tmp_path / "few", methods=("naive", "ensemble", "raven"))
+    for name in ("x", "y", "z"):
+        monkeypatch.setitem(METHODS, name, (0.99, "ensemble", "raven"))  # ablations
+    many, all_cells = made(tmp_path / "many", methods=tuple(METHODS))
+    found = ranks(many, all_cells)
+    assert ranks(few, cells).items() <= found.items()
+    assert found["x"] is None
+
+
+def test_ranks_show_what_is_significant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "twin", (0.99, "ensemble", None))
+    monkeypatch.setitem(METHODS, "best", (0.99, "ensemble", None))
+    analysis, cells = made(tmp_path, methods=("naive", "ensemble", "twin", "best"), seeds=5)
+    found = ranks(analysis, cells)
+    assert (found["best"], found["twin"]) == (1, 1)
+    assert found["ensemble"] == 3
+    assert found["naive"] in (3, 4)
+
+
+def test_one_seed_tells_nobody_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "best", (0.99, "ensemble", None))
+    analysis, cells = made(tmp_path, methods=("naive", "best"), seeds=1)
+    assert {row: place for row, place in ranks(analysis, cells).items() if place} == {"naive": 1, "best": 1}
+
+
+def test_a_lone_method_is_first(tmp_path: Path) -> None:
+    store, task = ResultStore(tmp_path / "demo"), Task("t")
+    fill(store, [task], ("naive",), conditions=("ood",))
+    analysis = analysis_of(store)
+    assert ranks(analysis, analysis.select("ood"))["naive"] == 1

@@ -1,0 +1,372 @@
+"""From a task to a problem: what is encoded and trained, once, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.made_up import Blobs, Centroids, Columns, make_arrays
+
+from benchmark.arrays import ArrayTask
+from benchmark.base.errors import W2SError
+from benchmark.core.pools import SPLITS, source_parts
+from benchmark.core.problems import Problem, build_problem, data_fingerprint, training_data
+from benchmark.core.task import Supervisor
+from benchmark.store.cache import Cache
+
+
+@pytest.fixture(autouse=True)
+def counts() -> Iterator[None]:
+    """Nothing has been encoded or trained yet."""
+    Columns.calls.clear()
+    Centroids.seen.clear()
+    yield
+    Columns.calls.clear()
+    Centroids.seen.clear()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path)
+
+
+def encoded_and_trained() -> tuple[int, int]:
+    """How often since the last call."""
+    found = len(Columns.calls), len(Centroids.seen)
+    Columns.calls.clear()
+    Centroids.seen.clear()
+    return found
+
+
+def assert_equal(a: Problem, b: Problem) -> None:
+    for split in SPLITS:
+        for output in a.features:
+            np.testing.assert_array_equal(a.features[output][split], b.features[output][split])
+        np.testing.assert_array_equal(a.soft_labels[split], b.soft_labels[split])
+        np.testing.assert_array_equal(a.truth.labels[split], b.truth.labels[split])
+        np.testing.assert_array_equal(a.truth.groups[split], b.truth.groups[split])
+
+
+@pytest.mark.parametrize("condition", ["ood", "ind"])
+@pytest.mark.parametrize("ratings", [False, True])
+def test_shapes_and_values(cache: Cache, condition: str, ratings: bool) -> None:
+    task = Blobs((200, 160, 215), group_size=2, unused=0.1, ratings=ratings)
+    problem = build_problem(task, condition, 4, cache)
+    assert (problem.task, problem.condition, problem.seed) == ("blobs", condition, 4)
+    assert list(problem.features) == ["first two", "all"]
+    assert problem.supervisors == ("1 (left)", "2 (right)", "3 (left+right)")
+    shares = np.array([len(problem.truth.labels[split]) for split in SPLITS]) / 10
+    np.testing.assert_allclose(shares / shares.sum(), (0.7, 0.1, 0.2), atol=0.04)
+    pair, K = ((2,), 2) if ratings else ((), 3)
+    for split in SPLITS:
+        n = len(problem.truth.labels[split])
+        assert problem.features["all"][split].shape == (n, *pair, 4)
+        assert problem.features["first two"][split].shape == (n, *pair, 2)
+        assert problem.features["all"][split].dtype == np.float32
+        p = problem.soft_labels[split]
+        assert p.shape == (n, 3, K)
+        assert p.dtype == np.float32
+        np.testing.assert_allclose(p.sum(-1), 1, atol=1e-5)
+        assert problem.truth.groups[split].shape == (n,)
+    votes = problem.soft_labels["train"].argmax(-1)
+    right = (votes == problem.truth.labels["train"][:, None]).mean(0)
+    assert right.min() > (0.7 if ratings else 0.5), "supervisors' columns, features and truth are of the same examples"
+
+
+@pytest.mark.parametrize("condition", ["ood", "ind"])
+@pytest.mark.parametrize("ratings", [False, True])
+def test_features_and_truth_are_those_of_the_examples(cache: Cache, condition: str, ratings: bool) -> None:
+    task = Blobs((200, 160, 215), ratings=ratings)
+    problem = build_problem(task, condition, 0, cache)
+    labels = {}
+    for k, name in enumerate(task.DOMAINS):
+        labels.update({10_000 * k + i: value for i, value in enumerate(task.domain(name).labels)})
+    for split in SPLITS:
+        ids = problem.features["all"][split][..., 0].astype(int)  # (n,) or (n, 2)
+        value = np.vectorize(labels.get)(ids)
+        truth = value[:, 1] > value[:, 0] if ratings else value
+        np.testing.assert_array_equal(problem.truth.labels[split], truth)
+
+
+@pytest.mark.parametrize("ratings", [False, True])
+def test_nothing_is_encoded_or_trained_a_second_time(cache: Cache, ratings: bool) -> None:
+    first = build_problem(Blobs(ratings=ratings), "ood", 0, cache)
+    assert encoded_and_trained() == (1, 3)
+    task = Blobs(ratings=ratings)
+    assert_equal(build_problem(task, "ood", 0, Cache(cache.root)), first)
+    assert encoded_and_trained() == (0, 0)
+    assert task.loads == [], "warm, not even the inputs are loaded"
+
+    other = build_problem(Blobs(ratings=ratings), "ood", 1, cache)
+    assert encoded_and_trained() == (0, 3)
+    assert not np.array_equal(other.soft_labels["train"], first.soft_labels["train"])
+    build_problem(Blobs(ratings=ratings), "ind", 0, cache)
+    assert encoded_and_trained() == (2, 3)
+    build_problem(Blobs(ratings=ratings), "ind", 1, cache)
+    assert encoded_and_trained() == (0, 3)
+    build_problem(Blobs(ratings=ratings, name="same-data"), "ind", 1, cache)
+    assert encoded_and_trained() == (0, 0)
+
+
+def test_an_emptied_cache_gives_the_same_again(tmp_path: Path) -> None:
+    one, two = (build_problem(Blobs(ratings=True), "ind", 2, Cache(tmp_path / name)) for name in "ab")
+    assert_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda task: setattr(task, "encoder", Columns(fingerprint="columns-2")), (1, 0)),
+        (lambda task: setattr(task, "_edition", "2"), (1, 3)),
+        (lambda task: setattr(task, "source_share", 0.5), (0, 3)),
+        (lambda task: task._sizes.update(left=151), (0, 2)),
+        (lambda task: task._sizes.update(there=131), (1, 3)),
+        (lambda task: setattr(task, "_group_size", 2), (0, 3)),
+        (lambda task: setattr(task, "_supervisors", (replace(task._supervisors[0], size=41),)), (0, 1)),
+        (lambda task: setattr(task, "_supervisors", (Supervisor(Centroids(1.5), ("left",), 40),)), (0, 1)),
+        (lambda task: setattr(task, "_supervisors", (Supervisor(Hotter(), ("left",), 40),)), (0, 1)),
+        (lambda task: setattr(task, "_supervisors", (Supervisor(Centroids(), ("right",), 40),)), (0, 1)),
+        (lambda task: setattr(task, "_supervisors", task._supervisors[:1]), (0, 0)),
+    ],
+    ids=[
+        "encoder", "inputs", "share", "a source", "the target", "groups",
+        "a size", "a parameter", "a recipe's version", "a domain", "fewer",
+    ],
+)  # fmt: skip
+def test_what_changes_the_values_is_made_again_and_nothing_else(
+    cache: Cache, change: object, expected: tuple[int, int]
+) -> None:
+    build_problem(Blobs(), "ood", 0, cache)
+    encoded_and_trained()
+    task = Blobs()
+    change(task)  # type: ignore[operator]
+    build_problem(task, "ood", 0, cache)
+    assert encoded_and_trained() == expected
+
+
+class Hotter(Centroids):
+    """The same recipe, in its next version."""
+
+    name = Centroids.name
+    version = 2
+
+
+class Unnamed(Centroids):
+    """Its inherited name would take the other's cached soft labels."""
+
+
+def test_a_weak_model_declares_a_name_of_its_own(cache: Cache) -> None:
+    task = Blobs(supervisors=[Supervisor(Unnamed(), ("left",))])
+    with pytest.raises(W2SError, match="weak model Unnamed: declare a class attribute `name` of its own"):
+        build_problem(task, "ood", 0, cache)
+
+
+def test_a_preference_tasks_gap_is_part_of_the_key(cache: Cache) -> None:
+    task = Blobs(ratings=True)
+    build_problem(task, "ood", 0, cache)
+    encoded_and_trained()
+    task.pair_gap += 1e-9  # the pool stays as it is
+    build_problem(task, "ood", 0, cache)
+    assert encoded_and_trained() == (0, 3)
+
+
+def test_so_are_the_pools_examples(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the protocol had changed and its version had been forgotten."""
+    build_problem(Blobs(), "ood", 0, cache)
+    encoded_and_trained()
+    monkeypatch.setattr(Blobs, "max_pool", 100)
+    monkeypatch.setattr("benchmark.core.task.Task.max_pool", 100)
+    assert len(build_problem(Blobs(), "ood", 0, cache).soft_labels["train"]) == 70
+    assert encoded_and_trained() == (0, 3)
+
+
+@pytest.mark.parametrize("condition", ["ood", "ind"])
+@pytest.mark.parametrize("ratings", [False, True])
+def test_supervisors_see_their_sources_first_parts_only_and_as_many_as_they_may(
+    cache: Cache, condition: str, ratings: bool
+) -> None:
+    task = Blobs((200, 160, 215), group_size=4, unused=0.1, ratings=ratings)
+    for seed in range(2):
+        problem = build_problem(task, condition, seed, cache)
+        pool = chain.from_iterable(problem.features["all"][split][..., 0].astype(int).ravel() for split in SPLITS)
+        group_of = {}
+        for k, name in enumerate(task.DOMAINS):
+            group_of.update({10_000 * k + i: (name, int(g)) for i, g in enumerate(task.domain(name).groups)})
+        pool_groups = {group_of[i] for i in pool}
+        parts = {
+            name: set((source_parts(task.domain(name), task.source_share, seed)[0] + 10_000 * k).tolist())
+            for k, name in enumerate(("left", "right"))
+        }
+        for seen, supervisor in zip(Centroids.seen, task.supervisors(seed), strict=True):
+            allowed = set().union(*(parts[name] for name in supervisor.domains))
+            assert set(seen.tolist()) <= allowed
+            assert not {group_of[i] for i in seen.tolist()} & pool_groups
+            examples = len(seen) // 2 if ratings else len(seen)
+            assert examples == (supervisor.size or len(allowed))
+            if not ratings:
+                assert len(set(seen.tolist())) == len(seen)
+        Centroids.seen.clear()
+
+
+def test_both_conditions_train_the_same_supervisors(tmp_path: Path) -> None:
+    for condition in ("ood", "ind"):
+        build_problem(Blobs(), condition, 0, Cache(tmp_path / condition))
+    for a, b in zip(Centroids.seen[:3], Centroids.seen[3:], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_supervisors_of_one_recipe_differ_by_their_place_and_by_seed(cache: Cache) -> None:
+    alike = [Supervisor(Centroids(), ("left",), 50)] * 2
+    problems = [build_problem(Blobs(supervisors=alike), "ood", seed, cache) for seed in (0, 1)]
+    one, two = (problem.soft_labels["train"] for problem in problems)
+    assert not np.allclose(one[:, 0], one[:, 1])
+    assert len({tuple(seen) for seen in Centroids.seen}) == 4
+    assert not np.allclose(one, two)
+
+
+@pytest.mark.parametrize("ratings", [False, True])
+def test_an_adversarial_supervisor_is_the_honest_one_rolled_by_one_class(cache: Cache, ratings: bool) -> None:
+    honest = Blobs(ratings=ratings)
+    broken = Blobs(ratings=ratings, name="blobs-broken")
+    broken._supervisors = [replace(s, adversarial=i == 1) for i, s in enumerate(honest.supervisors(0))]
+    one = build_problem(honest, "ood", 0, cache)
+    files = sorted(cache.root.rglob("*.safetensors"))
+    encoded_and_trained()
+    two = build_problem(broken, "ood", 0, cache)
+    assert encoded_and_trained() == (0, 0)
+    assert sorted(cache.root.rglob("*.safetensors")) == files
+    for split in SPLITS:
+        for m in (0, 2):
+            np.testing.assert_array_equal(two.soft_labels[split][:, m], one.soft_labels[split][:, m])
+        np.testing.assert_array_equal(two.soft_labels[split][:, 1], np.roll(one.soft_labels[split][:, 1], 1, axis=-1))
+    worse = build_problem(broken, "ood", 0, Cache(cache.root / "cold"))
+    assert_equal(worse, two)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("nan", "'all' holds NaN or infinity|'first two' holds NaN or infinity"),
+        ("dtype", r"'all' is float64 \(130, 4\), expected float32 \(130, D\)|'first two' is float64"),
+        ("rows", r"float32 \(129, \d\), expected float32 \(130, D\)"),
+        ("dimensions", r"float32 \(130, 1, \d\), expected float32 \(130, D\)"),
+        ("raises", "RuntimeError: made to fail"),
+        ("exits", "SystemExit: 5"),
+        ("outputs", r"gave \['all'\], expected \['first two', 'all'\]"),
+    ],
+)
+def test_an_encoder_that_gives_something_else_is_named(cache: Cache, spoil: str, message: str) -> None:
+    task = Blobs(encoder=Columns(spoil=spoil))
+    with pytest.raises(W2SError, match=r"^encoder 'columns' of task 'blobs': ") as caught:
+        build_problem(task, "ood", 0, cache)
+    assert caught.match(message)
+    assert "\n" not in str(caught.value)
+    build_problem(Blobs(), "ood", 0, cache)  # what was refused was not stored
+
+
+@pytest.mark.parametrize("ratings", [False, True])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("nan", "soft labels hold NaN, infinity or negative values"),
+        ("negative", "soft labels hold NaN, infinity or negative values"),
+        ("sum", "rows of soft labels don't sum to 1"),
+        ("rows", r"soft labels have shape \(\d+, [23]\), expected \(\d+, [23]\)"),
+        ("classes", r"soft labels have shape \(\d+, [34]\), expected \(\d+, [23]\)"),
+        ("raises", "RuntimeError: made to fail"),
+        ("exits", "SystemExit: 5"),
+        ("dtype", r"soft labels are <U\d+, expected real numbers"),
+        ("columns", r"soft labels have shape \(\d+,\), expected \(\d+, [23]\)"),
+    ],
+)
+def test_a_supervisor_that_gives_something_else_is_named(cache: Cache, spoil: str, message: str, ratings: bool) -> None:
+    good = Supervisor(Centroids(), ("right",))
+    task = Blobs(supervisors=[good, Supervisor(Centroids(spoil=spoil), ("left", "right"))], ratings=ratings)
+    with pytest.raises(W2SError, match=r"^supervisor on left\+right of task 'blobs': ") as caught:
+        build_problem(task, "ood", 0, cache)
+    assert caught.match(message)
+    assert "\n" not in str(caught.value)
+    assert len(list((cache.root / "soft_labels").glob("*.safetensors"))) == 1, "only the good one is stored"
+
+
+def test_labels_beyond_the_classes_are_named(cache: Cache) -> None:
+    task = Blobs()
+    task.card = replace(task.card, classes=("a", "b"))  # but labels go up to 2
+    with pytest.raises(W2SError, match=r"task 'blobs'.*2"):
+        build_problem(task, "ood", 0, cache)
+
+
+def test_a_domain_whose_parts_differ_in_length_is_named(cache: Cache) -> None:
+    task = Blobs()
+    domain = task.domain
+    task.domain = lambda name: replace(domain(name), groups=np.arange(7))  # type: ignore[method-assign]
+    with pytest.raises(W2SError, match=r"task 'blobs'.*groups"):
+        build_problem(task, "ood", 0, cache)
+
+
+def test_an_unknown_condition_is_refused(cache: Cache) -> None:
+    with pytest.raises(W2SError, match="task 'blobs' has no condition 'odd', only ind, ood"):
+        build_problem(Blobs(), "odd", 0, cache)
+    with pytest.raises(W2SError, match="task 'arrays' has no condition 'ind', only ood"):
+        build_problem(ArrayTask(**make_arrays()), "ind", 0, cache)
+
+
+def test_the_data_fingerprint_changes_with_all_that_a_problem_is_made_from() -> None:
+    model = Centroids()
+    tasks = [
+        Blobs(),
+        Blobs(edition="2"),
+        Blobs(unused=0.1),
+        Blobs(group_size=2),
+        Blobs((151, 120, 130)),
+        Blobs(ratings=True),
+        Blobs(encoder=Columns(fingerprint="columns-2")),
+        *(
+            Blobs(supervisors=[supervisor])
+            for supervisor in (
+                Supervisor(model, ("left",)),
+                Supervisor(model, ("right",)),
+                Supervisor(model, ("left",), size=10),
+                Supervisor(model, ("left",), adversarial=True),
+                Supervisor(Centroids(2.0), ("left",)),
+                Supervisor(Hotter(), ("left",)),
+            )
+        ),
+    ]
+    for attribute in ("source_share", "pair_gap"):
+        tasks.append(Blobs())
+        setattr(tasks[-1], attribute, 0.55)
+    assert len({data_fingerprint(task) for task in tasks}) == len(tasks)
+    assert data_fingerprint(Blobs(name="other")) == data_fingerprint(Blobs())
+
+
+def test_the_problem_carries_the_data_fingerprint(cache: Cache) -> None:
+    for condition in ("ood", "ind"):
+        assert build_problem(Blobs(), condition, 0, cache).fingerprint == data_fingerprint(Blobs())
+
+
+@pytest.mark.parametrize("ratings", [False, True])
+def test_training_data_are_the_train_split_standardised_by_itself(cache: Cache, ratings: bool) -> None:
+    problems = [build_problem(Blobs(ratings=ratings), "ood", seed, cache) for seed in (3, 1)]
+    data, held_out = training_data(Blobs(ratings=ratings).student, problems, held_out=("test", "val"))
+    assert list(held_out) == ["test", "val"]
+    assert data.seeds == (3, 1)
+    assert list(data.features) == ["first two", "all"]
+    assert data.soft_labels.is_contiguous()
+    for s, problem in enumerate(problems):
+        given = problem.soft_labels["train"]
+        np.testing.assert_array_equal(data.soft_labels[s].numpy(), given.transpose(1, 0, 2))
+        for output, splits in problem.features.items():
+            raw = splits["train"].astype(np.float64)
+            axes = tuple(range(raw.ndim - 1))  # for pairs, over both responses
+            mean, deviation = raw.mean(axes), raw.std(axes)
+            expected = (raw - mean) / deviation
+            np.testing.assert_allclose(data.features[output][s].numpy(), expected, atol=1e-3)
+            if output == "all":  # the student's own
+                for split, inputs in held_out.items():
+                    assert inputs[s].shape[0] == 1
+                    np.testing.assert_allclose(inputs[s][0].numpy(), (splits[split] - mean) / deviation, atol=1e-3)

@@ -1,0 +1,311 @@
+"""Names to methods and tasks: what is refused, what is suggested, and what a broken plug-in may not do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.made_up import Blobs, make_arrays, registries_restored
+
+from benchmark.arrays import ArrayTask
+from benchmark.base.errors import W2SError
+from benchmark.core import registry as registry_module
+from benchmark.core.method import Method
+from benchmark.core.registry import (
+    CANARIES,
+    METHODS,
+    RESERVED,
+    TASKS,
+    Registry,
+    load_plugin,
+    register_method,
+    register_task,
+)
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    with registries_restored():
+        yield
+
+
+def accept(item: object) -> None:
+    """Whatever is registered is fine."""
+
+
+@pytest.fixture
+def gadgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[str]:
+    """A registry of its own, whose plug-in folder has two modules."""
+    folder = tmp_path / "gadget_plugins"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "hammers.py").write_text(
+        "from gadget_registry import REGISTRY\nREGISTRY.register('hammer', '1', __name__)"
+    )
+    (folder / "saws.py").write_text(
+        "from gadget_registry import REGISTRY\nREGISTRY.register('hand_saw', '2', __name__)"
+    )
+    registry: Registry[str] = Registry("gadget", "gadget_plugins", "test.gadgets", accept)
+    module = type(sys)("gadget_registry")
+    module.REGISTRY = registry  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gadget_registry", module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("gadget_plugins", "gadget_plugins.hammers", "gadget_plugins.saws"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return registry
+
+
+@dataclass
+class Entry:
+    """An entry point of an installed package."""
+
+    name: str
+    load: Callable[[], object]
+
+
+def give_entry_points(monkeypatch: pytest.MonkeyPatch, *entries: Entry) -> None:
+    def entry_points(group: str) -> tuple[Entry, ...]:
+        return entries if group == "test.gadgets" else ()
+
+    monkeypatch.setattr(registry_module, "entry_points", entry_points)
+
+
+def test_the_folder_is_found_at_the_first_look_up(gadgets: Registry[str]) -> None:
+    assert "gadget_plugins.saws" not in sys.modules
+    assert gadgets.names() == ["hammer", "hand_saw"]
+    assert list(gadgets) == ["1", "2"]
+    assert gadgets["hammer"] == "1"
+    assert gadgets.broken == {}
+
+
+def test_entry_points_are_found_and_a_broken_one_is_reported_and_not_fatal(
+    gadgets: Registry[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> object:
+        raise ImportError("no module named 'gone'")
+
+    give_entry_points(
+        monkeypatch,
+        Entry("broken", fail),
+        Entry("twice", lambda: gadgets.register("hammer", "3", "twice")),
+        Entry("good", lambda: gadgets.register("drill", "4", "good")),
+    )
+    assert gadgets.names() == ["drill", "hammer", "hand_saw"]
+    assert gadgets["hammer"] == "1"
+    assert gadgets.broken["broken"] == "ImportError: no module named 'gone'"
+    assert "duplicate gadget name 'hammer'" in gadgets.broken["twice"]
+    assert set(gadgets.broken) == {"broken", "twice"}
+
+
+def test_an_entry_point_that_exits_is_not_fatal(gadgets: Registry[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    give_entry_points(monkeypatch, Entry("exits", lambda: sys.exit(0)))
+    assert gadgets.names() == ["hammer", "hand_saw"]
+    assert "SystemExit" in gadgets.broken["exits"]
+
+
+def test_entry_points_have_the_documented_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def entry_points(group: str) -> tuple[Entry, ...]:
+        asked.append(group)
+        return ()
+
+    monkeypatch.setattr(registry_module, "entry_points", entry_points)
+    for registry in (METHODS, TASKS):
+        monkeypatch.setattr(registry, "_discovered", False)
+        registry.discover()
+        registry.discover()
+    assert asked == ["w2s.methods", "w2s.tasks"]
+
+
+def test_a_taken_name_is_refused_and_both_are_named(gadgets: Registry[str]) -> None:
+    gadgets.discover()
+    with pytest.raises(
+        W2SError,
+        match=r"duplicate gadget name 'hammer': registered by gadget_plugins\.hammers and by mine",
+    ):
+        gadgets.register("hammer", "3", "mine")
+    assert gadgets["hammer"] == "1"
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_reserved_names_are_refused(gadgets: Registry[str], name: str) -> None:
+    with pytest.raises(W2SError, match=f"gadget name '{name}' in mine is reserved for a canary or reference row"):
+        gadgets.register(name, "3", "mine")
+    assert name not in gadgets.names()
+    assert set(CANARIES) < RESERVED
+
+
+def test_an_unknown_name_suggests_the_nearest(gadgets: Registry[str]) -> None:
+    with pytest.raises(W2SError, match=r"^unknown gadget 'hamer': did you mean 'hammer'\?$"):
+        gadgets["hamer"]
+    with pytest.raises(W2SError, match=r"^unknown gadget 'xyz': known: hammer, hand_saw$"):
+        gadgets["xyz"]
+    for registry, wrong, right in ((METHODS, "ravn", "raven"), (TASKS, "digits-to-minst", "digits-to-mnist")):
+        with pytest.raises(W2SError, match=f"'{wrong}': did you mean '{right}'"):
+            registry[wrong]
+
+
+def test_globs_select_sorted_names_and_each_must_match(gadgets: Registry[str]) -> None:
+    assert gadgets.select(["*"]) == ["hammer", "hand_saw"]
+    assert gadgets.select(["hand_*"]) == ["hand_saw"]
+    assert gadgets.select(["hand_saw", "ha*", "h?mmer"]) == ["hammer", "hand_saw"]
+    assert gadgets.select(["extra", "hammer"], extra=("extra", "more")) == ["extra", "hammer"]
+    assert gadgets.select(["*"], extra=("extra",)) == ["extra", "hammer", "hand_saw"]
+    assert gadgets.select([]) == []
+    with pytest.raises(W2SError, match=r"unknown gadget 'hand_say': did you mean 'hand_saw'"):
+        gadgets.select(["*", "hand_say"])
+    with pytest.raises(W2SError, match="unknown gadget 'z\\*'"):
+        gadgets.select(["z*"])
+    with pytest.raises(W2SError, match="unknown gadget 'Hammer'"):
+        gadgets.select(["Hammer"])
+
+
+def make_method(**attributes: Any) -> type[Method]:
+    values = {"name": "made_up_method", "title": "t", "citation": "c", "kind": "ensemble", **attributes}
+    return type("MadeUp", (Method,), {k: v for k, v in values.items() if v is not None})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"name": None}, "declare the class attribute `name`"),
+        ({"title": None}, "declare the class attribute `title`"),
+        ({"citation": 7}, "declare the class attribute `citation`"),
+        ({"kind": "both"}, "kind is 'both', expected 'single' or 'ensemble'"),
+        ({"name": "made-up"}, "name 'made-up' is not snake_case"),
+        ({"name": "../../etc"}, "is not snake_case"),
+        ({"version": 0}, "version is 0, expected an integer from 1"),
+        ({"version": "2"}, "version is '2', expected an integer from 1"),
+    ],
+)
+def test_a_method_that_declares_too_little_is_refused(attributes: dict[str, Any], message: str) -> None:
+    with pytest.raises(W2SError, match=f"^method .*{message}"):
+        register_method(make_method(**attributes))
+    assert "made_up_method" not in METHODS.names()
+
+
+def test_only_methods_and_tasks_are_registered() -> None:
+    with pytest.raises(W2SError, match=r"expected a subclass of benchmark\.api\.Method"):
+        register_method(Blobs)  # type: ignore[type-var]
+    with pytest.raises(W2SError, match=r"expected a subclass of benchmark\.api\.Method"):
+        METHODS.register("made_up_method", make_method()(), "here")  # type: ignore[arg-type]
+    with pytest.raises(W2SError, match=r"expected an instance of benchmark\.api\.Task"):
+        register_task(make_method())  # type: ignore[arg-type]
+
+
+def test_a_task_that_declares_too_little_is_refused() -> None:
+    for attribute in ("name", "card", "encoder"):
+        task = Blobs()
+        delattr(task, attribute)
+        with pytest.raises(W2SError, match=f"task Blobs: declare `{attribute}`"):
+            register_task(task)
+    with pytest.raises(W2SError, match="name 'a/b' may hold letters, digits"):
+        register_task(Blobs(name="a/b"))
+
+
+def test_tasks_are_registered_as_classes_or_instances() -> None:
+    assert register_task(Blobs) is Blobs
+    task = Blobs(name="another")
+    assert register_task(task) is task
+    assert TASKS["another"] is task
+    assert isinstance(TASKS["blobs"], Blobs)
+
+
+def test_two_tasks_of_one_class_and_name_are_refused() -> None:
+    register_task(ArrayTask(**make_arrays(), name="mine"))
+    with pytest.raises(W2SError, match="duplicate task name 'mine'"):
+        register_task(ArrayTask(**make_arrays(seed=1), name="mine"))
+
+
+PLUGIN = '''
+from dataclasses import dataclass
+from benchmark.api import Method, cross_entropy, register_method
+
+@register_method
+@dataclass(eq=False)
+class Mine(Method):
+    """CE(q, mean p)."""
+    name = "{name}"
+    title = "{title}"
+    citation = "none"
+    kind = "ensemble"
+
+    def loss(self, logits, batch):
+        return cross_entropy(logits, batch.soft_labels.mean(2))
+'''
+
+
+def plugin(path: Path, name: str = "mine", title: str = "Mine") -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(PLUGIN.format(name=name, title=title))
+    return path
+
+
+def test_a_plugin_file_is_registered_and_may_be_named_twice(tmp_path: Path) -> None:
+    path = plugin(tmp_path / "mine.py")
+    for _ in range(2):
+        load_plugin(path)
+        assert METHODS["mine"].title == "Mine"
+
+
+def test_a_plugin_that_was_refused_is_refused_again(tmp_path: Path) -> None:
+    path = plugin(tmp_path / "taken.py", name="raven")
+    for _ in range(2):
+        with pytest.raises(W2SError, match="duplicate method name 'raven'"):
+            load_plugin(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("raise ValueError('not today')", "ValueError: not today"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
+        ("def broken(:", "SyntaxError: invalid syntax"),
+        (PLUGIN.format(name="raven", title="t"), r"duplicate method name 'raven': registered by methods\.raven\.Raven"),
+        (PLUGIN.format(name="ground_truth", title="t"), "method name 'ground_truth' in .*Mine is reserved"),
+        (PLUGIN.format(name="not a name", title="t"), "name 'not a name' is not snake_case"),
+    ],
+    ids=["raises", "exits", "import", "syntax", "duplicate", "reserved", "name"],
+)
+def test_a_plugin_that_fails_is_refused_with_the_reason(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(content)
+    before = METHODS.names(), METHODS["raven"]
+    with pytest.raises(W2SError, match=message):
+        load_plugin(path)
+    assert (METHODS.names(), METHODS["raven"]) == before
+
+
+def test_a_plugin_that_is_no_python_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(W2SError, match=r"--plugin .*none\.py: no such file"):
+        load_plugin(tmp_path / "none.py")
+    with pytest.raises(W2SError, match="no such file"):
+        load_plugin(tmp_path)
+    (tmp_path / "plugin.txt").write_text("x = 1")
+    with pytest.raises(W2SError, match=r"not a Python file \(expected a name that ends in \.py\)"):
+        load_plugin(tmp_path / "plugin.txt")
+
+
+def test_two_plugins_with_one_methods_name_are_refused(tmp_path: Path) -> None:
+    load_plugin(plugin(tmp_path / "one.py"))
+    with pytest.raises(W2SError, match="duplicate method name 'mine'"):
+        load_plugin(plugin(tmp_path / "two.py"))
+
+
+def test_so_are_two_in_files_of_one_name(tmp_path: Path) -> None:
+    load_plugin(plugin(tmp_path / "a" / "plugin.py"))
+    with pytest.raises(W2SError, match="duplicate method name 'mine'"):
+        load_plugin(plugin(tmp_path / "b" / "plugin.py"))
+
+
+def test_so_are_two_classes_of_one_name_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text(PLUGIN.format(name="mine", title="one") + PLUGIN.format(name="mine", title="two"))
+    with pytest.raises(W2SError, match="duplicate method name 'mine'"):
+        load_plugin(path)

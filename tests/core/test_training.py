@@ -1,0 +1,323 @@
+"""The batched loop against plain PyTorch, one head at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.core.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax
+from benchmark.core.minibatches import Minibatches
+from benchmark.core.precision import backward, check_precision, forward
+from benchmark.core.registry import METHODS
+from benchmark.core.training import Recipe, TrainingData, train
+from benchmark.students.linear import Heads, Standardiser, initial_head
+from benchmark.students.streamed import Streamed
+
+SEEDS = (3, 11)
+RECIPE = Recipe(learning_rate=3e-3, epochs=3, batch_size=16)
+
+
+class Single(Method):
+    name = "single"
+    title = citation = "test"
+    kind = "single"
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(logits, batch.soft_labels[:, :, 0])
+
+
+class Ensemble(Method):
+    name = "ensemble_of_all"
+    title = citation = "test"
+    kind = "ensemble"
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        target = (1 - 0.3 * batch.progress) * batch.soft_labels.mean(2) + 0.3 * batch.progress * hard(logits)
+        return cross_entropy(logits, target)
+
+
+def make_data(K: int = 4, M: int = 3, N: int = 90, D: int = 6, pairs: bool = False) -> TrainingData:
+    rng = torch.Generator().manual_seed(5)
+    shape = (len(SEEDS), N, 2, D) if pairs else (len(SEEDS), N, D)
+    features = {"weak": torch.randn(*shape[:-1], D - 2, generator=rng), "full": torch.randn(*shape, generator=rng)}
+    soft_labels = torch.randn(len(SEEDS), M, N, K, generator=rng).mul(2).softmax(-1)
+    return TrainingData(features, soft_labels, SEEDS)
+
+
+def plain(
+    features: Tensor, seed: int, outputs: int, loss: Callable[[Tensor, Tensor, float], Tensor], recipe: Recipe = RECIPE
+) -> nn.Linear:
+    """One head in the ordinary way: features (N, D) or (N, 2, D); loss(logits, index, progress) -> scalar."""
+    pairs = features.dim() == 3
+    head = nn.Linear(features.shape[-1], outputs, bias=not pairs)
+    weight, bias = initial_head(seed, outputs, features.shape[-1])
+    head.weight.data.copy_(weight)
+    if not pairs:
+        head.bias.data.copy_(bias)
+    stream = Minibatches((seed,), len(features), recipe.batch_size)
+    total = stream.steps_per_epoch * recipe.epochs
+    optimizer = torch.optim.Adam(head.parameters(), lr=recipe.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    step = 0
+    for epoch in range(recipe.epochs):
+        for index in stream.epoch(epoch)[:, 0, 0]:
+            step += 1
+            z = head(features[index])
+            optimizer.zero_grad()
+            loss(z[..., 0] if pairs else z, index, step / total).backward()
+            optimizer.step()
+            schedule.step()
+    return head
+
+
+def reference(z: Tensor, target: Tensor) -> Tensor:
+    return -(target * torch.log_softmax(z, -1)).sum(-1).mean()
+
+
+def assert_same(heads: Heads, s: int, h: int, expected: nn.Linear) -> None:
+    torch.testing.assert_close(heads.weight[s, h], expected.weight.detach(), atol=1e-5, rtol=0)
+    if heads.bias is not None:
+        torch.testing.assert_close(heads.bias[s, h], expected.bias.detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("K", [2, 10])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_batched_equals_sequential(K: int, pairs: bool) -> None:
+    """A mixed batch of two methods, all seeds and supervisors, against each head trained alone."""
+    if pairs and K != 2:
+        pytest.skip("pairs have two classes")
+    data = make_data(K=K, pairs=pairs)
+    single, ensemble = train([Single(), Ensemble()], data, RECIPE)
+    outputs = 1 if pairs else K
+    for s, seed in enumerate(SEEDS):
+        x, p = data.features["full"][s], data.soft_labels[s]
+        for m in range(3):
+            head = plain(x, seed, outputs, lambda z, i, progress, p=p[m]: reference(z, p[i]))
+            assert_same(single.student, s, m, head)
+
+        def mixed(z: Tensor, i: Tensor, progress: float, p: Tensor = p) -> Tensor:
+            own = torch.nn.functional.one_hot(z.detach().argmax(-1), K).float()
+            return reference(z, (1 - 0.3 * progress) * p[:, i].mean(0) + 0.3 * progress * own)
+
+        assert_same(ensemble.student, s, 0, plain(x, seed, outputs, mixed))
+
+
+def test_one_replica_equals_sequential() -> None:
+    data = make_data()
+    one = TrainingData({"full": data.features["full"][:1]}, data.soft_labels[:1, :1].contiguous(), SEEDS[:1])
+    (trained,) = train([Single()], one, RECIPE)
+    x, p = data.features["full"][0], data.soft_labels[0, 0]
+    assert_same(trained.student, 0, 0, plain(x, SEEDS[0], 4, lambda z, i, progress: reference(z, p[i])))
+
+
+def test_shared_feature_table_equals_copies() -> None:
+    data = make_data()
+    shared = data.features["full"][:1].expand(len(SEEDS), -1, -1)
+    (a,) = train([Single()], TrainingData({"full": shared}, data.soft_labels, SEEDS), RECIPE)
+    (b,) = train([Single()], TrainingData({"full": shared.contiguous()}, data.soft_labels, SEEDS), RECIPE)
+    torch.testing.assert_close(a.student.weight, b.student.weight, atol=1e-6, rtol=0)
+
+
+class Staged(Method):
+    name = "staged"
+    title = citation = "test"
+    kind = "single"
+
+    def start(self, supervision: Supervision) -> None:
+        self.supervision = supervision
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(logits, batch.soft_labels.mean(2))
+
+    def fit(self, trainer: Trainer) -> None:
+        trainer.fit(encoder="weak")
+        self.first = trainer.predict()
+        self.keep = self.first[..., 0] > 0.2
+        trainer.fit(targets=self.first, keep=self.keep)
+
+
+def test_stages_targets_and_keep_equal_sequential() -> None:
+    data, method = make_data(), Staged()
+    (trained,) = train([method], data, RECIPE)
+    assert trained.steps == 2 * 5 * 3
+    assert not method.keep.all()
+    assert method.keep.any()
+    for s, seed in enumerate(SEEDS):
+        for m in range(3):
+            p = data.soft_labels[s, m]
+            weak = data.features["weak"][s]
+            head = plain(weak, seed, 4, lambda z, i, progress, p=p: reference(z, p[i]))
+            targets = head(weak).softmax(-1).detach()
+            replica = s * 3 + m
+            torch.testing.assert_close(method.first[replica], targets, atol=1e-5, rtol=0)
+
+            # the second stage sees only what was kept, in the stream of its seed
+            keep = method.keep[replica]
+            stream = Minibatches((seed,), 90, 16, keep[None, None])
+            indices = torch.cat([stream.epoch(e)[:, 0, 0] for e in range(3)])
+            assert keep[indices].all()
+            x = data.features["full"][s]
+            head = nn.Linear(6, 4)
+            for parameter, value in zip((head.weight, head.bias), initial_head(seed, 4, 6), strict=True):
+                parameter.data.copy_(value)
+            optimizer = torch.optim.Adam(head.parameters(), lr=RECIPE.learning_rate)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 15)
+            for rows in indices:
+                optimizer.zero_grad()
+                reference(head(x[rows]), targets[rows]).backward()
+                optimizer.step()
+                schedule.step()
+            assert_same(trained.student, s, m, head)
+
+
+def test_stream_is_an_epoch_of_distinct_examples_and_differs_by_seed_and_epoch() -> None:
+    stream = Minibatches((0, 1), 50, 16)
+    first, second = stream.epoch(0), stream.epoch(1)
+    assert first.shape == (3, 2, 1, 16)
+    for s in range(2):
+        assert len(set(first[:, s].flatten().tolist())) == 48
+    assert not torch.equal(first[:, 0], first[:, 1])
+    assert not torch.equal(first, second)
+    assert torch.equal(first, Minibatches((0, 1), 50, 16).epoch(0))
+    assert Minibatches((0,), 5, 16).epoch(0).shape == (1, 1, 1, 5)
+
+
+def test_kept_examples_come_round_evenly_and_nothing_kept_keeps_all() -> None:
+    keep = torch.zeros(1, 2, 40, dtype=torch.bool)
+    keep[0, 0, :7] = True
+    stream = Minibatches((0,), 40, 10, keep)
+    drawn = torch.cat([stream.epoch(e) for e in range(7)])  # 28 steps
+    counts = torch.bincount(drawn[:, 0, 0].flatten(), minlength=40)
+    assert counts[:7].min() == 40
+    assert counts[7:].sum() == 0
+    assert torch.bincount(drawn[:, 0, 1].flatten(), minlength=40).min() == 7
+
+
+def test_schedule_and_optimizer_settings_change_the_result() -> None:
+    """Guards the comparison above: it could not pass if settings were ignored on both sides."""
+    data = make_data()
+    runs = [
+        train([Single()], data, Recipe(lr, epochs, size))[0].student.weight
+        for lr, epochs, size in ((3e-3, 3, 16), (1e-3, 3, 16), (3e-3, 4, 16), (3e-3, 3, 20))
+    ]
+    for a, b in pairwise(runs):
+        assert (a - b).abs().max() > 1e-4
+
+
+def test_standardiser_uses_both_responses_and_leaves_constants() -> None:
+    x = torch.randn(30, 2, 4) * 3 + 1
+    x[..., 2] = 5.0
+    z = Standardiser.of(x)(x).reshape(-1, 4)
+    torch.testing.assert_close(z.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(z.std(0, correction=0), torch.tensor([1.0, 1, 0, 1]), atol=1e-5, rtol=0)
+
+
+def test_log_softmax_and_cross_entropy() -> None:
+    z, t = torch.randn(5, 7) * 50, torch.rand(5, 7)
+    torch.testing.assert_close(log_softmax(z), torch.log_softmax(z, -1))
+    torch.testing.assert_close(cross_entropy(z, t), -(t * torch.log_softmax(z, -1)).sum(-1))
+    assert cross_entropy(z, torch.zeros(5, 7)).abs().max() == 0
+
+
+class Broken(Single):
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        if self.how == "raise":
+            raise ValueError("boom")
+        if self.how == "exit":
+            raise SystemExit(3)
+        if self.how == "detached":
+            return super().loss(logits.detach(), batch)
+        return logits.sum()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [("raise", "boom"), ("exit", "SystemExit"), ("detached", "no gradient"), ("shape", r"expected \(R, B\)")],
+)
+def test_a_method_that_fails_is_named(how: str, message: str) -> None:
+    with pytest.raises(MethodFailed, match=f"method 'single'.*{message}") as caught:
+        train([Ensemble(), Broken(how)], make_data(), RECIPE)
+    assert caught.value.method == "single"
+
+
+def test_too_few_supervisors_is_named() -> None:
+    class Needy(Ensemble):
+        min_supervisors = 4
+
+    with pytest.raises(MethodFailed, match="needs at least 4 supervisors, found 3"):
+        train([Needy()], make_data(), RECIPE)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("pairs", [False, True])
+def test_cuda_equals_cpu(pairs: bool) -> None:
+    data = make_data(K=2, pairs=pairs)
+    there = TrainingData({k: v.cuda() for k, v in data.features.items()}, data.soft_labels.cuda(), SEEDS)
+    for a, b in zip(
+        train([Single(), Ensemble(), Staged()], data, RECIPE),
+        train([Single(), Ensemble(), Staged()], there, RECIPE),
+        strict=True,
+    ):
+        torch.testing.assert_close(a.student.weight, b.student.weight.cpu(), atol=1e-4, rtol=0)
+
+
+def test_bfloat16_products_change_little_and_float32_nothing() -> None:
+    data = make_data()
+    usual, same, rough = (
+        train([Single(), Ensemble()], data, replace(RECIPE, precision=precision))[1].student.weight
+        for precision in ("float32", "float32", "bf16")
+    )
+    assert torch.equal(usual, same)
+    assert rough.dtype == torch.float32
+    assert 0 < (usual - rough).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(("precision", "device"), [("half", "cpu"), ("tf32", "cpu")])
+def test_a_precision_that_is_not_there_is_refused(precision: str, device: str) -> None:
+    with pytest.raises(W2SError, match=f"option precision={precision}: .*float32"):
+        check_precision(precision, device)
+    check_precision("tf32", "cuda")
+    check_precision("bf16", "cpu")
+
+
+def test_tf32_is_on_in_the_products_only() -> None:
+    assert torch.get_float32_matmul_precision() == "highest"
+    for during in (forward("tf32", torch.device("cuda")), backward("tf32")):
+        with during:
+            assert torch.get_float32_matmul_precision() == "high"
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
+def one_stage() -> list[str]:
+    return [name for name in METHODS.names() if METHODS[name].fit is Method.fit]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", one_stage())
+@pytest.mark.parametrize("streams", [False, True])
+def test_cuda_never_waits_for_the_host_inside_an_epoch(name: str, streams: bool) -> None:
+    data = make_data()
+    there = {k: Streamed(list(v.numpy()), "cuda") if streams else v.cuda() for k, v in data.features.items()}
+    epochs = 0
+
+    def on_step(share: float) -> None:  # setting up and reading results may wait; what lies between must not
+        nonlocal epochs
+        epochs += share == 1
+        torch.cuda.set_sync_debug_mode("error" if 0 < epochs < RECIPE.epochs else "default")
+
+    try:
+        train([METHODS[name]()], TrainingData(there, data.soft_labels.cuda(), SEEDS), RECIPE, on_step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert epochs == RECIPE.epochs

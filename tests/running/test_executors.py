@@ -1,0 +1,450 @@
+"""What all executors share: the order of jobs, shares of large domains, errors, and what other machines are sent."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support import SUPPORT
+from support.made_up import Blobs, Columns, make_arrays, registries_restored
+
+from benchmark.api import register_task
+from benchmark.base.errors import W2SError
+from benchmark.core.problems import data_fingerprint
+from benchmark.core.registry import TASKS
+from benchmark.core.suite import Recipes, load_suite
+from benchmark.core.training import Recipe
+from benchmark.running.executors import baggage as baggage_module
+from benchmark.running.executors import processes
+from benchmark.running.executors.baggage import Baggage
+from benchmark.running.executors.contract import Pass, Queue, do, passes
+from benchmark.running.needs import BASE, claim, needs
+from benchmark.running.plan import Unit
+from benchmark.running.runner import Workforce
+from benchmark.running.session import Request, start
+from benchmark.running.unit import Setup, UnitResult
+from benchmark.store import cache as cache_module
+
+RECIPES = Recipes(Recipe(epochs=2, batch_size=32))
+HERE = SUPPORT / "killed_run.py"
+
+
+@dataclass(frozen=True)
+class StreamedColumns(Columns):
+    """Columns that come range by range."""
+
+    fingerprint: str = "streamed-1"
+
+    def stream(self, inputs: Any, ranges: Sequence[slice], device: str = "cpu") -> Iterator[dict[str, Any]]:
+        for r in ranges:
+            yield self.encode(inputs[r], device)
+
+
+PLUGIN = b"""
+from support.made_up import Blobs, Centroids
+from benchmark.core.task import Supervisor
+
+@dataclass(frozen=True)
+class Own(Centroids):
+    name = "tests.own"
+
+class Sent(Blobs):
+    pass
+
+register_task(Sent(name="sent", supervisors=[Supervisor(Own(), ("left",)), Supervisor(Own(), ("right",))]))
+"""
+
+
+def unit(task: str, condition: str = "ood") -> Unit:
+    return Unit(task, condition, ((("naive",), (0,)),))
+
+
+@pytest.fixture(autouse=True)
+def registries() -> Iterator[None]:
+    with registries_restored():
+        yield
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    monkeypatch.setattr(cache_module, "CHUNK", 16)
+    monkeypatch.setenv("W2S_CACHE", "")  # loading sets it
+    register_task(Blobs(name="large", encoder=StreamedColumns()))
+    register_task(Blobs(name="again", encoder=StreamedColumns()))  # the same domains
+    register_task(Blobs(name="small"))
+    return Setup("cpu", tmp_path / "cache", RECIPES)
+
+
+# the order of jobs
+
+
+def test_units_wait_for_the_passes_of_their_task_and_only_for_those() -> None:
+    shares = [Pass("a", "there", (i,), i, frozenset({"a", "b"})) for i in (1, 2)]
+    queue = Queue([unit("a"), unit("c"), unit("b")], shares)
+    assert [queue.take() for _ in range(4)] == [*shares, unit("c"), None]
+    assert len(queue) == 2
+    queue.ended(shares[0])
+    assert queue.take() is None
+    queue.ended(shares[1])
+    assert [queue.take() for _ in range(3)] == [unit("a"), unit("b"), None]
+    assert len(queue) == 0
+
+
+def test_a_job_comes_back_twice_after_the_others_when_its_worker_dies() -> None:
+    queue = Queue([unit("a"), unit("b")])
+    assert queue.take() == unit("a")
+    assert queue.died(unit("a"), "SIGKILL") is None
+    assert [queue.take(), queue.take()] == [unit("b"), unit("a")]
+    assert queue.died(unit("b"), "SIGKILL") is None, "each has its own count"
+    assert queue.died(unit("a"), "SIGKILL") is None
+    assert [queue.take(), queue.take()] == [unit("b"), unit("a")]
+    assert "died 3 times, last with SIGSEGV" in str(queue.died(unit("a"), "SIGSEGV"))
+    assert queue.take() is None
+
+
+# shares of large domains
+
+
+def test_large_domains_are_shared_out_and_units_find_them_made(setup: Setup) -> None:
+    plan = [unit("large"), unit("large", "ind"), unit("again"), unit("small")]
+    shares = passes(plan, setup, workers=3)
+    assert {(p.domain, p.readers) for p in shares} == {
+        ("there", frozenset({"large", "again"})),
+        ("left", frozenset({"large"})),
+        ("right", frozenset({"large"})),
+    }
+    there = [p.chunks for p in shares if p.domain == "there"]  # 130 inputs in chunks of 16
+    assert there == [(0, 1, 2), (3, 4, 5), (6, 7, 8)]
+
+    for share in shares:
+        said: list[str] = []
+        assert do(share, setup, lambda text, done, said=said: said.append(text)) is None
+        assert said[-1] == f"{len(share.chunks)} of {len(share.chunks)} chunks"
+    assert passes(plan, setup, workers=3) == []
+    Columns.calls.clear()
+    shared = do(unit("large"), setup, lambda text, share: None)
+    assert Columns.calls == []
+    alone = do(unit("large"), replace(setup, cache=setup.cache / "other"), lambda text, share: None)
+    assert isinstance(shared, UnitResult)
+    assert isinstance(alone, UnitResult)
+    for (ours, predicted), (theirs, expected) in zip(shared.entries, alone.entries, strict=True):
+        assert ours == theirs
+        np.testing.assert_array_equal(predicted, expected)
+
+
+def test_only_what_lacks_is_shared_out(setup: Setup) -> None:
+    first = passes([unit("large")], setup, workers=3)
+    do(first[1], setup, lambda text, share: None)
+    assert [p.chunks for p in passes([unit("large")], setup, workers=2)] == [(0, 1, 2), (6, 7, 8)]
+    do(first[0], setup, lambda text, share: None)
+    do(replace(first[2], chunks=(7, 8)), setup, lambda text, share: None)
+    assert passes([unit("large")], setup, workers=2) == [], "one chunk is the unit's own business"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_what_can_not_be_shared_out_fails_in_its_unit(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def broken(self: Blobs, name: str) -> None:
+        raise error("no data")
+
+    monkeypatch.setattr(Blobs, "domain", broken)
+    assert passes([unit("large")], setup, workers=2) == []
+    assert str(do(unit("large"), setup, lambda text, share: None)) == f"{error.__name__}: no data"
+
+
+# a worker that is stopped
+
+
+def test_a_worker_that_answers_as_it_is_stopped_gets_no_other_job(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[Any, bool]] = []
+
+    class Late(processes._Worker):
+        """Answers when it is stopped, and is gone at the next look."""
+
+        def begin(self, job: Any) -> None:
+            begun.append((job, self.stopped))
+            self.job = job
+
+        def look(self, limit: float | None) -> None:
+            self._inbox.put((self, processes._Ended() if self.stopped else processes._Done(None)))
+            self.stopped = True
+
+        def dismiss(self) -> None:
+            pass
+
+    monkeypatch.setattr(processes, "_Worker", Late)
+    monkeypatch.setattr(processes, "_LOOK", 0.01)
+    plan = [unit("small"), unit("small", "ind")]
+    assert list(processes.in_processes(plan, setup, lambda *said: None, 1, limit=1)) == [(job, None) for job in plan]
+    assert begun == [(job, False) for job in plan]
+
+
+# errors, and processes that a job forks
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (W2SError("two\nlines"), "two lines"),
+        (ValueError("a\n b"), "ValueError: a b"),
+        (SystemExit(3), "SystemExit: 3"),
+    ],
+)
+def test_whatever_a_job_raises_is_one_line(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, error: BaseException, line: str
+) -> None:
+    def broken(self: Blobs, name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(Blobs, "domain", broken)
+    outcome = do(unit("small"), setup, lambda text, share: None)
+    assert isinstance(outcome, W2SError)
+    assert str(outcome) == line
+
+
+def test_a_stop_is_no_fault_of_the_job(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(self: Blobs, name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Blobs, "domain", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        do(unit("small"), setup, lambda text, share: None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_forked_copy_never_says_or_returns_anything(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
+    real = Blobs.domain
+    copies: list[int] = []
+
+    def forks(self: Blobs, name: str) -> Any:
+        if not copies:
+            copies.append(os.fork())
+            if copies == [0] and raises:
+                raise ValueError("in the copy")
+        return real(self, name)
+
+    monkeypatch.setattr(Blobs, "domain", forks)
+    threads, begun = torch.get_num_threads(), os.getpid()
+    torch.set_num_threads(1)  # as in a worker; a copy has none of its original's other threads, and would wait for them
+    try:
+        outcome = do(unit("small"), setup, lambda text, share: None)
+    finally:
+        if os.getpid() != begun:
+            os._exit(77)  # it got out
+        torch.set_num_threads(threads)
+    assert isinstance(outcome, UnitResult)
+    assert os.waitstatus_to_exitcode(os.waitpid(copies[0], 0)[1]) == 1
+
+
+# what other machines are sent
+
+
+class Store(dict[int, bytes]):
+    """Keeps bytes under numbers."""
+
+    def keep(self, data: bytes) -> int:
+        self[len(self)] = data
+        return len(self) - 1
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files of another machine."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(folder))
+    return folder
+
+
+def test_plug_ins_and_arrays_arrive_and_mean_the_same_there(tmp_path: Path, elsewhere: Path, setup: Setup) -> None:
+    plugin, arrays = tmp_path / "plug_in.py", tmp_path / "mine.npz"
+    plugin.write_bytes(HERE.read_bytes() + PLUGIN)
+    np.savez(arrays, **make_arrays())
+    here = replace(setup, plugins=(plugin,), arrays=arrays)
+    here.load()
+    known = [data_fingerprint(TASKS[name]) for name in ("sent", "kill-a", "mine")]
+    modules = {name for name in sys.modules if name.startswith("w2s_plugin_")}
+
+    store = Store()
+    baggage = Baggage.of(here, store.keep, None)
+    assert baggage.unpack(here, store.__getitem__).copies == {}, "files that are there are used"
+    plugin.unlink()
+    arrays.write_bytes(b"something else")
+    there = baggage.unpack(here, store.__getitem__)
+    assert there.copies.keys() == {plugin, arrays}
+    there.load()
+    assert [data_fingerprint(TASKS[name]) for name in ("sent", "kill-a", "mine")] == known
+    assert {name for name in sys.modules if name.startswith("w2s_plugin_")} == modules
+
+    copy = there.copies[plugin]
+    copy.write_text("tampered with")
+    baggage.unpack(here, store.__getitem__)
+    assert copy.read_bytes() == store[0]
+    store[1] = store[1][:-1]
+    there.copies[arrays].unlink()
+    with pytest.raises(W2SError, match=r"mine.npz: it did not arrive whole"):
+        baggage.unpack(here, store.__getitem__)
+
+
+def test_a_file_that_is_too_large_is_not_sent_but_used_where_a_node_has_it(
+    tmp_path: Path, elsewhere: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baggage_module, "_MOST", 10)
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    for name in "ab":
+        (pack / name).write_bytes(b"7 bytes")
+    here = replace(setup, pack=pack)
+    store = Store()
+    baggage = Baggage.of(here, store.keep, None)
+    assert store == {}
+    assert baggage.unpack(here, store.__getitem__).copies == {}
+    (pack / "b").unlink()
+    with pytest.raises(
+        W2SError, match=r"pack: not the same on this node, and too large to send .*put it under one path"
+    ):
+        baggage.unpack(here, store.__getitem__)
+
+
+def _link(own: Path) -> None:
+    own.with_name("there").mkdir()
+    own.symlink_to("there")
+
+
+def _foreign(own: Path) -> None:
+    own.mkdir()
+    os.chown(own, os.getuid() + 1, -1)
+
+
+def _open(own: Path) -> None:
+    own.mkdir()
+    own.chmod(0o770)
+
+
+@pytest.mark.parametrize("prepare", [_link, _foreign, _open, Path.touch])
+def test_plug_ins_are_not_put_where_others_can_change_them(
+    tmp_path: Path, elsewhere: Path, setup: Setup, prepare: Callable[[Path], None]
+) -> None:
+    plugin = tmp_path / "plug_in.py"
+    plugin.write_bytes(PLUGIN)
+    here, store = replace(setup, plugins=(plugin,)), Store()
+    baggage = Baggage.of(here, store.keep, None)
+    plugin.unlink()
+    own = elsewhere / f"w2s-baggage-{os.getuid()}"
+    try:
+        prepare(own)
+    except PermissionError:
+        pytest.skip("only root gives folders away")
+    with pytest.raises(W2SError, match=r"w2s-baggage-\d+: not a folder of this user"):
+        baggage.unpack(here, store.__getitem__)
+    own.rename(own.with_name("away"))
+    copy = baggage.unpack(here, store.__getitem__).copies[plugin]
+    assert copy.is_relative_to(own)
+    assert own.stat().st_mode & 0o077 == 0
+
+
+def test_a_node_with_other_code_libraries_or_cache_or_no_gpu_is_refused(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.cache.mkdir()
+    token = setup.cache / "token"
+    token.touch()
+    baggage = Baggage.of(setup, Store().keep, token)
+    assert baggage.unpack(setup, dict.__getitem__) == setup
+    with pytest.raises(W2SError, match="another version on this node"):
+        replace(baggage, code="0").unpack(setup, dict.__getitem__)
+    with pytest.raises(W2SError, match=r"libraries differ on this node \(torch is .*, expected 1.0\)"):
+        replace(baggage, versions={**baggage.versions, "torch": "1.0"}).unpack(setup, dict.__getitem__)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(W2SError, match="torch finds no CUDA device on this node"):
+        baggage.unpack(replace(setup, device="cuda"), dict.__getitem__)
+    token.unlink()
+    with pytest.raises(W2SError, match="is not the same on this node; with --cache"):
+        baggage.unpack(setup, dict.__getitem__)
+
+
+def test_with_a_cache_at_an_address_each_node_has_a_folder_of_its_own(
+    tmp_path: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = replace(setup, cache_address="memory://shared")
+    baggage = Baggage.of(shared, Store().keep, None)
+    monkeypatch.setenv("W2S_CACHE", str(tmp_path / "own"))
+    assert baggage.unpack(shared, dict.__getitem__).store.root == tmp_path / "own"
+
+
+# needs, and what can't be asked for
+
+
+def test_claims_follow_estimates_and_share_a_gpu_only_where_twice_the_need_fits() -> None:
+    small = unit("digits-to-uci")
+    assert claim(TASKS[small.task], small, Recipe(), "cpu") == (1, 0, int(BASE))
+    assert claim(TASKS[small.task], small, Recipe(), "cuda", 80e9).gpus == 1
+    large = Unit("camelyon17", "ood", ((("naive",), (0,)),))
+    task = TASKS[large.task].configured(load_suite("paper").options)
+    foreseen = needs(task, large, Recipe())
+    assert foreseen is not None
+    assert claim(task, large, Recipe(), "cuda").gpus == 1
+    assert claim(task, large, Recipe(), "cuda", 7 * foreseen.gpu_memory).gpus == pytest.approx(1 / 3)
+    assert claim(task, large, Recipe(), "cuda", 1.5 * foreseen.gpu_memory).gpus == 1
+    assert claim(task, large, Recipe(), "cuda").memory == int(foreseen.memory)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"executor": "dask"}, "--executor dask: expected local, processes, ray"),
+        ({"executor": "processes", "ray_address": "auto"}, "--ray-address: only with --executor ray"),
+        ({"executor": "local", "workers": 2}, "--workers: not with --executor local"),
+        ({"executor": "local", "limit": 5.0}, "--limit: not with --executor local"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(W2SError, match=message):
+        Workforce(**asked)
+
+
+def test_where_a_run_on_a_cluster_is_started_no_gpu_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("W2S_CACHE", "")  # loading sets it
+    asked = Request("smoke", tasks=["digits-to-uci"], device="cuda", options=["precision=tf32"])
+    asked = replace(asked, results=str(tmp_path / "results"), cache=str(tmp_path / "cache"))
+    said: list[str] = []
+    elsewhere = replace(asked, workforce=Workforce("ray", ray_address="auto"))
+    assert start(elsewhere, dry_run=True, say=said.append) == 0
+    assert said[-1].startswith("1 units to run")
+    for here in (asked, replace(asked, workforce=Workforce("ray"))):
+        with pytest.raises(W2SError, match="--device cuda: torch finds no CUDA device"):
+            start(here, dry_run=True, say=said.append)
+
+
+def test_ray_that_is_not_installed_is_one_line(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(W2SError, match=r"Ray is not installed; pip install -c constraints.txt -e '.\[cluster\]'"):
+        list(Workforce("ray").outcomes([unit("small")], setup, lambda job, text, share: None))
+
+
+def test_each_of_several_gpus_gets_a_process_and_one_gpu_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    import benchmark.running.runner as runner
+
+    given: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(runner, "in_processes", lambda *arguments: given.append(arguments[3:]))
+    monkeypatch.setattr(runner, "in_this_process", lambda *arguments: given.append(("here",)))
+    on_gpu = Setup("cuda", Path("unused"), RECIPES)
+    plan = [unit(name) for name in "abcd"]
+    for visible in ("0", "0,GPU-7,3"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        Workforce().outcomes(plan, on_gpu, lambda job, text, share: None)
+    assert given == [("here",), (3, None, ["0", "GPU-7", "3"])]

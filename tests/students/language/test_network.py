@@ -1,0 +1,298 @@
+"""The network computes what the plain Hugging Face model does, and replicas don't mix."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.tiny import DEPTH, Models, random_texts, save_model
+from torch import Tensor
+
+pytest.importorskip("peft")
+
+from benchmark.base.errors import W2SError
+from benchmark.core.inputs import Prompted
+from benchmark.students.language.network import Network, Objective, Settings
+from benchmark.students.language.sequences import Sequences, pad
+from benchmark.students.language.student import LanguageModel, LanguageStudent
+
+DECODERS = ("llama", "gpt2", "gpt2-no-pad")
+
+
+def network(model: str, objective: Objective, blocks: int | None = 2, **more: Any) -> tuple[LanguageModel, Network]:
+    kind = LanguageModel(objective, 2, model, blocks, rank=4, max_tokens=20, **more)
+    return kind, kind.network("cpu")
+
+
+def moved(net: Network, seed: int = 0) -> list[torch.nn.Parameter]:
+    """A replica away from the start, where LoRA's B is 0."""
+    rng = torch.Generator().manual_seed(seed)
+    return [torch.nn.Parameter(p.detach() + 0.2 * torch.randn(p.shape, generator=rng)) for p in net.fresh(seed)]
+
+
+def prompted(n: int = 9) -> list[Prompted]:
+    rng = np.random.default_rng(0)
+    return [Prompted(p, r) for p, r in zip(random_texts(n, rng), random_texts(n, rng, 5), strict=True)]
+
+
+def merged(model: str, kind: LanguageModel, replica: list[torch.nn.Parameter], objective: str) -> Any:
+    """The plain model with a replica's weights merged into its own, by name."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers.pytorch_utils import Conv1D
+
+    if objective == "policy":
+        plain: Any = AutoModelForCausalLM.from_pretrained(model)
+    else:
+        labels = 2 if objective == "classifier" else 1
+        torch.manual_seed(0)  # for what the files lack: BERT's pooler
+        plain = AutoModelForSequenceClassification.from_pretrained(model, num_labels=labels)
+        plain.config.pad_token_id = kind.network("cpu").tokenizer.pad_id
+    net = kind.network("cpu")
+    first = DEPTH - (kind.blocks or DEPTH) if net.cut else 0
+    by_path = {path: p for (_, _, path), p in zip(net._slots, replica, strict=True)}
+    with torch.no_grad():
+        for path, p in by_path.items():
+            name = path.removeprefix("base_model.model.")
+            if "lora_B" in path:
+                continue
+            if "lora_A" in path:
+                up = by_path[path.replace("lora_A", "lora_B")]
+                change = kind.alpha / kind.rank * up @ p
+                name = name.partition(".lora_A")[0]
+                for position in range(DEPTH):
+                    if f".layers.{position}." in name and first:
+                        name = name.replace(f".layers.{position}.", f".layers.{position + first}.")
+                        break
+                module = plain.get_submodule(name)
+                if name == "lm_head":  # tied to the embeddings in some families
+                    module.weight = torch.nn.Parameter(module.weight + change)
+                else:
+                    module.weight += change.T if isinstance(module, Conv1D) else change
+            else:
+                plain.get_parameter(name.replace("modules_to_save.default.", "")).copy_(p)
+    return plain.eval()
+
+
+@pytest.mark.parametrize("blocks", [2, None])
+@pytest.mark.parametrize("family", DECODERS)
+def test_log_probabilities_are_those_of_the_plain_model(models: Models, family: str, blocks: int | None) -> None:
+    kind, net = network(models[family], "policy", blocks)
+    replica = moved(net)
+    items = prompted()
+    tokens = net.tokenizer.prompted(items, 20)
+    if net.trunk is not None:
+        tokens = tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu", batch=4))
+    net.activate(replica)
+    rows = torch.tensor([3, 0, 8, 5, 3])
+    found = net.log_probs(tokens, rows)
+    plain = merged(models[family], kind, replica, "policy")
+    for row, value in zip(rows.tolist(), found.tolist(), strict=True):
+        start, end, begin = int(tokens.starts[row]), int(tokens.starts[row + 1]), int(tokens.replies[row])
+        ids = tokens.ids[start:end]
+        log_p = plain(ids[None]).logits[0].detach().log_softmax(-1)
+        expected = sum(float(log_p[t - 1, ids[t]]) for t in range(begin, len(ids)))
+        assert value == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("blocks", [2, None])
+@pytest.mark.parametrize("objective", ["classifier", "reward"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt2-no-pad", "bert", "roberta"])
+def test_logits_are_those_of_the_plain_classifier(
+    models: Models, family: str, objective: Objective, blocks: int | None
+) -> None:
+    kind, net = network(models[family], objective, blocks)
+    replica = moved(net)
+    tokens = net.tokenizer.texts(random_texts(9, np.random.default_rng(1)), 20)
+    if net.trunk is not None:
+        tokens = tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu", batch=4))
+    net.activate(replica)
+    rows = torch.tensor([3, 0, 8, 5])
+    found = net.classify(tokens, rows)
+    plain = merged(models[family], kind, replica, objective)
+    for row, value in zip(rows.tolist(), found, strict=True):
+        ids = tokens.ids[int(tokens.starts[row]) : int(tokens.starts[row + 1])]
+        torch.testing.assert_close(value, plain(ids[None]).logits[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2-no-pad"])
+@pytest.mark.parametrize("texts", [["", "w1 w2 w3"], ["w4", "w1 w2 w3 w9"]], ids=["empty", "short"])
+def test_a_row_does_not_depend_on_its_neighbours(models: Models, family: str, texts: list[str]) -> None:
+    for blocks in (2, None):
+        _, net = network(models[family], "classifier", blocks)
+        tokens = net.tokenizer.texts(texts, 20)
+        if net.trunk is not None:
+            tokens = tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu", batch=4))
+        net.activate(moved(net))
+        together = net.classify(tokens, torch.tensor([0, 1]))
+        torch.testing.assert_close(together[:1], net.classify(tokens, torch.tensor([0])), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["classifier", "policy"])
+def test_only_models_whose_blocks_stand_alone_are_cut(models: Models, objective: Objective) -> None:
+    assert network(models["llama"], objective)[1].cut
+    assert not network(models["llama"], objective, None)[1].cut
+    assert not network(models["llama"], objective, DEPTH)[1].cut
+    assert not network(models["gpt2"], objective)[1].cut
+    # two kinds of blocks, told apart by position
+    assert not network(models["qwen2"], objective)[1].cut
+    assert not network(models["bert"], "classifier")[1].cut
+
+
+def test_blocks_of_two_kinds_keep_theirs(models: Models) -> None:
+    from transformers import AutoModelForCausalLM
+
+    kind = LanguageModel("policy", 2, models["qwen2"], 3, rank=4)
+    net = kind.network("cpu")
+    ids = torch.arange(6, 26)  # longer than the window of 3
+    tokens = Sequences(ids, torch.tensor([0, 20]), torch.tensor([8]))
+    if net.trunk is not None:
+        tokens = tokens.having(states=net.trunk.states(tokens, 1, "cpu", batch=4))
+    net.activate(net.fresh(0))
+    plain: Any = AutoModelForCausalLM.from_pretrained(models["qwen2"]).eval()
+    log_p = plain(ids[None]).logits[0].log_softmax(-1)
+    expected = log_p[7:-1].gather(1, ids[8:, None]).sum()
+    torch.testing.assert_close(net.log_probs(tokens, torch.tensor([0]))[0], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("family", "left"), [("llama", True), ("bert", False)])
+def test_padding_side(models: Models, family: str, left: bool) -> None:
+    _, net = network(models[family], "classifier")
+    assert net.left is left
+    tokens = Sequences(torch.arange(6, 13), torch.tensor([0, 2, 7]), torch.tensor([0, 0]))
+    ids, states, mask, positions = pad(tokens, torch.tensor([0, 1]), net.tokenizer.pad_id, net.left)
+    assert states is None
+    p = net.tokenizer.pad_id
+    if left:
+        assert ids.tolist() == [[p, p, p, 6, 7], [8, 9, 10, 11, 12]]
+        assert mask[0].tolist() == [0, 0, 0, 1, 1]
+        assert positions[0, 3:].tolist() == [0, 1]
+    else:
+        assert ids.tolist() == [[6, 7, p, p, p], [8, 9, 10, 11, 12]]
+        assert mask[0].tolist() == [1, 1, 0, 0, 0]
+        assert positions[0, :2].tolist() == [0, 1]
+    assert positions[1].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_first_weights_depend_on_the_seed_only(models: Models) -> None:
+    _, net = network(models["llama"], "classifier")
+    before = torch.get_rng_state()
+    first = net.fresh(3)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(99)
+    again = Network(Settings(models["llama"], "classifier", 2, 2, 4, 16, "cpu", False)).fresh(3)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    other = net.fresh(4)
+    paths = [path for _, _, path in net._slots]
+    for path, a, b in zip(paths, first, other, strict=True):
+        assert bool(a.any()) is ("lora_B" not in path)  # LoRA begins as no change
+        assert torch.equal(a, b) is ("lora_B" in path)
+
+
+def test_what_the_files_lack_is_the_same_in_every_process(models: Models, tmp_path: Path) -> None:
+    """A BERT saved without its pooler gets one, frozen under its adapters: it must not be another one every time."""
+    outputs = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        net = Network(Settings(models["bert"], "classifier", 2, 2, 4, 16, "cpu", False))
+        net.activate(net.fresh(0))
+        outputs.append(net.classify(net.tokenizer.texts(["w1 w2"], 20), torch.tensor([0])))
+    assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize("blocks", [2, None])
+@pytest.mark.parametrize("family", DECODERS)
+def test_adapters_of_a_policy_are_on_its_blocks_and_its_output(models: Models, family: str, blocks: int | None) -> None:
+    _, net = network(models[family], "policy", blocks)
+    paths = [path for _, _, path in net._slots]
+    assert any("lm_head.lora_A" in path for path in paths)
+    layers = {path.split(".layers.")[-1].split(".h.")[-1].split(".")[0] for path in paths if "lm_head" not in path}
+    assert len(layers) == (blocks or DEPTH)
+
+
+def step(student: LanguageStudent, replica: int) -> None:
+    """One step of plain gradient descent on one replica."""
+    logits = student.logits(torch.tensor([[[0, 2, 3]], [[0, 2, 3]]]))
+    logits[replica // 2, replica % 2].pow(2).sum().backward()
+    with torch.no_grad():
+        for p in student._replicas[replica // 2][replica % 2]:
+            p -= 0.1 * p.grad
+            p.grad = None
+
+
+@pytest.mark.parametrize("more", [{}, {"micro_batch": 2}, {"checkpointing": True}], ids=str)
+def test_a_step_of_one_replica_leaves_the_others_alone(models: Models, more: dict[str, Any]) -> None:
+    kind, _ = network(models["llama"], "classifier", None, **more)
+    tokens = kind.sequences(random_texts(4, np.random.default_rng(2)))
+    student = kind.start([tokens, tokens], 2, (5, 6), heads=2)
+    index = torch.tensor([[[0, 1, 2, 3]], [[3, 2, 1, 0]]])
+    for replica in range(4):
+        before = student.logits(index).detach().clone()
+        step(student, replica)
+        assert all(p.grad is None or not p.grad.any() for p in student.parameters())
+        after = student.logits(index).detach()
+        same = [torch.equal(a, b) for a, b in zip(before.flatten(0, 1), after.flatten(0, 1), strict=True)]
+        assert same == [other != replica for other in range(4)]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
+def test_nothing_is_random_with_checkpointing(models: Models, family: str) -> None:
+    """In training mode, which checkpointing wants, a model with dropout in its configuration would drop."""
+    kind, net = network(models[family], "classifier", None, checkpointing=True)
+    assert net.network.training
+    tokens = kind.sequences(random_texts(4, np.random.default_rng(2)))
+    results: list[Tensor] = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        student = kind.start([tokens], 2, (5,), heads=1)
+        logits = student.logits(torch.tensor([[[0, 1, 2, 3]]]))
+        logits.pow(2).sum().backward()
+        results += [logits.detach(), *(p.grad for p in student.parameters())]
+    half = len(results) // 2
+    assert all(torch.equal(a, b) for a, b in zip(results[:half], results[half:], strict=True))
+    plain = network(models[family], "classifier", None)[0].start([tokens], 2, (5,), heads=1)
+    torch.testing.assert_close(results[0], plain.logits(torch.tensor([[[0, 1, 2, 3]]])).detach(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_an_encoder_is_no_policy(models: Models, family: str) -> None:
+    with pytest.raises(W2SError, match="is an encoder; a policy needs a causal language model"):
+        network(models[family], "policy")
+
+
+@pytest.mark.parametrize(("family", "context"), [("gpt2", 64), ("roberta", 64), ("bert", 512)])
+def test_more_tokens_than_a_model_reads(models: Models, family: str, context: int) -> None:
+    kind = LanguageModel("classifier", 2, models[family], max_tokens=context)
+    net = kind.network("cpu")
+    net.activate(net.fresh(0))
+    tokens = kind.sequences(["w1 " * 600, "w2"])
+    assert int(tokens.lengths(torch.tensor([0]))[0]) == context
+    assert net.classify(tokens, torch.tensor([0, 1])).isfinite().all()
+    with pytest.raises(W2SError, match=f"max_tokens={context + 1}: model '.*{family}' reads {context} tokens at most"):
+        replace(kind, max_tokens=context + 1).network("cpu")
+
+
+def test_replies_stop_where_the_context_does(models: Models) -> None:
+    _, net = network(models["gpt2"], "policy")
+    net.activate(net.fresh(0))
+    net.tokenizer.end_id, end = None, net.tokenizer.end_id
+    try:
+        assert [len(reply) for reply in net.replies([list(range(10, 70)), [12]], 20)] == [4, 4]
+    finally:
+        net.tokenizer.end_id = end
+
+
+def test_more_blocks_than_there_are(models: Models) -> None:
+    with pytest.raises(W2SError, match=f"blocks=7: model '.*llama' has {DEPTH} blocks, expected 1..{DEPTH}"):
+        network(models["llama"], "policy", 7)
+
+
+def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "llama", "llama")
+    (folder / "config.json").write_text('{"model_type": "no-such-thing"}')
+    with pytest.raises(W2SError, match=r"model '.*' cannot be loaded as a policy from .*no-such-thing") as refused:
+        network(str(folder), "policy")
+    assert "\n" not in str(refused.value)
