@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from benchmark.base.errors import MethodFailed, W2SError
-from benchmark.base.seeding import torch_rng
+from benchmark.base.torch_seeding import torch_rng
 from benchmark.core import registry
-from benchmark.core.method import TIMES, Batch, Method, Supervision
-from benchmark.core.registry import RESERVED
+from benchmark.core.method import Batch, Method, Supervision
+from benchmark.core.names import RESERVED, TIMES
 from benchmark.core.training import Recipe, Trained, TrainingData, train
 from benchmark.students.linear import Heads
 

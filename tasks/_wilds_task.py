@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from benchmark.api import Domain, Inputs, NotAvailable, Scale, Task, TaskCard, W2SError, numpy_rng
-from benchmark.assets.archives import data_root, download, gigabytes
+from benchmark.assets.archives import download, gigabytes
+from benchmark.base.paths import data_root
 from tasks import _wilds
 from tasks._wilds import DataSet, Index
 

@@ -26,8 +26,8 @@ from benchmark.analysis.statistics import (
 )
 from benchmark.base.seeding import numpy_rng
 from benchmark.core.metrics import METRICS, Floats, Split
+from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.records import Evaluation, Record
-from benchmark.core.registry import CANARIES, REFERENCES
 from benchmark.core.scoring import metric_names, reference_predictions
 from benchmark.results.store import RECORDS, Contents, ResultStore
 from benchmark.results.trials import Which, expected_metrics, picked

@@ -1,39 +1,13 @@
-"""Numbers and tables as Markdown and as plain text."""
+"""Scores and intervals in words."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import replace
-
-import tabulate
 
 from benchmark.analysis.statistics import Estimate
 
-tabulate.WIDE_CHARS_MODE = False  # or the padding would depend on whether `wcwidth` is installed
 NOT_RUN = "not run"
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, no cell or line breaks."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
-
-
-def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub table; cells are Markdown already."""
-    return tabulate.tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-
-
-def plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for the terminal."""
-    return tabulate.tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
-
-
-def bold(text: str) -> str:
-    """Markdown bold."""
-    return f"**{text}**"
 
 
 def number(value: float, sign: bool = False) -> str:
@@ -68,10 +42,3 @@ def p_text(p: float) -> str:
     if math.isnan(p):
         return "–"
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
-
-
-def listing(items: Sequence[str]) -> str:
-    """'a, b and c'; 'none' for nothing."""
-    if len(items) < 2:
-        return items[0] if items else "none"
-    return f"{', '.join(items[:-1])} and {items[-1]}"

@@ -13,8 +13,8 @@ import pandas as pd
 from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analyse
 from benchmark.analysis.statistics import Sample
 from benchmark.base.errors import W2SError
+from benchmark.core.names import CANARIES
 from benchmark.core.records import Record
-from benchmark.core.registry import CANARIES
 from benchmark.results.store import ResultStore
 
 

@@ -6,7 +6,6 @@ Where a user keeps large data sets is the data root: `--data-root DIR`, or the e
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import shutil
 import urllib.error
@@ -23,17 +22,10 @@ from benchmark.assets.unpack import unpack
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import sha256_file
 
-VARIABLE = "W2S_DATA"
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 
 Say = Callable[[str], None]
-
-
-def data_root() -> Path | None:
-    """The folder of the user's large data sets, or None when none was named."""
-    named = os.environ.get(VARIABLE)
-    return Path(named).absolute() if named else None
 
 
 @dataclass(frozen=True)

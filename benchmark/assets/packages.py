@@ -20,7 +20,7 @@ from filelock import FileLock
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
-from benchmark.store.cache import cache_root
+from benchmark.base.paths import cache_root
 
 _ENDINGS = (".zip", ".tar.gz")
 _forbidden = False

@@ -25,8 +25,8 @@ from benchmark.assets.pinned import Pinned
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
+from benchmark.base.paths import cache_root
 from benchmark.encoders.minilm import CONFIG, TOKENIZER, WEIGHTS
-from benchmark.store.cache import cache_root
 
 _READ = (  # what else changes a model's outputs
     "config.json",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import torch
 
 
 def derive(*parts: str | int) -> int:
@@ -17,8 +16,3 @@ def derive(*parts: str | int) -> int:
 def numpy_rng(*parts: str | int) -> np.random.Generator:
     """A NumPy generator seeded with `derive(*parts)`."""
     return np.random.default_rng(derive(*parts))
-
-
-def torch_rng(*parts: str | int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A torch generator seeded with `derive(*parts)`."""
-    return torch.Generator(device=device).manual_seed(derive(*parts))

@@ -21,7 +21,8 @@ def list_(
 ) -> None:
     """List tasks, methods and suites, a line each; or the rows of a results folder, and which of them are stale."""
     from benchmark.core import suite
-    from benchmark.core.registry import CANARIES, METHODS, TASKS
+    from benchmark.core.names import CANARIES
+    from benchmark.core.registry import METHODS, TASKS
 
     known = ("tasks", "methods", "suites")
     if kind and kind not in (*known, "results"):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmark import api
 from benchmark.base.errors import W2SError
-from benchmark.core.registry import METHODS, RESERVED, TASKS
+from benchmark.core.names import RESERVED
+from benchmark.core.registry import METHODS, TASKS
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 

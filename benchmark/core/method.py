@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 
 LOG_FLOOR = 1e-8  # given probabilities are clamped here before a logarithm (methods.md)
-GRID_SIZE = 8  # settings that every method may try (`w2s run --tune`): an equal budget
-TIMES = ("learning_rate_times", "epochs_times")  # in a setting: multiples of the student's recipe in the suite
 Setting = Mapping[str, Any]  # values of a method's options by name, and of `TIMES`; what it leaves out is the default
 
 

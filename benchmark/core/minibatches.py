@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from benchmark.base.seeding import torch_rng
+from benchmark.base.torch_seeding import torch_rng
 
 WHOLE = 65_536  # examples of a train split
 BLOCK = 2_048

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
 from benchmark.base.seeding import numpy_rng
+from benchmark.core.names import CONDITIONS
 from benchmark.core.pools import VERSION, Index, draw_pool, rated
 from benchmark.core.soft_labels import content, soft_labels, supervisor_recipe
 from benchmark.core.student import TEST, Readable, StudentKind
@@ -21,8 +22,6 @@ from benchmark.core.task import Domain, Task
 from benchmark.core.training import TrainingData
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
-
-CONDITIONS = ("ind", "ood")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from benchmark.base.errors import W2SError, unknown_name
-from benchmark.core.method import GRID_SIZE, TIMES, Method, method_options
+from benchmark.core.method import Method, method_options
+from benchmark.core.names import GRID_SIZE, RESERVED, TIMES
 from benchmark.core.task import Task
 
 T = TypeVar("T")
@@ -110,20 +111,6 @@ class Registry(Generic[T]):
                 raise unknown_name(self.kind, glob, known)
             chosen.update(matches)
         return sorted(chosen)
-
-
-# names that no plug-in may take, and what they stand for
-CANARIES = {
-    "ground_truth": "the truth: the strong ceiling",
-    "best_supervisor": "the supervisor that is best on pool-train (an oracle)",
-    "random_supervision": "uniform random one-hot labels",
-}
-REFERENCES = {
-    "mean_supervisor": "supervisors' mean score: the weak floor",
-    "supervisor_ensemble": "the mean of the supervisors' soft labels, without a student",
-    "majority_class": "the most frequent class of pool-train",
-}
-RESERVED = frozenset({*CANARIES, *REFERENCES})
 
 
 def _check_method(method: type[Method]) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmark.base.errors import MethodFailed, W2SError
-from benchmark.base.seeding import torch_rng
+from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.method import Batch, Method, Supervision
 from benchmark.core.minibatches import Minibatches, one_ahead
 from benchmark.core.precision import Precision, backward, forward
@@ -24,8 +24,6 @@ from benchmark.core.resume import Progress, part_names
 from benchmark.core.student import Fitted, Student
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.linear import LinearStudent
-
-ENGINE_VERSION = 1  # raise when the same plan would give other predictions
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmark.analysis.bootstrap import bootstrap
-from benchmark.analysis.format import escape, markdown, number, percent, plain
+from benchmark.analysis.format import number, percent
 from benchmark.analysis.statistics import RESAMPLES, Sample, estimate
 from benchmark.base.seeding import numpy_rng
+from benchmark.base.text import escape, markdown, plain
 from benchmark.core.metrics import Split
 from benchmark.core.records import RecordKey
 from benchmark.judging.judgements import ORDERS, Judge, Judged, Order, verdicts_by_judge

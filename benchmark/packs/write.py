@@ -19,6 +19,7 @@ from safetensors.numpy import save
 from benchmark.assets.hub import DOWNLOAD
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import atomic_write, sha256_file
+from benchmark.base.paths import cache_root
 from benchmark.base.versions import libraries, project_commit
 from benchmark.core.pools import SPLITS, VERSION, Index
 from benchmark.core.problems import ReadyMade, build_problem, conditions, data_fingerprint
@@ -43,7 +44,7 @@ from benchmark.packs.sheet import (
 from benchmark.running.runner import choose_device
 from benchmark.running.session import check_options, lacking
 from benchmark.running.unit import LIBRARIES, Setup
-from benchmark.store.cache import Cache, cache_root
+from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
 
 Say = Callable[[str], None]

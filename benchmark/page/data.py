@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of
-from benchmark.analysis.format import listing, percent
+from benchmark.analysis.format import percent
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Sample, rank_correlation
 from benchmark.base.errors import W2SError
+from benchmark.base.text import listing
 from benchmark.core.metrics import METRICS, Split
+from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.records import Record
-from benchmark.core.registry import CANARIES, METHODS, REFERENCES, TASKS
+from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import load_suite, suite_names
 from benchmark.page import payload
 from benchmark.reports.headline import (

@@ -13,7 +13,7 @@ from benchmark.analysis.cells import Analysis, Cell, analysis_of, chance_deviati
 from benchmark.analysis.format import number
 from benchmark.analysis.statistics import Estimate, Sample, estimate
 from benchmark.base.errors import W2SError
-from benchmark.core.registry import REFERENCES
+from benchmark.core.names import REFERENCES
 from benchmark.judging.judgements import read_judged
 from benchmark.reports.leaderboard import render
 from benchmark.results.stale import stale_findings

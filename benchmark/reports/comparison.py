@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.analysis.cells import Analysis, Cell, analysis_of
-from benchmark.analysis.format import p_text, percent, plain, told
+from benchmark.analysis.format import p_text, percent, told
 from benchmark.analysis.statistics import LEVEL, Estimate, holm
 from benchmark.base.errors import W2SError, unknown_name
+from benchmark.base.text import plain
 from benchmark.reports.headline import CONDITIONS, in_order, main_condition
 from benchmark.reports.stress import without_stress
 from benchmark.results.store import ResultStore

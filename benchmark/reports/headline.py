@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.analysis.cells import Analysis, Cell
-from benchmark.analysis.format import NOT_RUN, escape, percent, told
+from benchmark.analysis.format import NOT_RUN, percent, told
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Estimate, Sample, difference
-from benchmark.core.registry import CANARIES, REFERENCES
+from benchmark.base.text import escape
+from benchmark.core.names import CANARIES, REFERENCES
 
 MODALITIES = ("image", "text", "preference")
 _NAMED = tomllib.loads((Path(__file__).parents[1] / "leaderboard.toml").read_text())

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of, chance_deviation
-from benchmark.analysis.format import bold, escape, listing, markdown, number, percent, plain
+from benchmark.analysis.format import number, percent
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
 from benchmark.base.errors import W2SError
+from benchmark.base.text import bold, escape, listing, markdown, plain
 from benchmark.core.metrics import METRICS, Floats
 from benchmark.core.records import Record
 from benchmark.core.suite import load_suite, suite_names

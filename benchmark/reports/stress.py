@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell
-from benchmark.analysis.format import NOT_RUN, escape, markdown, percent, plain
+from benchmark.analysis.format import NOT_RUN, percent
 from benchmark.analysis.statistics import Estimate, Sample, difference, estimate
+from benchmark.base.text import escape, markdown, plain
 from benchmark.core.corruption import KINDS, TEMPERATURE, read_tags
 from benchmark.reports.headline import references
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 from benchmark.analysis.cells import Analysis, Cell, analyse, analysis_of
-from benchmark.analysis.format import NOT_RUN, bold, escape, listing, markdown, number, plain
+from benchmark.analysis.format import NOT_RUN, number
 from benchmark.analysis.statistics import Sample, difference
-from benchmark.core.method import GRID_SIZE
+from benchmark.base.text import bold, escape, listing, markdown, plain
+from benchmark.core.names import GRID_SIZE
 from benchmark.reports.headline import Column, leaders, ranked
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import CHOSEN, TUNED, Which, is_tuned

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from benchmark.analysis.format import plain
 from benchmark.base.errors import W2SError
+from benchmark.base.text import plain
+from benchmark.core.names import CANARIES, ENGINE_VERSION
 from benchmark.core.records import Record, RecordKey
-from benchmark.core.registry import CANARIES, METHODS, TASKS
+from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, suite_of_folder
-from benchmark.core.training import ENGINE_VERSION
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import TUNED
 from benchmark.running.plan import method_version

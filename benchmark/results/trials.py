@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.core.method import GRID_SIZE
+from benchmark.core.names import GRID_SIZE
 from benchmark.core.records import Evaluation, Record
 from benchmark.core.scoring import compute_metrics, score
 

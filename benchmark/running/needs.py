@@ -10,7 +10,8 @@ import os
 from typing import NamedTuple
 
 from benchmark.core.method import Method
-from benchmark.core.registry import CANARIES, METHODS
+from benchmark.core.names import CANARIES
+from benchmark.core.registry import METHODS
 from benchmark.core.scale import Estimable, Work
 from benchmark.core.task import Task
 from benchmark.core.training import Recipe

@@ -8,12 +8,13 @@ from typing import Any
 
 from benchmark.base.errors import W2SError
 from benchmark.core.method import method_options
+from benchmark.core.names import CANARIES, ENGINE_VERSION
 from benchmark.core.problems import conditions
 from benchmark.core.records import RecordKey, Versions, setting_hash
-from benchmark.core.registry import CANARIES, METHODS
+from benchmark.core.registry import METHODS
 from benchmark.core.suite import Recipes
 from benchmark.core.task import Task
-from benchmark.core.training import ENGINE_VERSION, Recipe
+from benchmark.core.training import Recipe
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import TRIALS
 from benchmark.running import canaries

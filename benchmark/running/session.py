@@ -13,11 +13,12 @@ from typing import Any
 from benchmark.assets.hub import DOWNLOAD
 from benchmark.assets.packages import nothing_fetched
 from benchmark.base.errors import NotAvailable, Vanished, W2SError, unknown_name
-from benchmark.core.method import GRID_SIZE
+from benchmark.base.paths import cache_root
+from benchmark.core.names import CANARIES, CONDITIONS, GRID_SIZE
 from benchmark.core.precision import check_precision
-from benchmark.core.problems import CONDITIONS, build_problem, data_fingerprint
+from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.records import RecordKey
-from benchmark.core.registry import CANARIES, METHODS, TASKS
+from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, read_options
 from benchmark.core.task import Task
 from benchmark.core.training import Recipe
@@ -32,7 +33,6 @@ from benchmark.running.needs import needs
 from benchmark.running.plan import Unit, make_plan
 from benchmark.running.runner import USUAL, Report, Workforce, choose_device, run
 from benchmark.running.unit import Setup
-from benchmark.store.cache import cache_root
 from benchmark.store.mirror import split_address
 
 

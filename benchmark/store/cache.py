@@ -11,14 +11,12 @@ import hashlib
 import json
 import math
 import mmap
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import platformdirs
 from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors import safe_open
@@ -27,18 +25,13 @@ from safetensors.numpy import save
 from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_file, atomic_write, remove_temporaries, remove_temporaries_of
 from benchmark.base.notices import notice
+from benchmark.base.paths import cache_root
 from benchmark.store.mirror import Mirror
 from benchmark.store.stored_rows import CHUNK, Part, StoredRows, blocks, read_header
 
 Arrays = dict[str, NDArray[Any]]
 _FORMAT = 1
 KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models")
-
-
-def cache_root() -> Path:
-    """The cache's folder: `W2S_CACHE`, or the user's cache folder of this system."""
-    given = os.environ.get("W2S_CACHE")
-    return Path(given) if given else Path(platformdirs.user_cache_dir("w2s-bench", appauthor=False))
 
 
 class Cache:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmark.base.seeding import torch_rng
+from benchmark.base.torch_seeding import torch_rng
 from benchmark.store.stored_rows import BLOCK
 from benchmark.students.streamed import Streamed, source
 

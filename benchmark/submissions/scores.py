@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from benchmark.analysis.cells import TOLERANCE
 from benchmark.core.method import method_options
 from benchmark.core.minibatches import Minibatches
+from benchmark.core.names import CANARIES, ENGINE_VERSION
 from benchmark.core.records import Evaluation, Record, RecordKey, digest
-from benchmark.core.registry import CANARIES, METHODS, TASKS
+from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.scoring import compute_metrics
 from benchmark.core.suite import Suite
-from benchmark.core.training import ENGINE_VERSION, Recipe
+from benchmark.core.training import Recipe
 from benchmark.results.store import Contents
 from benchmark.running.plan import method_version
 from benchmark.submissions.findings import Finding

@@ -13,13 +13,15 @@ from unicodedata import normalize
 import numpy as np
 
 from benchmark.base.errors import W2SError
+from benchmark.base.paths import cache_root
+from benchmark.core.names import CANARIES, REFERENCES, RESERVED
 from benchmark.core.problems import build_problem
 from benchmark.core.records import Evaluation
-from benchmark.core.registry import CANARIES, METHODS, REFERENCES, RESERVED, TASKS
+from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, suite_of_folder
 from benchmark.results.store import PREDICTIONS, RECORDS, Contents, ResultStore
 from benchmark.running.unit import evaluate
-from benchmark.store.cache import Cache, cache_root
+from benchmark.store.cache import Cache
 from benchmark.submissions.about import read_about
 from benchmark.submissions.findings import Finding, conclusion, verdicts
 from benchmark.submissions.manifest import HASHED, MANIFEST, README, SOURCE, Grid, grid_of, manifest_of

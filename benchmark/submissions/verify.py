@@ -11,15 +11,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
+from benchmark.base.paths import cache_root
+from benchmark.core.names import CANARIES
 from benchmark.core.records import Record, RecordKey, SeedEvaluation, setting_hash
-from benchmark.core.registry import CANARIES, METHODS, load_plugin
+from benchmark.core.registry import METHODS, load_plugin
 from benchmark.core.suite import load_suite, read_options, suite_of_folder
 from benchmark.results.stale import raised
 from benchmark.results.store import ResultStore
 from benchmark.running.plan import Unit, hyperparameters
 from benchmark.running.runner import choose_device
 from benchmark.running.unit import Setup, execute
-from benchmark.store.cache import cache_root
 from benchmark.submissions.manifest import SOURCE
 
 Say = Callable[[str], None]

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
-from benchmark.base.seeding import derive, numpy_rng, torch_rng
+from benchmark.base.seeding import derive, numpy_rng
+from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.inputs import Inputs
 from benchmark.core.scale import Work
 from benchmark.encoders.images import image_batches, rgb

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from benchmark.base.errors import W2SError
 from benchmark.cli import app
 from benchmark.cli.skeletons import write_skeleton
-from benchmark.core.registry import METHODS, RESERVED, load_plugin
+from benchmark.core.names import RESERVED
+from benchmark.core.registry import METHODS, load_plugin
 from benchmark.results.store import ResultStore
 from benchmark.testing import check_method
 

@@ -15,16 +15,8 @@ from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core import registry as registry_module
 from benchmark.core.method import Method
-from benchmark.core.registry import (
-    CANARIES,
-    METHODS,
-    RESERVED,
-    TASKS,
-    Registry,
-    load_plugin,
-    register_method,
-    register_task,
-)
+from benchmark.core.names import CANARIES, RESERVED
+from benchmark.core.registry import METHODS, TASKS, Registry, load_plugin, register_method, register_task
 
 
 @pytest.fixture(autouse=True)

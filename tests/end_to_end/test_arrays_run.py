@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save_file
 from support.command_line import CommandLine, command_line
 from support.made_up import make_arrays
 
-from benchmark.core.registry import CANARIES, METHODS
+from benchmark.core.names import CANARIES
+from benchmark.core.registry import METHODS
 from benchmark.results.store import ResultStore
 
 # sorted, as the plan has them; one of several stages, one with diagnostics, canaries

@@ -23,7 +23,8 @@ from benchmark.arrays import ArrayTask
 from benchmark.assets import packages as fetch
 from benchmark.base.errors import NotAvailable, Vanished, W2SError
 from benchmark.cli import app
-from benchmark.core.registry import CANARIES, METHODS, REFERENCES, TASKS, register_task
+from benchmark.core.names import CANARIES, REFERENCES
+from benchmark.core.registry import METHODS, TASKS, register_task
 from benchmark.core.suite import suite_names
 from benchmark.core.task import Domain
 from benchmark.results.store import ResultStore

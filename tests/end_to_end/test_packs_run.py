@@ -18,7 +18,8 @@ from support.command_line import CommandLine
 from support.made_up import Blobs, Columns, registries_restored
 
 from benchmark.base.errors import NotAvailable
-from benchmark.core.registry import CANARIES, METHODS, TASKS, register_task
+from benchmark.core.names import CANARIES
+from benchmark.core.registry import METHODS, TASKS, register_task
 from benchmark.results.store import ResultStore
 
 QUICK = ("--suite", "smoke", "--methods", "ensemble,naive,bootstrapping,ground_truth")

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from benchmark.base.versions import libraries
+from benchmark.core.names import CANARIES
 from benchmark.core.problems import data_fingerprint
 from benchmark.core.records import Record
-from benchmark.core.registry import CANARIES, METHODS, TASKS
+from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.scoring import compute_metrics, reference_predictions, score
 from benchmark.core.suite import load_suite
 from benchmark.results.store import Contents, ResultStore

@@ -13,7 +13,7 @@ from support import SUPPORT
 from support.command_line import CommandLine, command_line
 from support.made_up import make_arrays
 
-from benchmark.core.method import GRID_SIZE
+from benchmark.core.names import GRID_SIZE
 from benchmark.core.records import Record, digest
 from benchmark.results.store import ResultStore
 from benchmark.running import unit as execution

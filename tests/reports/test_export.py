@@ -20,7 +20,7 @@ from benchmark.analysis.cells import FLOOR, analyse
 from benchmark.analysis.frame import COLUMNS, DTYPES
 from benchmark.base.errors import W2SError
 from benchmark.core.corruption import Corruption, base_tags
-from benchmark.core.registry import CANARIES, REFERENCES
+from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.reports.export import export
 from benchmark.reports.headline import comparison_columns, headline_columns
 from benchmark.reports.latex import escape

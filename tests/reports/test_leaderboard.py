@@ -13,13 +13,14 @@ from scipy.stats import spearmanr
 from support.synthetic import METHODS, Task, default_tasks, entry, evaluation, fill
 
 from benchmark.analysis.cells import allowed_errors, analyse, chance_deviation
-from benchmark.analysis.format import escape, listing, number, percent, told
+from benchmark.analysis.format import number, percent, told
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Estimate, estimate
 from benchmark.base.errors import W2SError
+from benchmark.base.text import escape, listing
 from benchmark.core.metrics import METRICS
+from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.records import digest
-from benchmark.core.registry import CANARIES, REFERENCES
 from benchmark.core.scoring import compute_metrics, score
 from benchmark.core.suite import load_suite
 from benchmark.reports.checks import canary_findings, check, compare

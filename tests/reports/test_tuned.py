@@ -16,7 +16,7 @@ from test_leaderboard import section, table
 
 from benchmark.analysis.cells import analyse, analysis_of
 from benchmark.analysis.frame import load_results
-from benchmark.core.method import GRID_SIZE
+from benchmark.core.names import GRID_SIZE
 from benchmark.core.records import Evaluation, Record, digest, setting_hash
 from benchmark.core.scoring import score
 from benchmark.reports.checks import check, compare

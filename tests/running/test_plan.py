@@ -16,9 +16,10 @@ from torch import Tensor
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core.method import Batch, Method, cross_entropy
+from benchmark.core.names import CANARIES
 from benchmark.core.problems import data_fingerprint
 from benchmark.core.records import setting_hash
-from benchmark.core.registry import CANARIES, METHODS, TASKS, register_method, register_task
+from benchmark.core.registry import METHODS, TASKS, register_method, register_task
 from benchmark.core.suite import Recipes, load_suite, suite_names
 from benchmark.core.task import Task
 from benchmark.core.training import Recipe

@@ -16,8 +16,9 @@ import filelock
 import numpy as np
 import pytest
 
+from benchmark.base.paths import cache_root
 from benchmark.store import cache as cache_module
-from benchmark.store.cache import Arrays, Cache, cache_root
+from benchmark.store.cache import Arrays, Cache
 
 KEY = {"recipe": "made up", "seed": 1, "parameters": {"C": 0.5}}
 

@@ -27,7 +27,7 @@ from benchmark.arrays import ArrayTask
 from benchmark.base import files as files_module
 from benchmark.base import memory as memory_module
 from benchmark.base.errors import MethodFailed, W2SError
-from benchmark.base.seeding import torch_rng
+from benchmark.base.torch_seeding import torch_rng
 from benchmark.core import minibatches
 from benchmark.core.method import Batch
 from benchmark.core.minibatches import Minibatches

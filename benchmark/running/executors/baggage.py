@@ -17,9 +17,9 @@ import torch
 
 from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_write, sha256_file
+from benchmark.base.paths import cache_root
 from benchmark.base.versions import libraries
 from benchmark.running.unit import LIBRARIES, Setup
-from benchmark.store.cache import cache_root
 
 Keep = Callable[[bytes], Any]  # puts bytes where workers find them; gives what they ask with
 Get = Callable[[Any], bytes]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmark.assets.packages import missing_packages
 from benchmark.assets.pretrained import find_model, quiet
 from benchmark.base.errors import W2SError
-from benchmark.base.seeding import torch_rng
+from benchmark.base.torch_seeding import torch_rng
 from benchmark.students.language.log_probability import OutputLayer, sequence_log_probs
 from benchmark.students.language.sequences import Padded, Sequences, Tokenizer, load_tokenizer, pad
 from benchmark.students.linear import initial_head

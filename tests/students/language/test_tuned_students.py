@@ -12,7 +12,7 @@ from test_lm_run import Tiny
 
 pytest.importorskip("peft")
 
-from benchmark.core.method import GRID_SIZE
+from benchmark.core.names import GRID_SIZE
 from benchmark.running import unit as execution
 from benchmark.students.language.student import LanguageStudent
 
