@@ -5,7 +5,7 @@ from benchmark.assets.packages import fetch_sdist, missing_packages
 from benchmark.assets.pinned import Pinned
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.seeding import numpy_rng
-from benchmark.core.corruption import stress_variants
+from benchmark.core.data import Domain
 from benchmark.core.inputs import Inputs, Lazy, Prompted
 from benchmark.core.method import (
     Batch,
@@ -20,7 +20,9 @@ from benchmark.core.method import (
 )
 from benchmark.core.registry import register_method, register_task
 from benchmark.core.scale import Scale
-from benchmark.core.task import Domain, Encoder, Model, Supervisor, Task, TaskCard, WeakModel
+from benchmark.core.stress_variants import stress_variants
+from benchmark.core.task import Encoder, Model, Supervisor, TaskCard, WeakModel
+from benchmark.students.frozen import EncodedTask as Task
 
 __all__ = [
     "ArrayTask",

@@ -12,12 +12,13 @@ from safetensors import safe_open
 
 from benchmark.base.errors import W2SError
 from benchmark.base.seeding import numpy_rng
+from benchmark.core.data import SPLITS, Problem, Truth
 from benchmark.core.minibatches import in_windows
-from benchmark.core.pools import SHARES, SPLITS, deal_by_group
-from benchmark.core.problems import Problem, ReadyMade, Truth
-from benchmark.core.task import TaskCard
+from benchmark.core.pools import SHARES, deal_by_group
+from benchmark.core.task import ReadyMade, TaskCard
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part, StoredRows, blocks, read_header
+from benchmark.students.frozen import LinearHead
 from benchmark.students.rows import select
 
 
@@ -115,7 +116,12 @@ class ArrayTask(ReadyMade):
         except W2SError as error:
             raise W2SError(f"--arrays {path}: {error}") from error
 
-    def problem(self, condition: str, seed: int) -> Problem:
+    @property
+    def student(self) -> LinearHead:
+        """A linear head on the given features."""
+        return LinearHead(None)
+
+    def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
         """The arrays, split 70/10/20 by seed."""
         N = len(self.labels)
         rng = numpy_rng("arrays", seed)
@@ -139,7 +145,7 @@ class ArrayTask(ReadyMade):
             task=self.name,
             condition=condition,
             seed=seed,
-            features={"features": select([self.features], rows, self.fingerprint, Cache())},
+            features={"features": select([self.features], rows, self.fingerprint, cache)},
             soft_labels={split: self.soft_labels[r] for split, r in rows.items()},
             truth=Truth({s: self.labels[r] for s, r in rows.items()}, {s: groups[r] for s, r in rows.items()}),
             fingerprint=self.fingerprint,

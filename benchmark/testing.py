@@ -20,10 +20,11 @@ from torch import Tensor
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core import registry
+from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision
 from benchmark.core.names import RESERVED, TIMES
-from benchmark.core.training import Recipe, Trained, TrainingData, train
-from benchmark.students.linear import Heads
+from benchmark.core.training import Trained, TrainingData, train
+from benchmark.students.linear import Heads, LinearStudent
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=3, batch_size=8)  # three epochs: one is RAVEN's easy phase
 
@@ -52,7 +53,7 @@ def make_data(
     elif labels == "uniform":
         p = torch.full_like(p, 1 / classes)
     x = torch.stack(features)
-    return TrainingData({"small": x[..., :3].contiguous(), "own": x}, p, tuple(seeds))
+    return TrainingData({"small": x[..., :3].contiguous(), "own": x}, p, tuple(seeds), LinearStudent)
 
 
 def make_supervision(soft_labels: Tensor, epochs: int = 5, steps_per_epoch: int = 4) -> Supervision:

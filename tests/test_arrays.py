@@ -17,8 +17,8 @@ from support.made_up import make_arrays
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
-from benchmark.core.pools import SPLITS
-from benchmark.core.problems import Problem, build_problem, conditions
+from benchmark.core.data import SPLITS, Problem
+from benchmark.core.problems import build_problem
 from benchmark.store.cache import Cache
 
 Arrays = dict[str, NDArray[Any]]
@@ -115,7 +115,7 @@ def test_what_a_lab_may_bring() -> None:
     assert other.fingerprint == plain.fingerprint
     assert plain.card.metric == "worst_group_accuracy"
     assert plain.card.classes == ("0", "1", "2")
-    assert conditions(plain) == ("ood",)
+    assert plain.conditions == ("ood",)
     assert ArrayTask(**make_arrays()).card.metric == "accuracy"
     pairs = ArrayTask(**make_arrays(K=2, pairs=True))
     assert pairs.card.modality == "preference"

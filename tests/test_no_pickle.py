@@ -244,7 +244,7 @@ def test_in_a_pack(plant: tuple[bytes, Watch], file: str, made_pack: Path, tmp_p
     if file != "pack.json":
         reseal(folder, lambda content: None)  # with hashes that fit
         with pytest.raises(W2SError, match=f"cannot read {file}"):
-            PackTask(folder).problem("ood", 0)
+            PackTask(folder).problem("ood", 0, Cache())
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError, unknown_name
+from benchmark.core.data import Recipe
 from benchmark.core.method import Method, method_options
 from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, suite_names
 from benchmark.core.task import Task
-from benchmark.core.training import Recipe
 from benchmark.packs.sheet import SHEET, Sheet, check_files, read_sheet
 
 

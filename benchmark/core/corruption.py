@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError, unknown_name
-
-if TYPE_CHECKING:
-    from benchmark.core.task import Task
 
 VERSION = 1  # raise when the same corruption would give other soft labels
 TAG = "stress"
@@ -134,25 +129,3 @@ def levels(kind: str, supervisors: int) -> range:
     M - 1 are the most: with all M the classes have but changed their names, and no method could know.
     """
     return range(_least(kind), supervisors + (kind != "adversarial"))
-
-
-def stress_variants(base: Task) -> Iterator[Task]:
-    """A task's stress suite: `stress-<base>` is the task itself, `stress-<base>-<kind>-<count>` have corruptions.
-
-    They share cached features and soft labels with the base.
-    """
-    M = len(base.supervisors(0))
-    yield _variant(base, base_tags(base.name))
-    for kind, what in KINDS.items():
-        for count in levels(kind, M):
-            corruption = Corruption(kind, count, base.name)
-            task = _variant(base, corruption.tags, f"-{kind}-{count}", f"; {count} of {M} supervisors: {what}")
-            task.corruption = corruption
-            yield task
-
-
-def _variant(base: Task, tags: tuple[str, ...], suffix: str = "", what: str = "") -> Task:
-    task = copy.copy(base)
-    task.name = f"{TAG}-{base.name}{suffix}"
-    task.card = replace(base.card, tags=(*base.card.tags, *tags), shift=base.card.shift + what)
-    return task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,30 +10,11 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
 from benchmark.base.seeding import numpy_rng
-from benchmark.core.task import Domain, Task
+from benchmark.core.data import SPLITS, Domain, Index, Pool
+from benchmark.core.task import Task
 
-Index = NDArray[np.int64]
-SPLITS = ("train", "val", "test")
 SHARES = (0.7, 0.1, 0.2)
 VERSION = 2  # raise when the same seed would deal otherwise
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Which examples a student learns on, per split.
-
-    Attributes:
-        examples: split -> (n,) or, for pairs, (n, 2): positions in the concatenation of the inputs of `domains`.
-        labels: split -> (n,) class ids, -1 unknown.
-        groups: split -> (n,) groups for scoring; an id means the same group in every seed. A pair of rated responses
-            has its first response's group.
-        domains: names, in the order of concatenation.
-    """
-
-    examples: dict[str, Index]
-    labels: dict[str, Index]
-    groups: dict[str, Index]
-    domains: tuple[str, ...]
 
 
 def deal_by_group(groups: NDArray[Any], shares: Sequence[float], rng: np.random.Generator) -> list[Index]:

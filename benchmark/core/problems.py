@@ -5,74 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
 from benchmark.base.seeding import numpy_rng
-from benchmark.core.names import CONDITIONS
-from benchmark.core.pools import VERSION, Index, draw_pool, rated
+from benchmark.core.data import TEST, Domain, Problem, Truth
+from benchmark.core.pools import VERSION, draw_pool, rated
 from benchmark.core.soft_labels import content, soft_labels, supervisor_recipe
-from benchmark.core.student import TEST, Readable, StudentKind
-from benchmark.core.task import Domain, Task
+from benchmark.core.student import StudentKind
+from benchmark.core.task import ReadyMade, Task
 from benchmark.core.training import TrainingData
 from benchmark.store.cache import Cache
-from benchmark.students.frozen import LinearHead
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What only scoring and the canaries may see: split -> (n,) class ids (-1 unknown) and bootstrap groups."""
-
-    labels: dict[str, Index]
-    groups: dict[str, Index]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One pool with its supervision.
-
-    Attributes:
-        features: output -> split -> what the student reads, for a linear head (n, D) or (n, 2, D) as encoded; of a
-            large pool `benchmark.students.rows.Rows`, which are in no memory. The train split is in random order.
-        soft_labels: split -> (n, M, K).
-        truth: never handed to training (see `training_data`).
-        fingerprint: hash of the task's source data.
-    """
-
-    task: str
-    condition: str
-    seed: int
-    features: Readable
-    soft_labels: dict[str, NDArray[np.float32]]
-    truth: Truth
-    fingerprint: str
-    supervisors: tuple[str, ...]
-
-
-class ReadyMade(Task):
-    """A task whose problems are given, not made from domains, an encoder and supervisors.
-
-    Attributes:
-        conditions: those that it has.
-        fingerprint: what `data_fingerprint` says of it.
-    """
-
-    conditions: tuple[str, ...]
-    fingerprint: str
-
-    @property
-    def student(self) -> LinearHead:
-        """A linear head on the given features."""
-        return LinearHead(None)
-
-    def problem(self, condition: str, seed: int) -> Problem:
-        """The problem of one of `conditions`."""
-        raise NotImplementedError
 
 
 def build_problem(
@@ -87,10 +34,10 @@ def build_problem(
         W2SError: an unknown condition, an empty split, or an encoder or supervisor that gives another shape or values
             than it must.
     """
-    if condition not in conditions(task):
-        raise W2SError(f"task '{task.name}' has no condition '{condition}', only {', '.join(conditions(task))}")
+    if condition not in task.conditions:
+        raise W2SError(f"task '{task.name}' has no condition '{condition}', only {', '.join(task.conditions)}")
     if isinstance(task, ReadyMade):
-        problem = task.problem(condition, seed)
+        problem = task.problem(condition, seed, cache)
     else:
         problem = _from_domains(task, condition, seed, cache, device, held_out)
     if task.corruption is None:
@@ -100,11 +47,6 @@ def build_problem(
         soft_labels=task.corruption.apply(problem.soft_labels, numpy_rng("corruption", task.corruption.base, seed)),
         fingerprint=task.corruption.fingerprint(problem.fingerprint),
     )
-
-
-def conditions(task: Task) -> tuple[str, ...]:
-    """The conditions of a task."""
-    return task.conditions if isinstance(task, ReadyMade) else CONDITIONS
 
 
 def training_data(

@@ -168,7 +168,7 @@ def _check_task(task: Task) -> None:
     where = f"task {type(task).__name__}"
     if not isinstance(task, Task):
         raise W2SError(f"{where}: expected an instance of benchmark.api.Task")
-    for attribute in ("name", "card") if type(task).student is not Task.student else ("name", "card", "encoder"):
+    for attribute in task.declared():
         if not hasattr(task, attribute):
             raise W2SError(f"{where}: declare `{attribute}`")
     if not task.name.replace("-", "").replace("_", "").isalnum():

@@ -5,16 +5,14 @@ Shapes: R replicas, n test examples, K classes, M supervisors.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
 from benchmark.core.metrics import METRICS, Scores, Split
-
-if TYPE_CHECKING:
-    from benchmark.core.records import Evaluation, SeedEvaluation
+from benchmark.core.records import Evaluation, SeedEvaluation
 
 
 def score(

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from benchmark.base.errors import W2SError, blamed
 from benchmark.base.seeding import derive
 from benchmark.base.versions import libraries
+from benchmark.core.data import SPLITS, Domain, Index, Pool
 from benchmark.core.inputs import Inputs, concatenate, take
-from benchmark.core.pools import SPLITS, VERSION, Index, Pool, inputs_of, preferred, rated, sample_pairs, source_parts
+from benchmark.core.pools import VERSION, inputs_of, preferred, rated, sample_pairs, source_parts
 from benchmark.core.pools import used as used_examples
-from benchmark.core.task import Domain, Supervisor, Task
+from benchmark.core.task import Supervisor, Task
 from benchmark.store.cache import Cache
 from benchmark.store.checkpoints import Checkpoints
 

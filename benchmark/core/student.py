@@ -7,19 +7,12 @@ minibatch, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from benchmark.core.pools import Pool
-    from benchmark.core.problems import Problem
-    from benchmark.core.task import Domain
-    from benchmark.core.training import Recipe
-    from benchmark.store.cache import Cache
-
-TEST = ("test",)
-Readable = dict[str, dict[str, Any]]  # output -> split -> what the student reads of it
+from benchmark.core.data import TEST, Domain, Pool, Problem, Readable, Recipe
+from benchmark.store.cache import Cache
 
 
 class Answer(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.base.errors import W2SError, unknown_name
-from benchmark.core.training import Recipe
+from benchmark.core.data import Recipe
 
 SUITES = Path(__file__).parents[1] / "suites"
 

@@ -4,47 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.core.corruption import Corruption
+from benchmark.core.data import Domain, Problem
 from benchmark.core.inputs import Inputs
+from benchmark.core.names import CONDITIONS
 from benchmark.core.scale import Scale
-
-if TYPE_CHECKING:
-    from benchmark.core.corruption import Corruption
-    from benchmark.core.student import StudentKind
+from benchmark.core.student import StudentKind
+from benchmark.store.cache import Cache
 
 Modality = Literal["image", "text", "preference", "arrays"]
-
-
-@dataclass(frozen=True)
-class Domain:
-    """All labelled examples of one domain.
-
-    Attributes:
-        load: returns the n raw inputs (2n if `paired`); called only when something is not cached.
-        labels: (n,) class ids, -1 for examples that the task leaves out; or, for preference tasks without pairs of
-            their own, (n,) ratings, NaN to leave out, from which pairs are made.
-        groups: (n,) ids within the domain; examples of one group always stay in one split.
-        fingerprint: hash of the inputs (their source and preparation); tasks with equal inputs share cached features.
-        paired: example i is the pair of inputs 2i and 2i + 1; its label, 0 or 1, says which is preferred.
-        score_groups: (n,) what is stored for scoring instead of `groups`, where the metric needs another division
-            (regions, users) than the splits; ids mean the same in all domains of the task.
-    """
-
-    load: Callable[[], Inputs]
-    labels: NDArray[Any]
-    groups: NDArray[np.int64]
-    fingerprint: str
-    paired: bool = False
-    score_groups: NDArray[np.int64] | None = None
-
-    @property
-    def num_inputs(self) -> int:
-        """How many inputs `load` returns."""
-        return len(self.labels) * (2 if self.paired else 1)
 
 
 class Encoder(Protocol):
@@ -143,10 +116,10 @@ class TaskCard:
 
 
 class Task:
-    """Subclass, give a `card`, an `encoder` (or another `student`), and write `domain` and `supervisors`.
+    """Subclass, give a `card` and a `student`, and write `domain` and `supervisors`.
 
     Class attributes:
-        name: unique, kebab-case. version: raise it when the task's problems change.
+        name: unique, kebab-case. version: raise it when the task's problems change. conditions: those that it has.
         source_share: the first part of each source domain, on which supervisors train; the rest is the `ind` pool.
         ind_domains: domains of held-out source data that are the `ind` pool; supervisors then train on whole sources.
         max_pool: largest pool; None for all there is. max_train: largest train split of a pool.
@@ -158,6 +131,7 @@ class Task:
 
     name: str
     version: int = 1
+    conditions: tuple[str, ...] = CONDITIONS
     source_share: float = 0.6
     ind_domains: tuple[str, ...] = ()
     max_pool: int | None = 4000
@@ -167,14 +141,15 @@ class Task:
     corruption: Corruption | None = None
     options: ClassVar[Mapping[str, str]] = {}
     card: TaskCard
-    encoder: Encoder
 
     @property
     def student(self) -> StudentKind:
-        """How the student reads the pool and learns: by default a linear head on the frozen encoder's features."""
-        from benchmark.students.frozen import LinearHead
+        """How the student reads the pool and learns."""
+        raise NotImplementedError
 
-        return LinearHead(self.encoder)
+    def declared(self) -> tuple[str, ...]:
+        """Attributes that it must have to be registered."""
+        return "name", "card"
 
     def configured(self, options: Mapping[str, Any]) -> Task:
         """The same task with other models or sizes; options that are not its own are left alone.
@@ -206,3 +181,17 @@ class Task:
         Raises:
             W2SError: it failed; the message says what to do.
         """
+
+
+class ReadyMade(Task):
+    """A task whose problems are given, not made from domains, an encoder and supervisors.
+
+    Attributes:
+        fingerprint: what `data_fingerprint` says of it.
+    """
+
+    fingerprint: str
+
+    def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
+        """The problem of one of `conditions`; tables that are made for it are written to the cache."""
+        raise NotImplementedError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,38 +17,13 @@ from torch import Tensor
 
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.torch_seeding import torch_rng
+from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision
 from benchmark.core.minibatches import Minibatches, one_ahead
-from benchmark.core.precision import Precision, backward, forward
+from benchmark.core.precision import backward, forward
 from benchmark.core.resume import Progress, part_names
 from benchmark.core.student import Fitted, Student
 from benchmark.store.checkpoints import Checkpoints
-from benchmark.students.linear import LinearStudent
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the student is trained: Adam without weight decay, cosine schedule over all steps.
-
-    `precision` is that of the student's matrix products in training (`benchmark.core.precision`); predictions are made
-    in float32, and everything else is float32 always.
-    """
-
-    learning_rate: float = 1e-3
-    epochs: int = 30
-    batch_size: int = 128
-    precision: Precision = "float32"
-
-    def chosen(self) -> dict[str, Any]:
-        """What a record holds of it; `precision` only where it was asked for."""
-        own = asdict(self)
-        return own if self.precision != "float32" else {k: v for k, v in own.items() if k != "precision"}
-
-    def times(self, learning_rate: float = 1, epochs: float = 1) -> Recipe:
-        """With multiples of the learning rate and of the epochs, which are rounded, to 1 at least."""
-        return replace(
-            self, learning_rate=self.learning_rate * learning_rate, epochs=max(1, round(self.epochs * epochs))
-        )
 
 
 @dataclass(frozen=True)
@@ -67,7 +42,7 @@ class TrainingData:
     features: dict[str, Any]
     soft_labels: Tensor
     seeds: tuple[int, ...]
-    student: Callable[[Any, int, tuple[int, ...], int], Student] = LinearStudent
+    student: Callable[[Any, int, tuple[int, ...], int], Student]
     margin_beta: float | None = None
 
 

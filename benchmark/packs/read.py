@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
-from benchmark.core.pools import SPLITS
-from benchmark.core.problems import Problem, ReadyMade, Truth
+from benchmark.core.data import SPLITS, Problem, Truth
 from benchmark.core.registry import TASKS
 from benchmark.core.soft_labels import check_probabilities
+from benchmark.core.task import ReadyMade
 from benchmark.packs.sheet import check_files, features_file, read_sheet, supervision_file, truth_file
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import StoredRows, read_header
+from benchmark.students.frozen import LinearHead
 from benchmark.students.rows import Rows, select
 
 
@@ -45,7 +46,12 @@ class PackTask(ReadyMade):
                     "ask for those, or pack the others too"
                 )
 
-    def problem(self, condition: str, seed: int) -> Problem:
+    @property
+    def student(self) -> LinearHead:
+        """A linear head on the given features."""
+        return LinearHead(None)
+
+    def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
         """One problem. Of the features' file only the rows of its pool are read; those of a large pool later."""
         self.require([condition], [seed])
         table = self._stored(features_file(condition))
@@ -61,7 +67,7 @@ class PackTask(ReadyMade):
                 condition=condition,
                 seed=seed,
                 features={
-                    name: select([table[name]], rows, f"{name} of {self._sha256(condition)}", Cache())
+                    name: select([table[name]], rows, f"{name} of {self._sha256(condition)}", cache)
                     for name in self.sheet.outputs
                 },
                 soft_labels={split: supervision[f"soft_labels/{split}"] for split in SPLITS},

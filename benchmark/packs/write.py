@@ -21,12 +21,12 @@ from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import atomic_write, sha256_file
 from benchmark.base.paths import cache_root
 from benchmark.base.versions import libraries, project_commit
-from benchmark.core.pools import SPLITS, VERSION, Index
-from benchmark.core.problems import ReadyMade, build_problem, conditions, data_fingerprint
+from benchmark.core.data import SPLITS, Index, Recipe
+from benchmark.core.pools import VERSION
+from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.soft_labels import supervisor_recipe
 from benchmark.core.suite import Recipes, read_options
-from benchmark.core.task import Task
-from benchmark.core.training import Recipe
+from benchmark.core.task import ReadyMade, Task
 from benchmark.packs.card import card
 from benchmark.packs.read import PackTask
 from benchmark.packs.sheet import (
@@ -125,9 +125,9 @@ def write_pack(
         raise W2SError(
             f"task '{task.name}' trains a language model, which no pack can hold: packs are of frozen encoders"
         )
-    wanted = list(dict.fromkeys(wanted)) or conditions(task)
-    if unknown := [c for c in wanted if c not in conditions(task)]:
-        raise W2SError(f"task '{task.name}' has no condition '{unknown[0]}', only {', '.join(conditions(task))}")
+    wanted = list(dict.fromkeys(wanted)) or task.conditions
+    if unknown := [c for c in wanted if c not in task.conditions]:
+        raise W2SError(f"task '{task.name}' has no condition '{unknown[0]}', only {', '.join(task.conditions)}")
     if lack := lacking(task, fetch, mirror, say):
         raise NotAvailable(f"not packed: {task.name}: {lack}")
     fingerprint = data_fingerprint(task)
@@ -148,6 +148,8 @@ def write_pack(
                 truth = {"labels": problem.truth.labels, "groups": problem.truth.groups}
                 _save(folder / truth_file(condition, seed), truth)
             _write(folder / features_file(condition), save(table.arrays()))
+        encoder = task.student.encoder
+        assert encoder is not None  # only ready-made tasks have none
         content: dict[str, Any] = {
             "format": FORMAT,
             "protocol": VERSION,
@@ -155,9 +157,9 @@ def write_pack(
             "task_version": task.version,
             "card": task.card,
             "data_fingerprint": fingerprint,
-            "encoder": task.encoder.name,
-            "encoder_fingerprint": task.encoder.fingerprint,
-            "outputs": tuple(task.encoder.outputs),
+            "encoder": encoder.name,
+            "encoder_fingerprint": task.student.fingerprint,
+            "outputs": task.student.outputs,
             "conditions": tuple(wanted),
             "seeds": tuple(seeds),
             "supervisors": tuple(_supervisors(task, seed, names[seed]) for seed in seeds),

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.base.seeding import numpy_rng
+from benchmark.core.data import Problem
 from benchmark.core.method import Batch, Method, cross_entropy
-from benchmark.core.problems import Problem
 from benchmark.core.scoring import score
 from benchmark.core.training import TrainingData
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from benchmark.core.data import Recipe
 from benchmark.core.method import Method
 from benchmark.core.names import CANARIES
 from benchmark.core.registry import METHODS
 from benchmark.core.scale import Estimable, Work
 from benchmark.core.task import Task
-from benchmark.core.training import Recipe
 from benchmark.running.plan import Unit
 from benchmark.running.tuning import trials_of
 

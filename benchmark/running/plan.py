@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.base.errors import W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.method import method_options
 from benchmark.core.names import CANARIES, ENGINE_VERSION
-from benchmark.core.problems import conditions
 from benchmark.core.records import RecordKey, Versions, setting_hash
 from benchmark.core.registry import METHODS
 from benchmark.core.suite import Recipes
 from benchmark.core.task import Task
-from benchmark.core.training import Recipe
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import TRIALS
 from benchmark.running import canaries
@@ -89,7 +88,7 @@ def make_plan(
     units = []
     for condition in wanted_conditions:
         for task, data in tasks:
-            if condition not in conditions(task):
+            if condition not in task.conditions:
                 continue
             writes = task.student.writes
             recipe, own = student.of(task.name), task.student.parameters
@@ -111,7 +110,7 @@ def make_plan(
                 units += [Unit(task.name, condition, ((names, (seed,)),), split=True) for seed, names in apart]
             elif jobs:
                 units.append(Unit(task.name, condition, tuple((names, tuple(s)) for names, s in jobs.items())))
-    has = sorted({c for task, _ in tasks for c in conditions(task)})
+    has = sorted({c for task, _ in tasks for c in task.conditions})
     if tasks and not set(has) & set(wanted_conditions):
         raise W2SError(f"no task here has the condition '{', '.join(wanted_conditions)}', only {', '.join(has)}")
     return units

@@ -14,6 +14,7 @@ from benchmark.assets.hub import DOWNLOAD
 from benchmark.assets.packages import nothing_fetched
 from benchmark.base.errors import NotAvailable, Vanished, W2SError, unknown_name
 from benchmark.base.paths import cache_root
+from benchmark.core.data import Recipe
 from benchmark.core.names import CANARIES, CONDITIONS, GRID_SIZE
 from benchmark.core.precision import check_precision
 from benchmark.core.problems import build_problem, data_fingerprint
@@ -21,7 +22,6 @@ from benchmark.core.records import RecordKey
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, read_options
 from benchmark.core.task import Task
-from benchmark.core.training import Recipe
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask
 from benchmark.results.remote import open_store

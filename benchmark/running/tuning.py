@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.method import Method
 from benchmark.core.names import TIMES
 from benchmark.core.registry import METHODS
-from benchmark.core.training import OnStep, Recipe, Trained, TrainingData, train
+from benchmark.core.training import OnStep, Trained, TrainingData, train
 from benchmark.store.checkpoints import Checkpoints
 
 

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.base.versions import libraries, project_commit
+from benchmark.core.data import Problem, Recipe
 from benchmark.core.names import CANARIES, ENGINE_VERSION
-from benchmark.core.problems import Problem, build_problem, training_data
+from benchmark.core.problems import build_problem, training_data
 from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
 from benchmark.core.registry import METHODS, TASKS, load_plugin
 from benchmark.core.scoring import compute_metrics
 from benchmark.core.student import Fitted
 from benchmark.core.suite import Recipes
 from benchmark.core.task import Task
-from benchmark.core.training import NOWHERE, Recipe, Trained, train
+from benchmark.core.training import NOWHERE, Trained, train
 from benchmark.packs.read import use_pack
 from benchmark.results.replies import Reply
 from benchmark.results.trials import AGREEMENT, CHOSEN, trial_metrics

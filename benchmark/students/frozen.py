@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,20 +14,15 @@ from torch import Tensor
 
 from benchmark.base.errors import W2SError, blamed
 from benchmark.base.versions import libraries
+from benchmark.core.data import TEST, Domain, Pool, Problem, Recipe
 from benchmark.core.scale import Estimable, Work
-from benchmark.core.student import TEST, Answer
-from benchmark.core.task import Streaming
+from benchmark.core.student import Answer, StudentKind
+from benchmark.core.task import Encoder, Streaming, Task
+from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part
 from benchmark.students.linear import LinearStudent, Standardiser
 from benchmark.students.rows import Rows, select, standardised
 from benchmark.students.streamed import Streamed, placed
-
-if TYPE_CHECKING:
-    from benchmark.core.pools import Pool
-    from benchmark.core.problems import Problem
-    from benchmark.core.task import Domain, Encoder
-    from benchmark.core.training import Recipe
-    from benchmark.store.cache import Cache
 
 Features = NDArray[np.float32]
 # output -> the train splits of all seeds; held-out split -> those of each seed
@@ -227,3 +222,19 @@ def _checked(encoded: dict[str, Features], n: int, encoder: Encoder, task: str) 
 
 def _named(encoder: Encoder, task: str) -> str:
     return f"encoder '{encoder.name}' of task '{task}'"
+
+
+class EncodedTask(Task):
+    """The usual task (`benchmark.api.Task`): its student is a linear head on the features of a frozen `encoder`."""
+
+    encoder: Encoder
+
+    @property
+    def student(self) -> StudentKind:
+        """A linear head; subclasses may have another student, and then need no encoder."""
+        return LinearHead(self.encoder)
+
+    def declared(self) -> tuple[str, ...]:
+        """Also the encoder, if its student is the usual one."""
+        usual = type(self).student is EncodedTask.student
+        return (*super().declared(), "encoder") if usual else super().declared()

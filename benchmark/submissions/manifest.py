@@ -17,7 +17,6 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from benchmark.core.problems import conditions
 from benchmark.core.records import Condition, Count, MethodName, Record, TaskName, Version
 from benchmark.core.registry import TASKS
 from benchmark.core.suite import Suite
@@ -113,7 +112,7 @@ def grid_of(suite: Suite) -> Grid:
         (name, condition): tuple(range(suite.seeds))
         for name in TASKS.select(list(suite.tasks))
         for condition in suite.conditions
-        if condition in conditions(TASKS[name])
+        if condition in TASKS[name].conditions
     }
 
 

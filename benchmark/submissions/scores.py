@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from benchmark.analysis.cells import TOLERANCE
+from benchmark.core.data import Recipe
 from benchmark.core.method import method_options
 from benchmark.core.minibatches import Minibatches
 from benchmark.core.names import CANARIES, ENGINE_VERSION
@@ -16,7 +17,6 @@ from benchmark.core.records import Evaluation, Record, RecordKey, digest
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.scoring import compute_metrics
 from benchmark.core.suite import Suite
-from benchmark.core.training import Recipe
 from benchmark.results.store import Contents
 from benchmark.running.plan import method_version
 from benchmark.submissions.findings import Finding

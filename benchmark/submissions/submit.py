@@ -11,13 +11,13 @@ from benchmark.base.errors import NotAvailable, W2SError, unknown_name
 from benchmark.base.files import atomic_write
 from benchmark.base.paths import cache_root
 from benchmark.base.versions import libraries
+from benchmark.core.data import Recipe
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.records import Evaluation, RecordKey, Versions, setting_hash
 from benchmark.core.registry import METHODS, TASKS, load_plugin
 from benchmark.core.suite import Suite, load_suite, read_options
 from benchmark.core.task import Task
-from benchmark.core.training import Recipe
 from benchmark.results.store import Contents, ResultStore, method_files
 from benchmark.running.plan import hyperparameters
 from benchmark.running.runner import choose_device

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from benchmark.assets.pretrained import model_fingerprint
 from benchmark.base.errors import W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.scale import Work
-from benchmark.core.training import NOWHERE, Recipe, TrainingData, train
+from benchmark.core.training import NOWHERE, TrainingData, train
 from benchmark.running.canaries import Canary
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.language.network import Objective

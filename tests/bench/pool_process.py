@@ -58,9 +58,10 @@ def run(path: Path, heads: int, epochs: int, limit: float, features: str) -> dic
     import torch
 
     from benchmark.arrays import ArrayTask
+    from benchmark.core.data import Recipe
     from benchmark.core.problems import build_problem, training_data
     from benchmark.core.registry import METHODS
-    from benchmark.core.training import Recipe, train
+    from benchmark.core.training import train
     from benchmark.store.cache import Cache
     from benchmark.students import streamed
 
@@ -115,12 +116,13 @@ def _warm_up(methods: list[Any]) -> None:
     """What a process does once: imports, and the first call of each kernel."""
     import torch
 
-    from benchmark.core.training import Recipe, TrainingData, train
+    from benchmark.core.data import Recipe
+    from benchmark.core.training import TrainingData, train
 
     labels = torch.full((SEEDS, M, 256, K), 1 / K)
     train(
         [type(m)() for m in methods],
-        TrainingData({"features": torch.randn(SEEDS, 256, D)}, labels, tuple(range(SEEDS))),
+        TrainingData({"features": torch.randn(SEEDS, 256, D)}, labels, tuple(range(SEEDS)), LinearStudent),
         Recipe(epochs=2),
     )
 

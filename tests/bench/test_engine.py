@@ -16,8 +16,10 @@ import pytest
 import torch
 from measuring import Cost, matrix_rate, ordinary_epoch, timed
 
+from benchmark.core.data import Recipe
 from benchmark.core.registry import METHODS
-from benchmark.core.training import Recipe, TrainingData, train
+from benchmark.core.training import TrainingData, train
+from benchmark.students.linear import LinearStudent
 
 SEEDS, HEADS = 5, 10
 SHAPES = [(7_000, 768, 10), (60_000, 768, 2), (30_000, 768, 182)]
@@ -62,6 +64,7 @@ def test_heads_per_epoch(N: int, D: int, K: int, threads: int, report: list[Row]
             {"full": features.to(device).expand(SEEDS, N, D)},
             soft_labels.to(device).expand(SEEDS, HEADS, N, K).contiguous(),
             tuple(range(SEEDS)),
+            LinearStudent,
         )
         naive, epoch = METHODS["naive"], Recipe(epochs=1)
         benchmark.pedantic(lambda: timed(lambda: train([naive()], data, epoch), device), rounds=3, warmup_rounds=1)
@@ -82,7 +85,7 @@ def _train_all(threads: int) -> None:
     rng = torch.Generator().manual_seed(0)
     features = {"full": torch.randn(SEEDS, 2800, 384, generator=rng)}
     soft_labels = torch.randn(SEEDS, 3, 2800, 2, generator=rng).softmax(-1)
-    data = TrainingData(features, soft_labels, tuple(range(SEEDS)))
+    data = TrainingData(features, soft_labels, tuple(range(SEEDS)), LinearStudent)
     names = [name for name in METHODS.names() if name != "dawid_skene"]  # its time is crowd-kit's, not the engine's
     train([METHODS[name]() for name in names], data, Recipe(epochs=5))
 

@@ -13,9 +13,11 @@ import torch
 from measuring import BATCH, Cost, copy_rate, made_up, matrix_rate, ordinary_epoch, timed
 from torch import Tensor
 
-from benchmark.core.precision import PRECISIONS, Precision
+from benchmark.core.data import Precision, Recipe
+from benchmark.core.precision import PRECISIONS
 from benchmark.core.registry import METHODS
-from benchmark.core.training import Recipe, TrainingData, train
+from benchmark.core.training import TrainingData, train
+from benchmark.students.linear import LinearStudent
 
 SEEDS, HEADS, EPOCHS = 5, 10, 100
 SHAPES = [(30_000, 768, 182), (60_000, 768, 2)]
@@ -43,7 +45,7 @@ def pool(N: int, D: int, K: int, device: str, seeds: int = SEEDS, heads: int = H
     """One table for all seeds, so that it is made quickly; its own soft labels for each head."""
     features, soft_labels = (x.to(device) for x in made_up(N, D, K, heads))
     labels = soft_labels.expand(seeds, *soft_labels.shape).contiguous()
-    return TrainingData({"full": features.expand(seeds, N, D)}, labels, tuple(range(seeds)))
+    return TrainingData({"full": features.expand(seeds, N, D)}, labels, tuple(range(seeds)), LinearStudent)
 
 
 def measure(data: TrainingData, device: str, epochs: int, rates: tuple[float, float]) -> Report:
@@ -70,7 +72,7 @@ def changed_predictions(data: TrainingData, precision: Precision, test: Tensor, 
         ("precision", Recipe(epochs=epochs, precision=precision), data.seeds),
         ("seed", Recipe(epochs=epochs), tuple(seed + 1000 for seed in data.seeds)),
     ):
-        given = TrainingData(data.features, data.soft_labels, seeds)
+        given = TrainingData(data.features, data.soft_labels, seeds, LinearStudent)
         (trained,) = train([METHODS["ensemble"]()], given, recipe)
         found[name] = trained.student.predict(test.expand(len(seeds), *test.shape)).argmax(-1)
     return tuple((found[name] != found["float32"]).double().mean().item() for name in ("precision", "seed"))  # type: ignore[return-value]

@@ -14,10 +14,11 @@ from support.made_up import Blobs, Centroids, Columns, make_arrays
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.base.seeding import numpy_rng
-from benchmark.core.corruption import KINDS, Corruption, base_tags, levels, read_tags, stress_variants, uncorrupted
-from benchmark.core.pools import SPLITS
+from benchmark.core.corruption import KINDS, Corruption, base_tags, levels, read_tags, uncorrupted
+from benchmark.core.data import SPLITS
 from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.soft_labels import check_probabilities
+from benchmark.core.stress_variants import stress_variants
 from benchmark.running.unit import evaluate
 from benchmark.store.cache import Cache
 

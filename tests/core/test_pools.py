@@ -10,18 +10,8 @@ import pytest
 from support.made_up import Blobs
 
 from benchmark.base.errors import W2SError
-from benchmark.core.pools import (
-    SPLITS,
-    Pool,
-    deal_by_group,
-    draw_pairs,
-    draw_pool,
-    preferred,
-    sample_pairs,
-    source_parts,
-    used,
-)
-from benchmark.core.task import Domain
+from benchmark.core.data import SPLITS, Domain, Pool
+from benchmark.core.pools import deal_by_group, draw_pairs, draw_pool, preferred, sample_pairs, source_parts, used
 
 
 def domains_of(task: Blobs) -> dict[str, Domain]:

@@ -13,8 +13,9 @@ from support.made_up import Blobs, Centroids, Columns, make_arrays
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
-from benchmark.core.pools import SPLITS, source_parts
-from benchmark.core.problems import Problem, build_problem, data_fingerprint, training_data
+from benchmark.core.data import SPLITS, Problem
+from benchmark.core.pools import source_parts
+from benchmark.core.problems import build_problem, data_fingerprint, training_data
 from benchmark.core.task import Supervisor
 from benchmark.store.cache import Cache
 

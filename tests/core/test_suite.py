@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from benchmark.base.errors import W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.names import CANARIES
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Recipes, load_suite, read_options, suite_names, suite_of_folder
-from benchmark.core.training import Recipe
 
 
 def test_the_first_glob_that_matches_decides() -> None:

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax
 from benchmark.core.minibatches import Minibatches
 from benchmark.core.precision import backward, check_precision, forward
 from benchmark.core.registry import METHODS
-from benchmark.core.training import Recipe, TrainingData, train
-from benchmark.students.linear import Heads, Standardiser, initial_head
+from benchmark.core.training import TrainingData, train
+from benchmark.students.linear import Heads, LinearStudent, Standardiser, initial_head
 from benchmark.students.streamed import Streamed
 
 SEEDS = (3, 11)
@@ -47,7 +48,7 @@ def make_data(K: int = 4, M: int = 3, N: int = 90, D: int = 6, pairs: bool = Fal
     shape = (len(SEEDS), N, 2, D) if pairs else (len(SEEDS), N, D)
     features = {"weak": torch.randn(*shape[:-1], D - 2, generator=rng), "full": torch.randn(*shape, generator=rng)}
     soft_labels = torch.randn(len(SEEDS), M, N, K, generator=rng).mul(2).softmax(-1)
-    return TrainingData(features, soft_labels, SEEDS)
+    return TrainingData(features, soft_labels, SEEDS, LinearStudent)
 
 
 def plain(
@@ -110,7 +111,9 @@ def test_batched_equals_sequential(K: int, pairs: bool) -> None:
 
 def test_one_replica_equals_sequential() -> None:
     data = make_data()
-    one = TrainingData({"full": data.features["full"][:1]}, data.soft_labels[:1, :1].contiguous(), SEEDS[:1])
+    one = TrainingData(
+        {"full": data.features["full"][:1]}, data.soft_labels[:1, :1].contiguous(), SEEDS[:1], LinearStudent
+    )
     (trained,) = train([Single()], one, RECIPE)
     x, p = data.features["full"][0], data.soft_labels[0, 0]
     assert_same(trained.student, 0, 0, plain(x, SEEDS[0], 4, lambda z, i, progress: reference(z, p[i])))
@@ -119,8 +122,10 @@ def test_one_replica_equals_sequential() -> None:
 def test_shared_feature_table_equals_copies() -> None:
     data = make_data()
     shared = data.features["full"][:1].expand(len(SEEDS), -1, -1)
-    (a,) = train([Single()], TrainingData({"full": shared}, data.soft_labels, SEEDS), RECIPE)
-    (b,) = train([Single()], TrainingData({"full": shared.contiguous()}, data.soft_labels, SEEDS), RECIPE)
+    (a,) = train([Single()], TrainingData({"full": shared}, data.soft_labels, SEEDS, LinearStudent), RECIPE)
+    (b,) = train(
+        [Single()], TrainingData({"full": shared.contiguous()}, data.soft_labels, SEEDS, LinearStudent), RECIPE
+    )
     torch.testing.assert_close(a.student.weight, b.student.weight, atol=1e-6, rtol=0)
 
 
@@ -262,7 +267,7 @@ def test_too_few_supervisors_is_named() -> None:
 @pytest.mark.parametrize("pairs", [False, True])
 def test_cuda_equals_cpu(pairs: bool) -> None:
     data = make_data(K=2, pairs=pairs)
-    there = TrainingData({k: v.cuda() for k, v in data.features.items()}, data.soft_labels.cuda(), SEEDS)
+    there = TrainingData({k: v.cuda() for k, v in data.features.items()}, data.soft_labels.cuda(), SEEDS, LinearStudent)
     for a, b in zip(
         train([Single(), Ensemble(), Staged()], data, RECIPE),
         train([Single(), Ensemble(), Staged()], there, RECIPE),
@@ -317,7 +322,7 @@ def test_cuda_never_waits_for_the_host_inside_an_epoch(name: str, streams: bool)
         torch.cuda.set_sync_debug_mode("error" if 0 < epochs < RECIPE.epochs else "default")
 
     try:
-        train([METHODS[name]()], TrainingData(there, data.soft_labels.cuda(), SEEDS), RECIPE, on_step)
+        train([METHODS[name]()], TrainingData(there, data.soft_labels.cuda(), SEEDS, LinearStudent), RECIPE, on_step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert epochs == RECIPE.epochs

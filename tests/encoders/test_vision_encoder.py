@@ -16,9 +16,8 @@ import torch
 from PIL import Image
 
 from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.core.data import Domain, Pool
 from benchmark.core.inputs import Lazy
-from benchmark.core.pools import Pool
-from benchmark.core.task import Domain
 from benchmark.encoders.vision import VisionEncoder
 from benchmark.store import cache as cache_module
 from benchmark.store.cache import Cache

@@ -23,10 +23,10 @@ from benchmark.arrays import ArrayTask
 from benchmark.assets import packages as fetch
 from benchmark.base.errors import NotAvailable, Vanished, W2SError
 from benchmark.cli import app
+from benchmark.core.data import Domain
 from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.registry import METHODS, TASKS, register_task
 from benchmark.core.suite import suite_names
-from benchmark.core.task import Domain
 from benchmark.results.store import ResultStore
 from benchmark.running.plan import Unit
 from benchmark.running.runner import Workforce

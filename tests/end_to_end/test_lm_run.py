@@ -19,10 +19,10 @@ from torch import Tensor
 pytest.importorskip("peft")
 
 from benchmark.base.errors import W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.records import Record
 from benchmark.core.registry import METHODS
 from benchmark.core.suite import Recipes
-from benchmark.core.training import Recipe
 from benchmark.results.replies import ReplyKey, read_replies
 from benchmark.results.store import Contents, ResultStore
 from benchmark.running import unit as execution

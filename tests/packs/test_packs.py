@@ -16,12 +16,12 @@ import yaml
 from safetensors.numpy import load_file, save_file
 from support.made_up import Blobs, make_arrays, registries_restored
 
+from benchmark.api import Task
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.core.pools import VERSION
-from benchmark.core.problems import build_problem, conditions, data_fingerprint
+from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.registry import TASKS, register_task
-from benchmark.core.task import Task
 from benchmark.packs import hub, write
 from benchmark.packs.read import PackTask, use_pack
 from benchmark.packs.sheet import FORMAT, expected_files, read_sheet
@@ -84,7 +84,7 @@ def test_the_problems_are_those_that_it_was_made_from(tmp_path: Path, options: d
     packed = pack(task, tmp_path / "pack", seeds=3)
     assert (packed.name, packed.version, packed.card) == (task.name, task.version, task.card)
     assert data_fingerprint(packed) == data_fingerprint(task)
-    assert conditions(packed) == conditions(task) == ("ind", "ood")
+    assert packed.conditions == task.conditions == ("ind", "ood")
     for condition in ("ind", "ood"):
         for seed in range(3):
             ours = build_problem(packed, condition, seed, Cache(tmp_path / "unused"))
@@ -121,7 +121,7 @@ def test_packing_again_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
 
 def test_one_condition_alone(tmp_path: Path) -> None:
     packed = pack(Blobs(), tmp_path / "pack", wanted=("ood",), seeds=1)
-    assert conditions(packed) == ("ood",)
+    assert packed.conditions == ("ood",)
     assert not (tmp_path / "pack" / "ind").exists()
 
 
@@ -264,8 +264,8 @@ def test_sealed_arrays_that_w2s_would_not_write(mine: Path, what: str) -> None:
     save_file(arrays, path)
     reseal(mine, lambda content: None)
     with pytest.raises(W2SError, match=message):
-        PackTask(mine).problem("ood", 0)
-    PackTask(mine).problem("ind", 0)
+        PackTask(mine).problem("ood", 0, Cache())
+    PackTask(mine).problem("ind", 0, Cache())
 
 
 def test_sealed_arrays_of_another_type_or_shape(mine: Path) -> None:
@@ -280,11 +280,11 @@ def test_sealed_arrays_of_another_type_or_shape(mine: Path) -> None:
         save_file({**good, tensor: np.ascontiguousarray(value)}, path)
         reseal(mine, lambda content: None)
         with pytest.raises(W2SError, match=r"/val is .*, expected "):
-            PackTask(mine).problem("ood", 0)
+            PackTask(mine).problem("ood", 0, Cache())
     save_file({name: x for name, x in good.items() if name != "examples/val"}, path)
     reseal(mine, lambda content: None)
     with pytest.raises(W2SError, match="a tensor is missing"):
-        PackTask(mine).problem("ood", 0)
+        PackTask(mine).problem("ood", 0, Cache())
 
 
 def test_no_pack_at_all(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from support.made_up import Blobs, Columns, make_arrays, registries_restored
 
 from benchmark.api import register_task
 from benchmark.base.errors import W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.problems import data_fingerprint
 from benchmark.core.registry import TASKS
 from benchmark.core.suite import Recipes, load_suite
-from benchmark.core.training import Recipe
 from benchmark.running.executors import baggage as baggage_module
 from benchmark.running.executors import processes
 from benchmark.running.executors.baggage import Baggage

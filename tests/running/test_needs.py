@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from benchmark.assets.pretrained import parameters_of
+from benchmark.core.data import Recipe
 from benchmark.core.registry import TASKS
 from benchmark.core.suite import load_suite
-from benchmark.core.training import Recipe
 from benchmark.running.needs import RATE, needs
 from benchmark.running.plan import Unit
 

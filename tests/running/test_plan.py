@@ -13,16 +13,16 @@ from safetensors.numpy import load_file, save_file
 from support.made_up import Blobs, Columns, make_arrays, registries_restored
 from torch import Tensor
 
+from benchmark.api import Task
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, cross_entropy
 from benchmark.core.names import CANARIES
 from benchmark.core.problems import data_fingerprint
 from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS, TASKS, register_method, register_task
 from benchmark.core.suite import Recipes, load_suite, suite_names
-from benchmark.core.task import Task
-from benchmark.core.training import Recipe
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import TRIALS
 from benchmark.running import plan as plan_module

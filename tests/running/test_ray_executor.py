@@ -15,8 +15,8 @@ from support.made_up import Blobs, registries_restored
 
 from benchmark.api import register_task
 from benchmark.base.errors import W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.suite import Recipes
-from benchmark.core.training import Recipe
 from benchmark.running.executors import ray as executor
 from benchmark.running.executors.baggage import Baggage
 from benchmark.running.executors.contract import Job

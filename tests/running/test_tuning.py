@@ -15,12 +15,13 @@ from torch import Tensor
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision, cross_entropy, product_grid
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.records import Record, setting_hash
 from benchmark.core.registry import METHODS, register_method, register_task
 from benchmark.core.suite import Recipes
-from benchmark.core.training import NOWHERE, Recipe, Trained, train
+from benchmark.core.training import NOWHERE, Trained, train
 from benchmark.running.plan import Unit, hyperparameters
 from benchmark.running.tuning import agreement, chosen, expected_epochs, runs_of, train_trials, trials_of
 from benchmark.running.unit import Setup, execute

@@ -29,15 +29,15 @@ from benchmark.base import memory as memory_module
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core import minibatches
+from benchmark.core.data import SPLITS, Problem, Recipe
 from benchmark.core.method import Batch
 from benchmark.core.minibatches import Minibatches
-from benchmark.core.pools import SPLITS
-from benchmark.core.problems import Problem, build_problem, training_data
-from benchmark.core.training import Recipe, TrainingData, train
+from benchmark.core.problems import build_problem, training_data
+from benchmark.core.training import TrainingData, train
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Mapped, StoredRows, read_header
 from benchmark.students import rows, streamed
-from benchmark.students.linear import Heads, Standardiser
+from benchmark.students.linear import Heads, LinearStudent, Standardiser
 from benchmark.students.rows import Rows, standardised
 from benchmark.students.streamed import ReadAhead, Streamed, placed
 
@@ -457,7 +457,7 @@ def test_arrays_in_a_file_give_what_arrays_in_memory_give(
     first = predictions(stored, Cache())
     monkeypatch.setenv("W2S_CACHE", str(tmp_path / "another"))
     np.testing.assert_array_equal(first, predictions(held, Cache()))
-    problem = stored.problem("ood", 0)
+    problem = stored.problem("ood", 0, Cache())
     assert (np.diff(problem.truth.groups["train"]) < 0).any(), "a large train split is in random order"
     for split in SPLITS:
         x = problem.features["features"][split]
@@ -482,7 +482,7 @@ def test_half_precision_features_are_read_as_float32(
     monkeypatch.setenv("W2S_CACHE", str(tmp_path / "cache"))
     stored = ArrayTask.from_file(tmp_path / "half.safetensors")
     assert stored.fingerprint == ArrayTask(**arrays).fingerprint
-    data, _ = training_data(stored.student, [stored.problem("ood", 0)])
+    data, _ = training_data(stored.student, [stored.problem("ood", 0, Cache())])
     (table,) = data.features["features"].tables
     assert table.dtype == np.float32
 
@@ -551,8 +551,8 @@ def test_on_a_gpu_it_makes_no_difference_where_features_lie(
     assert all(isinstance(x, Streamed) == (room == 0) for x in other.values())
     labels = data.soft_labels.cuda()
     for a, b in zip(
-        train([Single(), Staged()], TrainingData(there, labels, SEEDS), recipe),
-        train([Single(), Staged()], TrainingData(other, labels, SEEDS), recipe),
+        train([Single(), Staged()], TrainingData(there, labels, SEEDS, LinearStudent), recipe),
+        train([Single(), Staged()], TrainingData(other, labels, SEEDS, LinearStudent), recipe),
         strict=True,
     ):
         torch.testing.assert_close(a.student.weight, b.student.weight, atol=1e-5, rtol=0)

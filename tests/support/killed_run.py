@@ -18,7 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from benchmark.api import ArrayTask, Batch, Method, Supervision, cross_entropy, register_method, register_task
-from benchmark.core.problems import Problem
+from benchmark.core.data import Problem
+from benchmark.store.cache import Cache
 
 TASKS = ("kill-a", "kill-b", "kill-c", "kill-d", "kill-e")
 PATIENCE = 120  # seconds until a held unit gives up
@@ -65,14 +66,14 @@ class Held(Method):
 class Bad(ArrayTask):
     """Kills or keeps the process that asks for its problem."""
 
-    def problem(self, condition: str, seed: int) -> Problem:
+    def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
         if os.environ.get("W2S_TEST_DIES") == self.name:
             os.kill(os.getpid(), signal.SIGKILL)
         if os.environ.get("W2S_TEST_HANGS") == self.name:
             time.sleep(PATIENCE)
         if os.environ.get("W2S_TEST_EXITS") == self.name:
             sys.exit(5)
-        return super().problem(condition, seed)
+        return super().problem(condition, seed, cache)
 
 
 for position, task in enumerate(TASKS):

@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.api import Task
+from benchmark.core.data import Domain
 from benchmark.core.registry import METHODS, TASKS
-from benchmark.core.task import Domain, Supervisor, Task, TaskCard
+from benchmark.core.task import Supervisor, TaskCard
 
 Floats = NDArray[np.float64]
 

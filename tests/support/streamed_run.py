@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmark.api import register_task
-from benchmark.core.task import Domain, Supervisor, Task, TaskCard
+from benchmark.api import Task, register_task
+from benchmark.core.data import Domain
+from benchmark.core.task import Supervisor, TaskCard
 
 SIZES = {"left": 400, "right": 400, "there": 4000}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,13 @@ from torch.utils.checkpoint import checkpoint
 from benchmark.assets.pretrained import describe_model, find_model, model_fingerprint, parameters_of
 from benchmark.base.errors import W2SError
 from benchmark.base.versions import libraries
+from benchmark.core.data import TEST, Domain, Pool, Problem, Recipe
 from benchmark.core.inputs import Prompted, concatenate, take
 from benchmark.core.scale import Work
-from benchmark.core.student import TEST, Answer
+from benchmark.core.student import Answer
+from benchmark.store.cache import Cache
 from benchmark.students.language.network import Network, Objective, Settings, forget_networks, network
 from benchmark.students.language.sequences import Sequences, load_tokenizer
-
-if TYPE_CHECKING:
-    from benchmark.core.pools import Pool
-    from benchmark.core.problems import Problem
-    from benchmark.core.task import Domain
-    from benchmark.core.training import Recipe
-    from benchmark.store.cache import Cache
 
 _VERSION = 1
 _OUTPUT = "tokens"

@@ -13,8 +13,9 @@ from torch import Tensor
 
 pytest.importorskip("peft")
 
+from benchmark.core.data import Recipe
 from benchmark.core.inputs import Prompted
-from benchmark.core.training import Recipe, TrainingData, train
+from benchmark.core.training import TrainingData, train
 from benchmark.students.language.log_probability import OutputLayer, sequence_log_probs
 from benchmark.students.language.network import Objective
 from benchmark.students.language.sequences import Sequences

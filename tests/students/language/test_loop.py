@@ -13,9 +13,10 @@ from torch import Tensor
 
 pytest.importorskip("peft")
 
+from benchmark.core.data import Recipe
 from benchmark.core.inputs import Prompted
 from benchmark.core.minibatches import Minibatches
-from benchmark.core.training import Recipe, TrainingData, train
+from benchmark.core.training import TrainingData, train
 from benchmark.students.language.network import Objective
 from benchmark.students.language.sequences import Sequences
 from benchmark.students.language.student import LanguageHeads, LanguageModel

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Batch
+from benchmark.core.data import Recipe
 from benchmark.core.registry import METHODS
-from benchmark.core.training import Recipe, train
+from benchmark.core.training import train
 from benchmark.testing import make_data, make_supervision
 
 R, N, M, B = 2, 6, 3, 4

@@ -13,9 +13,10 @@ from support.tiny import Models, opinions, soft_labels
 from torch import Tensor
 
 from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision, cross_entropy
 from benchmark.core.registry import METHODS
-from benchmark.core.training import Recipe, Trained, TrainingData, train
+from benchmark.core.training import Trained, TrainingData, train
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.linear import Heads
 from benchmark.testing import make_data

@@ -12,11 +12,11 @@ pytest.importorskip("peft")
 from support.tiny import Models
 from test_sealed import Hostile, HostileStaged, _Given, holds
 
+from benchmark.core.data import Recipe
 from benchmark.core.pools import draw_pool
 from benchmark.core.problems import build_problem
 from benchmark.core.registry import METHODS, TASKS, load_plugin
 from benchmark.core.suite import Recipes
-from benchmark.core.training import Recipe
 from benchmark.running.plan import Unit
 from benchmark.running.unit import Setup, execute
 from benchmark.store.cache import Cache

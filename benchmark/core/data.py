@@ -1,0 +1,119 @@
+"""Plain data that goes from one part of the core to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.core.inputs import Inputs
+
+Index = NDArray[np.int64]
+SPLITS = ("train", "val", "test")
+TEST = ("test",)
+Readable = dict[str, dict[str, Any]]  # output -> split -> what the student reads of it
+Precision = Literal["float32", "tf32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """All labelled examples of one domain.
+
+    Attributes:
+        load: returns the n raw inputs (2n if `paired`); called only when something is not cached.
+        labels: (n,) class ids, -1 for examples that the task leaves out; or, for preference tasks without pairs of
+            their own, (n,) ratings, NaN to leave out, from which pairs are made.
+        groups: (n,) ids within the domain; examples of one group always stay in one split.
+        fingerprint: hash of the inputs (their source and preparation); tasks with equal inputs share cached features.
+        paired: example i is the pair of inputs 2i and 2i + 1; its label, 0 or 1, says which is preferred.
+        score_groups: (n,) what is stored for scoring instead of `groups`, where the metric needs another division
+            (regions, users) than the splits; ids mean the same in all domains of the task.
+    """
+
+    load: Callable[[], Inputs]
+    labels: NDArray[Any]
+    groups: NDArray[np.int64]
+    fingerprint: str
+    paired: bool = False
+    score_groups: NDArray[np.int64] | None = None
+
+    @property
+    def num_inputs(self) -> int:
+        """How many inputs `load` returns."""
+        return len(self.labels) * (2 if self.paired else 1)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Which examples a student learns on, per split.
+
+    Attributes:
+        examples: split -> (n,) or, for pairs, (n, 2): positions in the concatenation of the inputs of `domains`.
+        labels: split -> (n,) class ids, -1 unknown.
+        groups: split -> (n,) groups for scoring; an id means the same group in every seed. A pair of rated responses
+            has its first response's group.
+        domains: names, in the order of concatenation.
+    """
+
+    examples: dict[str, Index]
+    labels: dict[str, Index]
+    groups: dict[str, Index]
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What only scoring and the canaries may see: split -> (n,) class ids (-1 unknown) and bootstrap groups."""
+
+    labels: dict[str, Index]
+    groups: dict[str, Index]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One pool with its supervision.
+
+    Attributes:
+        features: output -> split -> what the student reads, for a linear head (n, D) or (n, 2, D) as encoded; of a
+            large pool `benchmark.students.rows.Rows`, which are in no memory. The train split is in random order.
+        soft_labels: split -> (n, M, K).
+        truth: never handed to training (see `training_data`).
+        fingerprint: hash of the task's source data.
+    """
+
+    task: str
+    condition: str
+    seed: int
+    features: Readable
+    soft_labels: dict[str, NDArray[np.float32]]
+    truth: Truth
+    fingerprint: str
+    supervisors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the student is trained: Adam without weight decay, cosine schedule over all steps.
+
+    `precision` is that of the student's matrix products in training (`benchmark.core.precision`); predictions are made
+    in float32, and everything else is float32 always.
+    """
+
+    learning_rate: float = 1e-3
+    epochs: int = 30
+    batch_size: int = 128
+    precision: Precision = "float32"
+
+    def chosen(self) -> dict[str, Any]:
+        """What a record holds of it; `precision` only where it was asked for."""
+        own = asdict(self)
+        return own if self.precision != "float32" else {k: v for k, v in own.items() if k != "precision"}
+
+    def times(self, learning_rate: float = 1, epochs: float = 1) -> Recipe:
+        """With multiples of the learning rate and of the epochs, which are rounded, to 1 at least."""
+        return replace(
+            self, learning_rate=self.learning_rate * learning_rate, epochs=max(1, round(self.epochs * epochs))
+        )
