@@ -29,7 +29,9 @@ from benchmark.core.metrics import METRICS, Floats, Split
 from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.records import Evaluation, Record
 from benchmark.core.scoring import metric_names, reference_predictions
-from benchmark.results.store import RECORDS, Contents, ResultStore
+from benchmark.results.contents import Contents
+from benchmark.results.layout import RECORDS
+from benchmark.results.store import ResultStore
 from benchmark.results.trials import Which, expected_metrics, picked
 
 FLOOR, CEILING = "mean_supervisor", "ground_truth"

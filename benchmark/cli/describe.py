@@ -131,7 +131,7 @@ def _suite(suite: Suite) -> str:
         {
             "about": suite.description,
             "tasks": ", ".join(TASKS.select(list(suite.tasks))),
-            "methods": ", ".join(METHODS.select(list(suite.methods), extra=tuple(CANARIES))),
+            "methods": ", ".join(METHODS.select(list(suite.methods))),
             "conditions": ", ".join(suite.conditions),
             "seeds": str(suite.seeds),
             "student": "; ".join([_recipe(suite.student.default), *own]),

@@ -30,8 +30,8 @@ def list_(
     if results and kind != "results":
         raise W2SError("--results: only with `w2s list results`")
     if kind == "results":
-        from benchmark.results.stale import overview
         from benchmark.results.store import ResultStore
+        from benchmark.running.stale import overview
 
         for line in overview(ResultStore(results or Path("results/default"))):
             typer.echo(line)
@@ -81,7 +81,11 @@ def leaderboard(
     """
     from benchmark.reports.publish import publish
 
-    raise typer.Exit(publish(results, check=check, say=typer.echo))
+    if check:
+        from benchmark.running.stale import stale_findings
+
+        raise typer.Exit(publish(results, typer.echo, stale_findings))
+    raise typer.Exit(publish(results, typer.echo))
 
 
 @app.command(epilog="Example: w2s compare raven ensemble --condition ind")

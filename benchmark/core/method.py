@@ -182,3 +182,16 @@ def hard(scores: Tensor) -> Tensor:
     scores = scores.detach()
     # `max` is several times as fast as `argmax` on a CPU when classes are strided
     return torch.zeros_like(scores).scatter_(-1, scores.max(-1, keepdim=True).indices, 1)
+
+
+@dataclass(eq=False)
+class CrossEntropy(Method):
+    """CE(q, p) on one supervision: how whatever is not compared learns (canaries, fine-tuned supervisors)."""
+
+    name = "cross_entropy"
+    title = "cross-entropy"
+    citation = "this benchmark"
+    kind = "single"
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(logits, batch.soft_labels[:, :, 0])

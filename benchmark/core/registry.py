@@ -9,13 +9,14 @@ import json
 import math
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from benchmark.base.errors import W2SError, unknown_name
+from benchmark.core.canaries import CANARY_METHODS
 from benchmark.core.method import Method, method_options
 from benchmark.core.names import GRID_SIZE, RESERVED, TIMES
 from benchmark.core.task import Task
@@ -31,10 +32,14 @@ class Registry(Generic[T]):
         package: plug-in folder, a package whose modules register themselves on import.
         group: entry-point group through which installed packages register theirs.
         check: raises `W2SError` when an object does not fulfil the contract.
+        built_in: the harness's own, which are found and selected as the others are, but no plug-ins.
     """
 
-    def __init__(self, kind: str, package: str, group: str, check: Callable[[T], None]) -> None:
-        self.kind, self._package, self._group, self._check = kind, package, group, check
+    def __init__(
+        self, kind: str, package: str, group: str, check: Callable[[T], None], built_in: Mapping[str, T] | None = None
+    ) -> None:
+        self.kind, self.package, self._group, self._check = kind, package, group, check
+        self._built_in = dict(built_in or {})
         self._items: dict[str, T] = {}
         self._origin: dict[str, str] = {}
         self._discovered = False
@@ -69,9 +74,9 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
-        package = importlib.import_module(self._package)
+        package = importlib.import_module(self.package)
         for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-            importlib.import_module(f"{self._package}.{module}")
+            importlib.import_module(f"{self.package}.{module}")
         for entry in entry_points(group=self._group):
             try:
                 entry.load()
@@ -84,26 +89,29 @@ class Registry(Generic[T]):
         return [f"warning: {self.kind} plug-in '{name}' cannot be imported: {why}" for name, why in self.broken.items()]
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """All names of plug-ins, sorted."""
         self.discover()
         return sorted(self._items)
+
+    def __contains__(self, name: str) -> bool:
+        self.discover()
+        return name in self._items or name in self._built_in
 
     def __iter__(self) -> Iterator[T]:
         return iter(self[name] for name in self.names())
 
     def __getitem__(self, name: str) -> T:
-        self.discover()
-        if name not in self._items:
+        if name not in self:
             raise unknown_name(self.kind, name, self._items)
-        return self._items[name]
+        return self._items[name] if name in self._items else self._built_in[name]
 
     def by_origin(self, origin: str) -> T:
         """The item that was registered with this origin."""
         return next(item for name, item in self._items.items() if self._origin[name] == origin)
 
-    def select(self, globs: list[str], extra: tuple[str, ...] = ()) -> list[str]:
-        """Names that match any of the globs, sorted; a glob that matches nothing is an error."""
-        known = sorted({*self.names(), *extra})
+    def select(self, globs: Sequence[str]) -> list[str]:
+        """Names that match any of the globs, built-in ones too, sorted; a glob that matches nothing is an error."""
+        known = sorted({*self.names(), *self._built_in})
         chosen: set[str] = set()
         for glob in globs:
             matches = [name for name in known if fnmatchcase(name, glob)]
@@ -175,7 +183,7 @@ def _check_task(task: Task) -> None:
         raise W2SError(f"{where}: name '{task.name}' may hold letters, digits, '-' and '_' only")
 
 
-METHODS: Registry[type[Method]] = Registry("method", "methods", "w2s.methods", _check_method)
+METHODS: Registry[type[Method]] = Registry("method", "methods", "w2s.methods", _check_method, CANARY_METHODS)
 TASKS: Registry[Task] = Registry("task", "tasks", "w2s.tasks", _check_task)
 
 

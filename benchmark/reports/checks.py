@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -16,23 +16,25 @@ from benchmark.base.errors import W2SError
 from benchmark.core.names import REFERENCES
 from benchmark.judging.judgements import read_judged
 from benchmark.reports.leaderboard import render
-from benchmark.results.stale import stale_findings
 from benchmark.results.store import ResultStore
 
 
-def check(suites: Sequence[Path], markdown_path: Path) -> list[str]:
+def check(suites: Sequence[Path], markdown_path: Path, stale: Callable[[ResultStore], list[str]]) -> list[str]:
     """Findings about folders `results/<suite>` and the page made from them; none if all is well.
 
     Found are lines and files that can't be read, records without predictions or evaluation, metrics that differ from
     their recomputation, judgements of replies that are not there or have changed, records older than the code, canaries
     that are not where they must be, and a stale leaderboard.
+
+    Args:
+        stale: gives findings about records older than the code, which only those who know the code's versions can see.
     """
     stores = [ResultStore(folder) for folder in suites]
     findings = []
     for store in stores:
         problems = [*analysis_of(store).problems, *read_judged(store.root).problems]
         findings += [f"{store.root}/{problem}" for problem in problems]
-        findings += stale_findings(store)
+        findings += stale(store)
         findings += canary_findings(store)
     try:
         expected = render(*stores)

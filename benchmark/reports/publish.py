@@ -9,11 +9,12 @@ from benchmark.base.files import atomic_write
 from benchmark.reports.checks import check as find_faults
 from benchmark.reports.checks import compare
 from benchmark.reports.leaderboard import render, summary
-from benchmark.results.store import RECORDS, ResultStore
-from benchmark.results.trials import TUNED
+from benchmark.results.layout import RECORDS, TUNED
+from benchmark.results.store import ResultStore
 
 LEADERBOARD = "LEADERBOARD.md"
 _SHOWN = 20
+StaleFindings = Callable[[ResultStore], list[str]]
 
 
 def markdown_path(results: Path) -> Path:
@@ -38,8 +39,11 @@ def suites_beside(results: Path) -> list[Path]:
     return [results if path == same else results.parent / path.name for path in ordered]
 
 
-def publish(results: Path, check: bool, say: Callable[[str], None]) -> int:
-    """Write the tables and print the headline, or with `check` only say what is wrong; returns the exit status.
+def publish(results: Path, say: Callable[[str], None], check: StaleFindings | None = None) -> int:
+    """Write the tables and print the headline, or only say what is wrong; returns the exit status.
+
+    Args:
+        check: see `checks.check`; with it nothing is written.
 
     Raises:
         W2SError: the folder holds no results.
@@ -47,8 +51,8 @@ def publish(results: Path, check: bool, say: Callable[[str], None]) -> int:
     path = markdown_path(results).resolve()
     suites = suites_beside(results)
     store = ResultStore(results)
-    if check:
-        findings = find_faults(suites, path)
+    if check is not None:
+        findings = find_faults(suites, path, check)
         for finding in findings:
             say(finding)
         say(f"{results}: {len(findings)} findings" if findings else f"{results}: all adds up, {path.name} is current")

@@ -14,8 +14,9 @@ from benchmark.analysis.statistics import Sample, difference
 from benchmark.base.text import bold, escape, listing, markdown, plain
 from benchmark.core.names import GRID_SIZE
 from benchmark.reports.headline import Column, leaders, ranked
+from benchmark.results.layout import TUNED
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import CHOSEN, TUNED, Which, is_tuned
+from benchmark.results.trials import CHOSEN, Which, is_tuned
 
 
 def holds_tuned(store: ResultStore) -> bool:

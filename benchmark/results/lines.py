@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmark.results.store import reason
+from benchmark.results.contents import reason
 
 
 class Line(BaseModel):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import Vanished, W2SError
 from benchmark.core.records import Evaluation, Record
-from benchmark.results.store import Contents, ResultStore
+from benchmark.results.contents import Contents
+from benchmark.results.store import ResultStore
 from benchmark.store.mirror import Mirror, split_address
 
 

@@ -1,9 +1,6 @@
-"""The folder `results/<suite>/`: the one place that writes results, and their reader.
+"""The one place that writes results: a suite's folder, whose files `layout` names.
 
-    _tasks/<task>-<condition>.safetensors   an `Evaluation`
-    <method>/records.jsonl                  its records, one a line, sorted
-    <method>/predictions.safetensors        "task/condition/setting/seed" -> (replicas, n) class ids
-    .unit.safetensors                       while a unit is written: all of it, as the files above would have it
+While a unit is written, `.unit.safetensors` holds all of it, as the folder's files would have it.
 
 Each file is replaced atomically: the evaluation first, then per method the predictions before the records. So a kill
 leaves at worst predictions without a record, which count for nothing. The next run writes the unit to its end: to train
@@ -14,19 +11,16 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError
+from safetensors.numpy import save
 
 from benchmark.base.errors import Vanished, W2SError
 from benchmark.base.files import atomic_write, remove_temporaries, sync_folder
@@ -35,60 +29,13 @@ from benchmark.core.records import (
     Evaluation,
     Record,
     RecordKey,
-    SeedEvaluation,
     Versions,
     compact,
-    digest,
 )
-from benchmark.results.trials import choice_fault, trial_count
+from benchmark.results.contents import Contents, read_contents, read_unit, reason
+from benchmark.results.layout import PREDICTIONS, RECORDS, array_name, truth_file
 
-TASKS, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
 _LOCK, _UNIT = ".lock", ".unit.safetensors"
-
-
-@dataclass
-class Contents:
-    """What a suite's folder holds.
-
-    Attributes:
-        evaluations: by (task, condition).
-        predictions: class ids (replicas, n), of a tuned record trial by trial (`benchmark.results.trials`).
-        problems: one line for each thing that could not be read, beginning with its file (and line).
-    """
-
-    records: dict[RecordKey, Record] = field(default_factory=dict)
-    evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
-    predictions: dict[RecordKey, NDArray[Any]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def misfit(self, record: Record) -> str | None:
-        """Why a record can't be used with the evaluation and predictions that are here; None if it can."""
-        name = _tensor_file(record.task, record.condition)
-        evaluation = self.evaluations.get((record.task, record.condition))
-        if evaluation is None:
-            return f"{name} is missing"
-        if record.task_version != evaluation.task_version:
-            return f"task_version: found {record.task_version}, but {name} has {evaluation.task_version}"
-        if record.data_fingerprint != evaluation.data_fingerprint:
-            return f"data_fingerprint: found {record.data_fingerprint}, but {name} has {evaluation.data_fingerprint}"
-        if record.seed not in evaluation.seeds:
-            return f"seed: {name} has no seed {record.seed}"
-        if fault := choice_fault(record):
-            return fault
-        predictions = self.predictions.get(record.key)
-        if predictions is None:
-            return f"its predictions are missing from {record.method}/{PREDICTIONS}"
-        replicas = (len(evaluation.supervisors) if record.kind == "single" else 1) * trial_count(record)
-        expected = (replicas, len(evaluation.seeds[record.seed].labels))
-        if predictions.shape != expected or record.n_test != expected[1]:
-            return f"predictions: found shape {predictions.shape} and n_test {record.n_test}, expected {expected}"
-        if predictions.max() >= evaluation.num_classes:
-            return f"predictions: found class id {predictions.max()}, expected 0..{evaluation.num_classes - 1}"
-        if evaluation.seeds[record.seed].sha256 != record.evaluation_sha256:
-            return f"evaluation_sha256: the truth or the supervisors' predictions in {name} are not those of the record"
-        if digest(predictions) != record.predictions_sha256:
-            return "predictions_sha256: the predictions are not those that the record was written with"
-        return None
 
 
 class ResultStore:
@@ -208,13 +155,13 @@ class ResultStore:
         evaluation, new, lines = self._checked(evaluation, entries)
         contents, unit = self.load(), (evaluation.task, evaluation.condition)
         methods = sorted({record.method for record, _ in entries})
-        own = {_tensor_file(*unit): _evaluation_bytes(evaluation)}
+        own = {truth_file(*unit): _evaluation_bytes(evaluation)}
         for method in methods:
             own |= _files_of(method, lines, new.predictions)
         try:
             if as_a_whole:
                 self._write(_UNIT, save({name: np.frombuffer(data, np.uint8) for name, data in own.items()}))
-            self._write(_tensor_file(*unit), own[_tensor_file(*unit)])
+            self._write(truth_file(*unit), own[truth_file(*unit)])
             self.revision += 1
             contents.evaluations[unit] = evaluation
             contents.records |= new.records
@@ -259,7 +206,7 @@ class ResultStore:
         if not path.exists():
             return
         try:
-            unit = _read_unit(path)
+            unit = read_unit(path)
             (evaluation,) = unit.evaluations.values()
             self._write_unit(evaluation, [(record, unit.predictions[key]) for key, record in unit.records.items()])
         except Vanished:
@@ -274,14 +221,14 @@ class ResultStore:
 
     def _read_anew(self) -> Contents:
         self.revision += 1
-        self._contents = _read(self.root)
+        self._contents = read_contents(self.root)
         self._lines = {key: record.to_line() for key, record in self._contents.records.items()}
         return self._contents
 
     def _present(self) -> Contents:
         """The contents, whose files are still there: what is written beside them must not refer to lost ones."""
         contents = self.load()
-        expected = [_tensor_file(*unit) for unit in contents.evaluations]
+        expected = [truth_file(*unit) for unit in contents.evaluations]
         expected += [f"{method}/{RECORDS}" for method in {key.method for key in contents.records}]
         own_lock = self._locked in (None, _identity(self.root / _LOCK))
         if not own_lock or not all((self.root / name).exists() for name in expected):
@@ -335,7 +282,7 @@ def _files_of(
 def method_files(lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]) -> dict[str, bytes]:
     """The files of a method's folder, from `Record.to_line` and class ids; in the order in which they are written."""
     keys = sorted(lines)
-    arrays = {_array_name(key): predictions[key] for key in keys if key in predictions}
+    arrays = {array_name(key): predictions[key] for key in keys if key in predictions}
     return {PREDICTIONS: save(arrays), RECORDS: "".join(lines[key] + "\n" for key in keys).encode()}
 
 
@@ -345,14 +292,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _tensor_file(task: str, condition: str) -> str:
-    return f"{TASKS}/{task}-{condition}.safetensors"
-
-
-def _array_name(key: RecordKey) -> str:
-    return f"{key.task}/{key.condition}/{key.setting}/{key.seed}"
 
 
 def _evaluation_bytes(evaluation: Evaluation) -> bytes:
@@ -365,102 +304,3 @@ def _evaluation_bytes(evaluation: Evaluation) -> bytes:
         arrays[f"{seed}/majority"] = np.array(truth.majority, np.int32)
     # One entry only: safetensors writes several in no fixed order.
     return save(arrays, metadata={"evaluation": json.dumps(evaluation.model_dump(mode="json"), sort_keys=True)})
-
-
-def _read(root: Path) -> Contents:
-    contents = Contents()
-    for path in sorted((root / TASKS).glob("*.safetensors")):
-        try:
-            evaluation = _read_evaluation(path)
-        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as error:
-            contents.problems.append(f"{TASKS}/{path.name}: {reason(error)}")
-        else:
-            contents.evaluations[evaluation.task, evaluation.condition] = evaluation
-    for folder in sorted(path for path in root.glob("[!._]*") if path.is_dir()):
-        if (folder / RECORDS).exists():
-            _read_records(folder, contents)
-        if (folder / PREDICTIONS).exists():
-            _read_predictions(folder, contents)
-    return contents
-
-
-def _read_unit(path: Path) -> Contents:
-    """From the copies of its files."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, data in load_file(path).items():
-            if Path(name).anchor or ".." in Path(name).parts:
-                raise ValueError(f"'{name}' would lie outside this folder")
-            (Path(folder) / name).parent.mkdir(exist_ok=True)
-            (Path(folder) / name).write_bytes(data.tobytes())
-        return _read(Path(folder))
-
-
-def _read_evaluation(path: Path) -> Evaluation:
-    with safe_open(path, framework="np") as file:
-        values = json.loads((file.metadata() or {})["evaluation"])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    if floats := [name for name, array in arrays.items() if array.dtype.kind not in "iu"]:
-        raise ValueError(f"{floats[0]}: found {arrays[floats[0]].dtype}, expected integers")
-    seeds = {
-        int(seed): SeedEvaluation(
-            labels=arrays[f"{seed}/labels"].astype(np.int64),
-            groups=arrays[f"{seed}/groups"],
-            supervisors=arrays[f"{seed}/supervisors"].astype(np.int64),
-            ensemble=arrays[f"{seed}/ensemble"].astype(np.int64),
-            majority=int(arrays[f"{seed}/majority"]),
-        )
-        for seed in sorted({name.partition("/")[0] for name in arrays})
-    }
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    evaluation = Evaluation.model_validate({**values, "seeds": seeds})
-    if path.name != f"{evaluation.task}-{evaluation.condition}.safetensors":
-        raise ValueError(f"holds {evaluation.task}/{evaluation.condition}, which is not what its name says")
-    return evaluation
-
-
-def _read_records(folder: Path, contents: Contents) -> None:
-    try:
-        lines = (folder / RECORDS).read_bytes().splitlines()
-    except OSError as error:
-        contents.problems.append(f"{folder.name}/{RECORDS}: {reason(error)}")
-        return
-    for number, line in enumerate(lines, 1):
-        where = f"{folder.name}/{RECORDS}:{number}"
-        try:
-            record = Record.model_validate_json(line)
-        except ValidationError as error:
-            contents.problems.append(f"{where}: {reason(error)}")
-            continue
-        if record.method != folder.name:
-            contents.problems.append(f"{where}: method: found '{record.method}', expected the folder's name")
-        elif record.key in contents.records:
-            contents.problems.append(f"{where}: repeats the record of {record.key}")
-        else:
-            contents.records[record.key] = record
-
-
-def _read_predictions(folder: Path, contents: Contents) -> None:
-    try:
-        with safe_open(folder / PREDICTIONS, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                task, condition, setting, seed = name.split("/")
-                predictions = compact(file.get_tensor(name))
-                contents.predictions[RecordKey(task, condition, folder.name, setting, int(seed))] = predictions
-    except (ValueError, SafetensorError, OSError) as error:
-        contents.problems.append(f"{folder.name}/{PREDICTIONS}: {reason(error)}")
-
-
-def reason(error: Exception) -> str:
-    """One line: 'field: reason' for each invalid field, or what went wrong with the file."""
-    if isinstance(error, ValidationError):
-        found = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_url=False)]
-        return _one_line("; ".join(f"{where}: {message}" if where else message for where, message in found))
-    if isinstance(error, KeyError):
-        return f"{error} is missing"
-    if isinstance(error, SafetensorError):
-        return f"not a readable safetensors file ({error})"
-    return _one_line(str(error))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

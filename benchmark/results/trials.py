@@ -17,7 +17,6 @@ from benchmark.core.records import Evaluation, Record
 from benchmark.core.scoring import compute_metrics, score
 
 TRIALS, AGREEMENT, CHOSEN = "trials", "agreement", "chosen"  # in hyperparameters; in diagnostics
-TUNED = "-tuned"  # ends the name of the folder of tuned results that belongs to another folder
 Which = Literal["chosen", "default", "oracle"]
 
 

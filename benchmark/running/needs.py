@@ -101,7 +101,7 @@ def _work(kind: object, length: int) -> Work:
 
 def _trained(name: str, supervisors: int, recipe: Recipe, tune: bool) -> list[tuple[int, int]]:
     """Replicas a seed and epochs of each trial."""
-    recipes = [recipe] if name in CANARIES else [trial.recipe for trial in trials_of(name, recipe, tune)]
+    recipes = [trial.recipe for trial in trials_of(name, recipe, tune)]
     return [(_heads(name, supervisors), trial.epochs) for trial in recipes]
 
 

@@ -9,14 +9,13 @@ from typing import Any
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
 from benchmark.core.method import method_options
-from benchmark.core.names import CANARIES, ENGINE_VERSION
+from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import RecordKey, Versions, setting_hash
 from benchmark.core.registry import METHODS
 from benchmark.core.suite import Recipes
 from benchmark.core.task import Task
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import TRIALS
-from benchmark.running import canaries
 from benchmark.running.tuning import trials_of
 
 NOTHING: Mapping[str, Any] = {}
@@ -41,11 +40,6 @@ class Unit:
         return f"{self.task} ({self.condition}{f', seed {self.jobs[0][1][0]}' if self.split else ''})"
 
 
-def method_version(name: str) -> int:
-    """Version of a method or canary."""
-    return canaries.VERSION if name in CANARIES else METHODS[name].version
-
-
 def hyperparameters(
     name: str, recipe: Recipe, student: Mapping[str, Any] = NOTHING, tune: bool = False
 ) -> dict[str, Any]:
@@ -53,8 +47,6 @@ def hyperparameters(
 
     With `tune`, all that of every trial.
     """
-    if name in CANARIES:
-        return {"method": {}, "student": {**recipe.chosen(), **student}}
     tried = [
         {"method": method_options(trial.instance()), "student": {**trial.recipe.chosen(), **student}}
         for trial in trials_of(name, recipe, tune)
@@ -93,7 +85,7 @@ def make_plan(
             writes = task.student.writes
             recipe, own = student.of(task.name), task.student.parameters
             settings = {name: setting_hash(hyperparameters(name, recipe, own, tune)) for name in methods}
-            versions = {name: Versions(ENGINE_VERSION, task.version, method_version(name)) for name in methods}
+            versions = {name: Versions(ENGINE_VERSION, task.version, METHODS[name].version) for name in methods}
             jobs: dict[tuple[str, ...], list[int]] = {}
             for seed in seeds:
                 keys = {name: RecordKey(task.name, condition, name, settings[name], seed) for name in methods}

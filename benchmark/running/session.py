@@ -24,14 +24,15 @@ from benchmark.core.suite import Suite, load_suite, read_options
 from benchmark.core.task import Task
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask
+from benchmark.results.layout import TUNED
 from benchmark.results.remote import open_store
 from benchmark.results.replies import read_replies
-from benchmark.results.stale import StaleRun, stale_run
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import TUNED, is_tuned
+from benchmark.results.trials import is_tuned
 from benchmark.running.needs import needs
 from benchmark.running.plan import Unit, make_plan
 from benchmark.running.runner import USUAL, Report, Workforce, choose_device, run
+from benchmark.running.stale import StaleRun, stale_run
 from benchmark.running.unit import Setup
 from benchmark.store.mirror import split_address
 
@@ -113,7 +114,7 @@ def _start(request: Request, dry_run: bool, say: Callable[[str], None], report: 
     for registry in (METHODS, TASKS):
         for line in registry.warnings():
             say(line)
-    methods = METHODS.select(request.methods or list(suite.methods), extra=tuple(CANARIES))
+    methods = METHODS.select(request.methods or list(suite.methods))
     if request.tune:
         methods = _tunable(methods, request.methods, say)
     seeds = list(pack.sheet.seeds if pack and request.seeds is None else range(request.seeds or suite.seeds))

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.base.versions import libraries, project_commit
+from benchmark.core.canaries import CANARY_METHODS, canary_data
 from benchmark.core.data import Problem, Recipe
-from benchmark.core.names import CANARIES, ENGINE_VERSION
+from benchmark.core.method import CrossEntropy
+from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem, training_data
 from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
 from benchmark.core.registry import METHODS, TASKS, load_plugin
@@ -30,8 +32,7 @@ from benchmark.core.training import NOWHERE, Trained, train
 from benchmark.packs.read import use_pack
 from benchmark.results.replies import Reply
 from benchmark.results.trials import AGREEMENT, CHOSEN, trial_metrics
-from benchmark.running import canaries
-from benchmark.running.plan import Unit, hyperparameters, method_version
+from benchmark.running.plan import Unit, hyperparameters
 from benchmark.running.tuning import Trial, agreement, chosen, expected_epochs, runs_of, train_trials, trials_of
 from benchmark.store.cache import Cache
 from benchmark.store.checkpoints import Checkpoints
@@ -156,7 +157,7 @@ def _execute(task: Task, unit: Unit, setup: Setup, say: Say) -> UnitResult:
         by_size = sorted(job_seeds, key=lambda s: (_size(problems[s]), s))
         runs += [(names, [problems[s] for s in group]) for _, group in groupby(by_size, lambda s: _size(problems[s]))]
     epochs = sum(expected_epochs(_runs(task, names, setup)) for names, _ in runs)
-    epochs += sum(bool(CANARIES.keys() & set(names)) for names, _ in runs) * setup.student.of(task.name).epochs
+    epochs += sum(bool(CANARY_METHODS.keys() & set(names)) for names, _ in runs) * setup.student.of(task.name).epochs
     on_step = _Epochs(say, epochs)
     for names, group in runs:
         _train_and_score(task, group, names, setup, on_step, result)
@@ -192,7 +193,7 @@ def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
 def _runs(task: Task, names: Sequence[str], setup: Setup) -> list[list[Trial]]:
     """The trials of the methods among `names`, as they train together."""
     recipe = setup.student.of(task.name)
-    trials = [trial for name in names if name not in CANARIES for trial in trials_of(name, recipe, setup.tune)]
+    trials = [trial for name in names if name not in CANARY_METHODS for trial in trials_of(name, recipe, setup.tune)]
     return runs_of(trials, apart=task.student.costly)
 
 
@@ -217,7 +218,7 @@ def _train_and_score(
     """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
     data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
     recipe = setup.student.of(task.name)
-    methods = [name for name in names if name not in CANARIES]
+    methods = [name for name in names if name not in CANARY_METHODS]
     checkpoints = _checkpoints(task, problems, methods, setup, recipe)
     result.checkpoints.append(checkpoints)
     outcomes = train_trials(
@@ -227,14 +228,14 @@ def _train_and_score(
         checkpoints,
         report=lambda line: result.failures.append(f"{result.unit.label}: {line}"),
     )
-    wanted = [name for name in CANARIES if name in names]
+    wanted = [name for name in CANARY_METHODS if name in names]
     if wanted and not all((p.truth.labels["train"] >= 0).any() for p in problems):
         result.failures.append(f"{result.unit.label}: canaries need known labels in the train split, found none")
     elif wanted:
-        supervision = canaries.canary_data(data, problems, task.card.metric, wanted)
+        supervision = canary_data(data, problems, task.card.metric, wanted)
         checkpoints = _checkpoints(task, problems, wanted, setup, recipe)
         result.checkpoints.append(checkpoints)
-        (trained_canaries,) = train([canaries.Canary()], supervision, recipe, on_step, checkpoints)
+        (trained_canaries,) = train([CrossEntropy()], supervision, recipe, on_step, checkpoints)
         for position, name in enumerate(wanted):
             heads = trained_canaries.student.heads(slice(position, position + 1))
             outcomes[name] = [replace(trained_canaries, student=heads)]
@@ -305,7 +306,7 @@ def _checkpoints(
         {
             "task": [task.name, task.version, problems[0].condition, problems[0].fingerprint],
             "seeds": [p.seed for p in problems],
-            "methods": {n: [method_version(n), hyperparameters(n, recipe, own, setup.tune)] for n in names},
+            "methods": {n: [METHODS[n].version, hyperparameters(n, recipe, own, setup.tune)] for n in names},
             "engine": ENGINE_VERSION,
             "device": setup.device,
             "libraries": libraries("torch", "transformers", "peft"),
@@ -329,8 +330,8 @@ def _diagnostics(
     name: str, outcome: Trained, position: int, seeds: int, problem: Problem, metric: str
 ) -> dict[str, Any]:
     """One seed's diagnostics as plain numbers and lists; a value of a single replica loses the replica axis."""
-    if name in CANARIES:
-        return {"supervisor": canaries.best_supervisor(problem, metric)} if name == "best_supervisor" else {}
+    if name in CANARY_METHODS:
+        return CANARY_METHODS[name].remarks(problem, metric)
     plain = {}
     for key, value in outcome.diagnostics.items():
         own = value.unflatten(0, (seeds, -1))[position].double().numpy().round(6)
@@ -351,7 +352,7 @@ def _record(
 ) -> Record:
     """The record of one (task, condition, method, seed) with test predictions (replicas, n)."""
     options = hyperparameters(name, setup.student.of(task.name), task.student.parameters, setup.tune)
-    canary = name in CANARIES
+    method = METHODS[name]
     return Record(
         task=task.name,
         condition=problem.condition,  # type: ignore[arg-type]
@@ -372,8 +373,8 @@ def _record(
         data_fingerprint=problem.fingerprint,
         engine_version=ENGINE_VERSION,
         task_version=task.version,
-        method_version=method_version(name),
-        kind="canary" if canary else METHODS[name].kind,
-        ablation_of=None if canary else METHODS[name].ablation_of,
-        title=CANARIES[name] if canary else METHODS[name].title,
+        method_version=method.version,
+        kind="canary" if name in CANARY_METHODS else method.kind,
+        ablation_of=method.ablation_of,
+        title=method.title,
     )

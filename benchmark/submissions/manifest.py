@@ -21,7 +21,6 @@ from benchmark.core.records import Condition, Count, MethodName, Record, TaskNam
 from benchmark.core.registry import TASKS
 from benchmark.core.suite import Suite
 
-MANIFEST, SOURCE, README = "manifest.json", "method.py", "README.md"
 Hashed = Literal["records.jsonl", "predictions.safetensors", "method.py"]
 HASHED: tuple[Hashed, ...] = get_args(Hashed)
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -15,11 +15,13 @@ from safetensors.numpy import load
 from benchmark.base.errors import W2SError
 from benchmark.core.records import Record, RecordKey, compact
 from benchmark.judging.judgements import JUDGEMENTS
+from benchmark.results.contents import reason
+from benchmark.results.layout import MANIFEST, PREDICTIONS, README, RECORDS, SOURCE
 from benchmark.results.replies import REPLIES
-from benchmark.results.store import PREDICTIONS, RECORDS, method_files, reason
+from benchmark.results.store import method_files
 from benchmark.submissions.about import About, read_about
 from benchmark.submissions.findings import Finding
-from benchmark.submissions.manifest import MANIFEST, README, SOURCE, Manifest
+from benchmark.submissions.manifest import Manifest
 
 _MIB = 2**20
 LIMITS = {  # in bytes; the default suite's are a hundredth of it

@@ -12,13 +12,12 @@ from benchmark.analysis.cells import TOLERANCE
 from benchmark.core.data import Recipe
 from benchmark.core.method import method_options
 from benchmark.core.minibatches import Minibatches
-from benchmark.core.names import CANARIES, ENGINE_VERSION
+from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import Evaluation, Record, RecordKey, digest
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.scoring import compute_metrics
 from benchmark.core.suite import Suite
-from benchmark.results.store import Contents
-from benchmark.running.plan import method_version
+from benchmark.results.contents import Contents
 from benchmark.submissions.findings import Finding
 from benchmark.submissions.reading import Submission, is_class_ids
 
@@ -71,8 +70,8 @@ def _versions(where: str, record: Record) -> Iterator[Finding]:
         ("engine", record.engine_version, ENGINE_VERSION),
         ("task", record.task_version, TASKS[record.task].version),
     ]
-    if record.method in (*METHODS.names(), *CANARIES):
-        known.append(("method", record.method_version, method_version(record.method)))
+    if record.method in METHODS:
+        known.append(("method", record.method_version, METHODS[record.method].version))
     for what, found, here in known:
         if found != here:
             kind = "stale-version" if found < here else "newer-version"
@@ -95,10 +94,8 @@ def _setting(where: str, record: Record, submission: Submission, published: Publ
     expected: Any = None
     if submission.manifest:
         expected = submission.manifest.options
-    elif record.method in METHODS.names():
+    elif record.method in METHODS:
         expected = method_options(METHODS[record.method]())
-    elif record.method in CANARIES:
-        expected = {}
     found = record.hyperparameters
     if found.keys() != {"method", "student"} or (expected is not None and found["method"] != expected):
         yield Finding("unknown-setting", f"{where}: options {found.get('method')}, those of the method are {expected}")

@@ -18,14 +18,16 @@ from benchmark.core.records import Evaluation, RecordKey, Versions, setting_hash
 from benchmark.core.registry import METHODS, TASKS, load_plugin
 from benchmark.core.suite import Suite, load_suite, read_options
 from benchmark.core.task import Task
-from benchmark.results.store import Contents, ResultStore, method_files
+from benchmark.results.contents import Contents
+from benchmark.results.layout import MANIFEST, README, SOURCE
+from benchmark.results.store import ResultStore, method_files
 from benchmark.running.plan import hyperparameters
 from benchmark.running.runner import choose_device
 from benchmark.running.session import Request, check_options, lacking, start
 from benchmark.running.unit import LIBRARIES, Setup, evaluate
 from benchmark.store.cache import Cache
 from benchmark.submissions.about import stub
-from benchmark.submissions.manifest import MANIFEST, README, SOURCE, Grid, grid_of, manifest_of
+from benchmark.submissions.manifest import Grid, grid_of, manifest_of
 
 Say = Callable[[str], None]
 

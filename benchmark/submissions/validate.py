@@ -19,12 +19,14 @@ from benchmark.core.problems import build_problem
 from benchmark.core.records import Evaluation
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, suite_of_folder
-from benchmark.results.store import PREDICTIONS, RECORDS, Contents, ResultStore
+from benchmark.results.contents import Contents
+from benchmark.results.layout import MANIFEST, PREDICTIONS, README, RECORDS, SOURCE
+from benchmark.results.store import ResultStore
 from benchmark.running.unit import evaluate
 from benchmark.store.cache import Cache
 from benchmark.submissions.about import read_about
 from benchmark.submissions.findings import Finding, conclusion, verdicts
-from benchmark.submissions.manifest import HASHED, MANIFEST, README, SOURCE, Grid, grid_of, manifest_of
+from benchmark.submissions.manifest import HASHED, Grid, grid_of, manifest_of
 from benchmark.submissions.reading import Submission, read_submission
 from benchmark.submissions.scores import Published, check_record
 from benchmark.submissions.verify import tolerated
@@ -97,7 +99,7 @@ def check(submission: Submission, suite: Suite, contents: Contents, same_source:
 
 
 def _files(submission: Submission) -> Iterator[Finding]:
-    shipped = submission.name in (*METHODS.names(), *CANARIES)
+    shipped = submission.name in METHODS
     if MANIFEST not in submission.files and shipped:
         yield Finding(
             "no-manifest", "a method of the project: hashes of files and source were not checked", warning=True

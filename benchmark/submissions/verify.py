@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
 from benchmark.base.paths import cache_root
-from benchmark.core.names import CANARIES
 from benchmark.core.records import Record, RecordKey, SeedEvaluation, setting_hash
 from benchmark.core.registry import METHODS, load_plugin
 from benchmark.core.suite import load_suite, read_options, suite_of_folder
-from benchmark.results.stale import raised
+from benchmark.results.layout import SOURCE
 from benchmark.results.store import ResultStore
 from benchmark.running.plan import Unit, hyperparameters
 from benchmark.running.runner import choose_device
+from benchmark.running.stale import raised
 from benchmark.running.unit import Setup, execute
-from benchmark.submissions.manifest import SOURCE
 
 Say = Callable[[str], None]
 # Share of predictions that may differ, and by how much the score may. With other arithmetic (no vector instructions,
@@ -121,7 +120,7 @@ def _published(store: ResultStore, request: VerifyRequest) -> list[Record]:
 
 def _check_known(store: ResultStore, method: str) -> None:
     """Code from a submission runs only when it is named."""
-    if method in (*METHODS.names(), *CANARIES):
+    if method in METHODS:
         return
     source = store.root / method / SOURCE
     where = f"read {source}, and if you trust it add --plugin {source}" if source.is_file() else "name it with --plugin"

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from benchmark.assets.pretrained import model_fingerprint
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
+from benchmark.core.method import CrossEntropy
 from benchmark.core.scale import Work
 from benchmark.core.training import NOWHERE, TrainingData, train
-from benchmark.running.canaries import Canary
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.language.network import Objective
 from benchmark.students.language.student import LanguageHeads, LanguageModel
@@ -89,7 +89,7 @@ class FineTuned:
         data = TrainingData({"tokens": [kind.sequences(inputs).to(device)]}, truth, (seed,), kind.start)
         recipe = Recipe(self.learning_rate, self.epochs, self.batch_size)
         with suppress(torch.OutOfMemoryError):
-            (trained,) = train([Canary()], data, recipe, checkpoints=checkpoints)
+            (trained,) = train([CrossEntropy()], data, recipe, checkpoints=checkpoints)
             assert isinstance(trained.student, LanguageHeads)
             return Labeller(kind, trained.student, device)
         raise W2SError(

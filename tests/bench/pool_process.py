@@ -118,6 +118,7 @@ def _warm_up(methods: list[Any]) -> None:
 
     from benchmark.core.data import Recipe
     from benchmark.core.training import TrainingData, train
+    from benchmark.students.linear import LinearStudent
 
     labels = torch.full((SEEDS, M, 256, K), 1 / K)
     train(

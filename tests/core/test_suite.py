@@ -8,7 +8,6 @@ import pytest
 
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.names import CANARIES
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Recipes, load_suite, read_options, suite_names, suite_of_folder
 
@@ -62,7 +61,7 @@ def test_every_suite_names_tasks_methods_and_options_that_exist(name: str) -> No
     grids = [load_suite(name)] + ([load_suite(name, full=True)] if name == "language-model" else [])
     for suite in grids:
         tasks = [TASKS[task] for task in TASKS.select(list(suite.tasks))]
-        assert METHODS.select(list(suite.methods), extra=tuple(CANARIES))
+        assert METHODS.select(list(suite.methods))
         assert set(suite.options) <= set().union(*(task.options for task in tasks))
         for task in tasks:
             task.configured(suite.options)  # every value is one that the task takes
@@ -81,7 +80,7 @@ def test_the_larger_grid_keeps_what_it_does_not_change() -> None:
     hh = set(TASKS.select(list(full.tasks)))
     assert {"hh-helpful-to-harmless", "hh-harmless-to-helpful"} <= hh
     staged = {"bootstrapping", "co_supervised"}
-    assert not staged & set(METHODS.select(list(full.methods), extra=tuple(CANARIES)))
+    assert not staged & set(METHODS.select(list(full.methods)))
 
 
 def test_a_suite_is_found_by_its_folder() -> None:

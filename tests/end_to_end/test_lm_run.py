@@ -23,8 +23,9 @@ from benchmark.core.data import Recipe
 from benchmark.core.records import Record
 from benchmark.core.registry import METHODS
 from benchmark.core.suite import Recipes
+from benchmark.results.contents import Contents
 from benchmark.results.replies import ReplyKey, read_replies
-from benchmark.results.store import Contents, ResultStore
+from benchmark.results.store import ResultStore
 from benchmark.running import unit as execution
 from benchmark.running.executors.local import in_this_process
 from benchmark.running.plan import Unit

@@ -110,8 +110,7 @@ def test_what_stale_is_not_combined_with(w2s: CommandLine) -> None:
 
 def test_a_method_that_is_not_here_is_left_out(w2s: CommandLine, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.core import training
-    from benchmark.results import stale
-    from benchmark.running import plan
+    from benchmark.running import plan, stale
 
     for module in (plan, stale, training):
         monkeypatch.setattr(module, "ENGINE_VERSION", 2)

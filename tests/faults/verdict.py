@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from benchmark.core.records import Record, RecordKey
-from benchmark.results.store import RECORDS, ResultStore
+from benchmark.results.layout import RECORDS
+from benchmark.results.store import ResultStore
 
 
 @dataclass

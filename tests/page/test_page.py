@@ -21,9 +21,10 @@ from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload, Row, Suite
 from benchmark.page.render import INDEX, data_block, filled, page, render, write_page
 from benchmark.reports.headline import comparison_columns, comparison_table, headline_columns
-from benchmark.results.store import RECORDS, ResultStore
+from benchmark.results.layout import MANIFEST, README, RECORDS
+from benchmark.results.store import ResultStore
 from benchmark.submissions.about import stub
-from benchmark.submissions.manifest import MANIFEST, README, manifest_of
+from benchmark.submissions.manifest import manifest_of
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.reports.export import export
 from benchmark.reports.headline import comparison_columns, headline_columns
 from benchmark.reports.latex import escape
-from benchmark.results.store import RECORDS, ResultStore
+from benchmark.results.layout import RECORDS
+from benchmark.results.store import ResultStore
 
 HOSTILE = r"""50% \input{x} & $x_1^2$ #1 {~} <b>"|" \\ \end{tabular} %"""
 SEEDS = range(3)

@@ -25,7 +25,8 @@ from benchmark.core.records import (
     setting_hash,
 )
 from benchmark.results import store as results
-from benchmark.results.store import Contents, ResultStore
+from benchmark.results.contents import Contents
+from benchmark.results.store import ResultStore
 
 SEEDS = range(2)
 MADE = Versions(1, 1, 1)

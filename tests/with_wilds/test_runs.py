@@ -19,7 +19,8 @@ from support.tiny import save_model
 
 from benchmark.core.pools import draw_pool
 from benchmark.core.registry import TASKS
-from benchmark.results.store import Contents, ResultStore
+from benchmark.results.contents import Contents
+from benchmark.results.store import ResultStore
 from tasks._wilds import DATA_SETS, open_dataset
 
 # what the official evaluation calls the metric that a record holds

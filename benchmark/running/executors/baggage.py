@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_write, sha256_file
 from benchmark.base.paths import cache_root
 from benchmark.base.versions import libraries
+from benchmark.core.registry import METHODS, TASKS
 from benchmark.running.unit import LIBRARIES, Setup
 
 Keep = Callable[[bytes], Any]  # puts bytes where workers find them; gives what they ask with
@@ -87,13 +89,9 @@ class Baggage:
 @cache
 def code_hash() -> str:
     """Of the source files of this project's packages."""
-    import benchmark
-    import methods
-    import tasks
-
     digest = hashlib.sha256()
-    for package in (benchmark, methods, tasks):
-        root = Path(package.__path__[0])
+    for package in ("benchmark", METHODS.package, TASKS.package):
+        root = Path(import_module(package).__path__[0])
         for path in sorted(root.rglob("*.py")):
             digest.update(f"{root.name}/{path.relative_to(root).as_posix()}|".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -15,10 +15,10 @@ from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS, register_task
 from benchmark.core.suite import load_suite
 from benchmark.reports.checks import check
-from benchmark.results import stale as stale_module
-from benchmark.results.stale import Place, overview, raised, stale_findings, stale_run
 from benchmark.results.store import ResultStore
 from benchmark.running import canaries
+from benchmark.running import stale as stale_module
+from benchmark.running.stale import Place, overview, raised, stale_findings, stale_run
 
 TASK = Task("stale-task")
 

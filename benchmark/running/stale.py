@@ -13,14 +13,12 @@ from typing import NamedTuple
 
 from benchmark.base.errors import W2SError
 from benchmark.base.text import plain
-from benchmark.core.names import CANARIES, ENGINE_VERSION
+from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import Record, RecordKey
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, suite_of_folder
+from benchmark.results.layout import MANIFEST, SOURCE, TUNED
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import TUNED
-from benchmark.running.plan import method_version
-from benchmark.submissions.manifest import MANIFEST, SOURCE
 
 _SHOWN = 3
 
@@ -44,8 +42,8 @@ def raised(record: Record) -> list[str]:
     known = [("engine", record.engine_version, ENGINE_VERSION)]
     if record.task in TASKS.names():
         known.append((record.task, record.task_version, TASKS[record.task].version))
-    if record.method in (*METHODS.names(), *CANARIES):
-        known.append((record.method, record.method_version, method_version(record.method)))
+    if record.method in METHODS:
+        known.append((record.method, record.method_version, METHODS[record.method].version))
     return [f"{what} version {then}, now {now}" for what, then, now in known if then < now]
 
 
@@ -73,7 +71,7 @@ def _redo(store: ResultStore, method: str) -> str:
         return _submit(store, method, suite)
     options = f"--suite {suite.name}{' --full' * suite.full}" if suite else "--suite SUITE"
     options += " --tune" * tuned
-    plugin = "" if method in (*METHODS.names(), *CANARIES) else " --plugin FILE"
+    plugin = "" if method in METHODS else " --plugin FILE"
     return f"w2s run --stale {options} --results {store.root}{plugin}"
 
 
@@ -130,7 +128,7 @@ def stale_run(
         chosen = TASKS.select(tasks)
         places = {at for at in places if at.task in chosen}
     if methods:
-        chosen = METHODS.select(methods, extra=tuple(CANARIES))
+        chosen = METHODS.select(methods)
         places = {at for at in places if at.method in chosen}
     places = {at for at in places if at.condition in conditions and (seeds is None or at.seed < seeds)}
     submitted = {at.method for at in places if _submitted(store, at.method)}
@@ -140,7 +138,7 @@ def stale_run(
     ]
     places = {at for at in places if at.method not in submitted}
     unknown = {f"task '{at.task}'" for at in places if at.task not in TASKS.names()}
-    unknown |= {f"method '{at.method}'" for at in places if at.method not in (*METHODS.names(), *CANARIES)}
+    unknown |= {f"method '{at.method}'" for at in places if at.method not in METHODS}
     lines += [f"not redone: {what} is not registered here; name its file with --plugin" for what in sorted(unknown)]
     known = {at for at in places if not {f"task '{at.task}'", f"method '{at.method}'"} & unknown}
     return StaleRun(frozenset(known), tuple(lines))

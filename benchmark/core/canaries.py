@@ -1,0 +1,93 @@
+"""Canaries: supervisions with a known outcome, trained by cross-entropy. They catch leaks and faults of the harness.
+
+They are trained in a run of their own, because their soft labels hold the truth and methods must not reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.base.seeding import numpy_rng
+from benchmark.core import names
+from benchmark.core.data import Problem
+from benchmark.core.method import CrossEntropy, Setting
+from benchmark.core.scoring import score
+from benchmark.core.training import TrainingData
+
+
+@dataclass(eq=False)
+class Canary(CrossEntropy):
+    """A method that makes its own supervision, and has nothing to tune."""
+
+    grid: ClassVar[tuple[Setting, ...]] = ({},)
+
+    @staticmethod
+    def supervise(problem: Problem, metric: str) -> NDArray[np.float32]:
+        """(N, K) soft labels of the train split."""
+        raise NotImplementedError
+
+    @staticmethod
+    def remarks(problem: Problem, metric: str) -> dict[str, Any]:
+        """What its record says about the supervision."""
+        return {}
+
+
+class GroundTruth(Canary):
+    """One-hot truth; the row of an unknown label is zero, and so is its loss."""
+
+    name = "ground_truth"
+    title = names.CANARIES[name]
+
+    @staticmethod
+    def supervise(problem: Problem, metric: str) -> NDArray[np.float32]:
+        labels, K = problem.truth.labels["train"], problem.soft_labels["train"].shape[-1]
+        return np.eye(K, dtype=np.float32)[labels.clip(0)] * (labels >= 0)[:, None].astype(np.float32)
+
+
+class BestSupervisor(Canary):
+    """The soft labels of the supervisor with the highest score on pool-train's truth."""
+
+    name = "best_supervisor"
+    title = names.CANARIES[name]
+
+    @staticmethod
+    def supervise(problem: Problem, metric: str) -> NDArray[np.float32]:
+        return problem.soft_labels["train"][:, _best(problem, metric)]
+
+    @staticmethod
+    def remarks(problem: Problem, metric: str) -> dict[str, Any]:
+        return {"supervisor": _best(problem, metric)}
+
+
+class RandomSupervision(Canary):
+    """Uniform one-hot draws."""
+
+    name = "random_supervision"
+    title = names.CANARIES[name]
+
+    @staticmethod
+    def supervise(problem: Problem, metric: str) -> NDArray[np.float32]:
+        N, _, K = problem.soft_labels["train"].shape
+        rng = numpy_rng("random supervision", problem.fingerprint, problem.condition, problem.seed)
+        return np.eye(K, dtype=np.float32)[rng.integers(K, size=N)]
+
+
+CANARY_METHODS: dict[str, type[Canary]] = {cls.name: cls for cls in (GroundTruth, BestSupervisor, RandomSupervision)}
+
+
+def canary_data(data: TrainingData, problems: Sequence[Problem], metric: str, wanted: Sequence[str]) -> TrainingData:
+    """The same features and seeds, soft labels (S, m, N, K): one "supervisor" for each of the m wanted canaries."""
+    made = np.stack([np.stack([CANARY_METHODS[name].supervise(p, metric) for name in wanted]) for p in problems])
+    return replace(data, soft_labels=torch.from_numpy(made).to(data.soft_labels.device))
+
+
+def _best(problem: Problem, metric: str) -> int:
+    labels, groups = problem.truth.labels["train"], problem.truth.groups["train"]
+    soft_labels = problem.soft_labels["train"]
+    return int(score(metric, soft_labels.argmax(-1).T, labels, groups, soft_labels.shape[-1]).argmax())

@@ -1,0 +1,164 @@
+"""What a folder of results holds, read and checked; what can't be read is named and doesn't stop the rest."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
+
+from benchmark.core.records import Evaluation, Record, RecordKey, SeedEvaluation, compact, digest
+from benchmark.results.layout import PREDICTIONS, RECORDS, TRUTH_FOLDER, truth_file
+from benchmark.results.trials import choice_fault, trial_count
+
+
+@dataclass
+class Contents:
+    """What a suite's folder holds.
+
+    Attributes:
+        evaluations: by (task, condition).
+        predictions: class ids (replicas, n), of a tuned record trial by trial (`benchmark.results.trials`).
+        problems: one line for each thing that could not be read, beginning with its file (and line).
+    """
+
+    records: dict[RecordKey, Record] = field(default_factory=dict)
+    evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+    predictions: dict[RecordKey, NDArray[Any]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def misfit(self, record: Record) -> str | None:
+        """Why a record can't be used with the evaluation and predictions that are here; None if it can."""
+        name = truth_file(record.task, record.condition)
+        evaluation = self.evaluations.get((record.task, record.condition))
+        if evaluation is None:
+            return f"{name} is missing"
+        if record.task_version != evaluation.task_version:
+            return f"task_version: found {record.task_version}, but {name} has {evaluation.task_version}"
+        if record.data_fingerprint != evaluation.data_fingerprint:
+            return f"data_fingerprint: found {record.data_fingerprint}, but {name} has {evaluation.data_fingerprint}"
+        if record.seed not in evaluation.seeds:
+            return f"seed: {name} has no seed {record.seed}"
+        if fault := choice_fault(record):
+            return fault
+        predictions = self.predictions.get(record.key)
+        if predictions is None:
+            return f"its predictions are missing from {record.method}/{PREDICTIONS}"
+        replicas = (len(evaluation.supervisors) if record.kind == "single" else 1) * trial_count(record)
+        expected = (replicas, len(evaluation.seeds[record.seed].labels))
+        if predictions.shape != expected or record.n_test != expected[1]:
+            return f"predictions: found shape {predictions.shape} and n_test {record.n_test}, expected {expected}"
+        if predictions.max() >= evaluation.num_classes:
+            return f"predictions: found class id {predictions.max()}, expected 0..{evaluation.num_classes - 1}"
+        if evaluation.seeds[record.seed].sha256 != record.evaluation_sha256:
+            return f"evaluation_sha256: the truth or the supervisors' predictions in {name} are not those of the record"
+        if digest(predictions) != record.predictions_sha256:
+            return "predictions_sha256: the predictions are not those that the record was written with"
+        return None
+
+
+def read_contents(root: Path) -> Contents:
+    """All of a folder, `results/<suite>`."""
+    contents = Contents()
+    for path in sorted((root / TRUTH_FOLDER).glob("*.safetensors")):
+        try:
+            evaluation = _read_evaluation(path)
+        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as error:
+            contents.problems.append(f"{TRUTH_FOLDER}/{path.name}: {reason(error)}")
+        else:
+            contents.evaluations[evaluation.task, evaluation.condition] = evaluation
+    for folder in sorted(path for path in root.glob("[!._]*") if path.is_dir()):
+        if (folder / RECORDS).exists():
+            _read_records(folder, contents)
+        if (folder / PREDICTIONS).exists():
+            _read_predictions(folder, contents)
+    return contents
+
+
+def read_unit(path: Path) -> Contents:
+    """From the copies of its files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in load_file(path).items():
+            if Path(name).anchor or ".." in Path(name).parts:
+                raise ValueError(f"'{name}' would lie outside this folder")
+            (Path(folder) / name).parent.mkdir(exist_ok=True)
+            (Path(folder) / name).write_bytes(data.tobytes())
+        return read_contents(Path(folder))
+
+
+def _read_evaluation(path: Path) -> Evaluation:
+    with safe_open(path, framework="np") as file:
+        values = json.loads((file.metadata() or {})["evaluation"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if floats := [name for name, array in arrays.items() if array.dtype.kind not in "iu"]:
+        raise ValueError(f"{floats[0]}: found {arrays[floats[0]].dtype}, expected integers")
+    seeds = {
+        int(seed): SeedEvaluation(
+            labels=arrays[f"{seed}/labels"].astype(np.int64),
+            groups=arrays[f"{seed}/groups"],
+            supervisors=arrays[f"{seed}/supervisors"].astype(np.int64),
+            ensemble=arrays[f"{seed}/ensemble"].astype(np.int64),
+            majority=int(arrays[f"{seed}/majority"]),
+        )
+        for seed in sorted({name.partition("/")[0] for name in arrays})
+    }
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    evaluation = Evaluation.model_validate({**values, "seeds": seeds})
+    if path.name != f"{evaluation.task}-{evaluation.condition}.safetensors":
+        raise ValueError(f"holds {evaluation.task}/{evaluation.condition}, which is not what its name says")
+    return evaluation
+
+
+def _read_records(folder: Path, contents: Contents) -> None:
+    try:
+        lines = (folder / RECORDS).read_bytes().splitlines()
+    except OSError as error:
+        contents.problems.append(f"{folder.name}/{RECORDS}: {reason(error)}")
+        return
+    for number, line in enumerate(lines, 1):
+        where = f"{folder.name}/{RECORDS}:{number}"
+        try:
+            record = Record.model_validate_json(line)
+        except ValidationError as error:
+            contents.problems.append(f"{where}: {reason(error)}")
+            continue
+        if record.method != folder.name:
+            contents.problems.append(f"{where}: method: found '{record.method}', expected the folder's name")
+        elif record.key in contents.records:
+            contents.problems.append(f"{where}: repeats the record of {record.key}")
+        else:
+            contents.records[record.key] = record
+
+
+def _read_predictions(folder: Path, contents: Contents) -> None:
+    try:
+        with safe_open(folder / PREDICTIONS, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                task, condition, setting, seed = name.split("/")
+                predictions = compact(file.get_tensor(name))
+                contents.predictions[RecordKey(task, condition, folder.name, setting, int(seed))] = predictions
+    except (ValueError, SafetensorError, OSError) as error:
+        contents.problems.append(f"{folder.name}/{PREDICTIONS}: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """One line: 'field: reason' for each invalid field, or what went wrong with the file."""
+    if isinstance(error, ValidationError):
+        found = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_url=False)]
+        return _one_line("; ".join(f"{where}: {message}" if where else message for where, message in found))
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, SafetensorError):
+        return f"not a readable safetensors file ({error})"
+    return _one_line(str(error))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

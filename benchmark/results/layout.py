@@ -1,0 +1,27 @@
+"""The names in a folder of results, `results/<suite>/`.
+
+_tasks/<task>-<condition>.safetensors   an `Evaluation`
+<method>/records.jsonl                  its records, one a line, sorted
+<method>/predictions.safetensors        "task/condition/setting/seed" -> (replicas, n) class ids
+<method>/replies.jsonl                  what its policies answered, for judging
+<method>/manifest.json, method.py, README.md
+                                        of a submission
+"""
+
+from __future__ import annotations
+
+from benchmark.core.records import RecordKey
+
+TRUTH_FOLDER, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
+MANIFEST, SOURCE, README = "manifest.json", "method.py", "README.md"
+TUNED = "-tuned"  # ends the name of the folder of tuned results that belongs to another folder
+
+
+def truth_file(task: str, condition: str) -> str:
+    """Where the `Evaluation` of a (task, condition) stands."""
+    return f"{TRUTH_FOLDER}/{task}-{condition}.safetensors"
+
+
+def array_name(key: RecordKey) -> str:
+    """The name of a record's predictions in the file of its method."""
+    return f"{key.task}/{key.condition}/{key.setting}/{key.seed}"
