@@ -23,7 +23,7 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     results: Annotated[
         str | None,
-        typer.Option(help="results folder, or an address [default: runs/<suite>, with --tune runs/<suite>-tuned]"),
+        typer.Option(help="results folder [default: runs/<suite>, with --tune runs/<suite>-tuned]"),
     ] = None,
     cache: Annotated[str | None, typer.Option(help="folder or address for features and soft labels")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with methods or tasks; repeatable")] = None,

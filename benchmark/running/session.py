@@ -25,9 +25,8 @@ from benchmark.core.task import Task
 from benchmark.packs.hub import find_pack
 from benchmark.packs.read import PackTask
 from benchmark.results.layout import TUNED
-from benchmark.results.remote import open_store
 from benchmark.results.replies import read_replies
-from benchmark.results.store import ResultStore
+from benchmark.results.store import ResultStore, results_folder
 from benchmark.results.trials import is_tuned
 from benchmark.running.needs import needs
 from benchmark.running.plan import Unit, make_plan
@@ -138,7 +137,7 @@ def _start(request: Request, dry_run: bool, say: Callable[[str], None], report: 
         except (Exception, SystemExit) as error:  # a plug-in's fault must not stop the others
             what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             report.failures.append(f"not run: {task.name}: {what}")
-    store = open_store(results)
+    store = ResultStore(results_folder(results))
     if request.replies and not any(task.student.writes for task in tasks):
         raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
 
@@ -268,9 +267,9 @@ def _only_stale(request: Request, suite: Suite) -> tuple[Request, StaleRun]:
     if request.force or request.arrays is not None or request.pack is not None:
         raise W2SError("--stale: not with --force, --arrays or --pack: those runs redo what is stale by themselves")
     results = request.results or f"runs/{suite.folder}{TUNED * request.tune}"
-    stale = stale_run(
-        open_store(results), suite, request.tasks, request.methods, request.conditions or CONDITIONS, request.seeds
-    )
+    store = ResultStore(results_folder(results))
+    conditions = request.conditions or CONDITIONS
+    stale = stale_run(store, suite, request.tasks, request.methods, conditions, request.seeds)
     named = {name: sorted({getattr(place, name) for place in stale.places}) for name in ("task", "method", "condition")}
     seeds = 1 + max((place.seed for place in stale.places), default=0)
     return replace(
