@@ -114,9 +114,9 @@ def test_a_file_that_is_not_there(package: Path) -> None:
 
 PINS = {
     "efficientnet-lite0": efficientnet._WEIGHTS,
-    "minilm weights": minilm.WEIGHTS,
-    "minilm tokenizer": minilm.TOKENIZER,
-    "minilm config": minilm.CONFIG,
+    "minilm weights": minilm.MINILM_WEIGHTS,
+    "minilm tokenizer": minilm.MINILM_TOKENIZER,
+    "minilm config": minilm.MINILM_CONFIG,
     "minilm as a language model": models.PACKAGED["minilm-22m"].others[-1],
     "smollm2": models.PACKAGED["smollm2-135m"].weights,
     "mnist": digits._MNIST,
