@@ -103,8 +103,8 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Checkpoints]:
-        """Only one process at a time trains this; a second one waits, and finds it done. Yields these; where nothing can
-        be written, such that keep nothing."""
+        """Only one process at a time trains this; a second one waits, and finds it done. Yields these; where nothing
+        can be written, such that keep nothing."""
         if self.path is None:
             yield self
             return
