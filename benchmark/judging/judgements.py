@@ -13,8 +13,9 @@ from pydantic import Field
 from benchmark.base.files import atomic_write
 from benchmark.core.records import Sha256, Version
 from benchmark.judging.prompt import Verdict
+from benchmark.results.layout import method_folders
 from benchmark.results.lines import read_lines
-from benchmark.results.replies import OfReply, Reply, ReplyKey, method_folders, read_replies
+from benchmark.results.replies import OfReply, Reply, ReplyKey, read_replies
 
 JUDGEMENTS = "judgements.jsonl"
 Order = Literal["reply first", "reference first"]
