@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from benchmark.base.errors import W2SError
+from benchmark.base.paths import using
 from benchmark.base.threads import one_thread
 from benchmark.cli.common import DATA_ROOT, DOWNLOAD, MIRROR, app, check_mirror, guarded, names_in, use_data_root
+from benchmark.core.source import Source
 
 
 @app.command(epilog="Example: w2s run --suite default --tasks 'sentiment-*' --methods 'raven*,ensemble' --seeds 2")
@@ -37,11 +40,17 @@ def run(
     ray_address: Annotated[
         str | None, typer.Option(help="of a Ray cluster to join [default: start one on this machine]")
     ] = None,
+    memory: Annotated[
+        float | None, typer.Option(min=0.1, help="with --executor ray: GB that a unit keeps for itself [default: 2]")
+    ] = None,
     arrays: Annotated[Path | None, typer.Option(help="npz or safetensors file to run on instead of tasks")] = None,
     split_by_group: Annotated[bool, typer.Option("--split-by-group", help="with --arrays: keep groups whole")] = False,
     pack: Annotated[str | None, typer.Option(help="feature pack to run on: a folder or data-set id (w2s pack)")] = None,
     options: Annotated[
-        list[str] | None, typer.Option("--set", help="name=value: a model, a size, the student's recipe; repeatable")
+        list[str] | None,
+        typer.Option(
+            "--set", help="name=value: a model, a size, the student's recipe; or method.option=value; repeatable"
+        ),
     ] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="train each method's grid of 8 settings, choose by agreement on validation")
@@ -60,9 +69,13 @@ def run(
     one_thread()
     use_data_root(data_root)
     check_mirror(mirror, download)
+    from benchmark.running.request import Request
     from benchmark.running.runner import Workforce
-    from benchmark.running.session import Request, start
+    from benchmark.running.session import foresee, start
 
+    if split_by_group and arrays is None:
+        raise W2SError("--split-by-group: only with --arrays (tasks say themselves how they are split)")
+    workforce = Workforce(executor, workers, limit, ray_address, memory)
     request = Request(
         suite=suite,
         full=full,
@@ -71,22 +84,38 @@ def run(
         conditions=names_in("--conditions", conditions),
         seeds=seeds,
         device=device,
+        here=ray_address is None,
         results=results,
         cache=cache,
         plugins=tuple(plugin or ()),
-        arrays=arrays,
-        split_by_group=split_by_group,
-        pack=pack,
-        options=options or [],
+        source=_source(arrays, split_by_group, pack, download and not dry_run),
+        options=options or (),
         tune=tune,
         replies=replies,
         download=download,
         mirror=mirror,
         force=force,
         stale=stale,
-        workforce=Workforce(executor, workers, limit, ray_address),
+        fetch=not dry_run,
     )
-    raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
+    raise typer.Exit(foresee(request, typer.echo) if dry_run else start(request, typer.echo, workforce))
+
+
+def _source(arrays: Path | None, split_by_group: bool, pack: str | None, download: bool) -> Source | None:
+    """Where the task comes from, if it is none of the registered ones."""
+    if arrays is not None and pack is not None:
+        raise W2SError("--pack: not with --arrays, as either is a task of its own")
+    if arrays is not None:
+        from benchmark.arrays import ArraysSource
+
+        return ArraysSource(arrays.absolute(), split_by_group)
+    if pack is not None:
+        from benchmark.packs.hub import find_pack
+        from benchmark.packs.read import PackSource
+
+        with using(download=download):
+            return PackSource(find_pack(pack))
+    return None
 
 
 @app.command(epilog="Example: w2s pack digits-to-uci --seeds 5 --out packs/uci")

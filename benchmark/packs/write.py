@@ -16,16 +16,15 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from benchmark.assets.hub import DOWNLOAD
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import atomic_write, sha256_file
-from benchmark.base.paths import cache_root
+from benchmark.base.paths import using
 from benchmark.base.versions import libraries, project_commit
-from benchmark.core.data import SPLITS, Index, Recipe
+from benchmark.core.data import SPLITS, Index
+from benchmark.core.names import CANARIES
 from benchmark.core.pools import VERSION
 from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.soft_labels import supervisor_recipe
-from benchmark.core.suite import Recipes, read_options
 from benchmark.core.task import ReadyMade, Task
 from benchmark.packs.card import card
 from benchmark.packs.read import PackTask
@@ -41,9 +40,8 @@ from benchmark.packs.sheet import (
     supervision_file,
     truth_file,
 )
-from benchmark.running.runner import choose_device
-from benchmark.running.session import check_options, lacking
-from benchmark.running.unit import LIBRARIES, Setup
+from benchmark.running.request import Request, check_options, lacking, resolve
+from benchmark.running.unit import LIBRARIES
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
 
@@ -74,22 +72,21 @@ def pack_task(
     Raises:
         W2SError: as `write_pack`, or an unknown name or option.
     """
-    given = read_options(list(options))
-    setup = Setup(
-        choose_device(device),
-        (cache or cache_root()).absolute(),
-        Recipes(Recipe()),
-        options=given,
+    request = Request(
+        "default",
+        tasks=[name],
+        methods=tuple(CANARIES),  # a pack is of problems, whatever the methods
+        device=device,
+        cache=None if cache is None else str(cache),
         plugins=tuple(plugins),
+        options=options,
     )
-    setup.load()
-    task = setup.task(name)
-    check_options(given, [task])
-    if fetch:
-        os.environ[DOWNLOAD] = "1"
-    sheet = write_pack(
-        task, wanted, range(seeds), out, Cache(setup.cache), setup.device, say, fetch=fetch, mirror=mirror
-    )
+    found = resolve(request, say)
+    check_options(options, found.tasks)
+    with using(download=fetch):
+        sheet = write_pack(
+            found.tasks[0], wanted, range(seeds), out, found.setup.cache, found.setup.device, say, fetch, mirror
+        )
     size = sum(entry.bytes for entry in sheet.files.values()) / 2**20
     say(f"wrote {out}: {', '.join(sheet.conditions)}, {seeds} seeds, {size:.1f} MiB; sheet's SHA-256 {sheet.sha256}")
     say(sheet.sharing)
@@ -103,7 +100,6 @@ def write_pack(
     cache: Cache,
     device: str,
     say: Say,
-    *,
     fetch: bool = False,
     mirror: str | None = None,
 ) -> Sheet:

@@ -19,7 +19,9 @@ from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
 
 
-def check(suites: Sequence[Path], markdown_path: Path, stale: Callable[[ResultStore], list[str]]) -> list[str]:
+def check(
+    suites: Sequence[Path], markdown_path: Path, stale: Callable[[ResultStore], list[str]] = lambda store: []
+) -> list[str]:
     """Findings about folders `results/<suite>` and the page made from them; none if all is well.
 
     Found are lines and files that can't be read, records without predictions or evaluation, metrics that differ from

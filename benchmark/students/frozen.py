@@ -15,7 +15,6 @@ from torch import Tensor
 from benchmark.base.errors import W2SError, blamed
 from benchmark.base.versions import libraries
 from benchmark.core.data import TEST, Domain, Pool, Problem, Recipe
-from benchmark.core.scale import Estimable, Work
 from benchmark.core.student import Answer, StudentKind
 from benchmark.core.task import Encoder, Streaming, Task
 from benchmark.store.cache import Cache
@@ -147,10 +146,6 @@ class LinearHead:
     def replies(self, student: Any, inputs: Any, count: int) -> Iterator[Answer]:
         """None."""
         return iter(())
-
-    def work(self, length: int) -> Work:
-        """The encoder's; heads are next to nothing beside it."""
-        return self.encoder.work(length) if isinstance(self.encoder, Estimable) else Work()
 
     def release(self) -> None:
         """It holds nothing."""

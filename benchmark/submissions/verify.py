@@ -11,16 +11,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
-from benchmark.base.paths import cache_root
-from benchmark.core.records import Record, RecordKey, SeedEvaluation, setting_hash
+from benchmark.core.records import Record, RecordKey, SeedEvaluation
 from benchmark.core.registry import METHODS, load_plugin
-from benchmark.core.suite import load_suite, read_options, suite_of_folder
+from benchmark.core.suite import load_suite, suite_of_folder
 from benchmark.results.layout import SOURCE
 from benchmark.results.store import ResultStore
-from benchmark.running.plan import Unit, hyperparameters
-from benchmark.running.runner import choose_device
+from benchmark.running.plan import Training, Unit
+from benchmark.running.request import Request, resolve
 from benchmark.running.stale import raised
-from benchmark.running.unit import Setup, execute
+from benchmark.running.unit import execute
 
 Say = Callable[[str], None]
 # Share of predictions that may differ, and by how much the score may. With other arithmetic (no vector instructions,
@@ -65,21 +64,29 @@ def verify(request: VerifyRequest, say: Say) -> int:
     name = request.suite or request.results.resolve().name
     suite = suite_of_folder(name) or load_suite(name)
     _check_known(store, request.method)
-    setup = Setup(
-        device=choose_device(request.device),
-        cache=(request.cache or cache_root()).absolute(),
-        student=suite.student,
-        options={**suite.options, **read_options(request.options)},
+    run = resolve(
+        Request(
+            suite=suite.name,
+            full=suite.full,
+            tasks=[request.task],
+            methods=[request.method],
+            conditions=[request.condition],
+            device=request.device,
+            cache=None if request.cache is None else str(request.cache),
+            plugins=() if request.plugin is None else (request.plugin,),
+            options=request.options,
+        ),
+        say,
     )
-    task = setup.task(request.task)
-    if lack := task.missing():
-        raise NotAvailable(f"{task.name} can't be run here: {lack}")
-    chosen = hyperparameters(request.method, suite.student.of(task.name), task.student.parameters)
-    record = next((record for record in records if record.setting == setting_hash(chosen)), None)
+    (task,) = run.tasks
+    if run.lacking:
+        raise NotAvailable(f"{task.name} can't be run here: {run.lacking[task.name]}")
+    (setting,) = run.settings(task)
+    record = next((record for record in records if record.setting == setting.hash), None)
     if record is None:
         raise W2SError(
-            f"{records[0].key}: published with {records[0].hyperparameters}, here it would be run with {chosen}; name "
-            "the suite with --suite, or use the commit that the results were made with"
+            f"{records[0].key}: published with {records[0].hyperparameters}, here it would be run with "
+            f"{setting.hyperparameters}; name the suite with --suite, or use the commit that the results were made with"
         )
     if old := raised(record):
         raise W2SError(f"{record.key}: is stale ({', '.join(old)}): run it again instead (w2s run --stale)")
@@ -87,9 +94,9 @@ def verify(request: VerifyRequest, say: Say) -> int:
     if evaluation is None or (reason := store.load().misfit(record)):
         raise W2SError(f"{record.key}: {reason if evaluation else 'its published truth is missing'}")
 
-    say(f"running {record.key}, on {setup.device}")
-    unit = Unit(task.name, request.condition, (((request.method,), (request.seed,)),), split=task.student.costly)
-    result = execute(unit, setup)
+    say(f"running {record.key}, on {run.setup.device}")
+    training = Training((setting,), (request.seed,))
+    result = execute(Unit(task.name, request.condition, (training,), split=task.student.costly), run.setup)
     if not result.entries:
         raise W2SError("; ".join(result.failures))
     ((again, predictions),) = result.entries

@@ -20,7 +20,6 @@ from benchmark.base.errors import NotAvailable, W2SError, unknown_name
 from benchmark.base.seeding import derive, numpy_rng
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.inputs import Inputs
-from benchmark.core.scale import Work
 from benchmark.encoders.images import image_batches, rgb
 from benchmark.store.checkpoints import Checkpoints
 
@@ -104,11 +103,6 @@ class TorchvisionClassifier:
             raise unknown_name("schedule", self.schedule, known)
         if not 0 < self.smallest_crop <= 1:
             raise W2SError(f"TorchvisionClassifier: smallest_crop is {self.smallest_crop}, expected in (0, 1]")
-
-    def work(self, length: int) -> Work:
-        """Published operations of a 224 px image, scaled with the area; training is three times as dear."""
-        forward = _OPERATIONS.get(self.architecture, 4e9) * (self.pixels / 224) ** 2
-        return Work(train=3 * forward, predict=forward)
 
     def fit(
         self,

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 from support.made_up import Blobs, registries_restored
+from support.units import setup_of, unit_of
 
 from benchmark.api import register_task
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.suite import Recipes
 from benchmark.running.executors import ray as executor
 from benchmark.running.executors.baggage import Baggage
 from benchmark.running.executors.contract import Job
 from benchmark.running.plan import Unit
 from benchmark.running.unit import Setup
 
-A, B, C = PLAN = tuple(Unit(f"unit-{name}", "ood", ((("naive",), (0,)),)) for name in "abc")
+A, B, C = PLAN = tuple(unit_of(f"unit-{name}", "ood", ((("naive",), (0,)),)) for name in "abc")
 MOST = 1000  # seconds, which none of these runs takes
 SMALL, LARGE = ({"CPU": cores, "memory": 4e9} for cores in (0, 1))
 
@@ -133,7 +133,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
     with registries_restored():
         for unit in PLAN:
             register_task(Blobs(name=unit.task))
-        yield Setup("cpu", tmp_path / "cache", Recipes(Recipe(epochs=2, batch_size=32)))
+        yield setup_of(tmp_path / "cache", Recipe(epochs=2, batch_size=32))
 
 
 @pytest.fixture
@@ -232,22 +232,6 @@ def test_what_runs_already_does_not_wait(run: Callable[..., Any], capsys: pytest
     )
     assert len(run(ray, A)) == 1
     assert capsys.readouterr().err == ""
-
-
-def test_a_task_that_can_not_say_what_it_needs_fails_alone(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = executor._claim
-
-    def claim(job: Any, setup: Setup) -> Any:
-        if job in (A, C):
-            sys.exit(0)
-        return real(job, setup)
-
-    monkeypatch.setattr(executor, "_claim", claim)
-    line = "what it needs can't be told: SystemExit: 0"
-    found = run(FakeRay(lambda job, now: "done"), *PLAN, workers=1)
-    assert [(label, outcome) for label, outcome, _ in found] == [(A.label, line), (B.label, "done"), (C.label, line)]
 
 
 # what is sent

@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmark.running.executors.contract import Outcomes, Say, do
 from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup
+from benchmark.running.setup import Setup
 
 
 def in_this_process(plan: Sequence[Unit], setup: Setup, say: Say) -> Outcomes:

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 from benchmark.base.errors import W2SError
 from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, Say, do, passes, silent
 from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup
+from benchmark.running.setup import Setup
 
 _LOOK = 0.5  # seconds between looks at workers that say nothing
 _GRACE = 5.0  # seconds for a dead worker's last words, or an idle one's end

@@ -17,19 +17,19 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from benchmark.base.errors import NotAvailable, W2SError, blamed
+from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.notices import notice
 from benchmark.running.executors.baggage import Baggage
 from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, Say, do, passes, silent
-from benchmark.running.needs import BASE, Claim, claim
 from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup
+from benchmark.running.setup import Setup
 
 _LOOK = 1.0  # seconds between looks at what jobs are at
+_MEMORY = 2.0  # GB that a job keeps for itself where nothing else is said
 _PATIENCE = 60.0  # seconds for an answer of the bulletin
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 _OBJECT_STORE = 256 * 2**20  # bytes, of a cluster that is started here: results are small
@@ -42,6 +42,7 @@ def on_ray(
     workers: int | None = None,
     limit: float | None = None,
     address: str | None = None,
+    memory: float | None = None,
 ) -> Outcomes:
     """See `benchmark.running.executors.contract`.
 
@@ -49,6 +50,7 @@ def on_ray(
         workers: how many jobs at a time; None for as many as the cluster has room for.
         limit: seconds after which a job that says nothing is stopped.
         address: of the cluster; None starts one on this machine, and ends it.
+        memory: GB that a job keeps for itself.
 
     Raises:
         NotAvailable: Ray is not installed. W2SError: there is no cluster at the address, or a node can't take part.
@@ -58,21 +60,16 @@ def on_ray(
         jobs = Queue(plan, passes(plan, setup, slots))
         bulletin = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=_beside_driver(ray))(_Bulletin).remote()
         # workers of a cluster that was started here see the run's files
-        sent = setup if address is not None else replace(setup, plugins=(), arrays=None, pack=None)
+        sent = setup if address is not None else replace(setup, plugins=(), source=None)
         baggage = ray.put(Baggage.of(sent, ray.put, token))
         here = ray.put(setup)
+        cores = int(os.environ.get("OMP_NUM_THREADS") or 1)
+        needed = _Claim(cores, float(setup.device == "cuda"), int((memory or _MEMORY) * 1e9))
         flying: dict[Any, _Flight] = {}
         room = _Room(ray)
         try:
             while len(jobs) or flying:
                 while len(flying) < (workers or sys.maxsize) and (job := jobs.take()) is not None:
-                    try:
-                        with blamed("what it needs can't be told"):
-                            needed = _claim(job, setup)
-                    except W2SError as error:
-                        jobs.ended(job)
-                        yield job, error
-                        continue
                     flight = _Flight(job, needed, secrets.token_hex(8))
                     task = ray.remote(max_retries=0, **_resources(needed))(_fly)
                     flying[task.remote(job, here, baggage, bulletin, flight.name)] = flight
@@ -112,7 +109,7 @@ class _Flight:
     """
 
     job: Job
-    needed: Claim
+    needed: _Claim
     name: str
     heard: float | None = None
     stopped: bool = False
@@ -279,27 +276,27 @@ def _token(setup: Setup, address: str | None) -> Iterator[Path | None]:
     if address is None or setup.cache_address is not None:
         yield None
         return
-    token = setup.cache / f".seen-{secrets.token_hex(8)}"
+    token = setup.cache.root / f".seen-{secrets.token_hex(8)}"
     try:
         token.parent.mkdir(parents=True, exist_ok=True)
         token.touch()
     except OSError as error:
-        raise W2SError(f"the cache {setup.cache} can't be written ({error}); name another with --cache") from None
+        raise W2SError(f"the cache {setup.cache.root} can't be written ({error}); name another with --cache") from None
     try:
         yield token
     finally:
         token.unlink(missing_ok=True)
 
 
-def _claim(job: Job, setup: Setup) -> Claim:
-    if isinstance(job, Unit):
-        known = setup.device == "cuda" and torch.cuda.is_available()
-        size = torch.cuda.get_device_properties(0).total_memory if known else None
-        return claim(setup.task(job.task), job, setup.student.of(job.task), setup.device, size)
-    return Claim(1, float(setup.device == "cuda"), int(BASE))
+class _Claim(NamedTuple):
+    """What a job keeps for itself while it runs; memory in bytes."""
+
+    cores: int
+    gpus: float
+    memory: int
 
 
-def _resources(claim: Claim) -> dict[str, float]:
+def _resources(claim: _Claim) -> dict[str, float]:
     return {"num_cpus": claim.cores, "num_gpus": claim.gpus, "memory": claim.memory}
 
 
@@ -325,6 +322,6 @@ class _Room:
         self._said = without is not None
 
 
-def _fits(needed: Claim, node: dict[str, float]) -> bool:
+def _fits(needed: _Claim, node: dict[str, float]) -> bool:
     wanted = {"CPU": needed.cores, "GPU": needed.gpus, "memory": needed.memory}
     return all(node.get(name, 0) >= value for name, value in wanted.items())

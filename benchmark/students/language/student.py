@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.assets.pretrained import describe_model, find_model, model_fingerprint, parameters_of
+from benchmark.assets.pretrained import describe_model, find_model, model_fingerprint
 from benchmark.base.errors import W2SError
 from benchmark.base.versions import libraries
 from benchmark.core.data import TEST, Domain, Pool, Problem, Recipe
 from benchmark.core.inputs import Prompted, concatenate, take
-from benchmark.core.scale import Work
 from benchmark.core.student import Answer
 from benchmark.store.cache import Cache
 from benchmark.students.language.network import Network, Objective, Settings, forget_networks, network
@@ -228,25 +227,6 @@ class LanguageModel:
                 for i, prompt, made in zip(rows, prompts, net.replies(prompts, self.max_tokens), strict=True):
                     one, two = (text(spans[2 * i + side][begin[2 * i + side] :]) for side in (0, 1))
                     yield Answer(r, int(own.examples[i]), text(prompt), text(made), one, two)
-
-    def work(self, length: int) -> Work:
-        """A model of P parameters, h wide and P / 12 h^2 blocks deep (h / 128 of them, as is usual)."""
-        P = parameters_of(self.model)
-        width = (P * 128 / 12) ** (1 / 3)
-        depth = width / 128
-        tokens = min(length, self.max_tokens) * (2 if self.pairs else 1)
-        share = 1.0 if self.blocks is None else min(1.0, self.blocks / depth)
-        adapters = 18 * width * self.rank * depth * share  # seven matrices a block, some of them wide
-        below = 2 * P * (1 - share)
-        return Work(
-            weights=2 * P,
-            head=16 * adapters,
-            activations=34 * width * depth * share * tokens,  # Korthikanti et al. 2022, arXiv:2205.05198
-            stored=0 if self.blocks is None else 4 * width * tokens,
-            read=(below + 2 * P * share * (self.objective == "policy")) * tokens,
-            train=4 * P * share * tokens,
-            predict=2 * P * share * tokens,
-        )
 
     def release(self) -> None:
         """Forget the network, with the adapters that were in it last."""
