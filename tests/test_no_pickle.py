@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from support.made_up import Blobs
+from support.packs import reseal
 from support.planted import WRAPPINGS, Watch, pickles, watched
 from support.synthetic import Task, fill
-from test_packs import reseal
 
 import benchmark
 from benchmark.arrays import ArrayTask

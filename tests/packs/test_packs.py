@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 from support.made_up import Blobs, make_arrays, registries_restored
+from support.packs import reseal
 
 from benchmark.api import Task
 from benchmark.arrays import ArrayTask
@@ -203,22 +202,6 @@ def test_any_edit_of_the_sheet(mine: Path) -> None:
         assert other != text
         (mine / "pack.json").write_text(other)
         assert "was altered" in refusal(mine)
-
-
-def reseal(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    """Edit the sheet and write hashes that fit, as another program could."""
-    content = json.loads((folder / "pack.json").read_text())
-    del content["sha256"]
-    for name, entry in content["files"].items():
-        data = (folder / name).read_bytes()
-        entry.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    edit(content)
-
-    def text(value: Any) -> str:
-        return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
-
-    sealed = {**content, "sha256": hashlib.sha256(text(content).encode()).hexdigest()}
-    (folder / "pack.json").write_text(text(sealed))
 
 
 @pytest.mark.parametrize(
