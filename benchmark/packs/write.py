@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from safetensors.numpy import save
 
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import atomic_write, sha256_file
+from benchmark.base.notices import Say
 from benchmark.base.paths import using
 from benchmark.base.versions import libraries, project_commit
 from benchmark.core.data import SPLITS, Index
@@ -45,7 +46,6 @@ from benchmark.running.unit import LIBRARIES
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
 
-Say = Callable[[str], None]
 _LOCK = ".lock"
 
 

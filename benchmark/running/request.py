@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
+from benchmark.base.notices import Say
 from benchmark.base.paths import Settings, cache_root, settings
 from benchmark.core.data import Recipe
 from benchmark.core.names import CANARIES, CONDITIONS
@@ -24,8 +25,6 @@ from benchmark.running.method_settings import MethodSetting, check_method_option
 from benchmark.running.setup import Setup, choose_device
 from benchmark.running.stale import StaleRun, stale_run
 from benchmark.store.mirror import split_address
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from benchmark.base.errors import Vanished, W2SError
 from benchmark.results.replies import write_replies
 from benchmark.results.store import ResultStore
-from benchmark.running.executors.contract import Outcome, Outcomes, Say
+from benchmark.running.executors.contract import Outcome, Outcomes, TellJob
 from benchmark.running.executors.local import in_this_process
 from benchmark.running.executors.processes import in_processes
 from benchmark.running.plan import Unit
@@ -55,19 +55,19 @@ class Workforce:
             if given is not None and self.executor == "local":
                 raise W2SError(f"{option}: not with --executor local, which does one unit at a time in this process")
 
-    def outcomes(self, plan: Sequence[Unit], setup: Setup, say: Say) -> Outcomes:
+    def outcomes(self, plan: Sequence[Unit], setup: Setup, tell: TellJob) -> Outcomes:
         """The executor at work."""
         if self.executor == "ray":
             from benchmark.running.executors.ray import on_ray
 
-            return on_ray(plan, setup, say, self.workers, self.limit, self.ray_address, self.memory)
+            return on_ray(plan, setup, tell, self.workers, self.limit, self.ray_address, self.memory)
         gpus = _gpus() if setup.device == "cuda" else []
         workers = self.workers or max(1, min(len(gpus) or _cores(), len(plan), MOST_WORKERS))
         if self.executor is None and self.limit is None and self.workers is None and workers == 1:
-            return in_this_process(plan, setup, say)
+            return in_this_process(plan, setup, tell)
         if self.executor == "local":
-            return in_this_process(plan, setup, say)
-        return in_processes(plan, setup, say, workers, self.limit, gpus)
+            return in_this_process(plan, setup, tell)
+        return in_processes(plan, setup, tell, workers, self.limit, gpus)
 
 
 USUAL = Workforce()

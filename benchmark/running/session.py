@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmark.base.errors import Vanished, W2SError
+from benchmark.base.notices import Say
 from benchmark.base.paths import using
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.registry import TASKS
 from benchmark.running.plan import absent_units, make_plan
-from benchmark.running.request import Request, Run, Say, resolve
+from benchmark.running.request import Request, Run, resolve
 from benchmark.running.runner import USUAL, Report, Workforce, execute
 
 

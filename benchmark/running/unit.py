@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
+from benchmark.base.notices import Tell
 from benchmark.base.versions import libraries
 from benchmark.core.canaries import CANARY_METHODS, canary_data
 from benchmark.core.data import Problem
@@ -52,9 +53,6 @@ class UnitResult:
     failures: list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     checkpoints: list[Checkpoints] = field(default_factory=list)
-
-
-Tell = Callable[[str, float], None]  # what is going on, and the share of the unit that is done
 
 
 def execute(unit: Unit, setup: Setup, tell: Tell = lambda text, share: None) -> UnitResult:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
 from benchmark.base.files import atomic_write
+from benchmark.base.notices import Say
 from benchmark.base.versions import libraries
 from benchmark.core.data import Recipe
 from benchmark.core.names import ENGINE_VERSION
@@ -24,8 +25,6 @@ from benchmark.running.session import carry_out
 from benchmark.running.unit import LIBRARIES, evaluate
 from benchmark.submissions.about import stub
 from benchmark.submissions.manifest import manifest_of
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

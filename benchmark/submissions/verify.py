@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
+from benchmark.base.notices import Say
 from benchmark.core.records import Record, RecordKey, SeedEvaluation
 from benchmark.core.registry import METHODS, load_plugin
 from benchmark.core.suite import load_suite, suite_of_folder
@@ -21,7 +21,6 @@ from benchmark.running.request import Request, resolve
 from benchmark.running.stale import raised
 from benchmark.running.unit import execute
 
-Say = Callable[[str], None]
 # Share of predictions that may differ, and by how much the score may. With other arithmetic (no vector instructions,
 # MKL's most compatible kernels; for one of three tasks features and supervisors anew too) 3 of 114 records differed
 # from the published, by at most 0.6% and 0.3 points, and no supervisor did. Two methods differ by 15% in the median; of

@@ -24,10 +24,10 @@ from benchmark.core.problems import data_fingerprint
 from benchmark.core.registry import TASKS
 from benchmark.core.suite import Recipes
 from benchmark.packs.read import PackSource
-from benchmark.running.executors import baggage as baggage_module
+from benchmark.running.executors import node_files as node_files_module
 from benchmark.running.executors import processes
-from benchmark.running.executors.baggage import Baggage
 from benchmark.running.executors.contract import Pass, Queue, do, passes
+from benchmark.running.executors.node_files import NodeFiles
 from benchmark.running.plan import Unit
 from benchmark.running.request import Request
 from benchmark.running.runner import Workforce
@@ -281,11 +281,11 @@ def test_plug_ins_and_arrays_arrive_and_mean_the_same_there(tmp_path: Path, else
     modules = {name for name in sys.modules if name.startswith("w2s_plugin_")}
 
     store = Store()
-    baggage = Baggage.of(here, store.keep, None)
-    assert baggage.unpack(here, store.__getitem__).copies == {}, "files that are there are used"
+    files = NodeFiles.of(here, store.keep, None)
+    assert files.unpack(here, store.__getitem__).copies == {}, "files that are there are used"
     plugin.unlink()
     arrays.write_bytes(b"something else")
-    there = baggage.unpack(here, store.__getitem__)
+    there = files.unpack(here, store.__getitem__)
     assert there.copies.keys() == {plugin, arrays}
     there.load()
     assert [data_fingerprint(TASKS[name]) for name in ("sent", "kill-a", "mine")] == known
@@ -293,32 +293,32 @@ def test_plug_ins_and_arrays_arrive_and_mean_the_same_there(tmp_path: Path, else
 
     copy = there.copies[plugin]
     copy.write_text("tampered with")
-    baggage.unpack(here, store.__getitem__)
+    files.unpack(here, store.__getitem__)
     assert copy.read_bytes() == store[0]
     store[1] = store[1][:-1]
     there.copies[arrays].unlink()
     with pytest.raises(W2SError, match=r"mine.npz: it did not arrive whole"):
-        baggage.unpack(here, store.__getitem__)
+        files.unpack(here, store.__getitem__)
 
 
 def test_a_file_that_is_too_large_is_not_sent_but_used_where_a_node_has_it(
     tmp_path: Path, elsewhere: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(baggage_module, "_MOST", 10)
+    monkeypatch.setattr(node_files_module, "_MOST", 10)
     pack = tmp_path / "pack"
     pack.mkdir()
     for name in "ab":
         (pack / name).write_bytes(b"7 bytes")
     here = replace(setup, source=PackSource(pack))
     store = Store()
-    baggage = Baggage.of(here, store.keep, None)
+    files = NodeFiles.of(here, store.keep, None)
     assert store == {}
-    assert baggage.unpack(here, store.__getitem__).copies == {}
+    assert files.unpack(here, store.__getitem__).copies == {}
     (pack / "b").unlink()
     with pytest.raises(
         W2SError, match=r"pack: not the same on this node, and too large to send .*put it under one path"
     ):
-        baggage.unpack(here, store.__getitem__)
+        files.unpack(here, store.__getitem__)
 
 
 def _link(own: Path) -> None:
@@ -343,17 +343,17 @@ def test_plug_ins_are_not_put_where_others_can_change_them(
     plugin = tmp_path / "plug_in.py"
     plugin.write_bytes(PLUGIN)
     here, store = replace(setup, plugins=(plugin,)), Store()
-    baggage = Baggage.of(here, store.keep, None)
+    files = NodeFiles.of(here, store.keep, None)
     plugin.unlink()
-    own = elsewhere / f"w2s-baggage-{os.getuid()}"
+    own = elsewhere / f"w2s-node-files-{os.getuid()}"
     try:
         prepare(own)
     except PermissionError:
         pytest.skip("only root gives folders away")
-    with pytest.raises(W2SError, match=r"w2s-baggage-\d+: not a folder of this user"):
-        baggage.unpack(here, store.__getitem__)
+    with pytest.raises(W2SError, match=r"w2s-node-files-\d+: not a folder of this user"):
+        files.unpack(here, store.__getitem__)
     own.rename(own.with_name("away"))
-    copy = baggage.unpack(here, store.__getitem__).copies[plugin]
+    copy = files.unpack(here, store.__getitem__).copies[plugin]
     assert copy.is_relative_to(own)
     assert own.stat().st_mode & 0o077 == 0
 
@@ -364,27 +364,27 @@ def test_a_node_with_other_code_libraries_or_cache_or_no_gpu_is_refused(
     setup.cache.root.mkdir()
     token = setup.cache.root / "token"
     token.touch()
-    baggage = Baggage.of(setup, Store().keep, token)
-    assert baggage.unpack(setup, dict.__getitem__) == setup
+    files = NodeFiles.of(setup, Store().keep, token)
+    assert files.unpack(setup, dict.__getitem__) == setup
     with pytest.raises(W2SError, match="another version on this node"):
-        replace(baggage, code="0").unpack(setup, dict.__getitem__)
+        replace(files, code="0").unpack(setup, dict.__getitem__)
     with pytest.raises(W2SError, match=r"libraries differ on this node \(torch is .*, expected 1.0\)"):
-        replace(baggage, versions={**baggage.versions, "torch": "1.0"}).unpack(setup, dict.__getitem__)
+        replace(files, versions={**files.versions, "torch": "1.0"}).unpack(setup, dict.__getitem__)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(W2SError, match="torch finds no CUDA device on this node"):
-        baggage.unpack(replace(setup, device="cuda"), dict.__getitem__)
+        files.unpack(replace(setup, device="cuda"), dict.__getitem__)
     token.unlink()
     with pytest.raises(W2SError, match="is not the same on this node; with --cache"):
-        baggage.unpack(setup, dict.__getitem__)
+        files.unpack(setup, dict.__getitem__)
 
 
 def test_with_a_cache_at_an_address_each_node_has_a_folder_of_its_own(
     tmp_path: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = replace(setup, cache_address="memory://shared")
-    baggage = Baggage.of(shared, Store().keep, None)
+    files = NodeFiles.of(shared, Store().keep, None)
     monkeypatch.setenv("W2S_CACHE", str(tmp_path / "own"))
-    assert baggage.unpack(shared, dict.__getitem__).cache.root == tmp_path / "own"
+    assert files.unpack(shared, dict.__getitem__).cache.root == tmp_path / "own"
 
 
 # what can't be asked for

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import NoReturn
 
 from benchmark.base.errors import W2SError
+from benchmark.base.notices import Tell
 from benchmark.core.pools import pool_domains
 from benchmark.core.student import ChunkReader
 from benchmark.running.plan import Unit
@@ -48,8 +49,7 @@ class Pass:
 Job = Unit | Pass
 Outcome = UnitResult | W2SError | None
 Outcomes = Generator[tuple[Job, Outcome], None, None]
-Say = Callable[[Job, str, float], None]  # what a job is at, and the share of it that is done
-Tell = Callable[[str, float], None]  # the same from inside a job
+TellJob = Callable[[Job, str, float], None]  # what a job is at, and the share of it that is done
 
 
 def do(job: Job, setup: Setup, tell: Tell) -> Outcome:

@@ -30,7 +30,7 @@ _MOST = 256 * 10**6  # bytes of a file or folder that is sent; the driver and th
 
 
 @dataclass(frozen=True)
-class Baggage:
+class NodeFiles:
     """Packed by the driver, unpacked by each worker process.
 
     Attributes:
@@ -46,7 +46,7 @@ class Baggage:
     token: Path | None
 
     @classmethod
-    def of(cls, setup: Setup, keep: Keep, token: Path | None) -> Baggage:
+    def of(cls, setup: Setup, keep: Keep, token: Path | None) -> NodeFiles:
         """All that a run needs besides the installed packages."""
         files = []
         for root in (*setup.plugins, *(setup.source.files if setup.source else ())):
@@ -121,7 +121,7 @@ def _unpack(root: Path, files: list[tuple[str, str, Any]], get: Get) -> Path:
 
 def _own_folder() -> Path:
     """Where nobody else can change a plug-in between the look at it and its import."""
-    own = Path(tempfile.gettempdir()) / f"w2s-baggage-{os.getuid()}"
+    own = Path(tempfile.gettempdir()) / f"w2s-node-files-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         own.mkdir(mode=0o700)
     found = own.lstat()  # of a link itself: it may lead anywhere
