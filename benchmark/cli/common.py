@@ -13,8 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from benchmark.base.errors import W2SError
-from benchmark.base.interrupts import STOPPED
 from benchmark.base.paths import settings, use, using
+from benchmark.base.process import STOPPED
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -9,7 +9,7 @@ import typer
 
 from benchmark.base.errors import W2SError
 from benchmark.base.paths import using
-from benchmark.base.threads import one_thread
+from benchmark.base.process import one_thread
 from benchmark.cli.common import DATA_ROOT, DOWNLOAD, MIRROR, app, check_mirror, guarded, names_in, use_data_root
 from benchmark.core.source import Source
 
@@ -26,7 +26,7 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     results: Annotated[
         str | None,
-        typer.Option(help="results folder, or an address [default: runs/<suite>, with --tune runs/<suite>-tuned]"),
+        typer.Option(help="results folder [default: runs/<suite>, with --tune runs/<suite>-tuned]"),
     ] = None,
     cache: Annotated[str | None, typer.Option(help="folder or address for features and soft labels")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with methods or tasks; repeatable")] = None,

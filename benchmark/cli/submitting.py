@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.base.threads import one_thread
+from benchmark.base.process import one_thread
 from benchmark.cli.common import DATA_ROOT, DOWNLOAD, MIRROR, app, check_mirror, guarded, use_data_root
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 import torch
 
 from benchmark.base.errors import W2SError
+from benchmark.base.fingerprint import fingerprint
 from benchmark.base.seeding import numpy_rng
 from benchmark.core.data import TEST, Domain, Problem, Truth
 from benchmark.core.pools import VERSION, draw_pool, rated
@@ -89,8 +88,8 @@ def data_fingerprint(task: Task) -> str:
     Supervisors are those of seed 0: how a task deals them to other seeds is its `version`'s business. What was done to
     them after training is added to the hash.
     """
-    fingerprint = task.fingerprint if isinstance(task, ReadyMade) else _fingerprint(task, _domains(task))
-    return fingerprint if task.corruption is None else task.corruption.fingerprint(fingerprint)
+    found = task.fingerprint if isinstance(task, ReadyMade) else _fingerprint(task, _domains(task))
+    return found if task.corruption is None else task.corruption.fingerprint(found)
 
 
 def _fingerprint(task: Task, found: dict[str, Domain]) -> str:
@@ -104,7 +103,7 @@ def _fingerprint(task: Task, found: dict[str, Domain]) -> str:
     }
     if task.ind_domains or task.max_train is not None or task.max_pool != Task.max_pool:
         made_from["pools"] = [task.ind_domains, task.max_pool, task.max_train]
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    return fingerprint(made_from)
 
 
 def _domains(task: Task) -> dict[str, Domain]:

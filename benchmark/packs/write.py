@@ -30,8 +30,8 @@ from benchmark.core.task import ReadyMade, Task
 from benchmark.packs.card import card
 from benchmark.packs.read import PackTask
 from benchmark.packs.sheet import (
+    CARD,
     FORMAT,
-    README,
     SHEET,
     FileEntry,
     Sheet,
@@ -164,7 +164,7 @@ def write_pack(
             "libraries": libraries(*LIBRARIES, "pillow", "safetensors"),
             "commit": project_commit(),
         }
-        _write(folder / README, card(Sheet(**content, files={})).encode())
+        _write(folder / CARD, card(Sheet(**content, files={})).encode())
         files = {name: _entry(folder / name) for name in expected_files(wanted, seeds)}
         sheet = Sheet(**content, files=files)
         _write(folder / SHEET, sheet.to_text().encode())

@@ -20,7 +20,7 @@ from benchmark.core.source import Source
 from benchmark.core.suite import Suite, load_suite, read_options
 from benchmark.core.task import ReadyMade, Task
 from benchmark.results.layout import TUNED
-from benchmark.results.store import ResultStore
+from benchmark.results.store import ResultStore, results_folder
 from benchmark.running.method_settings import MethodSetting, check_method_options
 from benchmark.running.setup import Setup, choose_device
 from benchmark.running.stale import StaleRun, stale_run
@@ -189,7 +189,7 @@ def _setup(request: Request, suite: Suite) -> tuple[Setup, Mapping[str, Mapping[
 def _narrowed(request: Request, suite: Suite) -> tuple[Request, ResultStore, StaleRun | None]:
     """The request, narrowed to the stale records of its results folder if only those are wanted."""
     folder = request.source.folder(suite.folder) if request.source else suite.folder
-    store = ResultStore(Path(request.results or f"runs/{folder}{TUNED * request.tune}"))
+    store = ResultStore(results_folder(request.results or f"runs/{folder}{TUNED * request.tune}"))
     if not request.stale:
         return request, store, None
     if request.force or request.source is not None:

@@ -98,7 +98,7 @@ def execute(
 ) -> None:
     """Do every unit of the plan and write what it gives, unit by unit.
 
-    On a CPU there is one process a core, with one thread (`benchmark.base.threads`); on several GPUs, one process each.
+    On a CPU there is one process a core, with one thread (`benchmark.base.process`); on several GPUs, one process each.
     Whatever fails is reported; the other units are done and written all the same.
 
     Args:

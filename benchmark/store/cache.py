@@ -24,6 +24,7 @@ from safetensors.numpy import save
 
 from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_file, atomic_write, remove_temporaries, remove_temporaries_of
+from benchmark.base.fingerprint import canonical, fingerprint
 from benchmark.base.notices import notice
 from benchmark.base.paths import cache_root
 from benchmark.store.mirror import Mirror
@@ -175,7 +176,7 @@ class Cache:
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
         """Where the entry of `key` is, or would be."""
-        return self.root / kind / f"{hashlib.sha256(_text(key).encode()).hexdigest()[:32]}.safetensors"
+        return self.root / kind / f"{fingerprint(_whole(key))[:32]}.safetensors"
 
     def info(self) -> dict[str, tuple[int, int]]:
         """Kind -> (files, bytes), downloads included."""
@@ -306,8 +307,12 @@ class _Chunked:
             yield i, arrays, self._cache._write(*self.entries[i], arrays)
 
 
+def _whole(key: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": _FORMAT, **key}
+
+
 def _text(key: Mapping[str, Any]) -> str:
-    return json.dumps({"format": _FORMAT, **key}, sort_keys=True)
+    return canonical(_whole(key))
 
 
 def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> bytes:

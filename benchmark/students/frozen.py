@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.base.errors import W2SError, blamed
+from benchmark.base.fingerprint import canonical
 from benchmark.base.versions import libraries
 from benchmark.core.data import TEST, Domain, Pool, Problem, Recipe
 from benchmark.core.student import Answer, StudentKind
@@ -91,7 +91,7 @@ class LinearHead:
             for name, key in zip(pool.domains, keys, strict=True)
         ]
         parts = {output: [part for e in encoded for part in e[output]] for output in self.outputs}
-        return {o: select(p, pool.examples, json.dumps([o, keys], sort_keys=True), cache) for o, p in parts.items()}
+        return {o: select(p, pool.examples, canonical([o, keys]), cache) for o, p in parts.items()}
 
     @property
     def streams(self) -> bool:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.base.memory import memory
+from benchmark.base.process import memory
 from benchmark.core.minibatches import BLOCK, WINDOW, one_ahead
 from benchmark.store.stored_rows import Mapped, Part, StoredRows, blocks
 

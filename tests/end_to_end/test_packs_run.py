@@ -156,7 +156,7 @@ def test_describe_prints_the_sheet(w2s: CommandLine, packed: Path) -> None:
     shown = w2s("describe", "pack")
     assert shown.status == 0
     assert shown.out.startswith("pack: feature pack of blobs, image task, version 1\n")
-    for row in ("conditions   ind, ood", "seeds        0, 1", "files        complete and unaltered", "Centroids"):
+    for row in ("conditions   ind, ood", "seeds        0, 1", "files        complete and unaltered", "centroids"):
         assert row in shown.out
     (packed / "pack.json").write_text("{}")
     assert "has no field 'format'" in w2s("describe", "pack").refusal

@@ -101,7 +101,9 @@ class FakeRay:
         self.flights.append(Submitted(job, arguments))
         return self.flights[-1]
 
-    def wait(self, flights: list[Submitted], num_returns: int, timeout: float) -> tuple[list[Submitted], list[Submitted]]:
+    def wait(
+        self, flights: list[Submitted], num_returns: int, timeout: float
+    ) -> tuple[list[Submitted], list[Submitted]]:
         assert flights, "Ray refuses to wait for nothing"
         self.now += 1
         assert self.now < MOST, "it would wait for ever"

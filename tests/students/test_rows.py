@@ -25,7 +25,7 @@ from test_training import SEEDS, Ensemble, Single, Staged, make_data
 
 from benchmark.arrays import ArrayTask
 from benchmark.base import files as files_module
-from benchmark.base import memory as memory_module
+from benchmark.base import process
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core import minibatches
@@ -405,15 +405,15 @@ def test_blocks_are_read_in_the_order_given_up_to_a_short_last_one(cache: Cache)
 def test_the_memory_of_a_container_or_job_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, limit: str
 ) -> None:
-    monkeypatch.setattr(memory_module, "_LIMITS", tmp_path)
-    monkeypatch.setattr(memory_module, "_GROUPS", tmp_path / "cgroup")
-    whole = memory_module.memory()
+    monkeypatch.setattr(process, "_LIMITS", tmp_path)
+    monkeypatch.setattr(process, "_GROUPS", tmp_path / "cgroup")
+    whole = process.memory()
     assert 2**28 < whole < 2**50
     (tmp_path / "cgroup").write_text(groups)
     (tmp_path / limit).parent.mkdir(parents=True, exist_ok=True)
     for said, expected in (("max\n", whole), (f"{2**60}\n", whole), ("1048576\n", 2**20)):
         (tmp_path / limit).write_text(said)
-        assert memory_module.memory() == expected
+        assert process.memory() == expected
 
 
 def test_predictions_in_blocks_are_those_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Feature packs as other programs could write them."""
+"""Packs that another program has written."""
 
 from __future__ import annotations
 
