@@ -19,7 +19,7 @@ from benchmark.packs.sheet import check_files, features_file, read_sheet, superv
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import StoredRows, read_header
 from benchmark.students.frozen import LinearHead
-from benchmark.students.rows import Rows, select
+from benchmark.students.rows import DiskFeatures, select
 
 
 class PackTask(ReadyMade):
@@ -156,7 +156,7 @@ class PackSource:
         return task
 
 
-def _finite(features: NDArray[np.float32] | Rows) -> bool:
-    if isinstance(features, Rows):
+def _finite(features: NDArray[np.float32] | DiskFeatures) -> bool:
+    if isinstance(features, DiskFeatures):
         return all(np.isfinite(piece).all() for _, piece in features.pieces())
     return bool(np.isfinite(features).all())

@@ -11,6 +11,7 @@ from benchmark.core.method import method_options
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import RecordKey, Versions
 from benchmark.core.registry import METHODS
+from benchmark.core.student import as_policy
 from benchmark.core.task import Task
 from benchmark.results.replies import read_replies
 from benchmark.results.store import ResultStore
@@ -97,7 +98,7 @@ def _units(run: Run, task: Task, condition: str, data: str, enough: Callable[[Re
             if run.among(key)
             if run.force
             or not run.store.complete(key, Versions(ENGINE_VERSION, task.version, setting.version), data)
-            or (student.writes and not enough(key))
+            or (as_policy(student) and not enough(key))
         )
         if lacking:
             trainings.setdefault(lacking, []).append(seed)

@@ -17,6 +17,7 @@ from benchmark.core.problems import data_fingerprint
 from benchmark.core.records import RecordKey
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.source import Source
+from benchmark.core.student import as_policy
 from benchmark.core.suite import Suite, load_suite, read_options
 from benchmark.core.task import ReadyMade, Task
 from benchmark.results.layout import TUNED
@@ -122,7 +123,7 @@ def resolve(request: Request, say: Say) -> Run:
     methods = _methods(request, suite, say)
     check_options(request.options, tasks, [field.name for field in fields(Recipe)])
     check_method_options(method_options, methods)
-    if request.replies and not any(task.student.writes for task in tasks):
+    if request.replies and not any(as_policy(task.student) for task in tasks):
         raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
     available, absent = _available(tasks, request, say) if outdated is None or outdated.places else ([], {})
     return Run(

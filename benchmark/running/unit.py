@@ -23,7 +23,7 @@ from benchmark.core.problems import build_problem, training_data
 from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest
 from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
-from benchmark.core.student import Fitted
+from benchmark.core.student import Fitted, Policy, as_policy
 from benchmark.core.task import Task
 from benchmark.core.training import NOWHERE, Trained, train
 from benchmark.results.replies import Reply
@@ -197,8 +197,8 @@ def _train_and_score(
                 task, problem, by_name[name], cost, predictions, evaluation_sha256, metrics, diagnostics, setup
             )
             result.entries.append((record, predictions))
-            if setup.replies and task.student.writes:
-                result.replies += _replies(task, record, outcome.student.seed(s), tests, problem, setup.replies)
+            if setup.replies and (policy := as_policy(task.student)):
+                result.replies += _replies(policy, record, outcome.student.seed(s), tests, problem, setup.replies)
 
 
 def _predicted(trained: Trained, position: int, inputs: Any) -> NDArray[np.int64]:
@@ -217,10 +217,12 @@ def _choice(tried: Sequence[Trained], position: int, inputs: Any, problem: Probl
     return {AGREEMENT: agreements, CHOSEN: chosen(agreements)}
 
 
-def _replies(task: Task, record: Record, student: Fitted, inputs: Any, problem: Problem, count: int) -> Iterator[Reply]:
+def _replies(
+    policy: Policy, record: Record, student: Fitted, inputs: Any, problem: Problem, count: int
+) -> Iterator[Reply]:
     """What the policies of one record answer, beside the responses that the data set prefers."""
     chosen = dict(zip(inputs[0].examples.tolist(), problem.truth.labels["test"].tolist(), strict=True))
-    for answer in task.student.replies(student, inputs, count):
+    for answer in policy.replies(student, inputs, count):
         yield Reply(
             **record.key._asdict(),
             replica=answer.replica,

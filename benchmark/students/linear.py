@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.base.torch_seeding import torch_rng
-from benchmark.store.stored_rows import BLOCK
+from benchmark.store.stored_rows import READ_ROWS
 from benchmark.students.streamed import Streamed, source
 
 
@@ -87,12 +87,12 @@ class Heads:
     def predict(self, features: Tensor | Streamed) -> Tensor:
         """Probabilities (S, H, n, K) for standardised features (S, n, D) or (S, n, 2, D); block by block when many."""
         (S, H, outputs, _), n = self.weight.shape, features.shape[1]
-        if isinstance(features, Tensor) and n <= BLOCK:
+        if isinstance(features, Tensor) and n <= READ_ROWS:
             return self._probabilities(features)
         found = self.weight.new_empty(S, H, n, 2 if self.bias is None else outputs)
         for s in range(S):
             one, start = self.seed(s), 0
-            for rows in features[s].split(BLOCK) if isinstance(features, Tensor) else features.blocks(s):
+            for rows in features[s].split(READ_ROWS) if isinstance(features, Tensor) else features.blocks(s):
                 found[s, :, start : start + len(rows)] = one._probabilities(rows[None])[0]
                 start += len(rows)
         return found

@@ -142,14 +142,12 @@ class TorchvisionClassifier:
 
     def logits(self, network: nn.Module, inputs: Inputs, device: str) -> Tensor:
         """(n, K) float32 logits on the CPU, of a network in evaluation mode."""
-        n = len(inputs)
-        batches = [list(range(i, min(i + self.batch, n))) for i in range(0, n, self.batch)]
+        batches = [rows.tolist() for rows in torch.arange(len(inputs)).split(self.batch)]
         read = functools.partial(_whole, self.pixels)
         network.eval()
         with self._memory_checked(), torch.inference_mode(), _convolutions(device):
-            return torch.cat(
-                [_forward(network, x, device).float().cpu() for x in image_batches(inputs, read, batches, device)]
-            )
+            images = image_batches(inputs, read, batches, device)
+            return torch.cat([_forward(network, x, device).float().cpu() for x in images])
 
     def _network(self, num_classes: int) -> nn.Module:
         if find_spec("torchvision") is None:
@@ -237,12 +235,8 @@ class _State:
         tensors = {f"best.{name}": value for name, value in self.best.items()}
         if not self.done:
             tensors |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
-            momenta = self.optimizer.state_dict()["state"]
-            tensors |= {
-                f"momentum.{i}": state["momentum_buffer"]
-                for i, state in momenta.items()
-                if state.get("momentum_buffer") is not None
-            }
+            momenta = {i: s.get("momentum_buffer") for i, s in self.optimizer.state_dict()["state"].items()}
+            tensors |= {f"momentum.{i}": value for i, value in momenta.items() if value is not None}
         progress = {
             "epoch": self.epoch,
             "done": self.done,
@@ -288,14 +282,12 @@ def _augmented(
     left, top, mirrored = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height), flip and rng.random() < 0.5
     W, H = picture.size
     box = (left * W, top * H, (left + width) * W, (top + height) * H)
-    cropped = picture.resize((pixels, pixels), _BILINEAR, box)
-    x = np.array(cropped).transpose(2, 0, 1)
+    x = np.array(picture.resize((pixels, pixels), _BILINEAR, box)).transpose(2, 0, 1)
     return np.ascontiguousarray(x[:, :, ::-1]) if mirrored else x
 
 
 def _placed(network: Any, device: str) -> nn.Module:
-    placed: nn.Module = network if device == "cpu" else network.to(device=device, memory_format=torch.channels_last)
-    return placed
+    return network if device == "cpu" else network.to(device=device, memory_format=torch.channels_last)
 
 
 def _forward(network: nn.Module, images: Tensor, device: str) -> Tensor:

@@ -38,7 +38,7 @@ from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Mapped, StoredRows, read_header
 from benchmark.students import rows, streamed
 from benchmark.students.linear import Heads, LinearStudent, Standardiser
-from benchmark.students.rows import Rows, standardised
+from benchmark.students.rows import DiskFeatures, standardised
 from benchmark.students.streamed import ReadAhead, Streamed, placed
 
 
@@ -47,7 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pools are large from 40 train examples on; windows of 32, in blocks of 8; regions of a table of 20 rows."""
     monkeypatch.setattr(minibatches, "WHOLE", 40)
     for module in (minibatches, streamed):
-        monkeypatch.setattr(module, "BLOCK", 8)
+        monkeypatch.setattr(module, "SHUFFLE_BLOCK", 8)
         monkeypatch.setattr(module, "WINDOW", 32)
     monkeypatch.setattr(rows, "REGION", 20 * 4 * 5)
 
@@ -57,7 +57,7 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def splits_of(cache: Cache, pairs: bool, source: str = "made up") -> dict[str, Rows]:
+def splits_of(cache: Cache, pairs: bool, source: str = "made up") -> dict[str, DiskFeatures]:
     """100 rows of 5 features in two arrays and a file, dealt in random order."""
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(100, 5)) * [1, 2, 3, 0, 1] + [0, 1, 1000, 7, 0]).astype(np.float32)
@@ -66,7 +66,7 @@ def splits_of(cache: Cache, pairs: bool, source: str = "made up") -> dict[str, R
     parts = (x[:60], read_header(path)[1]["x"], x[90:])
     order = rng.permutation(100).reshape((50, 2) if pairs else (100,))
     cuts = np.split(order, [len(order) * 6 // 10, len(order) * 7 // 10])
-    return {split: Rows(parts, part, source, cache) for split, part in zip(SPLITS, cuts, strict=True)}
+    return {split: DiskFeatures(parts, part, source, cache) for split, part in zip(SPLITS, cuts, strict=True)}
 
 
 @pytest.mark.parametrize("pairs", [False, True])
@@ -183,7 +183,7 @@ def test_what_can_not_be_written_stays_in_memory(
 def test_rows_beyond_the_parts_are_refused(cache: Cache) -> None:
     for bad in (-1, 5):
         with pytest.raises(IndexError, match="of 5"):
-            Rows((np.zeros((5, 2), np.float32),), np.array([0, bad]), "made up", cache)
+            DiskFeatures((np.zeros((5, 2), np.float32),), np.array([0, bad]), "made up", cache)
 
 
 # ---- the stream
@@ -424,7 +424,7 @@ def test_predictions_in_blocks_are_those_in_one_piece(monkeypatch: pytest.Monkey
         (trained,) = train([Single()], data, Recipe(epochs=1))
         whole = trained.student.predict(data.features["full"])
         with monkeypatch.context() as patch:
-            patch.setattr(linear, "BLOCK", 32)
+            patch.setattr(linear, "READ_ROWS", 32)
             torch.testing.assert_close(trained.student.predict(data.features["full"]), whole, atol=1e-6, rtol=0)
 
 
@@ -461,7 +461,7 @@ def test_arrays_in_a_file_give_what_arrays_in_memory_give(
     assert (np.diff(problem.truth.groups["train"]) < 0).any(), "a large train split is in random order"
     for split in SPLITS:
         x = problem.features["features"][split]
-        assert isinstance(x, Rows)
+        assert isinstance(x, DiskFeatures)
         np.testing.assert_array_equal(np.asarray(x), arrays["features"][x.index])
 
 
@@ -505,7 +505,7 @@ def test_a_large_pool_of_a_task_has_the_same_examples(
     data, held_out = training_data(task.student, [large], held_out=read)
     for output, splits in large.features.items():
         for split in SPLITS:
-            assert isinstance(splits[split], Rows)
+            assert isinstance(splits[split], DiskFeatures)
             np.testing.assert_array_equal(np.asarray(splits[split]), usual.features[output][split])
         found = torch.cat(list(data.features[output].blocks(0)))
         torch.testing.assert_close(found, expected.features[output][0], atol=1e-3, rtol=1e-4)
@@ -526,7 +526,7 @@ def test_memory_does_not_grow_with_the_pool(cache: Cache, tmp_path: Path, monkey
         source = read_header(path)[1]["x"]
         order = np.random.default_rng(1).permutation(n)
         tracemalloc.start()
-        table = standardised({"train": Rows((source,), order, str(n), cache)})["train"]
+        table = standardised({"train": DiskFeatures((source,), order, str(n), cache)})["train"]
         for _, block in rows.blocks([table]):
             assert block.shape[1] == 64
         found = tracemalloc.get_traced_memory()[1]
