@@ -29,6 +29,7 @@ MethodName = Annotated[str, Field(pattern=r"^[^\W_]\w*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Version = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Versions(NamedTuple):
@@ -71,11 +72,13 @@ def digest(predictions: NDArray[Any]) -> str:
     return hashlib.sha256(head + b":" + np.ascontiguousarray(predictions, "<u4").tobytes()).hexdigest()
 
 
-class _Model(BaseModel):
+class Strict(BaseModel):
+    """What is read from files: unknown fields, other types, NaN and infinity are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Record(_Model):
+class Record(Strict):
     """One run of one method with one setting on one task, condition and seed.
 
     Attributes:
@@ -104,8 +107,8 @@ class Record(_Model):
     cost: Count
     n_train: Count
     n_test: Annotated[int, Field(ge=1)]
-    predictions_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    evaluation_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    predictions_sha256: Sha256
+    evaluation_sha256: Sha256
     device: str
     libraries: dict[str, str]
     commit: str
@@ -170,7 +173,7 @@ class SeedEvaluation:
         return hashlib.sha256(f"{self.supervisors.shape}|{self.majority}|".encode() + content).hexdigest()
 
 
-class Evaluation(_Model):
+class Evaluation(Strict):
     """Truth, groups and supervisors' predictions of one (task, condition), per seed.
 
     Attributes:
