@@ -32,10 +32,9 @@ from benchmark.core.scoring import metric_names, reference_predictions
 from benchmark.results.contents import Contents
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import Which, expected_metrics, picked
+from benchmark.results.trials import TOLERANCE, Which, metric_faults, picked
 
 FLOOR, CEILING = "mean_supervisor", "ground_truth"
-TOLERANCE = 1e-9  # a stored metric may differ from its recomputation by this
 Unit = tuple[str, str]  # (task, condition)
 
 
@@ -179,12 +178,8 @@ def _usable(contents: Contents) -> tuple[list[Record], list[str]]:
             continue
         fitting.append(record)
         evaluation = contents.evaluations[record.task, record.condition]
-        expected = expected_metrics(evaluation, record, contents.predictions[key])
-        for name in sorted(expected.keys() | record.metrics.keys()):
-            stored, computed = record.metrics.get(name), expected.get(name)
-            if stored is None or computed is None or abs(stored - computed) > TOLERANCE:
-                text = f"metrics.{name}: found {_show(stored)}, its predictions give {_show(computed)}"
-                problems.append(f"{record.method}/{RECORDS}: {key}: {text}")
+        for fault in metric_faults(evaluation, record, contents.predictions[key]):
+            problems.append(f"{record.method}/{RECORDS}: {key}: {fault}")
 
     settings: dict[tuple[str, str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in fitting:
@@ -216,10 +211,6 @@ def _stale(record: Record, newest: dict[str, int]) -> str | None:
     if record.method_version != newest[record.method]:
         return f"method_version: found {record.method_version}, others are of {newest[record.method]}; run it again"
     return None
-
-
-def _show(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:.6g}"
 
 
 def _cell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,9 +77,9 @@ def read_contents(root: Path) -> Contents:
             contents.evaluations[evaluation.task, evaluation.condition] = evaluation
     for folder in sorted(path for path in root.glob("[!._]*") if path.is_dir()):
         if (folder / RECORDS).exists():
-            _read_records(folder, contents)
+            read_records(folder, contents)
         if (folder / PREDICTIONS).exists():
-            _read_predictions(folder, contents)
+            read_predictions(folder, contents)
     return contents
 
 
@@ -116,7 +117,8 @@ def _read_evaluation(path: Path) -> Evaluation:
     return evaluation
 
 
-def _read_records(folder: Path, contents: Contents) -> None:
+def read_records(folder: Path, contents: Contents) -> None:
+    """Add the records in the folder of a method."""
     try:
         lines = (folder / RECORDS).read_bytes().splitlines()
     except OSError as error:
@@ -137,14 +139,17 @@ def _read_records(folder: Path, contents: Contents) -> None:
             contents.records[record.key] = record
 
 
-def _read_predictions(folder: Path, contents: Contents) -> None:
+def read_predictions(folder: Path, contents: Contents) -> None:
+    """Add the predictions in the folder of a method."""
     try:
         with safe_open(folder / PREDICTIONS, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 (not a dict)
-                task, condition, setting, seed = name.split("/")
+                if not (found := re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/(\d+)", name)):
+                    raise ValueError(f"tensor '{name}': expected task/condition/setting/seed")
+                task, condition, setting, seed = found.groups()
                 predictions = compact(file.get_tensor(name))
                 contents.predictions[RecordKey(task, condition, folder.name, setting, int(seed))] = predictions
-    except (ValueError, SafetensorError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, SafetensorError, OSError) as error:  # types that numpy lacks
         contents.problems.append(f"{folder.name}/{PREDICTIONS}: {reason(error)}")
 
 
