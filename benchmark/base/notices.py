@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+
+Say = Callable[[str], None]  # given a line of what a command has to say
 
 
 def notice(line: str) -> None:
