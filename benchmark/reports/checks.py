@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.analysis.cells import Analysis, Cell, analysis_of, chance_deviation
+from benchmark.analysis.cells import Analysis, Cell, analysis_of
+from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number
 from benchmark.analysis.statistics import Estimate, Sample, estimate
 from benchmark.base.errors import W2SError

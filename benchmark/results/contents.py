@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
+from benchmark.base.errors import W2SError
 from benchmark.core.records import Evaluation, Record, RecordKey, SeedEvaluation, compact, digest
 from benchmark.results.layout import PREDICTIONS, RECORDS, TRUTH_FOLDER, truth_file
 from benchmark.results.trials import choice_fault, trial_count
@@ -151,6 +153,12 @@ def read_predictions(folder: Path, contents: Contents) -> None:
                 contents.predictions[RecordKey(task, condition, folder.name, setting, int(seed))] = predictions
     except (ValueError, TypeError, AttributeError, SafetensorError, OSError) as error:  # types that numpy lacks
         contents.problems.append(f"{folder.name}/{PREDICTIONS}: {reason(error)}")
+
+
+def no_results(root: Path, problems: Sequence[str] = ()) -> W2SError:
+    """What to raise where a folder holds no results; the first problem may say why."""
+    why = f" ({problems[0]})" if problems else ""
+    return W2SError(f"{root}: no results there{why}; make some with `w2s run --results {root}`")
 
 
 def reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ n test examples.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -75,9 +76,8 @@ def expected_metrics(evaluation: Evaluation, record: Record, predictions: NDArra
     return compute_metrics(evaluation, record.seed, predictions)
 
 
-def metric_faults(evaluation: Evaluation, record: Record, predictions: NDArray[Any]) -> list[str]:
-    """A line for each metric of a record, as for `expected_metrics`, that is not what its predictions give."""
-    expected = expected_metrics(evaluation, record, predictions)
+def metric_faults(record: Record, expected: Mapping[str, float]) -> list[str]:
+    """A line for each metric of a record that is not what its predictions give (`expected_metrics`)."""
     faults = []
     for name in sorted(expected.keys() | record.metrics.keys()):
         stored, computed = record.metrics.get(name), expected.get(name)

@@ -32,7 +32,7 @@ from benchmark.store.stored_rows import CHUNK, Part, StoredRows, blocks, read_he
 
 Arrays = dict[str, NDArray[Any]]
 _FORMAT = 1
-KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models")
+KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models", "analyses")
 
 
 class Cache:
@@ -65,6 +65,14 @@ class Cache:
             arrays = {name: np.ascontiguousarray(value) for name, value in build().items()}
             self._write(path, text, arrays)
             return arrays
+
+    def read(self, kind: str, key: Mapping[str, Any]) -> Arrays | None:
+        """The arrays stored under `key`; None when they are not there, or broken."""
+        return self._read(self.path(kind, key), _text(key))
+
+    def write(self, kind: str, key: Mapping[str, Any], arrays: Arrays) -> None:
+        """Store arrays under `key`, in the place of others there. What can't be written is left."""
+        self._write(self.path(kind, key), _text(key), arrays)
 
     def get_rows(self, kind: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> dict[str, list[Part]]:
         """As `get`, in one part that is not read: for `chunks.gather`. What can't be written stays in memory."""

@@ -12,7 +12,7 @@ from benchmark.core.records import Record
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite
 from benchmark.results.contents import Contents
-from benchmark.results.trials import metric_faults
+from benchmark.results.trials import expected_metrics, metric_faults
 from benchmark.submissions.findings import Finding
 from benchmark.submissions.manifest import Grid
 from benchmark.submissions.reading import Submission
@@ -57,7 +57,7 @@ def check_records(submission: Submission, suite: Suite, grid: Grid, published: C
             continue
         predictions = own.predictions[key]
         yield from _cost(record, suite.student.of(record.task), len(predictions))
-        for fault in metric_faults(published.evaluations[unit], record, predictions):
+        for fault in metric_faults(record, expected_metrics(published.evaluations[unit], record, predictions)):
             yield Finding("edited-score", f"{key}: {fault}")
 
 
