@@ -127,7 +127,9 @@ class TorchvisionClassifier:
         checkpoints = checkpoints or Checkpoints(None)
         with _own_random_state(device):
             torch.manual_seed(seed)
-            network = _placed(self._network(num_classes), device)
+            network: Any = self._network(num_classes)
+            if device != "cpu":
+                network.to(device=device, memory_format=torch.channels_last)
             optimizer = torch.optim.SGD(network.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
             scaler = torch.amp.GradScaler(device, enabled=device != "cpu" and not torch.cuda.is_bf16_supported())
             state = _State(network, optimizer, scaler)
@@ -284,10 +286,6 @@ def _augmented(
     box = (left * W, top * H, (left + width) * W, (top + height) * H)
     x = np.array(picture.resize((pixels, pixels), _BILINEAR, box)).transpose(2, 0, 1)
     return np.ascontiguousarray(x[:, :, ::-1]) if mirrored else x
-
-
-def _placed(network: Any, device: str) -> nn.Module:
-    return network if device == "cpu" else network.to(device=device, memory_format=torch.channels_last)
 
 
 def _forward(network: nn.Module, images: Tensor, device: str) -> Tensor:
