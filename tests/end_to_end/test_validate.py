@@ -139,6 +139,13 @@ def from_ensemble(copy: Copy) -> None:
         row[:] = {**row[0], **{name: line[name] for name in ("metrics", "predictions_sha256")}}, array
 
 
+def as_float8(data: bytes) -> bytes:
+    """A safetensors file whose first tensor says that it is of float8."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = data[8:end].replace(b'"U8"', b'"F8_E4M3"', 1)
+    return len(header).to_bytes(8, "little") + header + data[end:]
+
+
 def swapped(copy: Copy) -> None:
     """The predictions of two seeds."""
     one, two = copy.rows[:2]
@@ -298,6 +305,7 @@ FILES: dict[str, tuple[Spoil, str, str]] = {
         "not-canonical",
         "records",
     ),
+    "predictions of a type that numpy lacks": (edited("predictions.safetensors", as_float8), "unreadable", "float8"),
     "content hidden in the predictions": (lambda c: c.write(note="hidden"), "not-canonical", "predictions"),
     "a link that is no address": (edited("README.md", lambda d: d.replace(b"https:", b"java:")), "readme", "'java:"),
     "a README that is not filled in": (lambda c: c["README.md"].write_text("# A\n"), "readme", "authors, link, descr"),
