@@ -119,7 +119,7 @@ def test_a_table_that_changes_after_it_was_checked_is_not_read(
     how(table)
     if change == "written":
         table.path.write_bytes(table.path.read_bytes())
-        os.utime(table.path, ns=(0, table.state.modified + 1))  # the clock of file systems is coarse
+        os.utime(table.path, ns=(0, table.state[2] + 1))  # the clock of file systems is coarse
     else:
         table.path.unlink()
     with pytest.raises(W2SError, match=rf"{table.path}.*; run again"):
