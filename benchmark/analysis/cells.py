@@ -244,6 +244,7 @@ def _cell(
 
     seeds = sorted(evaluation.seeds)
     samples: dict[str, dict[str, Sample]] = {}
+    supervisor_scores: dict[int, NDArray[np.float64]] = {}
     for metric in metric_names(evaluation.metric):
         scores = [METRICS[metric].score(split) for split in splits]
         replicates = [draws.scores(metric, split) for draws, split in zip(drawn, splits, strict=True)]
@@ -254,7 +255,7 @@ def _cell(
             resampled: Floats = np.array([replicates[i][rows_of[i][row]].mean(0) for i in at], np.float32)
             samples[metric][row] = Sample(tuple(seeds[i] for i in at), values, resampled)
         if metric == evaluation.metric:
-            supervisor_scores = {seed: scores[i][rows_of[i][FLOOR]] for i, seed in enumerate(seeds)}
+            supervisor_scores |= {seed: scores[i][rows_of[i][FLOOR]] for i, seed in enumerate(seeds)}
     return Cell(evaluation, records, samples[evaluation.metric], samples["accuracy"], supervisor_scores)
 
 
