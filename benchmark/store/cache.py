@@ -297,7 +297,7 @@ def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> 
         content[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [start, stop]}
         start = stop
     header = json.dumps(content).encode()
-    begins = content[largest]["data_offsets"][0]
+    begins: int = content[largest]["data_offsets"][0]
     header += b" " * (-(8 + len(header) + begins) % mmap.PAGESIZE)  # so that the largest begins at a page
     return len(header).to_bytes(8, "little") + header
 

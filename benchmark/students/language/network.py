@@ -277,7 +277,7 @@ def _context(model: Any) -> int | None:
     most: int | None = getattr(model.config, "max_position_embeddings", None)
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None and most:
-            return most - module.padding_idx - 1  # RoBERTa counts from there
+            return int(most - module.padding_idx - 1)  # RoBERTa counts from there
     return most
 
 
