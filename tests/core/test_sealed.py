@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from benchmark.arrays import ArrayTask
+from benchmark.core.canaries import canary_data
 from benchmark.core.data import Problem, Recipe
 from benchmark.core.method import Batch, Method, Supervision, Trainer, cross_entropy
 from benchmark.core.problems import build_problem, training_data
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Recipes
 from benchmark.core.training import train
-from benchmark.running.canaries import canary_data
 from benchmark.running.plan import Unit
 from benchmark.running.unit import Setup, execute
 from benchmark.store.cache import Cache
