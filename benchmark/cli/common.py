@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from benchmark.base.errors import W2SError
-from benchmark.base.interrupts import STOPPED
+from benchmark.base.paths import settings, use, using
+from benchmark.base.process import STOPPED
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,12 +52,13 @@ app = typer.Typer(
 
 
 def guarded(function: F) -> F:
-    """Bad input is one line on standard error and exit status 2, without a traceback."""
+    """Bad input is one line on standard error and exit status 2, without a traceback; settings end with the command."""
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            with using():
+                return function(*args, **kwargs)
         except W2SError as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from None
@@ -70,9 +72,9 @@ DOWNLOAD = typer.Option("--download", help="fetch data sets and models that are 
 
 
 def use_data_root(folder: Path | None) -> None:
-    """Through the environment, so that worker processes know it too."""
+    """For this command."""
     if folder is not None:
-        os.environ["W2S_DATA"] = str(folder.absolute())
+        use(replace(settings(), data=folder.absolute()))
 
 
 def check_mirror(mirror: str | None, download: bool) -> None:

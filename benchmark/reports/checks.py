@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.analysis.cells import Analysis, Cell, analysis_of, chance_deviation
+from benchmark.analysis.cells import Analysis, Cell, analysis_of
+from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number
 from benchmark.analysis.statistics import Estimate, Sample, estimate
 from benchmark.base.errors import W2SError
@@ -19,7 +20,9 @@ from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
 
 
-def check(suites: Sequence[Path], markdown_path: Path, stale: Callable[[ResultStore], list[str]]) -> list[str]:
+def check(
+    suites: Sequence[Path], markdown_path: Path, stale: Callable[[ResultStore], list[str]] = lambda store: []
+) -> list[str]:
     """Findings about folders `results/<suite>` and the page made from them; none if all is well.
 
     Found are lines and files that can't be read, records without predictions or evaluation, metrics that differ from

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of, chance_deviation
+from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of
+from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation

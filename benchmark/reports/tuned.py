@@ -6,9 +6,8 @@ A folder `<suite>-tuned` (of `w2s run --tune`) belongs to the folder `<suite>` b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
-from benchmark.analysis.cells import Analysis, Cell, analyse, analysis_of
+from benchmark.analysis.cells import Analysis, Cell, analysis_of
 from benchmark.analysis.format import NOT_RUN, number
 from benchmark.analysis.statistics import Sample, difference
 from benchmark.base.text import bold, escape, listing, markdown, plain
@@ -16,7 +15,7 @@ from benchmark.core.names import GRID_SIZE
 from benchmark.reports.headline import Column, leaders, ranked
 from benchmark.results.layout import TUNED
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import CHOSEN, Which, is_tuned
+from benchmark.results.trials import CHOSEN, is_tuned
 
 
 def holds_tuned(store: ResultStore) -> bool:
@@ -74,35 +73,18 @@ def summary(store: ResultStore) -> str:
 
 def _columns(store: ResultStore) -> list[Column]:
     """Scores over the tasks, of the same seeds and resamples for all three, so that differences are paired."""
-    tuned, default, oracle = (_analysis(store, which) for which in ("chosen", "default", "oracle"))
-    cells = _cells(tuned)
-
-    def score(analysis: Analysis, cell: Cell, row: str) -> Sample | None:
-        return analysis.cells[cell.evaluation.task, cell.evaluation.condition].score(row)
+    cells = _cells(analysis_of(store))
 
     def gain(cell: Cell, row: str) -> Sample | None:
-        one, other = cell.score(row), score(default, cell, row)
+        one, other = cell.score(row), cell.score(row, "default")
         return difference(one, other) if one and other else None
 
     return [
-        Column("default", cells, lambda cell, row: score(default, cell, row), missing=NOT_RUN, best=max),
+        Column("default", cells, lambda cell, row: cell.score(row, "default"), missing=NOT_RUN, best=max),
         Column("tuned", cells, lambda cell, row: cell.score(row), missing=NOT_RUN, best=max),
         Column("tuned, minus default", cells, gain, sign=True),
-        Column("oracle", cells, lambda cell, row: score(oracle, cell, row), missing=NOT_RUN),
+        Column("oracle", cells, lambda cell, row: cell.score(row, "oracle"), missing=NOT_RUN),
     ]
-
-
-_analysed: WeakKeyDictionary[ResultStore, dict[tuple[int, Which], Analysis]] = WeakKeyDictionary()
-
-
-def _analysis(store: ResultStore, which: Which) -> Analysis:
-    """`analyse` for one choice; done once until the store is written to."""
-    if which == "chosen":
-        return analysis_of(store)
-    contents, known = store.load(), _analysed.setdefault(store, {})
-    if (store.revision, which) not in known:
-        known[store.revision, which] = analyse(contents, which=which)
-    return known[store.revision, which]
 
 
 def _cells(analysis: Analysis) -> list[Cell]:

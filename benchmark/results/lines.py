@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from benchmark.core.records import Strict
 from benchmark.results.contents import reason
 
-
-class Line(BaseModel):
-    """What stands on one line of a file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    def to_line(self) -> str:
-        """Canonical JSON with its newline: the same object always gives the same text."""
-        values = self.model_dump(mode="json")
-        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
-
-
-L = TypeVar("L", bound=Line)
+L = TypeVar("L", bound=Strict)
 
 
 def read_lines(path: Path, model: type[L], appended: bool = False) -> tuple[list[tuple[int, L]], list[str]]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, NamedTuple
-
-from pydantic import Field
+from typing import NamedTuple
 
 from benchmark.base.files import atomic_write
-from benchmark.core.records import Condition, Count, MethodName, RecordKey, TaskName
-from benchmark.results.lines import Line, read_lines
+from benchmark.base.fingerprint import fingerprint
+from benchmark.core.records import Condition, Count, MethodName, RecordKey, SettingHash, Strict, TaskName
+from benchmark.results.lines import read_lines
 
 REPLIES = "replies.jsonl"
 
@@ -26,7 +23,7 @@ class ReplyKey(NamedTuple):
     example: int
 
 
-class OfReply(Line):
+class OfReply(Strict):
     """The fields that say which reply is meant.
 
     Attributes:
@@ -38,7 +35,7 @@ class OfReply(Line):
     task: TaskName
     condition: Condition
     method: MethodName
-    setting: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+    setting: SettingHash
     seed: Count
     replica: Count
     example: int
@@ -59,7 +56,7 @@ class Reply(OfReply):
     @cached_property
     def text_sha256(self) -> str:
         """Hash of the three texts: a judgement belongs to exactly these."""
-        return hashlib.sha256(json.dumps([self.prompt, self.reply, self.reference]).encode()).hexdigest()
+        return fingerprint([self.prompt, self.reply, self.reference])
 
 
 def method_folders(root: Path) -> list[Path]:
@@ -97,7 +94,7 @@ def write_replies(root: Path, replies: Iterable[Reply], renewed: Collection[Reco
         if not fresh and len(kept) == len(before):
             continue
         merged = sorted({**kept, **fresh}.items())
-        atomic_write(root / method / REPLIES, "".join(reply.to_line() for _, reply in merged).encode())
+        atomic_write(root / method / REPLIES, "".join(f"{reply.to_line()}\n" for _, reply in merged).encode())
 
 
 def _read_folder(folder: Path) -> tuple[dict[ReplyKey, Reply], list[str]]:

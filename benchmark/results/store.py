@@ -38,6 +38,20 @@ from benchmark.results.layout import PREDICTIONS, RECORDS, array_name, truth_fil
 _LOCK, _UNIT = ".lock", ".unit.safetensors"
 
 
+def results_folder(text: str) -> Path:
+    """The folder that `--results` names.
+
+    Raises:
+        W2SError: it is an address.
+    """
+    if "://" in text:
+        raise W2SError(
+            f"--results {text}: expected a folder of this machine; run into one, then copy it there with `aws s3 sync` "
+            "or `rclone sync`"
+        )
+    return Path(text)
+
+
 class ResultStore:
     """Reads and writes one suite's folder. Contents are read once and kept; `lock` reads them anew.
 

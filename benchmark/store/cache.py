@@ -24,6 +24,7 @@ from safetensors.numpy import save
 
 from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_file, atomic_write, remove_temporaries, remove_temporaries_of
+from benchmark.base.fingerprint import canonical, fingerprint
 from benchmark.base.notices import notice
 from benchmark.base.paths import cache_root
 from benchmark.store.mirror import Mirror
@@ -31,7 +32,7 @@ from benchmark.store.stored_rows import CHUNK, Part, StoredRows, blocks, read_he
 
 Arrays = dict[str, NDArray[Any]]
 _FORMAT = 1
-KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models")
+KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models", "analyses")
 
 
 class Cache:
@@ -64,6 +65,14 @@ class Cache:
             arrays = {name: np.ascontiguousarray(value) for name, value in build().items()}
             self._write(path, text, arrays)
             return arrays
+
+    def read(self, kind: str, key: Mapping[str, Any]) -> Arrays | None:
+        """The arrays stored under `key`; None when they are not there, or broken."""
+        return self._read(self.path(kind, key), _text(key))
+
+    def write(self, kind: str, key: Mapping[str, Any], arrays: Arrays) -> None:
+        """Store arrays under `key`, in the place of others there. What can't be written is left."""
+        self._write(self.path(kind, key), _text(key), arrays)
 
     def get_rows(self, kind: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> dict[str, list[Part]]:
         """As `get`, in one part that is not read: for `chunks.gather`. What can't be written stays in memory."""
@@ -175,7 +184,7 @@ class Cache:
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
         """Where the entry of `key` is, or would be."""
-        return self.root / kind / f"{hashlib.sha256(_text(key).encode()).hexdigest()[:32]}.safetensors"
+        return self.root / kind / f"{fingerprint(_whole(key))[:32]}.safetensors"
 
     def info(self) -> dict[str, tuple[int, int]]:
         """Kind -> (files, bytes), downloads included."""
@@ -306,8 +315,12 @@ class _Chunked:
             yield i, arrays, self._cache._write(*self.entries[i], arrays)
 
 
+def _whole(key: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": _FORMAT, **key}
+
+
 def _text(key: Mapping[str, Any]) -> str:
-    return json.dumps({"format": _FORMAT, **key}, sort_keys=True)
+    return canonical(_whole(key))
 
 
 def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> bytes:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_write
+from benchmark.base.fingerprint import canonical, fingerprint
 from benchmark.base.notices import notice
 from benchmark.store.mirror import Mirror
 
@@ -45,9 +46,7 @@ class Checkpoints:
     @classmethod
     def of(cls, root: Path, key: Mapping[str, Any], mirror: Mirror | None = None) -> Checkpoints:
         """Those of the training that `key` (JSON values) decides, in the cache folder `root`."""
-        text = json.dumps(key, sort_keys=True)
-        name = f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
-        return cls(root / FOLDER / name, text, mirror)
+        return cls(root / FOLDER / f"{fingerprint(key)[:32]}.safetensors", canonical(key), mirror)
 
     def part(self, name: str) -> Checkpoints:
         """Those of one part of the training: a stage."""
@@ -62,7 +61,7 @@ class Checkpoints:
         """
         if self.path is not None:
             state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-            text = json.dumps({"key": self.key, "progress": progress}, sort_keys=True)
+            text = canonical({"key": self.key, "progress": progress})
             metadata = {"checkpoint": text, "checksum": _checksum(state, text)}
             try:
                 atomic_write(self.path, save(state, metadata=metadata))

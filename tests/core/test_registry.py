@@ -142,6 +142,12 @@ def test_an_unknown_name_suggests_the_nearest(gadgets: Registry[str]) -> None:
             registry[wrong]
 
 
+def test_what_is_built_in_is_found_and_selected_but_no_plug_in() -> None:
+    assert set(CANARIES) <= set(METHODS.select(["*"])) - set(METHODS.names())
+    assert all(name in METHODS and METHODS[name].name == name for name in CANARIES)
+    assert METHODS.select(["ground_*", "raven"]) == ["ground_truth", "raven"]
+
+
 def test_globs_select_sorted_names_and_each_must_match(gadgets: Registry[str]) -> None:
     assert gadgets.select(["*"]) == ["hammer", "hand_saw"]
     assert gadgets.select(["hand_*"]) == ["hand_saw"]

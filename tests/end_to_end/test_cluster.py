@@ -217,14 +217,14 @@ def test_the_pages_commands_run(nodes: RayNodes, tmp_path: Path) -> None:
     assert contents(tmp_path / "0") == contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
-@pytest.mark.parametrize("executor", ["processes", "ray", "ray, all at addresses"])
+@pytest.mark.parametrize("executor", ["processes", "ray", "ray, cache at an address"])
 def test_a_large_domain_is_read_by_all_workers_a_share_each(
     nodes: RayNodes, tmp_path: Path, one_reader: dict[str, bytes], executor: str
 ) -> None:
-    name, _, at_addresses = executor.partition(", ")
+    name, _, at_an_address = executor.partition(", ")
     joined = ["--ray-address", nodes.address] if name == "ray" else ["--workers", "2"]
-    if at_addresses:
-        joined += ["--results", f"file://{tmp_path}/results", "--cache", f"file://{tmp_path}/cache"]
+    if at_an_address:
+        joined += ["--cache", f"file://{tmp_path}/cache"]
     makers = read_in_chunks(nodes, tmp_path, "--executor", name, *joined)
     assert sorted(chunk for chunk, _ in makers) == CHUNKS, "each chunk was made once"
     assert len({maker for _, maker in makers}) > 1

@@ -9,7 +9,7 @@ import numpy as np
 from places import PER_UNIT, Campaign, Place, kill, meanwhile
 from verdict import Tally
 
-from benchmark.base.interrupts import STOPPED
+from benchmark.base.process import STOPPED
 
 IN_A_ROW = 5  # kills, each of the run that goes on from the one before
 EARLY = f"{STOPPED}\n"  # before it has read what is asked

@@ -26,7 +26,7 @@ from test_training import SEEDS, Ensemble, Single, Staged, make_data
 
 from benchmark.arrays import ArrayTask
 from benchmark.base import files as files_module
-from benchmark.base import memory as memory_module
+from benchmark.base import process
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core import minibatches
@@ -39,7 +39,7 @@ from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Mapped, StoredRows, read_header
 from benchmark.students import rows, streamed
 from benchmark.students.linear import Heads, LinearStudent, Standardiser
-from benchmark.students.rows import Rows, standardised
+from benchmark.students.rows import DiskFeatures, standardised
 from benchmark.students.streamed import ReadAhead, Streamed, placed
 
 
@@ -48,7 +48,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pools are large from 40 train examples on; windows of 32, in blocks of 8; regions of a table of 20 rows."""
     monkeypatch.setattr(minibatches, "WHOLE", 40)
     for module in (minibatches, streamed):
-        monkeypatch.setattr(module, "BLOCK", 8)
+        monkeypatch.setattr(module, "SHUFFLE_BLOCK", 8)
         monkeypatch.setattr(module, "WINDOW", 32)
     monkeypatch.setattr(rows, "REGION", 20 * 4 * 5)
 
@@ -58,7 +58,7 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def splits_of(cache: Cache, pairs: bool, source: str = "made up") -> dict[str, Rows]:
+def splits_of(cache: Cache, pairs: bool, source: str = "made up") -> dict[str, DiskFeatures]:
     """100 rows of 5 features in two arrays and a file, dealt in random order."""
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(100, 5)) * [1, 2, 3, 0, 1] + [0, 1, 1000, 7, 0]).astype(np.float32)
@@ -67,7 +67,7 @@ def splits_of(cache: Cache, pairs: bool, source: str = "made up") -> dict[str, R
     parts = (x[:60], read_header(path)[1]["x"], x[90:])
     order = rng.permutation(100).reshape((50, 2) if pairs else (100,))
     cuts = np.split(order, [len(order) * 6 // 10, len(order) * 7 // 10])
-    return {split: Rows(parts, part, source, cache) for split, part in zip(SPLITS, cuts, strict=True)}
+    return {split: DiskFeatures(parts, part, source, cache) for split, part in zip(SPLITS, cuts, strict=True)}
 
 
 @pytest.mark.parametrize("pairs", [False, True])
@@ -186,7 +186,7 @@ def test_what_can_not_be_written_stays_in_memory(
 def test_rows_beyond_the_parts_are_refused(cache: Cache) -> None:
     for bad in (-1, 5):
         with pytest.raises(IndexError, match="of 5"):
-            Rows((np.zeros((5, 2), np.float32),), np.array([0, bad]), "made up", cache)
+            DiskFeatures((np.zeros((5, 2), np.float32),), np.array([0, bad]), "made up", cache)
 
 
 # ---- the stream
@@ -408,15 +408,15 @@ def test_blocks_are_read_in_the_order_given_up_to_a_short_last_one(cache: Cache)
 def test_the_memory_of_a_container_or_job_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, limit: str
 ) -> None:
-    monkeypatch.setattr(memory_module, "_LIMITS", tmp_path)
-    monkeypatch.setattr(memory_module, "_GROUPS", tmp_path / "cgroup")
-    whole = memory_module.memory()
+    monkeypatch.setattr(process, "_LIMITS", tmp_path)
+    monkeypatch.setattr(process, "_GROUPS", tmp_path / "cgroup")
+    whole = process.memory()
     assert 2**28 < whole < 2**50
     (tmp_path / "cgroup").write_text(groups)
     (tmp_path / limit).parent.mkdir(parents=True, exist_ok=True)
     for said, expected in (("max\n", whole), (f"{2**60}\n", whole), ("1048576\n", 2**20)):
         (tmp_path / limit).write_text(said)
-        assert memory_module.memory() == expected
+        assert process.memory() == expected
 
 
 def test_predictions_in_blocks_are_those_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +427,7 @@ def test_predictions_in_blocks_are_those_in_one_piece(monkeypatch: pytest.Monkey
         (trained,) = train([Single()], data, Recipe(epochs=1))
         whole = trained.student.predict(data.features["full"])
         with monkeypatch.context() as patch:
-            patch.setattr(linear, "BLOCK", 32)
+            patch.setattr(linear, "READ_ROWS", 32)
             assert_close(trained.student.predict(data.features["full"]), whole, 16)
 
 
@@ -464,7 +464,7 @@ def test_arrays_in_a_file_give_what_arrays_in_memory_give(
     assert (np.diff(problem.truth.groups["train"]) < 0).any(), "a large train split is in random order"
     for split in SPLITS:
         x = problem.features["features"][split]
-        assert isinstance(x, Rows)
+        assert isinstance(x, DiskFeatures)
         np.testing.assert_array_equal(np.asarray(x), arrays["features"][x.index])
 
 
@@ -510,7 +510,7 @@ def test_a_large_pool_of_a_task_has_the_same_examples(
         raw = usual.features[output]["train"].reshape(-1, splits["train"].shape[-1])
         size = np.abs(raw).max(0) / raw.std(0)  # of what the mean is taken from
         for split in SPLITS:
-            assert isinstance(splits[split], Rows)
+            assert isinstance(splits[split], DiskFeatures)
             np.testing.assert_array_equal(np.asarray(splits[split]), usual.features[output][split])
         found = torch.cat(list(data.features[output].blocks(0)))
         assert_close(found, expected.features[output][0], len(raw), scale=size)
@@ -531,7 +531,7 @@ def test_memory_does_not_grow_with_the_pool(cache: Cache, tmp_path: Path, monkey
         source = read_header(path)[1]["x"]
         order = np.random.default_rng(1).permutation(n)
         tracemalloc.start()
-        table = standardised({"train": Rows((source,), order, str(n), cache)})["train"]
+        table = standardised({"train": DiskFeatures((source,), order, str(n), cache)})["train"]
         for _, block in rows.blocks([table]):
             assert block.shape[1] == 64
         found = tracemalloc.get_traced_memory()[1]
