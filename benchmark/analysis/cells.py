@@ -67,13 +67,16 @@ class Cell:
         """A row's score; `which` says by which trial of a tuned method."""
         return (self.samples if which == "chosen" else self.trials[which]).get(row)
 
+    def accuracy(self, row: str) -> Sample | None:
+        return self.accuracies.get(row)
+
     def gain(self, row: str, over: str) -> Sample | None:
         """Score minus another row's, paired."""
-        return self._of(difference, row, over)
+        return self._of(difference, row, over) if row != over else None
 
     def improved(self, row: str, over: str) -> Sample | None:
         """Whether its score is higher than another row's, for each seed."""
-        return self._of(improvement, row, over)
+        return self._of(improvement, row, over) if row != over else None
 
     def recovered(self, row: str) -> Sample | None:
         """PGR; None where it is undefined or not known."""
@@ -179,6 +182,12 @@ def analysis_with_records(store: ResultStore) -> Analysis:
     if not analysis.records:
         raise no_results(store.root, analysis.problems)
     return analysis
+
+
+def keep_errors(*stores: ResultStore) -> None:
+    """Keep for other commands what was computed of these stores' errors."""
+    for store in stores:
+        analysis_of(store).errors.keep()
 
 
 def _usable(contents: Contents) -> tuple[list[Record], dict[RecordKey, Metrics], list[str]]:

@@ -30,8 +30,8 @@ def percent(result: Estimate | None, sign: bool = False, of_tasks: int = 0, of_r
     return text
 
 
-def told(share: Estimate) -> Estimate:
-    """A share of (task, seed), without its interval where that holds every share or is of one task's few runs."""
+def without_empty_interval(share: Estimate) -> Estimate:
+    """A share of (task, seed); without an interval that says nothing, of one task's few runs, or with every share in it."""
     if share.tasks == 1 or share.half >= max(share.mean, 1 - share.mean):
         return replace(share, seed_error=math.nan)
     return share

@@ -44,7 +44,9 @@ COLUMNS: Mapping[str, FrameColumn] = {
     "accuracy": FrameColumn("float64", "a share from 0 to 1"),
     "floor": FrameColumn("float64", "the supervisors' mean score"),
     "ceiling": FrameColumn("float64", "score of the student trained on the truth; missing when it was not run"),
-    "supervisor_ensemble": FrameColumn("float64", "score of the mean of the supervisors' soft labels, without a student"),
+    "supervisor_ensemble": FrameColumn(
+        "float64", "score of the mean of the supervisors' soft labels, without a student"
+    ),
     "majority_class": FrameColumn("float64", "score of the most frequent class of pool-train"),
     "pgr": FrameColumn(
         "float64",
