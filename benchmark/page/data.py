@@ -11,11 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of, analysis_with_records
+from benchmark.analysis.cells import (
+    CEILING,
+    FLOOR,
+    Analysis,
+    Cell,
+    analysis_of,
+    analysis_with_records,
+    supervisor_scores,
+)
 from benchmark.analysis.format import percent
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Sample
-from benchmark.core.metrics import METRICS, Split
+from benchmark.core.metrics import METRICS
 from benchmark.core.names import CANARIES, CONDITION_NAMES, REFERENCES
 from benchmark.core.records import Record
 from benchmark.core.registry import METHODS, TASKS
@@ -104,16 +112,16 @@ def _description(name: str) -> str:
 
 def _by_accuracy(own: Analysis) -> Analysis | None:
     """The same analysis with accuracy in the place of the tasks' own metrics; None if they all are accuracy."""
-    swapped = {}
-    for key, cell in own.cells.items():
-        if cell.evaluation.metric != "accuracy":
-            splits = {s: Split.of(t.supervisors, t.labels, t.groups) for s, t in cell.evaluation.seeds.items()}
-            swapped[key] = replace(
-                cell,
-                evaluation=cell.evaluation.model_copy(update={"metric": "accuracy"}),
-                samples=cell.accuracies,
-                supervisor_scores={seed: METRICS["accuracy"].score(split) for seed, split in splits.items()},
-            )
+    swapped = {
+        key: replace(
+            cell,
+            evaluation=cell.evaluation.model_copy(update={"metric": "accuracy"}),
+            samples=cell.accuracies,
+            supervisor_scores=supervisor_scores(cell.evaluation, "accuracy"),
+        )
+        for key, cell in own.cells.items()
+        if cell.evaluation.metric != "accuracy"
+    }
     return replace(own, cells={**own.cells, **swapped}) if swapped else None
 
 
@@ -122,9 +130,9 @@ def _stress_curve(curve: Curve) -> payload.Curve:
         "base": curve.base,
         "kind": curve.kind,
         "method": curve.method,
-        "levels": list(curve.levels),
-        "means": [_points(score.mean) for score in curve.scores],
-        "halves": [_half(score.half) for score in curve.scores],
+        "levels": [point.level for point in curve.points],
+        "means": [_points(point.score.mean) for point in curve.points],
+        "halves": [_half(point.score.half) for point in curve.points],
     }
 
 

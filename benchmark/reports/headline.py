@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.analysis.cells import Analysis, Cell
+from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell
 from benchmark.analysis.format import NOT_RUN, percent, without_empty_interval
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Estimate, Sample, difference
@@ -18,6 +18,7 @@ _NAMED = tomllib.loads((Path(__file__).parents[1] / "leaderboard.toml").read_tex
 BASELINE: str = _NAMED["baseline"]
 FOCUS: str = _NAMED["focus"]
 COST_UNIT: str = _NAMED["cost_unit"]
+ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,11 @@ class Column:
 def main_condition(analysis: Analysis) -> str:
     """The condition that rows are ranked and compared by: "ood", or "ind" if no task has it."""
     return "ood" if analysis.select("ood") else "ind"
+
+
+def task_columns(cells: Sequence[Cell]) -> list[Column]:
+    """The scores on each task."""
+    return [Column(cell.evaluation.task, [cell], Cell.score, missing=NOT_RUN, best=max) for cell in cells]
 
 
 def headline_columns(analysis: Analysis) -> list[Column]:

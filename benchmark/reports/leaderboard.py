@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_with_records
+from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
 from benchmark.analysis.ranking import ranks
@@ -25,18 +25,19 @@ from benchmark.reports.headline import (
     BASELINE,
     COST_UNIT,
     FOCUS,
+    ROLES,
     comparison_table,
     in_order,
     place_text,
     ranked,
     references,
     score_table,
+    table_of,
+    task_columns,
     title,
 )
 from benchmark.reports.provenance import command, provenance
 from benchmark.results.store import ResultStore
-
-ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 
 
 def render(store: ResultStore, *others: ResultStore) -> str:
@@ -164,37 +165,27 @@ The columns of one modality leave out the tasks with a broken supervisor.
 `ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods.{at_chance or ""}"""
 
 
-def _winning(cell: Cell, rows: Sequence[str]) -> set[str]:
-    """Rows with the cell's best score, among those that have all its seeds."""
-    means = {row: cell.samples[row].mean for row in rows if cell.full(row)}
-    return {row for row, mean in means.items() if max(means.values()) - mean < 1e-9}
-
-
 def _modality(analysis: Analysis, modality: str) -> str:
     text = f"## Tasks: {escape(modality)}"
     for condition, name in CONDITION_TITLES.items():
         if not (cells := analysis.select(condition, modality)):
             continue
-        best = [_winning(cell, analysis.competitors) for cell in cells]
-        places = ranks(analysis, cells)
-        lines = []
-        for row in [*ranked(analysis), *references(analysis)]:
-            texts = [_cell_text(cell, row) for cell in cells]
-            marked = [bold(text) if row in top else text for text, top in zip(texts, best, strict=True)]
-            lines.append([place_text(places[row]), f"`{row}`{ROLES.get(row, '')}", *marked])
+        places, table = ranks(analysis, cells), table_of(analysis, task_columns(cells))
+        lines = [
+            [place_text(places[row]), f"`{row}`{ROLES.get(row, '')}", *table.marked(row)]
+            for row in [*ranked(analysis), *references(analysis)]
+        ]
         by_metric: dict[str, list[str]] = {}
         for cell in cells:
             by_metric.setdefault(cell.evaluation.metric.replace("_", " "), []).append(cell.evaluation.task)
         metrics = "; ".join(f"{metric} ({listing(tasks)})" for metric, tasks in by_metric.items())
-        table = markdown(["rank", "method", *(cell.evaluation.task for cell in cells)], lines)
-        text += f"\n\n### {escape(modality)}, {name}\n\n{table}\n\nMetric: {metrics}."
+        text += f"\n\n### {escape(modality)}, {name}\n\n{markdown(['rank', 'method', *table.headers], lines)}"
+        text += f"\n\nMetric: {metrics}."
         if small := [cell.evaluation.task for cell in cells if cell.has_gap is False]:
             text += f" The gap between floor and ceiling is too small for PGR on {listing(small)}."
         if weak := [cell.evaluation.task for cell in cells if _at_chance(cell)]:
-            text += (
-                f" The floor is not above chance (1/K) by more than its interval on {listing(weak)}: differences there "
-                "say little."
-            )
+            text += f" The floor is not above chance (1/K) by more than its interval on {listing(weak)}: differences "
+            text += "there say little."
     return text
 
 
@@ -205,10 +196,6 @@ def _at_chance(cell: Cell) -> bool:
     return known and floor.mean - 1 / cell.evaluation.num_classes <= floor.half
 
 
-def _cell_text(cell: Cell, row: str) -> str:
-    return percent(Analysis.over([cell], lambda cell: cell.score(row)), of_runs=len(cell.evaluation.seeds))
-
-
 def _winners(analysis: Analysis) -> str:
     text = "## Who is best where\n\nBy mean score, among methods that ran all seeds of the task; ablations, canaries "
     text += "and reference rows don't compete. Many of these differences are within their intervals."
@@ -216,9 +203,9 @@ def _winners(analysis: Analysis) -> str:
         if not (cells := analysis.select(condition)):
             continue
         won: dict[str, list[str]] = {}
-        for cell in cells:
-            for row in sorted(_winning(cell, analysis.competitors)):
-                won.setdefault(row, []).append(cell.evaluation.task)
+        for column in task_columns(cells):
+            for row in sorted(column.leaders(analysis.competitors)):
+                won.setdefault(row, []).append(column.header)
         lines = [
             f"- `{row}` is best on {len(tasks)}: {listing(tasks)}."
             for row, tasks in sorted(won.items(), key=lambda item: (-len(item[1]), item[0]))
@@ -234,16 +221,12 @@ def _behind(cells: Sequence[Cell]) -> list[str]:
     """On which tasks the focus is behind the baseline, and by how much."""
     gains = [(cell.evaluation.task, cell.gain(FOCUS, BASELINE)) for cell in cells]
     results = [(task, estimate([gain])) for task, gain in gains if gain]
-    if not results:
-        return []
-    behind = [f"{task} ({percent(result, sign=True)})" for task, result in results if result.mean < -1e-9]
-    clear = sum(result.mean < -result.half for _, result in results if result.mean < -1e-9)
+    behind = [(task, result) for task, result in results if result.mean < -1e-9]
+    clear = sum(result.mean < -result.half for _, result in behind)
     clear_ahead = sum(result.mean > result.half for _, result in results)
-    where = f"{len(behind)} of {len(results)} tasks" + f": {', '.join(behind)}" * bool(behind)
-    return [
-        f"- `{FOCUS}` is behind `{BASELINE}` on {where}. By more than the interval it is behind on {clear} and ahead "
-        f"on {clear_ahead}."
-    ]
+    where = ": " * bool(behind) + ", ".join(f"{task} ({percent(result, sign=True)})" for task, result in behind)
+    text = f"- `{FOCUS}` is behind `{BASELINE}` on {len(behind)} of {len(results)} tasks{where}. By more than the "
+    return [f"{text}interval it is behind on {clear} and ahead on {clear_ahead}."] if results else []
 
 
 def _weights(analysis: Analysis) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell
+from benchmark.analysis.cells import FLOOR, Analysis, Cell
 from benchmark.analysis.format import NOT_RUN, percent
-from benchmark.analysis.statistics import Estimate, Sample, difference, estimate
+from benchmark.analysis.statistics import Estimate, difference, estimate
 from benchmark.base.text import escape, markdown, plain
 from benchmark.core.corruption import KINDS, TEMPERATURE, read_tags
 from benchmark.core.names import CONDITION_NAMES
-from benchmark.reports.headline import references
+from benchmark.reports.headline import ROLES, references
 
-_ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 _ABOUT = {
     "random": "their answers are dealt to other examples: as confident as before, and without information",
     "adversarial": "their classes are rotated by one",
@@ -30,6 +30,20 @@ Family = tuple[str, str, str]  # base task, condition, kind of corruption
 Levels = Mapping[int, Cell]  # how many supervisors are corrupted, from 0
 
 
+class Point(NamedTuple):
+    """A row's score where `level` supervisors are corrupted.
+
+    Attributes:
+        drop: change against its own level 0, paired by seed and by resample; None where that was not run.
+        gain: minus the mean supervisor of the same level, paired.
+    """
+
+    level: int
+    score: Estimate
+    drop: Estimate | None
+    gain: Estimate | None
+
+
 @dataclass(frozen=True)
 class Curve:
     """One row's scores on one task, as more and more supervisors are corrupted in one way.
@@ -38,9 +52,7 @@ class Curve:
         base: name of the task as it is. kind: a key of `corruption.KINDS`.
         method: name of a method, canary or reference row.
         supervisors: M.
-        levels: how many supervisors are corrupted, rising; those that were run.
-        scores: at each level. drops: change against the row's own level 0, paired by seed and by resample; None where
-            that was not run. gains: minus the mean supervisor of the same level, paired.
+        points: by level, rising; those that were run.
     """
 
     base: str
@@ -48,10 +60,7 @@ class Curve:
     kind: str
     method: str
     supervisors: int
-    levels: tuple[int, ...]
-    scores: tuple[Estimate, ...]
-    drops: tuple[Estimate | None, ...]
-    gains: tuple[Estimate | None, ...]
+    points: tuple[Point, ...]
 
     @property
     def family(self) -> Family:
@@ -60,16 +69,12 @@ class Curve:
     @property
     def breaks(self) -> int | None:
         """The first level at which it is below its own level 0 by more than the interval."""
-        return self._first(self.drops)
+        return next((point.level for point in self.points if below_zero(point.drop)), None)
 
     @property
     def fails(self) -> int | None:
         """The first level at which it is below the mean of its supervisors by more than the interval."""
-        return self._first(self.gains)
-
-    def _first(self, changes: Sequence[Estimate | None]) -> int | None:
-        pairs = zip(self.levels, changes, strict=True)
-        return next((level for level, change in pairs if below_zero(change)), None)
+        return next((point.level for point in self.points if below_zero(point.gain)), None)
 
 
 def below_zero(change: Estimate | None) -> bool:
@@ -123,21 +128,13 @@ def _families(analysis: Analysis) -> dict[Family, Levels]:
 
 
 def _curve(family: Family, row: str, levels: Levels) -> Curve:
-    there = {level: cell for level, cell in levels.items() if row in cell.samples}
-    start = there[0].samples[row] if 0 in there else None
-
-    def drop(cell: Cell) -> Sample | None:
-        return difference(cell.samples[row], start) if start else None
-
-    return Curve(
-        *family,
-        method=row,
-        supervisors=len(next(iter(levels.values())).evaluation.supervisors),
-        levels=tuple(there),
-        scores=tuple(estimate([cell.samples[row]]) for cell in there.values()),
-        drops=tuple(Analysis.over([cell], drop) for cell in there.values()),
-        gains=tuple(Analysis.over([cell], lambda cell: cell.gain(row, FLOOR)) for cell in there.values()),
-    )
+    start = levels[0].score(row) if 0 in levels else None
+    points = []
+    for level, cell in levels.items():
+        if score := cell.score(row):
+            drop, gain = difference(score, start) if start else None, cell.gain(row, FLOOR)
+            points.append(Point(level, estimate([score]), *(estimate([x]) if x else None for x in (drop, gain))))
+    return Curve(*family, row, len(next(iter(levels.values())).evaluation.supervisors), tuple(points))
 
 
 def section(analysis: Analysis) -> str:
@@ -188,16 +185,16 @@ def _breaking(analysis: Analysis, found: Sequence[Curve]) -> tuple[list[str], li
 
 def _table(analysis: Analysis, found: Sequence[Curve]) -> str:
     """Rows x levels of one family."""
-    levels = sorted({level for curve in found for level in curve.levels})
-    runs = max(score.runs for curve in found for score in curve.scores)
+    levels = sorted({point.level for curve in found for point in curve.points})
+    runs = max(point.score.runs for curve in found for point in curve.points)
 
-    def texts(curve: Curve) -> Iterator[str]:
-        at = dict(zip(curve.levels, zip(curve.scores, curve.drops, strict=True), strict=True))
-        for level in levels:
-            score, drop = at.get(level, (None, None))
-            yield percent(score, of_runs=runs) + " ↓" * below_zero(drop)
+    def text(point: Point | None) -> str:
+        return NOT_RUN if point is None else percent(point.score, of_runs=runs) + " ↓" * below_zero(point.drop)
 
-    lines = [[f"`{curve.method}`{_ROLES.get(curve.method, '')}", *texts(curve)] for curve in _ordered(analysis, found)]
+    lines = []
+    for curve in _ordered(analysis, found):
+        at = {point.level: point for point in curve.points}
+        lines.append([f"`{curve.method}`{ROLES.get(curve.method, '')}", *(text(at.get(level)) for level in levels)])
     table = markdown(["method", *(f"{level} of {found[0].supervisors}" for level in levels)], lines)
     return (
         f"**{found[0].kind}**, supervisors corrupted (↓: below its own level 0 by more than the interval):\n\n{table}"
@@ -208,5 +205,5 @@ def _ordered(analysis: Analysis, found: Sequence[Curve]) -> list[Curve]:
     """Methods by their score at the lowest level, then the canaries and reference rows."""
     apart = references(analysis)
     methods = [curve for curve in found if curve.method not in apart]
-    methods.sort(key=lambda curve: (curve.levels[0], -round(curve.scores[0].mean, 9)))
+    methods.sort(key=lambda curve: (curve.points[0].level, -round(curve.points[0].score.mean, 9)))
     return [*methods, *(curve for row in apart for curve in found if curve.method == row)]
