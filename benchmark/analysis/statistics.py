@@ -140,7 +140,7 @@ def joint_name(samples: Sequence[Sample]) -> str:
 
 def common_seeds(*samples: Sample) -> tuple[int, ...]:
     """Seeds that every sample has, in order."""
-    return tuple(sorted(set.intersection(*(set(sample.seeds) for sample in samples))))
+    return tuple(sorted(set.intersection(*map(set, {sample.seeds for sample in samples}))))
 
 
 def seed_error(values: Floats) -> Floats:
