@@ -40,10 +40,20 @@ test-wilds: .venv-wilds/.installed
 	.venv-wilds/bin/python -m pip install --quiet -c constraints-wilds.txt --editable '.[test,wilds,lm]'
 	touch $@
 
-lint: $(VENV)/.test-tools
+lint: $(VENV)/.test-tools node_modules/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	node_modules/.bin/biome lint --error-on-warnings
+	node_modules/.bin/tsc --project jsconfig.json
+
+# what checks the page's JavaScript; no lock file, which would name the server that the packages came from
+node_modules/.installed: package.json
+	@node -e 'process.exit(Number(parseInt(process.versions.node) < 20))' 2> /dev/null || \
+		{ echo "Node.js >= 20 (with npm) is needed: make lint checks the page's JavaScript with it" >&2; exit 1; }
+	npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $@
 
 # what CI runs
 check: lint test
@@ -62,4 +72,4 @@ faults: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/faults/campaign.py
 
 clean:
-	rm -rf $(VENV) .venv-wilds build *.egg-info
+	rm -rf $(VENV) .venv-wilds node_modules build *.egg-info

@@ -19,7 +19,6 @@ from benchmark.core.method import (
     safe_log,
 )
 from benchmark.core.registry import register_method, register_task
-from benchmark.core.scale import Scale
 from benchmark.core.stress_variants import stress_variants
 from benchmark.core.task import Encoder, Model, Supervisor, TaskCard, WeakModel
 from benchmark.students.frozen import EncodedTask as Task
@@ -36,7 +35,6 @@ __all__ = [
     "NotAvailable",
     "Pinned",
     "Prompted",
-    "Scale",
     "Supervision",
     "Supervisor",
     "Task",

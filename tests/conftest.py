@@ -10,6 +10,7 @@ from support.command_line import CommandLine, command_line
 from support.tiny import FAMILIES, Models, save_model
 
 from benchmark.base.errors import W2SError
+from benchmark.base.paths import using
 from benchmark.core.registry import load_plugin
 
 
@@ -23,6 +24,13 @@ def pytest_configure(config: pytest.Config) -> None:
             load_plugin(Path(file))
         except W2SError as error:
             raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture(autouse=True)
+def own_settings() -> Iterator[None]:
+    """Whatever a test says about this machine is forgotten after it."""
+    with using():
+        yield
 
 
 @pytest.fixture

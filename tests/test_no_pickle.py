@@ -23,6 +23,7 @@ from benchmark.arrays import ArrayTask
 from benchmark.assets import packages as fetch
 from benchmark.assets.pinned import Pinned
 from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.base.paths import using
 from benchmark.encoders import efficientnet, minilm
 from benchmark.judging.judgements import read_judged
 from benchmark.packs.read import PackTask
@@ -292,7 +293,7 @@ def test_in_the_texts_archive(
     (tmp_path / "downloads").mkdir()
     (tmp_path / "downloads" / "vaderSentiment-0.5.zip").write_bytes(plant[0])
     fetch._verified.cache_clear()
-    with fetch.nothing_fetched(), pytest.raises(NotAvailable, match=r"source archive of vaderSentiment 0\.5"):
+    with using(fetch=False), pytest.raises(NotAvailable, match=r"source archive of vaderSentiment 0\.5"):
         _vader._source_files.__wrapped__()
     assert "vaderSentiment-0.5.zip in the cache is not the known archive" in capsys.readouterr().err
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
-from benchmark.analysis.bootstrap import draw
+from benchmark.analysis.bootstrap import Draws, draw
+from benchmark.analysis.example_errors import ExampleErrors
 from benchmark.analysis.statistics import (
     RESAMPLES,
     Estimate,
@@ -25,18 +27,20 @@ from benchmark.analysis.statistics import (
     recovered_gap,
 )
 from benchmark.base.seeding import numpy_rng
-from benchmark.core.metrics import METRICS, Floats, Split
+from benchmark.core.metrics import METRICS, Floats, Scores, Split
 from benchmark.core.names import CANARIES, REFERENCES
-from benchmark.core.records import Evaluation, Record
-from benchmark.core.scoring import metric_names, reference_predictions
-from benchmark.results.contents import Contents
+from benchmark.core.records import Evaluation, Record, RecordKey
+from benchmark.core.scoring import compute_metrics, metric_names, reference_predictions, score
+from benchmark.results.contents import Contents, no_results
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import Which, expected_metrics, picked
+from benchmark.results.trials import CHOSEN, Which, expected_metrics, is_tuned, metric_faults, picked
 
 FLOOR, CEILING = "mean_supervisor", "ground_truth"
-TOLERANCE = 1e-9  # a stored metric may differ from its recomputation by this
-Unit = tuple[str, str]  # (task, condition)
+CellKey = tuple[str, str]  # (task, condition)
+Metrics = Mapping[str, float]
+_Row = tuple[Which, str]  # a trial of a tuned method, or all of an ordinary one
+_TRIALS: tuple[Which, ...] = ("chosen", "default", "oracle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,7 @@ class Cell:
         records: by method and seed; one setting a method.
         samples: scores (the task's own metric) of every row: methods, canaries, reference rows.
         accuracies: plain accuracy of every row, on the same resamples.
+        trials: of tuned methods also the scores of other trials than the chosen one, on the same resamples.
         supervisor_scores: (M,) for each seed.
     """
 
@@ -54,35 +59,38 @@ class Cell:
     records: dict[str, dict[int, Record]]
     samples: dict[str, Sample]
     accuracies: dict[str, Sample]
-    supervisor_scores: dict[int, NDArray[np.float64]]
+    trials: dict[Which, dict[str, Sample]]
+    supervisor_scores: dict[int, Scores]
 
-    def score(self, row: str) -> Sample | None:
-        return self.samples.get(row)
+    def score(self, row: str, which: Which = "chosen") -> Sample | None:
+        """A row's score; `which` says by which trial of a tuned method."""
+        return (self.samples if which == "chosen" else self.trials[which]).get(row)
+
+    def accuracy(self, row: str) -> Sample | None:
+        return self.accuracies.get(row)
 
     def gain(self, row: str, over: str) -> Sample | None:
         """Score minus another row's, paired."""
-        a, b = self.samples.get(row), self.samples.get(over)
-        return difference(a, b) if a and b else None
+        return self._of(difference, row, over) if row != over else None
 
     def improved(self, row: str, over: str) -> Sample | None:
         """Whether its score is higher than another row's, for each seed."""
-        a, b = self.samples.get(row), self.samples.get(over)
-        return improvement(a, b) if a and b else None
+        return self._of(improvement, row, over) if row != over else None
 
     def recovered(self, row: str) -> Sample | None:
         """PGR; None where it is undefined or not known."""
-        student, ceiling = self.samples.get(row), self.samples.get(CEILING)
-        return recovered_gap(student, self.samples[FLOOR], ceiling) if student and ceiling else None
+        return self._of(recovered_gap, row, FLOOR, CEILING)
 
     def failed(self, row: str) -> Sample | None:
-        student = self.samples.get(row)
-        return failure(student, self.samples[FLOOR]) if student else None
+        return self._of(failure, row, FLOOR)
+
+    def _of(self, quantity: Callable[..., Sample | None], *rows: str) -> Sample | None:
+        return quantity(*(self.samples[row] for row in rows)) if all(row in self.samples for row in rows) else None
 
     @property
     def has_gap(self) -> bool | None:
         """Whether PGR is defined here; None while the ceiling is not known."""
-        ceiling = self.samples.get(CEILING)
-        return gap_defined(self.samples[FLOOR], ceiling) if ceiling else None
+        return gap_defined(self.samples[FLOOR], self.samples[CEILING]) if CEILING in self.samples else None
 
     def full(self, row: str) -> bool:
         """Whether the row has a score for every seed of the task."""
@@ -97,13 +105,15 @@ class Analysis:
         records: those that the cells are made of.
         titles: of every row. ablations: rows that are variants of another method.
         problems: invalid lines, records that don't fit, metrics that differ from their recomputation.
+        errors: what is known of the cells' errors from test examples.
     """
 
-    cells: dict[Unit, Cell]
+    cells: dict[CellKey, Cell]
     records: list[Record]
     titles: dict[str, str]
     ablations: frozenset[str]
     problems: list[str]
+    errors: ExampleErrors
 
     @property
     def methods(self) -> list[str]:
@@ -132,27 +142,21 @@ class Analysis:
         return estimate(samples) if samples else None
 
 
-def analyse(contents: Contents, resamples: int = RESAMPLES, which: Which = "chosen") -> Analysis:
-    """Score everything from predictions, with bootstrap resamples; a pure function of the contents.
-
-    `which` says what stands for a tuned method: the trial that was chosen, the default or the oracle's. Resamples do
-    not depend on it, so that samples of several are paired.
-    """
-    records, problems = _usable(contents)
-    grouped: dict[Unit, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
-    for record in records:
+def analyse(contents: Contents) -> Analysis:
+    """Score everything from predictions; resamples are made when an error that is not known is asked for."""
+    records, metrics, problems = _usable(contents)
+    errors = ExampleErrors(_identity(contents))
+    grouped: dict[CellKey, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
+    for record in sorted(records, key=lambda record: record.key):
         grouped[record.task, record.condition][record.method][record.seed] = record
-    cells = {
-        unit: _cell(contents, contents.evaluations[unit], grouped[unit], resamples, which)
-        for unit in sorted(contents.evaluations)
-    }
     titles = {record.method: record.title for record in sorted(records, key=lambda record: record.key)}
     return Analysis(
-        cells=cells,
+        cells={key: _cell(contents, key, grouped[key], metrics, errors) for key in sorted(contents.evaluations)},
         records=records,
         titles={**dict(sorted(titles.items())), **REFERENCES},
         ablations=frozenset(record.method for record in records if record.ablation_of),
         problems=[*contents.problems, *problems],
+        errors=errors,
     )
 
 
@@ -167,28 +171,45 @@ def analysis_of(store: ResultStore) -> Analysis:
     return _analysed[store][1]
 
 
-def _usable(contents: Contents) -> tuple[list[Record], list[str]]:
-    """Records that count: they fit, are of the newest engine and method, and of one setting a method and unit."""
-    problems: list[str] = []
-    fitting: list[Record] = []
-    fits = {key: contents.misfit(record) for key, record in contents.records.items()}
-    newest = _newest(record for key, record in contents.records.items() if fits[key] is None)
-    for key, record in sorted(contents.records.items()):
-        if reason := fits[key] or _stale(record, newest):
-            problems.append(f"{record.method}/{RECORDS}: {key}: {reason}")
-            continue
-        fitting.append(record)
-        evaluation = contents.evaluations[record.task, record.condition]
-        expected = expected_metrics(evaluation, record, contents.predictions[key])
-        for name in sorted(expected.keys() | record.metrics.keys()):
-            stored, computed = record.metrics.get(name), expected.get(name)
-            if stored is None or computed is None or abs(stored - computed) > TOLERANCE:
-                text = f"metrics.{name}: found {_show(stored)}, its predictions give {_show(computed)}"
-                problems.append(f"{record.method}/{RECORDS}: {key}: {text}")
+def analysis_with_records(store: ResultStore) -> Analysis:
+    """As `analysis_of`.
 
+    Raises:
+        W2SError: there are no results that can be used.
+    """
+    analysis = analysis_of(store)
+    if not analysis.records:
+        raise no_results(store.root, analysis.problems)
+    return analysis
+
+
+def keep_errors(*stores: ResultStore) -> None:
+    """Keep for other commands what was computed of these stores' errors."""
+    for store in stores:
+        analysis_of(store).errors.keep()
+
+
+def _usable(contents: Contents) -> tuple[list[Record], dict[RecordKey, Metrics], list[str]]:
+    """Records that count: they fit, are of the newest engine and method, and of one setting a method and cell. And the
+    metrics by their predictions, and what is wrong."""
+    problems: list[str] = []
+    metrics: dict[RecordKey, Metrics] = {}
     settings: dict[tuple[str, str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in fitting:
+    misfits = {key: contents.misfit(record) for key, record in contents.records.items()}
+    newest: dict[tuple[str, str], int] = defaultdict(int)
+    for key, record in contents.records.items():
+        if misfits[key] is None:
+            for of, version in _versions(record).items():
+                newest[of] = max(newest[of], version)
+    for key, record in sorted(contents.records.items()):
+        where = f"{record.method}/{RECORDS}: {key}"
+        if reason := misfits[key] or _outdated(record, newest):
+            problems.append(f"{where}: {reason}")
+            continue
         settings[record.task, record.condition, record.method][record.setting].append(record)
+        evaluation = contents.evaluations[record.task, record.condition]
+        metrics[key] = expected_metrics(evaluation, record, contents.predictions[key])
+        problems += [f"{where}: {fault}" for fault in metric_faults(record, metrics[key])]
     chosen: list[Record] = []
     for (task, condition, method), by_setting in settings.items():
         used = max(by_setting, key=lambda setting: (len(by_setting[setting]), setting))
@@ -197,120 +218,128 @@ def _usable(contents: Contents) -> tuple[list[Record], list[str]]:
             others = ", ".join(sorted(by_setting.keys() - {used}))
             text = f"{method} on {task}/{condition}: several settings; the tables use {used}, not {others}"
             problems.append(f"{method}/{RECORDS}: {text}")
-    return chosen, problems
+    return chosen, metrics, problems
 
 
-def _newest(records: Iterable[Record]) -> dict[str, int]:
-    """Highest version of the engine (under "") and of each method."""
-    newest: dict[str, int] = defaultdict(int)
-    for record in records:
-        newest[""] = max(newest[""], record.engine_version)
-        newest[record.method] = max(newest[record.method], record.method_version)
-    return newest
+def _versions(record: Record) -> dict[tuple[str, str], int]:
+    """Results of different versions of these, the engine and its own method, are not compared."""
+    return {("engine_version", ""): record.engine_version, ("method_version", record.method): record.method_version}
 
 
-def _stale(record: Record, newest: dict[str, int]) -> str | None:
-    """Results of different versions are not compared: those older than the newest here are left out."""
-    if record.engine_version != newest[""]:
-        return f"engine_version: found {record.engine_version}, others here are of {newest['']}; run it again"
-    if record.method_version != newest[record.method]:
-        return f"method_version: found {record.method_version}, others are of {newest[record.method]}; run it again"
+def _outdated(record: Record, newest: Mapping[tuple[str, str], int]) -> str | None:
+    """Why a record that is older than others here is left out."""
+    for of, version in _versions(record).items():
+        if version != newest[of]:
+            return f"{of[0]}: found {version}, others here are of {newest[of]}; run it again"
     return None
 
 
-def _show(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:.6g}"
+def _identity(contents: Contents) -> str:
+    """Hash of all that resamples are made from: truth, supervisors and predictions by their own hashes."""
+    truths = [
+        (key, evaluation.metric, [(seed, truth.sha256) for seed, truth in sorted(evaluation.seeds.items())])
+        for key, evaluation in sorted(contents.evaluations.items())
+    ]
+    records = [
+        (key, record.predictions_sha256, record.diagnostics.get(CHOSEN), *record.versions)
+        for key, record in sorted(contents.records.items())
+    ]
+    return hashlib.sha256(repr((RESAMPLES, truths, records)).encode()).hexdigest()
 
 
 def _cell(
-    contents: Contents, evaluation: Evaluation, records: dict[str, dict[int, Record]], resamples: int, which: Which
+    contents: Contents,
+    key: CellKey,
+    records: dict[str, dict[int, Record]],
+    metrics: Mapping[RecordKey, Metrics],
+    errors: ExampleErrors,
 ) -> Cell:
-    """Scores and bootstrap replicates of every row; all replicas of all rows of a seed are one matrix."""
-    splits: list[Split] = []
-    rows_of: list[dict[str, slice]] = []
-    for seed, truth in sorted(evaluation.seeds.items()):
-        blocks = {
-            row: picked(evaluation, by[seed], contents.predictions[by[seed].key], which)
-            for row, by in sorted(records.items())
-            if seed in by
+    """Scores of every row, and their bootstrap replicates when they are needed."""
+    evaluation = contents.evaluations[key]
+    own, truths = evaluation.metric, dict(sorted(evaluation.seeds.items()))
+    blocks: dict[int, dict[_Row, NDArray[Any]]] = {seed: {} for seed in truths}
+    scores: dict[_Row, dict[int, Metrics]] = defaultdict(dict)
+    for row, by_seed in sorted(records.items()):
+        for seed, record in by_seed.items():
+            found = metrics[record.key]
+            for which in _TRIALS if is_tuned(record) else _TRIALS[:1]:
+                blocks[seed][which, row] = picked(evaluation, record, contents.predictions[record.key], which)
+                scores[which, row][seed] = found if which == "chosen" else {own: found[f"{which}_{own}"]}
+    for seed, truth in truths.items():
+        for row, block in reference_predictions(truth).items():
+            blocks[seed]["chosen", row] = block
+            scores["chosen", row][seed] = compute_metrics(evaluation, seed, block)
+    replicates = cache(lambda: _replicates(evaluation, blocks))
+
+    def samples(metric: str, which: Which = "chosen") -> dict[str, Sample]:
+        return {
+            at[1]: Sample(
+                seeds=tuple(by_seed),
+                values=np.array([found[metric] for found in by_seed.values()]),
+                resampled=lambda at=at: replicates()[metric][at],  # type: ignore[misc]
+                name="/".join((*key, metric, *at)),
+                errors=errors,
+            )
+            for at, by_seed in scores.items()
+            if at[0] == which
         }
-        blocks |= reference_predictions(truth)
-        ends = np.cumsum([len(block) for block in blocks.values()])
-        rows_of.append({row: slice(end - len(blocks[row]), end) for row, end in zip(blocks, ends, strict=True)})
-        splits.append(Split.of(np.concatenate(list(blocks.values())), truth.labels, truth.groups))
-    # Tasks with the same test examples (a task and its broken sister, the levels of a stress curve) share resamples.
-    rng = numpy_rng("bootstrap", _examples(evaluation))
-    drawn = draw(evaluation.metric, splits, resamples, rng)
 
-    seeds = sorted(evaluation.seeds)
-    samples: dict[str, dict[str, Sample]] = {}
-    for metric in metric_names(evaluation.metric):
-        scores = [METRICS[metric].score(split) for split in splits]
-        replicates = [draws.scores(metric, split) for draws, split in zip(drawn, splits, strict=True)]
-        samples[metric] = {}
-        for row in [*sorted(records), *REFERENCES]:
-            at = [i for i in range(len(seeds)) if row in rows_of[i]]
-            values = np.array([scores[i][rows_of[i][row]].mean() for i in at])
-            resampled: Floats = np.array([replicates[i][rows_of[i][row]].mean(0) for i in at], np.float32)
-            samples[metric][row] = Sample(tuple(seeds[i] for i in at), values, resampled)
-        if metric == evaluation.metric:
-            supervisor_scores = {seed: scores[i][rows_of[i][FLOOR]] for i, seed in enumerate(seeds)}
-    return Cell(evaluation, records, samples[evaluation.metric], samples["accuracy"], supervisor_scores)
+    return Cell(
+        evaluation=evaluation,
+        records=records,
+        samples=samples(own),
+        accuracies=samples("accuracy"),
+        trials={which: samples(own, which) for which in _TRIALS[1:]},
+        supervisor_scores=supervisor_scores(evaluation, own),
+    )
 
 
-def _examples(evaluation: Evaluation) -> str:
-    """Hash of the test examples of all seeds, as far as resampling sees them: their labels and groups."""
-    parts = [part for _, truth in sorted(evaluation.seeds.items()) for part in (truth.labels, truth.groups)]
-    return hashlib.sha256(b"|".join(part.tobytes() for part in parts)).hexdigest()
+def supervisor_scores(evaluation: Evaluation, metric: str) -> dict[int, Scores]:
+    """(M,) the supervisors' scores for each seed."""
+    return {
+        seed: score(metric, truth.supervisors, truth.labels, truth.groups, evaluation.num_classes)
+        for seed, truth in sorted(evaluation.seeds.items())
+    }
 
 
-@dataclass(frozen=True)
-class Deviation:
-    """How far `random_supervision` is from chance: mean difference, its standard error, and how many are allowed."""
+def _replicates(
+    evaluation: Evaluation, blocks: Mapping[int, Mapping[_Row, NDArray[Any]]]
+) -> dict[str, dict[_Row, Floats]]:
+    """By metric and row, (S, B) for the seeds that the row has; all replicas of all rows of a seed are one matrix.
 
-    mean: float
-    standard_error: float
-    allowed: float
-    runs: int
-
-    @property
-    def suspicious(self) -> bool:
-        return abs(self.mean) > self.allowed * self.standard_error + TOLERANCE
-
-
-def chance_deviation(analysis: Analysis) -> Deviation | None:
-    """Mean over (task, condition, seed) of `random_supervision`'s score minus chance; None for fewer than two.
-
-    Chance is 1/K: uniform labels and `nn.Linear`'s initial weights treat all classes alike, so each example is
-    predicted as each class with probability 1/K over the draws, and expected accuracy, like expected balanced accuracy,
-    is 1/K whatever the classes' shares. That is the mean score of the K constant predictions; the majority class alone
-    would score higher on unbalanced pools. For a metric without such a value (see `Metric.uniform_chance`), accuracy
-    stands in.
-
-    Each seed draws labels anew, so every (task, condition, seed) is one observation and the standard error comes from
-    their spread. Tasks with the same test split (a task and its broken variant, which differ in supervisors only) would
-    repeat one observation; one of them counts.
+    Args:
+        blocks: for each seed, the predictions (R, n) of every row.
     """
-    seen: set[bytes] = set()
-    observations: list[float] = []
-    for cell in analysis.cells.values():
-        records = cell.records.get("random_supervision")
-        pool = b"|".join(truth.labels.tobytes() for truth in cell.evaluation.seeds.values())
-        if not records or pool in seen:
-            continue
-        seen.add(pool)
-        metric, chance = cell.evaluation.metric, 1 / cell.evaluation.num_classes
-        if METRICS[metric].uniform_chance:
-            observations += list(cell.samples["random_supervision"].values - chance)
-        else:
-            observations += [record.metrics["accuracy"] - chance for record in records.values()]
-    runs = len(observations)
-    if runs < 2:
-        return None
-    error = float(np.std(observations, ddof=1) / np.sqrt(runs))
-    return Deviation(float(np.mean(observations)), error, allowed_errors(runs), runs)
+    truths = [evaluation.seeds[seed] for seed in blocks]
+    splits = [
+        Split.of(np.concatenate(list(rows.values())), truth.labels, truth.groups)
+        for rows, truth in zip(blocks.values(), truths, strict=True)
+    ]
+    drawn = _drawn(evaluation, splits)
+    found: dict[str, dict[_Row, Floats]] = {}
+    for metric in metric_names(evaluation.metric):
+        means: dict[_Row, list[Floats]] = defaultdict(list)
+        for draws, split, rows in zip(drawn, splits, blocks.values(), strict=True):
+            ends = np.cumsum([len(block) for block in rows.values()])
+            scores = np.split(draws.scores(metric, split), ends[:-1])
+            for row, own in zip(rows, scores, strict=True):
+                means[row].append(own.mean(0))
+        found[metric] = {row: np.array(own, np.float32) for row, own in means.items()}
+    return found
 
 
-def allowed_errors(runs: int) -> float:
-    """Three standard errors, or for few runs as many as are exceeded by chance as rarely: 0.27% of the time."""
-    return float(t.ppf(norm.cdf(3), runs - 1))
+_last_drawn: dict[tuple[str, str], list[Draws]] = {}
+
+
+def _drawn(evaluation: Evaluation, splits: Sequence[Split]) -> list[Draws]:
+    """Tasks with the same test examples (a task and its broken sister, the levels of a stress curve) share resamples.
+
+    Those of the last are kept, as the next is often its sister.
+    """
+    parts = [part for _, truth in sorted(evaluation.seeds.items()) for part in (truth.labels, truth.groups)]
+    examples = hashlib.sha256(b"|".join(part.tobytes() for part in parts)).hexdigest()
+    key = examples, METRICS[evaluation.metric].resampled
+    if key not in _last_drawn:
+        _last_drawn.clear()
+        _last_drawn[key] = draw(evaluation.metric, splits, RESAMPLES, numpy_rng("bootstrap", examples))
+    return _last_drawn[key]

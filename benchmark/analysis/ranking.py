@@ -10,12 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.analysis.cells import Analysis, Cell
-from benchmark.analysis.statistics import LEVEL, common_seeds, example_error, holm, p_value, seed_error
+from benchmark.analysis.example_errors import known
+from benchmark.analysis.statistics import (
+    LEVEL,
+    common_seeds,
+    example_error,
+    holm,
+    joint_name,
+    joint_replicates,
+    p_value,
+    seed_error,
+)
 from benchmark.core.metrics import Floats
 
 
@@ -49,15 +60,16 @@ def compare_pairs(rows: Sequence[str], cells: Sequence[Cell]) -> Pairs:
     seeds = common_seeds(*(sample for samples in by_row for sample in samples))
     means = np.array([np.mean([sample.mean for sample in samples]) for samples in by_row])
     values = np.array([np.mean([sample.on(seeds).values for sample in samples], axis=0) for samples in by_row])
-    replicates = np.array([np.mean([sample.mean_replicates for sample in samples], axis=0) for samples in by_row])
+    names = [joint_name(samples) for samples in by_row]
+    replicates = cache(lambda row: joint_replicates(by_row[row]))
+
+    def error(i: int, j: int) -> float:
+        name = f"{names[i]} - {names[j]}"
+        return known(by_row[0][0].errors, name, lambda: example_error(replicates(i) - replicates(j)))
 
     a, b = np.triu_indices(len(rows), 1)
-    p = p_value(
-        means[a] - means[b],
-        seed_error(values[a] - values[b]),
-        np.array([example_error(replicates[i] - replicates[j]) for i, j in zip(a, b, strict=True)]),
-        len(seeds),
-    )
+    errors = np.array([error(i, j) for i, j in zip(a.tolist(), b.tolist(), strict=True)])
+    p = p_value(means[a] - means[b], seed_error(values[a] - values[b]), errors, len(seeds))
     return Pairs(tuple(rows), means[:, None] - means, _symmetric(len(rows), p), _symmetric(len(rows), holm(p)))
 
 

@@ -30,9 +30,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri, stdtrit
-from scipy.stats import rankdata
+from scipy.special import ndtri, stdtrit  # scipy.stats takes a second to import
 
+from benchmark.analysis.example_errors import ExampleErrors, known
 from benchmark.core.metrics import Floats, nanmean
 
 RESAMPLES = 10_000
@@ -48,12 +48,20 @@ class Sample:
     Attributes:
         seeds: the S seeds it is known for.
         values: (S,) its value for each seed.
-        replicates: (S, B) its value on each bootstrap resample; NaN where a resample has no example of a seed.
+        resampled: (S, B) its value on each bootstrap resample, or what makes them; see `replicates`.
+        name: what it is, in one folder of results; under it its error from test examples is kept in `errors`.
     """
 
     seeds: tuple[int, ...]
     values: Floats
-    replicates: Floats
+    resampled: Floats | Callable[[], Floats]
+    name: str = ""
+    errors: ExampleErrors | None = None
+
+    @cached_property
+    def replicates(self) -> Floats:
+        """(S, B) its value on each bootstrap resample; NaN where a resample has no example of a seed."""
+        return self.resampled() if callable(self.resampled) else self.resampled
 
     @cached_property
     def mean(self) -> float:
@@ -69,12 +77,8 @@ class Sample:
         if tuple(seeds) == self.seeds:
             return self
         at = [self.seeds.index(seed) for seed in seeds]
-        return Sample(tuple(seeds), self.values[at], self.replicates[at])
-
-    def map(self, function: Callable[[Floats], Floats]) -> Sample:
-        """An elementwise function of the values and of the replicates; what is undefined stays so."""
-        replicates = np.where(np.isnan(self.replicates), np.float32(np.nan), function(self.replicates))
-        return Sample(self.seeds, function(self.values), replicates.astype(np.float32))
+        name = f"{self.name}@{','.join(map(str, seeds))}"
+        return Sample(tuple(seeds), self.values[at], lambda: self.replicates[at], name, self.errors)
 
 
 @dataclass(frozen=True)
@@ -114,20 +118,29 @@ def estimate(samples: Sequence[Sample]) -> Estimate:
     """Mean over tasks of the means over seeds. The seeds' part is paired over tasks: it needs seeds that all share."""
     common = common_seeds(*samples)
     per_seed = np.array([sample.on(common).values for sample in samples]).mean(0)
-    replicates = np.mean([sample.mean_replicates for sample in samples], axis=0)
     return Estimate(
         mean=float(np.mean([sample.mean for sample in samples])),
         seed_error=float(seed_error(per_seed)),
-        example_error=float(example_error(replicates)),
+        example_error=known(samples[0].errors, joint_name(samples), lambda: example_error(joint_replicates(samples))),
         seeds=len(common),
         tasks=len(samples),
         runs=sum(len(sample.seeds) for sample in samples),
     )
 
 
+def joint_replicates(samples: Sequence[Sample]) -> Floats:
+    """(B,) mean over tasks of the means over seeds."""
+    return np.asarray(np.mean([sample.mean_replicates for sample in samples], axis=0))
+
+
+def joint_name(samples: Sequence[Sample]) -> str:
+    """What a mean over tasks is, as `Sample.name`."""
+    return "+".join(sample.name for sample in samples)
+
+
 def common_seeds(*samples: Sample) -> tuple[int, ...]:
     """Seeds that every sample has, in order."""
-    return tuple(sorted(set.intersection(*(set(sample.seeds) for sample in samples))))
+    return tuple(sorted(set.intersection(*map(set, {sample.seeds for sample in samples}))))
 
 
 def seed_error(values: Floats) -> Floats:
@@ -153,7 +166,7 @@ def example_error(replicates: Floats) -> Floats:
 def half_width(alpha: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, seeds: int) -> NDArray[np.float64]:
     """Half-width of the interval of level 1 - alpha, elementwise; NaN for fewer than two seeds."""
     tail = np.asarray(alpha) / 2
-    return np.hypot(-stdtrit(max(seeds - 1, 1), tail) * seed_error, -ndtri(tail) * example_error)
+    return np.asarray(np.hypot(-stdtrit(max(seeds - 1, 1), tail) * seed_error, -ndtri(tail) * example_error))
 
 
 def p_value(mean: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, seeds: int) -> NDArray[np.float64]:
@@ -188,16 +201,30 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 # --- quantities ------------------------------------------------------------------------------------------------------
 
 
-def difference(a: Sample, b: Sample) -> Sample | None:
-    """a - b, paired by seed and by resample; None without a common seed.
+def combined(name: str, function: Callable[..., Floats], *samples: Sample) -> Sample | None:
+    """An elementwise function of samples, paired by seed and by resample; None without a common seed.
 
-    For the same method in two conditions only seeds are paired: their pools' resamples are drawn independently.
+    For one method in two conditions only seeds are paired: their pools' resamples are drawn independently.
+
+    Args:
+        name: of the function. It is given values (S,) and replicates (S, B), in which NaN must stay.
     """
-    seeds = common_seeds(a, b)
+    seeds = common_seeds(*samples)
     if not seeds:
         return None
-    a, b = a.on(seeds), b.on(seeds)
-    return Sample(seeds, a.values - b.values, a.replicates - b.replicates)
+    own = [sample.on(seeds) for sample in samples]
+    return Sample(
+        seeds,
+        function(*(sample.values for sample in own)),
+        lambda: function(*(sample.replicates for sample in own)),
+        f"{name}({', '.join(sample.name for sample in own)})",
+        own[0].errors,
+    )
+
+
+def difference(a: Sample, b: Sample) -> Sample | None:
+    """a - b."""
+    return combined("difference", np.subtract, a, b)
 
 
 def improvement(a: Sample, b: Sample) -> Sample | None:
@@ -210,14 +237,17 @@ def improvement(a: Sample, b: Sample) -> Sample | None:
     Over few runs that are nearly all won, or lost, intervals are too short, as for any share: of 15 runs (three tasks)
     they cover about 92%, not 95%, in simulation.
     """
-    gain = difference(a, b)
-    return gain.map(lambda x: (1 + (x > ROUNDING) - (x < -ROUNDING)) / 2) if gain else None
+    return combined("improvement", lambda x, y: (1 + np.sign(_unless_equal(x - y))) / 2, a, b)
 
 
 def failure(student: Sample, floor: Sample) -> Sample | None:
     """1 for each seed where the student is worse than the mean of its supervisors, else 0."""
-    gain = difference(student, floor)
-    return gain.map(lambda x: (x < -ROUNDING) * 1.0) if gain else None
+    return combined("failure", lambda x, y: np.sign(np.maximum(_unless_equal(y - x), 0)), student, floor)
+
+
+def _unless_equal(differences: Floats) -> Floats:
+    """Differences of scores, 0 where they are equal; NaN stays."""
+    return np.where(np.abs(differences) <= ROUNDING, differences.dtype.type(0), differences)
 
 
 def recovered_gap(student: Sample, floor: Sample, ceiling: Sample) -> Sample | None:
@@ -226,24 +256,19 @@ def recovered_gap(student: Sample, floor: Sample, ceiling: Sample) -> Sample | N
     Its values are linearised around the ratio r, r + (student - floor - r (ceiling - floor)) / gap for each seed and
     resample: their mean over seeds is r, and a resample whose own gap is near 0 can't blow the interval up.
     """
-    if not gap_defined(floor, ceiling):
-        return None
     seeds = common_seeds(student, floor, ceiling)
-    if not seeds:
+    if not seeds or not gap_defined(floor, ceiling):
         return None
-    student, floor, ceiling = student.on(seeds), floor.on(seeds), ceiling.on(seeds)
-    gap = ceiling.mean - floor.mean
+    mean, low, high = (sample.on(seeds).mean for sample in (student, floor, ceiling))
+    gap = high - low
     if gap < LEAST_GAP - ROUNDING:  # on the seeds that the student has
         return None
-    ratio = (student.mean - floor.mean) / gap
-    parts = [
-        ratio + (one - low - ratio * (high - low)) / gap
-        for one, low, high in (
-            (student.values, floor.values, ceiling.values),
-            (student.replicates, floor.replicates, ceiling.replicates),
-        )
-    ]
-    return Sample(seeds, *parts)
+    ratio = (mean - low) / gap
+
+    def linearised(one: Floats, low: Floats, high: Floats) -> Floats:
+        return ratio + (one - low - ratio * (high - low)) / gap
+
+    return combined("PGR", linearised, student, floor, ceiling)
 
 
 def gap_defined(floor: Sample, ceiling: Sample) -> bool:
@@ -254,7 +279,13 @@ def gap_defined(floor: Sample, ceiling: Sample) -> bool:
 
 def rank_correlation(weights: Floats, scores: Floats) -> float:
     """Spearman's correlation of weights (M,) and scores (M,); NaN when either is constant."""
-    a, b = rankdata(weights), rankdata(scores)
+    a, b = _ranks(weights), _ranks(scores)
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: Floats) -> Floats:
+    """Places from 1; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((counts.cumsum() - (counts - 1) / 2)[place])

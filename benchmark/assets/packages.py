@@ -8,8 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,21 +17,9 @@ from filelock import FileLock
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
-from benchmark.base.paths import cache_root
+from benchmark.base.paths import cache_root, settings
 
 _ENDINGS = (".zip", ".tar.gz")
-_forbidden = False
-
-
-@contextmanager
-def nothing_fetched() -> Iterator[None]:
-    """While it lasts, an archive that is not here is not available: a plan downloads nothing."""
-    global _forbidden
-    before, _forbidden = _forbidden, True
-    try:
-        yield
-    finally:
-        _forbidden = before
 
 
 def package_folder(module: str, distribution: str) -> Path:
@@ -77,7 +64,7 @@ def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str
 def _verified(folder: Path, package: str, version: str, sha256: str, licence: str, size: str) -> Path:
     if (path := _stored(folder, package, version, sha256)) is not None:
         return path
-    if _forbidden:
+    if not settings().fetch:
         raise NotAvailable(
             f"the source archive of {package} {version} ({size}, licence {licence}, SHA-256 {sha256}) is not here yet; "
             "a run fetches it with pip"

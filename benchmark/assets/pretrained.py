@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,15 +118,6 @@ PACKAGED = {
 def describe_model(name: str) -> str:
     """What a model truly is, for tables: its name, and for packaged ones size and precision."""
     return PACKAGED[name].description if name in PACKAGED else name
-
-
-def parameters_of(name: str) -> float:
-    """How many parameters a model has, by what its name says (7B, 135m, vitb8); 1e8 where it says nothing."""
-    if found := re.search(r"(?<![\w.])(?:[a-z]*-)?(\d+(?:\.\d+)?)(b|m)(?![a-z0-9])", name.lower().replace("_", "-")):
-        return float(found[1]) * {"b": 1e9, "m": 1e6}[found[2]]
-    if found := re.search(r"vit-?([sbl])", name.lower()):
-        return {"s": 22e6, "b": 86e6, "l": 304e6}[found[1]]
-    return 1e8
 
 
 def model_missing(name: str) -> str | None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
 from benchmark.base.errors import W2SError
+from benchmark.base.paths import settings, use, using
 from benchmark.base.process import STOPPED
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,16 +23,16 @@ class _Commands(TyperGroup):
     """A command that is interrupted, where it has not said more itself, ends with one line and status 130."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _told():
+        with _stopped_in_words():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _told():
+        with _stopped_in_words():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _stopped_in_words() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
@@ -50,13 +51,31 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"w2s-bench {version('w2s-bench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="print the version and exit")
+    ] = False,
+) -> None:
+    """What stands before a subcommand."""
+
+
 def guarded(function: F) -> F:
-    """Bad input is one line on standard error and exit status 2, without a traceback."""
+    """Bad input is one line on standard error and exit status 2, without a traceback; settings end with the command."""
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            with using():
+                return function(*args, **kwargs)
         except W2SError as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from None
@@ -70,9 +89,9 @@ DOWNLOAD = typer.Option("--download", help="fetch data sets and models that are 
 
 
 def use_data_root(folder: Path | None) -> None:
-    """Through the environment, so that worker processes know it too."""
+    """For this command."""
     if folder is not None:
-        os.environ["W2S_DATA"] = str(folder.absolute())
+        use(replace(settings(), data=folder.absolute()))
 
 
 def check_mirror(mirror: str | None, download: bool) -> None:

@@ -37,11 +37,17 @@ def run(
     ray_address: Annotated[
         str | None, typer.Option(help="of a Ray cluster to join [default: start one on this machine]")
     ] = None,
+    memory: Annotated[
+        float | None, typer.Option(min=0.1, help="with --executor ray: GB that a unit keeps for itself [default: 2]")
+    ] = None,
     arrays: Annotated[Path | None, typer.Option(help="npz or safetensors file to run on instead of tasks")] = None,
     split_by_group: Annotated[bool, typer.Option("--split-by-group", help="with --arrays: keep groups whole")] = False,
     pack: Annotated[str | None, typer.Option(help="feature pack to run on: a folder or data-set id (w2s pack)")] = None,
     options: Annotated[
-        list[str] | None, typer.Option("--set", help="name=value: a model, a size, the student's recipe; repeatable")
+        list[str] | None,
+        typer.Option(
+            "--set", help="name=value: a model, a size, the student's recipe; or method.option=value; repeatable"
+        ),
     ] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="train each method's grid of 8 settings, choose by agreement on validation")
@@ -60,9 +66,12 @@ def run(
     one_thread()
     use_data_root(data_root)
     check_mirror(mirror, download)
+    from benchmark.cli.sources import source_of
+    from benchmark.running.request import Request
     from benchmark.running.runner import Workforce
-    from benchmark.running.session import Request, start
+    from benchmark.running.session import foresee, start
 
+    workforce = Workforce(executor, workers, limit, ray_address, memory)
     request = Request(
         suite=suite,
         full=full,
@@ -71,22 +80,21 @@ def run(
         conditions=names_in("--conditions", conditions),
         seeds=seeds,
         device=device,
+        here=ray_address is None,
         results=results,
         cache=cache,
         plugins=tuple(plugin or ()),
-        arrays=arrays,
-        split_by_group=split_by_group,
-        pack=pack,
-        options=options or [],
+        source=source_of(arrays, split_by_group, pack, download and not dry_run),
+        options=options or (),
         tune=tune,
         replies=replies,
         download=download,
         mirror=mirror,
         force=force,
         stale=stale,
-        workforce=Workforce(executor, workers, limit, ray_address),
+        fetch=not dry_run,
     )
-    raise typer.Exit(start(request, dry_run=dry_run, say=typer.echo))
+    raise typer.Exit(foresee(request, typer.echo) if dry_run else start(request, typer.echo, workforce))
 
 
 @app.command(epilog="Example: w2s pack digits-to-uci --seeds 5 --out packs/uci")
@@ -97,7 +105,7 @@ def pack(
     conditions: Annotated[str | None, typer.Option(help="ind, ood or both, comma-separated [default: both]")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="number of seeds, from 0")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    cache: Annotated[str | None, typer.Option(help="folder or address for features and soft labels")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with tasks; repeatable")] = None,
     options: Annotated[
         list[str] | None, typer.Option("--set", help="name=value: an option of the task, as its encoder; repeatable")
@@ -113,21 +121,24 @@ def pack(
     one_thread()
     use_data_root(data_root)
     check_mirror(mirror, download)
+    from benchmark.core.names import CANARIES
     from benchmark.packs.write import pack_task
+    from benchmark.running.request import Request
 
-    pack_task(
-        task,
-        names_in("--conditions", conditions),
-        seeds,
-        out,
+    request = Request(
+        suite="default",
+        tasks=[task],
+        methods=tuple(CANARIES),  # a pack is of problems, whatever the methods
+        conditions=names_in("--conditions", conditions),
+        seeds=seeds,
         device=device,
         cache=cache,
-        plugins=plugin or (),
+        plugins=tuple(plugin or ()),
         options=options or (),
-        fetch=download,
+        download=download,
         mirror=mirror,
-        say=typer.echo,
     )
+    pack_task(request, out, typer.echo)
 
 
 @app.command(epilog="Example: w2s download camelyon17 --data-root /data/wilds")

@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 Floats = NDArray[np.floating[Any]]
 Scores = NDArray[np.float64]
@@ -117,6 +116,8 @@ def _macro_f1_on_resamples(split: Split, unit: Index, weights: Weights) -> Float
     """2 TP + FP + FN is how often a class is true plus how often it is predicted; both add up over units, so they are
     counted once for each class and unit. Classes that occur are those among a resample's own labels.
     """
+    from scipy.sparse import csr_array  # takes a while to import, and few tasks have this metric
+
     classes, label = np.unique(split.labels, return_inverse=True)
 
     def occurrences(class_of: Index, at: NDArray[np.bool_]) -> Weights:

@@ -17,6 +17,9 @@ RESERVED = frozenset({*CANARIES, *REFERENCES})
 
 
 CONDITIONS = ("ind", "ood")
+CONDITION_NAMES = {"ood": "OOD", "ind": "InD"}  # in tables, which show them in this order
+CONDITION_TITLES = {"ood": "out of distribution (OOD)", "ind": "in distribution (InD)"}
+MODALITIES = ("image", "text", "preference")  # of shipped tasks, in the order of tables
 GRID_SIZE = 8  # settings that every method may try (`w2s run --tune`): an equal budget
 TIMES = ("learning_rate_times", "epochs_times")  # in a setting: multiples of the student's recipe in the suite
 ENGINE_VERSION = 1  # raise when the same plan would give other predictions

@@ -15,7 +15,7 @@ from benchmark.base.seeding import numpy_rng
 from benchmark.core.data import TEST, Domain, Problem, Truth
 from benchmark.core.pools import VERSION, draw_pool, rated
 from benchmark.core.soft_labels import content, soft_labels, supervisor_recipe
-from benchmark.core.student import StudentKind
+from benchmark.core.student import StudentKind, as_policy
 from benchmark.core.task import ReadyMade, Task
 from benchmark.core.training import TrainingData
 from benchmark.store.cache import Cache
@@ -62,7 +62,8 @@ def training_data(
         own[:] = p.soft_labels["train"].transpose(1, 0, 2)
     tensor = torch.from_numpy(labels).to(device)
     seeds = tuple(p.seed for p in problems)
-    return TrainingData(inputs, tensor, seeds, student.start, student.margin_beta), others
+    policy = as_policy(student)
+    return TrainingData(inputs, tensor, seeds, student.start, policy.margin_beta if policy else None), others
 
 
 def _from_domains(

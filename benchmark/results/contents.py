@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
+from benchmark.base.errors import W2SError
 from benchmark.core.records import Evaluation, Record, RecordKey, SeedEvaluation, compact, digest
 from benchmark.results.layout import PREDICTIONS, RECORDS, TRUTH_FOLDER, method_folders, truth_file
-from benchmark.results.lines import read_keyed
-from benchmark.results.lines import reason as reason
+from benchmark.results.lines import read_keyed, reason
 from benchmark.results.trials import choice_fault, trial_count
 
 
@@ -75,11 +77,9 @@ def read_contents(root: Path) -> Contents:
         else:
             contents.evaluations[evaluation.task, evaluation.condition] = evaluation
     for folder in method_folders(root):
-        records, problems = read_keyed(folder / RECORDS, Record)
-        contents.records |= records
-        contents.problems += problems
+        read_records(folder, contents)
         if (folder / PREDICTIONS).exists():
-            _read_predictions(folder, contents)
+            read_predictions(folder, contents)
     return contents
 
 
@@ -117,12 +117,28 @@ def _read_evaluation(path: Path) -> Evaluation:
     return evaluation
 
 
-def _read_predictions(folder: Path, contents: Contents) -> None:
+def read_records(folder: Path, contents: Contents) -> None:
+    """Add the records in the folder of a method."""
+    records, problems = read_keyed(folder / RECORDS, Record)
+    contents.records |= records
+    contents.problems += problems
+
+
+def read_predictions(folder: Path, contents: Contents) -> None:
+    """Add the predictions in the folder of a method."""
     try:
         with safe_open(folder / PREDICTIONS, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 (not a dict)
-                task, condition, setting, seed = name.split("/")
+                if not (found := re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/(\d+)", name)):
+                    raise ValueError(f"tensor '{name}': expected task/condition/setting/seed")
+                task, condition, setting, seed = found.groups()
                 predictions = compact(file.get_tensor(name))
                 contents.predictions[RecordKey(task, condition, folder.name, setting, int(seed))] = predictions
-    except (ValueError, SafetensorError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, SafetensorError, OSError) as error:  # types that numpy lacks
         contents.problems.append(f"{folder.name}/{PREDICTIONS}: {reason(error)}")
+
+
+def no_results(root: Path, problems: Sequence[str] = ()) -> W2SError:
+    """What to raise where a folder holds no results; the first problem may say why."""
+    why = f" ({problems[0]})" if problems else ""
+    return W2SError(f"{root}: no results there{why}; make some with `w2s run --results {root}`")

@@ -32,7 +32,7 @@ from benchmark.store.stored_rows import CHUNK, Part, StoredRows, blocks, read_he
 Arrays = dict[str, NDArray[Any]]
 Loaded = TypeVar("Loaded", bound=Mapping[str, Part])
 _FORMAT = 1
-KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models")
+KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models", "analyses")
 
 
 class Cache:
@@ -65,6 +65,14 @@ class Cache:
             arrays = {name: np.ascontiguousarray(value) for name, value in build().items()}
             self._write(path, text, arrays)
             return arrays
+
+    def read(self, kind: str, key: Mapping[str, Any]) -> Arrays | None:
+        """The arrays stored under `key`; None when they are not there, or broken."""
+        return self._read(self.path(kind, key), _text(key))
+
+    def write(self, kind: str, key: Mapping[str, Any], arrays: Arrays) -> None:
+        """Store arrays under `key`, in the place of others there. What can't be written is left."""
+        self._write(self.path(kind, key), _text(key), arrays)
 
     def get_rows(self, kind: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> dict[str, list[Part]]:
         """As `get`, in one part that is not read: for `stored_rows.gather`. What can't be written stays in memory."""
@@ -289,7 +297,7 @@ def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> 
         content[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [start, stop]}
         start = stop
     header = json.dumps(content).encode()
-    begins = content[largest]["data_offsets"][0]
+    begins: int = content[largest]["data_offsets"][0]
     header += b" " * (-(8 + len(header) + begins) % mmap.PAGESIZE)  # so that the largest begins at a page
     return len(header).to_bytes(8, "little") + header
 

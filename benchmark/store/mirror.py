@@ -56,20 +56,22 @@ class Mirror:
 
     def files(self, below: str) -> list[str]:
         """Names of the files in a folder there."""
+        found: list[str] = []
         with self._trying("can't be listed"):
             system, root = self._system()
             system.invalidate_cache()
-            return sorted(str(path)[len(root) :].lstrip("/") for path in system.find(f"{root}/{below}"))
-        return []
+            found = sorted(str(path)[len(root) :].lstrip("/") for path in system.find(f"{root}/{below}"))
+        return found
 
     def has(self, names: Sequence[str]) -> set[str]:
         """Those of some files of one folder that are there."""
         if len(names) != 1:
             return set(self.files(names[0].rpartition("/")[0])) & set(names) if names else set()
+        there = False
         with self._trying(f"{names[0]} can't be looked for"):
             system, root = self._system()
-            return set(names) if system.exists(f"{root}/{names[0]}") else set()
-        return set()
+            there = system.exists(f"{root}/{names[0]}")
+        return set(names) if there else set()
 
     def fetch(self, names: Sequence[str]) -> bool:
         """Bring here those of some files that are there; whether any came."""

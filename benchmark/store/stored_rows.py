@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmark.base.errors import W2SError
 
 CHUNK = 1024  # examples in a file
-BLOCK = 16_384  # rows that are read in one go where an array is read from end to end
+READ_ROWS = 16_384  # rows that are read in one go where an array is read from end to end
 # of NumPy, by their names in safetensors files
 _DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
@@ -210,7 +210,7 @@ def gather(parts: Sequence[Part], rows: NDArray[np.int64]) -> NDArray[Any]:
     return found
 
 
-def blocks(parts: Sequence[Part], rows: int = BLOCK) -> Iterator[tuple[int, NDArray[Any]]]:
+def blocks(parts: Sequence[Part], rows: int = READ_ROWS) -> Iterator[tuple[int, NDArray[Any]]]:
     """The concatenation of `parts` from end to end: the first row of each block, and its rows (at most `rows`)."""
     start = 0
     for part in parts:

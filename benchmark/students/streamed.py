@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.base.process import memory
-from benchmark.core.minibatches import BLOCK, WINDOW, one_ahead
+from benchmark.core.minibatches import SHUFFLE_BLOCK, WINDOW, one_ahead
 from benchmark.store.stored_rows import Mapped, Part, StoredRows, blocks
 
 _ROOM = 0.5  # of the GPU's free memory may be filled with features
 _KEPT = 0.25  # of the memory may be filled with tables by the system, which keeps other files, too
 _PIECE = 1_024  # examples that are gathered in one go
 _AHEAD = 2  # pieces that are gathered, or being gathered
-_BLOCKS = 4 * WINDOW // BLOCK  # at most so many are read for a window
+_BLOCKS = 4 * WINDOW // SHUFFLE_BLOCK  # at most so many are read for a window
 
 
 class Streamed:
@@ -44,7 +44,7 @@ class Streamed:
         self.shape = torch.Size((len(tables), *tables[0].shape))
 
     def blocks(self, seed: int) -> Iterator[Tensor]:
-        """All examples of the seed at this position, in order, in parts of at most `chunks.BLOCK`."""
+        """All examples of the seed at this position, in order, in parts of at most `READ_ROWS`."""
         for _, block in blocks([self.tables[seed]]):
             yield torch.from_numpy(block).to(self.device)
 
@@ -119,7 +119,7 @@ class Windows:
         self._tables = tables
         stored = [table for table in tables if isinstance(table, StoredRows)]
         self._past_cache = sum(table.nbytes for table in stored) > _KEPT * memory() and all(
-            table.past_cache(BLOCK) for table in stored
+            table.past_cache(SHUFFLE_BLOCK) for table in stored
         )
         self._rooms: dict[tuple[int, int], mmap.mmap] = {}
 
@@ -140,13 +140,13 @@ class Windows:
         for s, table in enumerate(self._tables):
             if isinstance(table, StoredRows):
                 own = places[:, s]
-                blocks = np.flatnonzero(np.bincount(own.ravel() // BLOCK))
+                blocks = np.flatnonzero(np.bincount(own.ravel() // SHUFFLE_BLOCK))
                 if self._past_cache and len(blocks) <= _BLOCKS:
-                    table = table.read_blocks(blocks.tolist(), BLOCK, self._room(s, turn))
-                    own[:] = np.searchsorted(blocks, own // BLOCK) * BLOCK + own % BLOCK
+                    table = table.read_blocks(blocks.tolist(), SHUFFLE_BLOCK, self._room(s, turn))
+                    own[:] = np.searchsorted(blocks, own // SHUFFLE_BLOCK) * SHUFFLE_BLOCK + own % SHUFFLE_BLOCK
                 else:  # mapped anew, so that pages of the window before count no more
                     mapped = Mapped(table)
-                    mapped.will_need(blocks, BLOCK)
+                    mapped.will_need(blocks, SHUFFLE_BLOCK)
                     table = mapped.array
             arrays.append(table)
         return Window(arrays, places)
@@ -154,7 +154,7 @@ class Windows:
     def _room(self, s: int, turn: int) -> mmap.mmap:
         """For a window of a table; it takes memory only as far as it is filled."""
         if (s, turn) not in self._rooms:
-            size = _BLOCKS * BLOCK * 4 * math.prod(self._tables[s].shape[1:])
+            size = _BLOCKS * SHUFFLE_BLOCK * 4 * math.prod(self._tables[s].shape[1:])
             room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             room.madvise(mmap.MADV_HUGEPAGE)
             self._rooms[s, turn] = room
@@ -164,7 +164,7 @@ class Windows:
 def _parts(minibatches: Tensor) -> Sequence[Tensor]:
     """An epoch's minibatches by windows."""
     _, _, streams, B = minibatches.shape
-    return minibatches.split(max(1, WINDOW // (streams * B)))
+    return list(minibatches.split(max(1, WINDOW // (streams * B))))
 
 
 class ReadAhead:

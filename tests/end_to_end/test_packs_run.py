@@ -18,6 +18,7 @@ from support.command_line import CommandLine
 from support.made_up import Blobs, Columns, registries_restored
 
 from benchmark.base.errors import NotAvailable
+from benchmark.base.paths import data_root, settings
 from benchmark.core.names import CANARIES
 from benchmark.core.registry import METHODS, TASKS, register_task
 from benchmark.results.store import ResultStore
@@ -88,8 +89,8 @@ def test_by_default_all_that_the_pack_has_is_run_with_the_suites_results(w2s: Co
     [
         (["--pack", "pack", "--seeds", "3"], "pack/: has no seed 2, only 0, 1; ask for those, or pack the others too"),
         (["--pack", "pack", "--conditions", "odd"], "unknown condition 'odd'"),
-        (["--pack", "pack", "--tasks", "blobs"], "--pack: not with --tasks or --arrays"),
-        (["--pack", "pack", "--arrays", "mine.npz"], "--pack: not with --tasks or --arrays"),
+        (["--pack", "pack", "--tasks", "blobs"], "--tasks: not with --arrays or --pack"),
+        (["--pack", "pack", "--arrays", "mine.npz"], "--pack: not with --arrays"),
         (["--pack", "pack", "--split-by-group"], "--split-by-group: only with --arrays"),
         (["--pack", "nowhere"], "--pack nowhere: no such folder, and no data-set id (user/name"),
     ],
@@ -197,20 +198,18 @@ class Remote(Blobs):
 
     def missing(self) -> str | None:
         lacking = ["no data; run: w2s download"] * (not self.here)
-        lacking += ["no model; run with --download"] * (not os.environ.get("W2S_DOWNLOAD"))
+        lacking += ["no model; run with --download"] * (not settings().download)
         return "; ".join(lacking) or None
 
     def download(self, mirror: str | None, say: Callable[[str], None]) -> None:
         if mirror == "http://broken":
             raise NotAvailable("could not download")
-        self.here.append((mirror, os.environ["W2S_DATA"]))
+        self.here.append((mirror, str(data_root())))
 
 
 @pytest.fixture
 def remote(w2s: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Remote:
-    """Registered; what the command sets in the environment is forgotten afterwards."""
-    monkeypatch.setenv("W2S_DOWNLOAD", "")
-    monkeypatch.setenv("W2S_DATA", "")
+    """Registered."""
     task = Remote()
     register_task(task)
     return task

@@ -22,7 +22,7 @@ from benchmark.core.pools import VERSION
 from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.registry import TASKS, register_task
 from benchmark.packs import hub, write
-from benchmark.packs.read import PackTask, use_pack
+from benchmark.packs.read import PackSource, PackTask
 from benchmark.packs.sheet import FORMAT, expected_files, read_sheet
 from benchmark.packs.write import write_pack
 from benchmark.store.cache import Cache
@@ -284,14 +284,14 @@ def test_it_takes_the_place_of_the_installed_task(made: Path) -> None:
     with registries_restored():
         register_task(Blobs())
         for _ in range(2):
-            use_pack(made)
+            PackSource(made).register({})
             assert isinstance(TASKS["blobs"], PackTask)
             assert TASKS.by_origin(str(made)) is TASKS["blobs"]
 
 
 def test_an_unknown_task_is_self_contained(made: Path) -> None:
     with registries_restored():
-        use_pack(made)
+        PackSource(made).register({})
         assert TASKS["blobs"].card == Blobs().card
 
 
@@ -304,7 +304,7 @@ def test_another_version_of_the_task(tmp_path: Path, packed: int, installed: int
     with registries_restored():
         register_task(task)
         with pytest.raises(W2SError) as caught:
-            use_pack(tmp_path / "pack")
+            PackSource(tmp_path / "pack").register({})
         assert str(caught.value) == (
             f"pack {tmp_path}/pack: was made from version {packed} of task 'blobs', installed is version {installed}; "
             f"{mend}"

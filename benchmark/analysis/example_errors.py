@@ -1,0 +1,53 @@
+"""Standard errors from test examples, kept in the cache: they are all that tables need resamples for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from benchmark.base.versions import libraries
+from benchmark.store.cache import Cache
+
+VERSION = 1  # raise when the same results would give other errors, or a name would mean something else
+_KIND, _SIZE = "analyses", 16  # in the cache; bytes of a name's hash
+
+
+class ExampleErrors:
+    """The errors on one folder of results that are known, by the name of what they are of.
+
+    Args:
+        contents: hash of all that they depend on, so that what is kept is never stale.
+    """
+
+    def __init__(self, contents: str) -> None:
+        self._key = {"version": VERSION, "contents": contents, "libraries": libraries("numpy", "scipy")}
+        self._new = False
+
+    @cached_property
+    def _known(self) -> dict[bytes, float]:
+        found = Cache().read(_KIND, self._key) or {"names": np.empty((0, _SIZE)), "errors": np.empty(0)}
+        return dict(zip(map(bytes, found["names"]), found["errors"].tolist(), strict=True))
+
+    def get(self, name: str, compute: Callable[[], Any]) -> float:
+        """The error of this name, computed when it is not known yet."""
+        digest = hashlib.blake2b(name.encode(), digest_size=_SIZE).digest()
+        if digest not in self._known:
+            self._known[digest] = float(compute())
+            self._new = True
+        return self._known[digest]
+
+    def keep(self) -> None:
+        """Write what was computed to the cache."""
+        if self._new:
+            names = np.frombuffer(b"".join(self._known), np.uint8).reshape(-1, _SIZE)
+            Cache().write(_KIND, self._key, {"names": names, "errors": np.array(list(self._known.values()))})
+            self._new = False
+
+
+def known(errors: ExampleErrors | None, name: str, compute: Callable[[], Any]) -> float:
+    """The error of this name; computed where nothing is known."""
+    return float(compute()) if errors is None else errors.get(name, compute)
