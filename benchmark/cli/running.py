@@ -101,7 +101,7 @@ def run(
 @guarded
 def pack(
     task: Annotated[str, typer.Argument(help="name of a task")],
-    out: Annotated[Path, typer.Option(help="folder to write; made anew")],
+    out: Annotated[Path, typer.Option(help="folder to make")],
     conditions: Annotated[str | None, typer.Option(help="ind, ood or both, comma-separated [default: both]")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="number of seeds, from 0")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",

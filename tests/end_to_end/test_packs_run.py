@@ -159,7 +159,7 @@ def test_describe_prints_the_sheet(w2s: CommandLine, packed: Path) -> None:
     for row in ("conditions   ind, ood", "seeds        0, 1", "files        complete and unaltered", "centroids"):
         assert row in shown.out
     (packed / "pack.json").write_text("{}")
-    assert "has no field 'format'" in w2s("describe", "pack").refusal
+    assert "pack.json has format None" in w2s("describe", "pack").refusal
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_describe_prints_the_sheet(w2s: CommandLine, packed: Path) -> None:
         (["blobs", "--out", "pack", "--device", "gpu"], "--device gpu: expected auto, cpu or cuda"),
         (
             ["blobs", "--out", "."],
-            "--out .: is not empty and no pack of 'blobs' (it holds thesis.tex); name another folder",
+            "--out .: is there already; name another folder, or delete it first",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
