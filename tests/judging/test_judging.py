@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,8 @@ def server() -> Iterator[FakeJudge]:
 def run(root: Path, endpoint: str, dry_run: bool = False, **options: Any) -> tuple[int, str]:
     """Exit status and what was said."""
     said: list[str] = []
-    request = JudgeRequest(**{"results": root, "endpoint": endpoint, "model": "m", "backoff": QUICK, **options})
+    asked = {name: options.pop(name) for name in [*options] if name in JudgeRequest.__dataclass_fields__}
+    request = JudgeRequest(root, Client(endpoint, **{"model": "m", "backoff": QUICK, **options}), **asked)
     return judge(request, dry_run, said.append), "\n".join(said)
 
 
@@ -222,7 +224,8 @@ def client(server: FakeJudge, waited: list[float] | None = None, **options: Any)
             waited.append(seconds)
         return False
 
-    return Client(server.endpoint, "m", **{"timeout": 0.3, "backoff": QUICK, "wait": wait, **options})
+    stop: Any = SimpleNamespace(wait=wait)
+    return Client(server.endpoint, "m", **{"timeout": 0.3, "backoff": QUICK, "stop": stop, **options})
 
 
 @pytest.mark.parametrize("fault", FAULTS)
