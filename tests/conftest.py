@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.command_line import CommandLine, command_line
+from support.made_up import registries_restored
 from support.tiny import FAMILIES, Models, save_model
 
 from benchmark.base.errors import W2SError
@@ -26,11 +29,22 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from None
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_no_garbage() -> None:
+    """Libraries hold millions of objects, and each collection, of which language models ask for many, looks at all."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def own_settings() -> Iterator[None]:
-    """Whatever a test says about this machine is forgotten after it."""
-    with using():
+def _nothing_outlives_a_test() -> Iterator[None]:
+    """Tasks, methods, settings of this machine and environment variables are afterwards what they were."""
+    environment = dict(os.environ)
+    with registries_restored(), using():
         yield
+    if os.environ != environment:
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 @pytest.fixture
