@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -23,16 +23,16 @@ class _Commands(TyperGroup):
     """A command that is interrupted, where it has not said more itself, ends with one line and status 130."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _told():
+        with _stopped_in_words():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _told():
+        with _stopped_in_words():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _stopped_in_words() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
@@ -49,6 +49,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"w2s-bench {version('w2s-bench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="print the version and exit")
+    ] = False,
+) -> None:
+    """What stands before a subcommand."""
 
 
 def guarded(function: F) -> F:

@@ -20,10 +20,6 @@ def list_(
     results: Annotated[Path | None, typer.Option(help="with results: the folder [default: results/default]")] = None,
 ) -> None:
     """List tasks, methods and suites, a line each; or the rows of a results folder, and which of them are stale."""
-    from benchmark.core import suite
-    from benchmark.core.names import CANARIES
-    from benchmark.core.registry import METHODS, TASKS
-
     known = ("tasks", "methods", "suites")
     if kind and kind not in (*known, "results"):
         raise W2SError(f"unknown kind '{kind}': expected one of {', '.join((*known, 'results'))}")
@@ -36,22 +32,16 @@ def list_(
         for line in overview(ResultStore(results or Path("results/default"))):
             typer.echo(line)
         return
+    from benchmark.cli.describe import overview as all_of
+
     for wanted in (kind,) if kind else known:
         if not kind:
             typer.echo(f"{wanted}:")
-        rows: list[tuple[str, str]] = []
-        if wanted == "tasks":
-            rows = [(task.name, f"{task.card.modality}: {task.card.shift}") for task in TASKS]
-        elif wanted == "methods":
-            rows = [(method.name, f"{method.kind}: {method.title} ({method.citation})") for method in METHODS]
-            rows += [(name, f"canary: {what}") for name, what in CANARIES.items()]
-        else:
-            rows = [(name, suite.load_suite(name).description) for name in suite.suite_names()]
-        width = max((len(name) for name, _ in rows), default=0)
-        for name, text in rows:
+        rows, warnings = all_of(wanted)
+        width = max((len(name) for name in rows), default=0)
+        for name, text in rows.items():
             typer.echo(f"  {name:<{width}}  {text}")
-    for registry in (METHODS, TASKS):
-        for line in registry.warnings():
+        for line in warnings:
             typer.echo(line, err=True)
 
 
@@ -79,13 +69,13 @@ def leaderboard(
     results/default gives LEADERBOARD.md beside the folder `results`; any other folder its own LEADERBOARD.md.
     A folder under runs/ is compared with the published one of the same name.
     """
-    from benchmark.reports.publish import publish
+    from benchmark.reports.publish import check_published, publish
 
     if check:
-        from benchmark.running.stale import stale_findings
+        from benchmark.running.stale import stale_findings  # with the versions of methods, and so with torch
 
-        raise typer.Exit(publish(results, typer.echo, stale_findings))
-    raise typer.Exit(publish(results, typer.echo))
+        raise typer.Exit(check_published(results, typer.echo, stale_findings))
+    publish(results, typer.echo)
 
 
 @app.command(epilog="Example: w2s compare raven ensemble --condition ind")

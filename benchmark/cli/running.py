@@ -7,11 +7,8 @@ from typing import Annotated
 
 import typer
 
-from benchmark.base.errors import W2SError
-from benchmark.base.paths import using
 from benchmark.base.process import one_thread
 from benchmark.cli.common import DATA_ROOT, DOWNLOAD, MIRROR, app, check_mirror, guarded, names_in, use_data_root
-from benchmark.core.source import Source
 
 
 @app.command(epilog="Example: w2s run --suite default --tasks 'sentiment-*' --methods 'raven*,ensemble' --seeds 2")
@@ -69,12 +66,11 @@ def run(
     one_thread()
     use_data_root(data_root)
     check_mirror(mirror, download)
+    from benchmark.cli.sources import source_of
     from benchmark.running.request import Request
     from benchmark.running.runner import Workforce
     from benchmark.running.session import foresee, start
 
-    if split_by_group and arrays is None:
-        raise W2SError("--split-by-group: only with --arrays (tasks say themselves how they are split)")
     workforce = Workforce(executor, workers, limit, ray_address, memory)
     request = Request(
         suite=suite,
@@ -88,7 +84,7 @@ def run(
         results=results,
         cache=cache,
         plugins=tuple(plugin or ()),
-        source=_source(arrays, split_by_group, pack, download and not dry_run),
+        source=source_of(arrays, split_by_group, pack, download and not dry_run),
         options=options or (),
         tune=tune,
         replies=replies,
@@ -101,23 +97,6 @@ def run(
     raise typer.Exit(foresee(request, typer.echo) if dry_run else start(request, typer.echo, workforce))
 
 
-def _source(arrays: Path | None, split_by_group: bool, pack: str | None, download: bool) -> Source | None:
-    """Where the task comes from, if it is none of the registered ones."""
-    if arrays is not None and pack is not None:
-        raise W2SError("--pack: not with --arrays, as either is a task of its own")
-    if arrays is not None:
-        from benchmark.arrays import ArraysSource
-
-        return ArraysSource(arrays.absolute(), split_by_group)
-    if pack is not None:
-        from benchmark.packs.hub import find_pack
-        from benchmark.packs.read import PackSource
-
-        with using(download=download):
-            return PackSource(find_pack(pack))
-    return None
-
-
 @app.command(epilog="Example: w2s pack digits-to-uci --seeds 5 --out packs/uci")
 @guarded
 def pack(
@@ -126,7 +105,7 @@ def pack(
     conditions: Annotated[str | None, typer.Option(help="ind, ood or both, comma-separated [default: both]")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="number of seeds, from 0")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    cache: Annotated[str | None, typer.Option(help="folder or address for features and soft labels")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Python file with tasks; repeatable")] = None,
     options: Annotated[
         list[str] | None, typer.Option("--set", help="name=value: an option of the task, as its encoder; repeatable")
@@ -142,21 +121,24 @@ def pack(
     one_thread()
     use_data_root(data_root)
     check_mirror(mirror, download)
+    from benchmark.core.names import CANARIES
     from benchmark.packs.write import pack_task
+    from benchmark.running.request import Request
 
-    pack_task(
-        task,
-        names_in("--conditions", conditions),
-        seeds,
-        out,
+    request = Request(
+        suite="default",
+        tasks=[task],
+        methods=tuple(CANARIES),  # a pack is of problems, whatever the methods
+        conditions=names_in("--conditions", conditions),
+        seeds=seeds,
         device=device,
         cache=cache,
-        plugins=plugin or (),
+        plugins=tuple(plugin or ()),
         options=options or (),
-        fetch=download,
+        download=download,
         mirror=mirror,
-        say=typer.echo,
     )
+    pack_task(request, out, typer.echo)
 
 
 @app.command(epilog="Example: w2s download camelyon17 --data-root /data/wilds")

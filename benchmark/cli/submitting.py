@@ -21,7 +21,7 @@ def submit(
     out: Annotated[Path | None, typer.Option(help="where its folder goes [default: submissions/<suite>]")] = None,
     results: Annotated[Path | None, typer.Option(help="what is published [default: results/<suite>]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    cache: Annotated[str | None, typer.Option(help="folder or address for features and soft labels")] = None,
     options: Annotated[
         list[str] | None, typer.Option("--set", help="name=value: where a task's data are; repeatable")
     ] = None,
@@ -36,23 +36,20 @@ def submit(
     one_thread()
     use_data_root(data_root)
     check_mirror(mirror, download)
-    from benchmark.submissions.submit import SubmitRequest
+    from benchmark.running.request import Request
     from benchmark.submissions.submit import submit as run_and_write
 
-    request = SubmitRequest(
-        file=file,
+    request = Request(
         suite=suite,
         full=full,
-        method=method,
-        out=out,
-        published=results,
         device=device,
         cache=cache,
-        options=options or [],
+        plugins=(file,),
+        options=options or (),
         download=download,
         mirror=mirror,
     )
-    raise typer.Exit(run_and_write(request, say=typer.echo))
+    raise typer.Exit(run_and_write(request, method, out, results, typer.echo))
 
 
 @app.command(epilog="Example: w2s validate submissions/default/my_method")
@@ -89,7 +86,7 @@ def verify(
     suite: Annotated[str | None, typer.Option(help="[default: the one that the results are named after]")] = None,
     plugin: Annotated[Path | None, typer.Option(help="source of a submitted method; it is never run unasked")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    cache: Annotated[Path | None, typer.Option(help="folder for features and soft labels")] = None,
+    cache: Annotated[str | None, typer.Option(help="folder or address for features and soft labels")] = None,
     options: Annotated[
         list[str] | None, typer.Option("--set", help="name=value: where a task's data are; repeatable")
     ] = None,
@@ -101,19 +98,17 @@ def verify(
     """
     one_thread()
     use_data_root(data_root)
-    from benchmark.submissions.verify import VerifyRequest
+    from benchmark.running.request import Request
     from benchmark.submissions.verify import verify as run_again
 
-    request = VerifyRequest(
-        method=method,
-        task=task,
-        condition=condition,
-        seed=seed,
-        results=results,
-        suite=suite,
-        plugin=plugin,
+    request = Request(
+        suite=suite or "",
+        tasks=[task],
+        methods=[method],
+        conditions=[condition],
         device=device,
         cache=cache,
-        options=options or [],
+        plugins=() if plugin is None else (plugin,),
+        options=options or (),
     )
-    raise typer.Exit(run_again(request, say=typer.echo))
+    raise typer.Exit(run_again(request, results, seed, typer.echo))

@@ -136,7 +136,7 @@ def read_options(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[s
     for text in given:
         name, sign, word = text.partition("=")
         if not name or not sign or not word:
-            raise W2SError(f"--set {text}: expected name=value, or method.name=value")
+            raise W2SError(f"--set {text}: expected name=value")
         try:
             value = json.loads(word)
         except ValueError:

@@ -47,7 +47,7 @@ class Backoff:
 
     def delay(self, attempt: int, rng: random.Random) -> float:
         """Seconds after the attempt (from 0); jitter keeps questions that failed together apart."""
-        return min(self.longest, self.first * 2**attempt) * rng.uniform(0.5, 1.0)
+        return min(self.longest, self.first * 2.0**attempt) * rng.uniform(0.5, 1.0)
 
 
 BACKOFF = Backoff()

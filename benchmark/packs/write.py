@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from benchmark.base.notices import Say
 from benchmark.base.paths import using
 from benchmark.base.versions import libraries, project_commit
 from benchmark.core.data import SPLITS, Index
-from benchmark.core.names import CANARIES
 from benchmark.core.pools import VERSION
 from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.soft_labels import supervisor_recipe
@@ -49,46 +49,24 @@ from benchmark.students.frozen import LinearHead
 _LOCK = ".lock"
 
 
-def pack_task(
-    name: str,
-    wanted: Sequence[str],
-    seeds: int,
-    out: Path,
-    *,
-    device: str,
-    cache: Path | None,
-    plugins: Sequence[Path],
-    options: Sequence[str],
-    fetch: bool,
-    mirror: str | None,
-    say: Say,
-) -> None:
-    """What `w2s pack` does: write the pack of a named task, say how large it is and whether it may be shared.
+def pack_task(request: Request, out: Path, say: Say) -> None:
+    """What `w2s pack` does: write the pack of a task, say how large it is and whether it may be shared.
 
     Args:
-        options: `name=value` of the task's own (`Task.configured`).
-        fetch: whether missing data and models may be downloaded; `mirror` as for `Task.download`.
+        request: of one task, its conditions (none: all that it has) and how many seeds; methods don't matter.
 
     Raises:
         W2SError: as `write_pack`, or an unknown name or option.
     """
-    request = Request(
-        "default",
-        tasks=[name],
-        methods=tuple(CANARIES),  # a pack is of problems, whatever the methods
-        device=device,
-        cache=None if cache is None else str(cache),
-        plugins=tuple(plugins),
-        options=options,
-    )
-    found = resolve(request, say)
-    check_options(options, found.tasks)
-    with using(download=fetch):
-        sheet = write_pack(
-            found.tasks[0], wanted, range(seeds), out, found.setup.cache, found.setup.device, say, fetch, mirror
-        )
+    seeds = range(request.seeds or 1)
+    found = resolve(replace(request, conditions=(), download=False), say)
+    check_options(request.options, found.tasks)
+    task, cache, device = found.tasks[0], found.setup.cache, found.setup.device
+    with using(download=request.download):
+        sheet = write_pack(task, request.conditions, seeds, out, cache, device, say, request.download, request.mirror)
     size = sum(entry.bytes for entry in sheet.files.values()) / 2**20
-    say(f"wrote {out}: {', '.join(sheet.conditions)}, {seeds} seeds, {size:.1f} MiB; sheet's SHA-256 {sheet.sha256}")
+    held = f"{', '.join(sheet.conditions)}, {len(seeds)} seeds, {size:.1f} MiB"
+    say(f"wrote {out}: {held}; sheet's SHA-256 {sheet.sha256}")
     say(sheet.sharing)
 
 

@@ -65,7 +65,7 @@ class ResultStore:
         self._contents: Contents | None = None
         self._locked: tuple[int, int] | None = None  # which file the lock is
         self._folder: int | None = None  # the root, open while it is locked
-        self._lines: dict[RecordKey, str] = {}  # canonical JSON of what is in `_contents.records`
+        self._lines: dict[RecordKey, str] = {}  # canonical JSON of records, as far as it was needed
 
     def load(self) -> Contents:
         """The folder's contents; what can't be read is in `problems` and doesn't stop the rest."""
@@ -158,7 +158,8 @@ class ResultStore:
         contents = self._present()
         self.revision += 1
         for key in keys:
-            del contents.records[key], self._lines[key]
+            del contents.records[key]
+            self._lines.pop(key, None)
             contents.predictions.pop(key, None)
         for method in sorted({key.method for key in keys}):
             self._write_method(method)
@@ -236,7 +237,7 @@ class ResultStore:
     def _read_anew(self) -> Contents:
         self.revision += 1
         self._contents = read_contents(self.root)
-        self._lines = {key: record.to_line() for key, record in self._contents.records.items()}
+        self._lines = {}
         return self._contents
 
     def _present(self) -> Contents:
@@ -271,7 +272,9 @@ class ResultStore:
 
     def _write_method(self, method: str) -> None:
         contents = self.load()
-        lines = {key: self._lines[key] for key in contents.records}
+        own = {key: record for key, record in contents.records.items() if key.method == method}
+        self._lines |= {key: record.to_line() for key, record in own.items() if key not in self._lines}
+        lines = {key: self._lines[key] for key in own}
         for name, data in _files_of(method, lines, contents.predictions).items():
             self._write(name, data)
 

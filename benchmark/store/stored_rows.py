@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,18 +33,10 @@ def _direct(path: str, flags: int) -> int:
     return os.open(path, flags | _DIRECT)
 
 
-class State(NamedTuple):
-    """What changes when a file is written or replaced."""
-
-    inode: int
-    size: int
-    modified: int
-
-    @classmethod
-    def of(cls, path: Path | int) -> State:
-        """Of a file, or of an open one."""
-        found = os.stat(path)
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+def _state(file: Path | int) -> tuple[int, int, int]:
+    """Inode, size and time of a file, or of an open one: one of them changes when it is written or replaced."""
+    found = os.stat(file)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ class StoredRows:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int
-    state: State
+    state: tuple[int, int, int]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -150,7 +142,7 @@ class StoredRows:
             raise W2SError(f"{self.path} cannot be read any more ({error.strerror}); run again") from error
 
     def _check(self, file: FileIO) -> None:
-        if State.of(file.fileno()) != self.state:
+        if _state(file.fileno()) != self.state:
             raise W2SError(f"{self.path} was changed while it was in use; run again")
 
 
@@ -188,9 +180,9 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredRows]]:
             NumPy lacks.
     """
     with path.open("rb") as file:  # the length of the header, the header, the data
-        state = State.of(file.fileno())  # before anything is checked: what is read later is that file, or none
+        state = _state(file.fileno())  # before anything is checked: what is read later is that file, or none
         length = int.from_bytes(file.read(8), "little")
-        if 8 + length > state.size:
+        if 8 + length > state[1]:
             raise ValueError("its header is cut off")
         header = json.loads(file.read(length))
     metadata = header.pop("__metadata__", {})
@@ -198,7 +190,7 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredRows]]:
     for name, entry in header.items():
         start, stop = entry["data_offsets"]
         rows = StoredRows(path, tuple(entry["shape"]), np.dtype(_DTYPES[entry["dtype"]]), 8 + length + start, state)
-        if 8 + length + stop > state.size or stop - start != rows.dtype.itemsize * math.prod(rows.shape):
+        if 8 + length + stop > state[1] or stop - start != rows.dtype.itemsize * math.prod(rows.shape):
             raise ValueError(f"'{name}' is cut off")
         arrays[name] = rows
     return metadata, arrays

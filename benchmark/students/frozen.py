@@ -38,17 +38,14 @@ class LinearHead(StudentKind):
 
     @property
     def title(self) -> str:
-        """It and its encoder."""
         return f"linear head on {self.encoder.name} ({', '.join(self.outputs)})" if self.encoder else "linear head"
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The encoder's."""
         return tuple(self.encoder.outputs) if self.encoder else ("features",)
 
     @property
     def fingerprint(self) -> str:
-        """The encoder's."""
         return self.encoder.fingerprint if self.encoder else ""
 
     def read(
@@ -69,17 +66,14 @@ class LinearHead(StudentKind):
 
     @property
     def streams(self) -> bool:
-        """Whether its encoder does."""
         return isinstance(self.encoder, Streaming)
 
     def lacking(self, domain: Domain, cache: Cache, device: str) -> list[int]:
-        """See `benchmark.core.student.ChunkReader`."""
         return cache.lacking_chunks("features", self._encoded(domain, device).key, domain.num_inputs)
 
     def read_chunks(
         self, task: str, domain: Domain, chunks: Sequence[int], cache: Cache, device: str, made: Callable[[int], None]
     ) -> None:
-        """See `benchmark.core.student.ChunkReader`."""
         encoded = self._encoded(domain, device, task)
         cache.build_chunks("features", encoded.key, domain.num_inputs, chunks, encoded.stream, made)
 
@@ -107,7 +101,6 @@ class LinearHead(StudentKind):
         return train, {split: [scale(s, outputs[-1], split).to(device)[None] for s in seeds] for split in held_out}
 
     def start(self, inputs: Tensor | Streamed, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
-        """See `benchmark.core.student.StudentKind.start`."""
         return LinearStudent(inputs, num_classes, seeds, heads)
 
 
@@ -122,7 +115,6 @@ class _Encoded:
 
     @property
     def key(self) -> dict[str, Any]:
-        """By which they are cached."""
         return {
             "domain": self.domain.fingerprint,
             "encoder": self.encoder.fingerprint,

@@ -50,7 +50,6 @@ class DiskFeatures:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
         return (*self.index.shape, *self.parts[0].shape[1:])
 
     @property

@@ -164,7 +164,7 @@ class Windows:
 def _parts(minibatches: Tensor) -> Sequence[Tensor]:
     """An epoch's minibatches by windows."""
     _, _, streams, B = minibatches.shape
-    return minibatches.split(max(1, WINDOW // (streams * B)))
+    return list(minibatches.split(max(1, WINDOW // (streams * B))))
 
 
 class ReadAhead:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
@@ -27,71 +27,58 @@ from benchmark.submissions.about import stub
 from benchmark.submissions.manifest import manifest_of
 
 
-@dataclass(frozen=True)
-class SubmitRequest:
-    """What `w2s submit` was asked for.
+def submit(request: Request, wanted: str | None, out: Path | None, published: Path | None, say: Say) -> int:
+    """Run a plug-in's method on a suite and write its submission.
 
-    Attributes:
-        method: which one, if the file registers several.
+    Args:
+        request: names the suite, and the file as its only plug-in.
+        wanted: which method, if the file registers several.
         out: folder in which the method's folder is written.
         published: results that the supervisors are compared with.
-    """
 
-    file: Path
-    suite: str
-    full: bool
-    method: str | None
-    out: Path | None
-    published: Path | None
-    device: str
-    cache: Path | None
-    options: list[str]
-    download: bool
-    mirror: str | None
-
-
-def submit(request: SubmitRequest, say: Say) -> int:
-    """Do what was asked; returns the exit status: 0, or 1 when a record is missing or was scored against other labels.
+    Returns:
+        The exit status: 0, or 1 when a record is missing or was scored against other labels.
 
     Raises:
         W2SError: bad input, or supervisors that are not the published ones; nothing long was run.
     """
-    name = _method(request.file, request.method)
-    source = request.file.read_bytes()
+    (file,) = request.plugins
+    name = _method(file, wanted)
+    source = file.read_bytes()
     suite = load_suite(request.suite, request.full)
+    _check_options(request.options, suite, name)
     # another source is another method: nothing of it may be taken over
     root = Path("runs/submissions") / suite.folder / f"{name}-{hashlib.sha256(source).hexdigest()[:12]}"
-    run = resolve(_request(request, suite, name, root), say)
-    out = (request.out or Path("submissions") / suite.folder) / name
+    run = resolve(replace(request, methods=[name], results=str(root)), say)
+    out = (out or Path("submissions") / suite.folder) / name
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise W2SError(f"{out}: is there and no submission; name another folder with --out")
     for task, why in run.lacking.items():
         raise NotAvailable(f"a submission needs every task of the suite, but {task} can't be run here: {why}")
 
-    published = ResultStore(request.published or Path("results") / suite.folder)
-    _compare_first(published.load(), run, published.root, say)
+    known = ResultStore(published or Path("results") / suite.folder)
+    _compare_first(known.load(), run, known.root, say)
     status = carry_out(run, say)
     if status not in (0, 1):
         return status
-    run.store.load()
     keys, missing = _keys(run)
     if missing:
         say(f"nothing written: {missing} of {missing + len(keys)} records are missing; the same command goes on")
         return 1
     contents = run.store.load()
     for evaluation in contents.evaluations.values():
-        if difference := _difference(published.load(), evaluation):
+        if difference := _difference(known.load(), evaluation):
             say(f"nothing written: {difference}")
             status = 1
     if status:
         return status
-    if request.file.read_bytes() != source:
-        raise W2SError(f"{request.file}: was changed while it ran; nothing written: run the command again")
+    if file.read_bytes() != source:
+        raise W2SError(f"{file}: was changed while it ran; nothing written: run the command again")
     _write(out, suite.folder, contents, keys, source)
-    if published.load().evaluations:
+    if known.load().evaluations:
         then = f"fill in {README} there, then: w2s validate {out}"
     else:
-        then = f"nothing is published in {published.root}, so there is no truth to validate it against"
+        then = f"nothing is published in {known.root}, so there is no truth to validate it against"
     say(f"wrote {out}: {len(keys)} records; {then}")
     return 0
 
@@ -111,25 +98,14 @@ def _method(file: Path, wanted: str | None) -> str:
     return wanted or names[0]
 
 
-def _request(request: SubmitRequest, suite: Suite, name: str, root: Path) -> Request:
-    options, method_options = read_options(request.options)
+def _check_options(given: Sequence[str], suite: Suite, name: str) -> None:
+    """Refuse what the suite or the method's file says."""
+    options, method_options = read_options(given)
     fixed = {*suite.options, *(field.name for field in fields(Recipe))}
     if set_by_suite := sorted(options.keys() & fixed):
         raise W2SError(f"--set {set_by_suite[0]}: suite '{suite.name}' says what it is; a submission can't change it")
     if method_options:
         raise W2SError(f"--set {name}.…: a submission's options are the defaults of its file; change them there")
-    return Request(
-        suite=suite.name,
-        full=suite.full,
-        methods=[name],
-        device=request.device,
-        results=str(root),
-        cache=None if request.cache is None else str(request.cache),
-        plugins=(request.file,),
-        options=request.options,
-        download=request.download,
-        mirror=request.mirror,
-    )
 
 
 def _keys(run: Run) -> tuple[list[RecordKey], int]:

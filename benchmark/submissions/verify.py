@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,55 +28,31 @@ from benchmark.running.unit import execute
 DIFFERING, SCORE = 0.01, 0.01
 
 
-@dataclass(frozen=True)
-class VerifyRequest:
-    """What `w2s verify` was asked for."""
-
-    method: str
-    task: str
-    condition: str
-    seed: int
-    results: Path
-    suite: str | None
-    plugin: Path | None
-    device: str
-    cache: Path | None
-    options: list[str]
-
-
 def tolerated(share: float) -> bool:
     """Whether so many predictions may differ on another machine."""
     return share <= DIFFERING
 
 
-def verify(request: VerifyRequest, say: Say) -> int:
-    """Do what was asked; returns 0 if the predictions are equal or within the tolerance, else 1.
+def verify(request: Request, results: Path, seed: int, say: Say) -> int:
+    """Run one cell again; returns 0 if the predictions are equal or within the tolerance, else 1.
+
+    Args:
+        request: one method, task and condition; its suite may be empty: the one that the results are named after.
+        results: what is published.
 
     Raises:
         W2SError: no such cell, a method that is not known here, or one of other versions or settings than published.
     """
-    store = ResultStore(request.results)
-    if request.plugin is not None:
-        _check_source(request.plugin, store.root / request.method / SOURCE)
-        load_plugin(request.plugin)
-    records = _published(store, request)
-    name = request.suite or request.results.resolve().name
+    store = ResultStore(results)
+    cell = RecordKey(request.tasks[0], request.conditions[0], request.methods[0], "", seed)
+    for plugin in request.plugins:
+        _check_source(plugin, store.root / cell.method / SOURCE)
+        load_plugin(plugin)
+    records = _published(store, cell)
+    name = request.suite or results.resolve().name
     suite = suite_of_folder(name) or load_suite(name)
-    _check_known(store, request.method)
-    run = resolve(
-        Request(
-            suite=suite.name,
-            full=suite.full,
-            tasks=[request.task],
-            methods=[request.method],
-            conditions=[request.condition],
-            device=request.device,
-            cache=None if request.cache is None else str(request.cache),
-            plugins=() if request.plugin is None else (request.plugin,),
-            options=request.options,
-        ),
-        say,
-    )
+    _check_known(store, cell.method)
+    run = resolve(replace(request, suite=suite.name, full=suite.full), say)
     (task,) = run.tasks
     if run.lacking:
         raise NotAvailable(f"{task.name} can't be run here: {run.lacking[task.name]}")
@@ -94,8 +70,8 @@ def verify(request: VerifyRequest, say: Say) -> int:
         raise W2SError(f"{record.key}: {reason if evaluation else 'its published truth is missing'}")
 
     say(f"running {record.key}, on {run.setup.device}")
-    training = Training((setting,), (request.seed,))
-    result = execute(Unit(task.name, request.condition, (training,), split=task.student.costly), run.setup)
+    training = Training((setting,), (seed,))
+    result = execute(Unit(task.name, cell.condition, (training,), split=task.student.costly), run.setup)
     if not result.entries:
         raise W2SError("; ".join(result.failures))
     ((again, predictions),) = result.entries
@@ -105,23 +81,22 @@ def verify(request: VerifyRequest, say: Say) -> int:
     return _compare(record, store.load().predictions[record.key], again, predictions, evaluation.metric, say)
 
 
-def _published(store: ResultStore, request: VerifyRequest) -> list[Record]:
+def _published(store: ResultStore, cell: RecordKey) -> list[Record]:
     """The published records of the cell, one for each setting."""
     records = store.load().records
     if not records:
         raise W2SError(f"{store.root}: no results there")
     for kind, name, known in (
-        ("method", request.method, {key.method for key in records}),
-        ("task", request.task, {key.task for key in records}),
+        ("method", cell.method, {key.method for key in records}),
+        ("task", cell.task, {key.task for key in records}),
     ):
         if name not in known:
             raise unknown_name(f"{kind} in {store.root}", name, known)
-    wanted = RecordKey(request.task, request.condition, request.method, "", request.seed)
-    if found := [record for key, record in sorted(records.items()) if key._replace(setting="") == wanted]:
+    if found := [record for key, record in sorted(records.items()) if key._replace(setting="") == cell]:
         return found
-    has = sorted({(k.condition, k.seed) for k in records if (k.task, k.method) == (request.task, request.method)})
+    has = sorted({(k.condition, k.seed) for k in records if (k.task, k.method) == (cell.task, cell.method)})
     there = ", ".join(f"{condition} {seed}" for condition, seed in has) or "none"
-    raise W2SError(f"{wanted}: not in {store.root}; conditions and seeds there: {there}")
+    raise W2SError(f"{cell}: not in {store.root}; conditions and seeds there: {there}")
 
 
 def _check_known(store: ResultStore, method: str) -> None:

@@ -56,11 +56,7 @@ class TfidfBradleyTerry:
     version: ClassVar[int] = 1
 
     def fit(
-        self,
-        inputs: tuple[Sequence[str], Sequence[str]],
-        labels: NDArray[np.int64],
-        num_classes: int,
-        seed: int,
+        self, inputs: tuple[Sequence[str], Sequence[str]], labels: NDArray[np.int64], num_classes: int, seed: int
     ) -> RewardModel:
         """Train on n pairs, label 0 = the first response is preferred; nothing in it is random."""
         from scipy.sparse import vstack

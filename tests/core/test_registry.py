@@ -161,6 +161,14 @@ def test_globs_select_sorted_names_and_each_must_match(gadgets: Registry[str]) -
         gadgets.select(["Hammer"])
 
 
+def test_what_is_built_in_is_found_and_selected_and_is_no_plugin() -> None:
+    registry = Registry("method", "methods", "w2s.methods", accept, built_in={"canary": "1"})
+    assert registry["canary"] == "1"
+    assert "canary" in registry
+    assert registry.select(["can*"]) == ["canary"]
+    assert "canary" not in registry.names()
+
+
 def make_method(**attributes: Any) -> type[Method]:
     values = {"name": "made_up_method", "title": "t", "citation": "c", "kind": "ensemble", **attributes}
     return type("MadeUp", (Method,), {k: v for k, v in values.items() if v is not None})

@@ -89,8 +89,8 @@ def test_by_default_all_that_the_pack_has_is_run_with_the_suites_results(w2s: Co
     [
         (["--pack", "pack", "--seeds", "3"], "pack/: has no seed 2, only 0, 1; ask for those, or pack the others too"),
         (["--pack", "pack", "--conditions", "odd"], "unknown condition 'odd'"),
-        (["--pack", "pack", "--tasks", "blobs"], "--pack: not with --tasks or --arrays"),
-        (["--pack", "pack", "--arrays", "mine.npz"], "--pack: not with --tasks or --arrays"),
+        (["--pack", "pack", "--tasks", "blobs"], "--tasks: not with --arrays or --pack"),
+        (["--pack", "pack", "--arrays", "mine.npz"], "--pack: not with --arrays"),
         (["--pack", "pack", "--split-by-group"], "--split-by-group: only with --arrays"),
         (["--pack", "nowhere"], "--pack nowhere: no such folder, and no data-set id (user/name"),
     ],

@@ -9,6 +9,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -66,7 +67,6 @@ class LanguageModel(StudentKind):
 
     @property
     def title(self) -> str:
-        """Model, objective, and what is trained."""
         where = "all blocks" if self.blocks is None else f"the last {self.blocks} blocks"
         return f"{describe_model(self.model)}, as {self.objective}, LoRA on {where} and the head"
 
@@ -109,7 +109,6 @@ class LanguageModel(StudentKind):
 
     @property
     def writes(self) -> bool:
-        """Whether it can reply to a prompt."""
         return self.objective == "policy"
 
     @property
@@ -197,7 +196,6 @@ class LanguageModel(StudentKind):
         )
 
     def start(self, inputs: TokenRows, num_classes: int, seeds: tuple[int, ...], heads: int) -> LanguageStudent:
-        """See `benchmark.core.student.StudentKind.start`."""
         if num_classes != self.num_classes:
             raise W2SError(f"a language model for {self.num_classes} classes was given soft labels of {num_classes}")
         return LanguageStudent(self, inputs, seeds, heads)
@@ -254,7 +252,6 @@ class LanguageStudent:
         self._root = torch.zeros((), requires_grad=True)  # `checkpoint` wants an input that needs a gradient
 
     def parameters(self) -> list[nn.Parameter]:
-        """What the optimizer updates."""
         return [p for heads in self._replicas for replica in heads for p in replica]
 
     def expect(self, minibatches: Tensor) -> None:
@@ -274,9 +271,8 @@ class LanguageStudent:
         for s, heads in enumerate(self._replicas):
             for h, replica in enumerate(heads):
                 rows = index[s, h if index.shape[1] > 1 else 0]
-                parts = [self._part(replica, self._inputs[s], part) for part in rows.split(size)]
-                logits.append(torch.cat(parts))
-        return torch.stack(logits).unflatten(0, (len(self._replicas), -1))
+                logits.append(torch.cat([self._part(replica, self._inputs[s], part) for part in rows.split(size)]))
+        return torch.stack(logits).view(len(self._replicas), -1, *logits[0].shape)
 
     def _part(self, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
         if self._kind.micro_batch is None and not self._kind.checkpointing:
@@ -285,16 +281,13 @@ class LanguageStudent:
         def run(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one
             return _score(self._kind, self._network, replica, inputs, rows)
 
-        return checkpoint(run, self._root, use_reentrant=True)
+        logits: Tensor = checkpoint(run, self._root, use_reentrant=True)
+        return logits
 
     def split(self, widths: list[int]) -> list[LanguageHeads]:
-        """The trained heads, in consecutive parts of the given widths (summing to H)."""
-        parts, start = [], 0
-        for width in widths:
-            chosen = [[_detached(r) for r in heads[start : start + width]] for heads in self._replicas]
-            parts.append(LanguageHeads(self._kind, self._network, chosen))
-            start += width
-        return parts
+        fixed = [[[nn.Parameter(p.detach(), requires_grad=False) for p in r] for r in own] for own in self._replicas]
+        trained = LanguageHeads(self._kind, self._network, fixed)
+        return [trained.heads(slice(end - width, end)) for width, end in zip(widths, accumulate(widths), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -306,15 +299,12 @@ class LanguageHeads:
     replicas: list[list[Replica]]
 
     def heads(self, part: slice) -> LanguageHeads:
-        """Some of the heads of every seed."""
         return replace(self, replicas=[heads[part] for heads in self.replicas])
 
     def seed(self, position: int) -> LanguageHeads:
-        """The heads of one seed, S = 1."""
         return replace(self, replicas=self.replicas[position : position + 1])
 
     def finite(self) -> bool:
-        """Whether training stayed free of NaN and infinity."""
         return all(bool(p.isfinite().all()) for heads in self.replicas for replica in heads for p in replica)
 
     def predict(self, inputs: TokenRows) -> Tensor:
@@ -325,7 +315,7 @@ class LanguageHeads:
             for replica in heads:
                 score = functools.partial(_score, self.kind, self.network, replica, own)
                 probabilities.append(_in_batches(score, lengths, self.kind.at_once).softmax(-1))
-        return torch.stack(probabilities).unflatten(0, (len(self.replicas), -1))
+        return torch.stack(probabilities).view(len(self.replicas), -1, *probabilities[0].shape)
 
 
 def _score(kind: LanguageModel, net: Network, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
@@ -346,7 +336,3 @@ def _in_batches(score: Callable[[Tensor], Tensor], lengths: Tensor, size: int) -
     with torch.inference_mode():
         scores = torch.cat([score(rows) for rows in order.split(size)])
     return torch.empty_like(scores).index_copy_(0, order, scores)
-
-
-def _detached(replica: Replica) -> Replica:
-    return [nn.Parameter(p.detach(), requires_grad=False) for p in replica]

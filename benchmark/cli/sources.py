@@ -1,0 +1,30 @@
+"""What `--arrays` and `--pack` name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.arrays import ArraysSource
+from benchmark.base.errors import W2SError
+from benchmark.base.paths import using
+from benchmark.core.source import Source
+from benchmark.packs.hub import find_pack
+from benchmark.packs.read import PackSource
+
+
+def source_of(arrays: Path | None, split_by_group: bool, pack: str | None, download: bool) -> Source | None:
+    """Where a run's task comes from, if it is none of the registered ones.
+
+    Args:
+        download: whether a pack may be fetched from a hub.
+    """
+    if split_by_group and arrays is None:
+        raise W2SError("--split-by-group: only with --arrays (tasks say themselves how they are split)")
+    if arrays is not None and pack is not None:
+        raise W2SError("--pack: not with --arrays, as either is a task of its own")
+    if arrays is not None:
+        return ArraysSource(arrays.absolute(), split_by_group)
+    if pack is not None:
+        with using(download=download):
+            return PackSource(find_pack(pack))
+    return None
