@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import marked
 from support.command_line import CommandLine, command_line
+from support.forked_runs import Forker
 from support.made_up import registries_restored
 from support.tiny import FAMILIES, Models, save_model
 
@@ -52,6 +54,14 @@ def w2s(tmp_path: Path) -> Iterator[CommandLine]:
     """The command line in a folder of the test's own."""
     with command_line(tmp_path) as command:
         yield command
+
+
+@pytest.fixture(scope="session")
+def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    """The command line in processes of its own, with the user's ordinary cache, at no more than the price of a fork."""
+    forker = Forker(tmp_path_factory.mktemp("forker"), {"OMP_NUM_THREADS": "1", **os.environ, **marked.token()})
+    yield forker
+    forker.close()
 
 
 @pytest.fixture(scope="session")
