@@ -591,7 +591,7 @@ def test_replies_hold_any_text(tmp_path: Path) -> None:
         ({"seed": -1}, "raven/replies.jsonl:2: seed: "),
         ({"extra": 1}, "raven/replies.jsonl:2: extra: "),
         ({"method": "naive"}, "raven/replies.jsonl:2: method: found 'naive', expected the folder's name"),
-        ({"example": 1}, "raven/replies.jsonl:2: repeats the reply to example 1"),
+        ({"example": 1}, "raven/replies.jsonl:2: repeats line 1"),
     ],
 )
 def test_a_bad_line_is_named_and_does_not_stop_the_rest(tmp_path: Path, edit: dict[str, Any], problem: str) -> None:
