@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import marked
 from support.command_line import CommandLine, command_line
+from support.forked_runs import Forker
+from support.made_up import registries_restored
 from support.tiny import FAMILIES, Models, save_model
 
 from benchmark.base.errors import W2SError
@@ -26,11 +31,22 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from None
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_no_garbage() -> None:
+    """Libraries hold millions of objects, and each collection, of which language models ask for many, looks at all."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def own_settings() -> Iterator[None]:
-    """Whatever a test says about this machine is forgotten after it."""
-    with using():
+def _nothing_outlives_a_test() -> Iterator[None]:
+    """Tasks, methods, settings of this machine and environment variables are afterwards what they were."""
+    environment = dict(os.environ)
+    with registries_restored(), using():
         yield
+    if os.environ != environment:
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 @pytest.fixture
@@ -38,6 +54,14 @@ def w2s(tmp_path: Path) -> Iterator[CommandLine]:
     """The command line in a folder of the test's own."""
     with command_line(tmp_path) as command:
         yield command
+
+
+@pytest.fixture(scope="session")
+def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    """The command line in processes of its own, with the user's ordinary cache, at no more than the price of a fork."""
+    forker = Forker(tmp_path_factory.mktemp("forker"), {"OMP_NUM_THREADS": "1", **os.environ, **marked.token()})
+    yield forker
+    forker.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,28 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from benchmark.base.errors import W2SError
 from benchmark.base.paths import settings, use, using
-from benchmark.base.process import STOPPED
+from benchmark.base.process import STOPPED, one_thread
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# options and arguments that several commands have
+Suite = Annotated[str, Option(help="name of a suite (w2s list suites)")]
+Full = Annotated[bool, Option("--full", help="the suite's larger grid, for a GPU")]
+Task = Annotated[str, Argument(help="name of a task")]
+Seeds = Annotated[int | None, Option(min=1, help="number of seeds, from 0")]
+Results = Annotated[Path, Option(help="results folder")]
+Published = Annotated[Path | None, Option(help="what is published [default: results/<suite>]")]
+Device = Annotated[str, Option(help="auto, cpu or cuda")]
+Cache = Annotated[str | None, Option(help="folder or address for features and soft labels")]
+DataPlaces = Annotated[list[str] | None, Option("--set", help="name=value: where a task's data are; repeatable")]
+DataRoot = Annotated[Path | None, Option(help="folder of large data sets [default: W2S_DATA]", metavar="DIR")]
+Mirror = Annotated[str | None, Option(help="base address of a copy of large data sets", metavar="URL")]
+Download = Annotated[bool, Option("--download", help="fetch data sets and models that are missing")]
 
 
 class _Commands(TyperGroup):
@@ -62,7 +77,7 @@ def _say_version(asked: bool) -> None:
 @app.callback()
 def _of_all(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="print the version and exit")
+        bool, Option("--version", is_eager=True, callback=_say_version, help="print the version and exit")
     ] = False,
 ) -> None:
     """What stands before a subcommand."""
@@ -83,19 +98,11 @@ def guarded(function: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-DATA_ROOT = typer.Option("--data-root", help="folder of large data sets [default: W2S_DATA]", metavar="DIR")
-MIRROR = typer.Option("--mirror", help="base address of a copy of large data sets", metavar="URL")
-DOWNLOAD = typer.Option("--download", help="fetch data sets and models that are missing")
-
-
-def use_data_root(folder: Path | None) -> None:
-    """For this command."""
-    if folder is not None:
-        use(replace(settings(), data=folder.absolute()))
-
-
-def check_mirror(mirror: str | None, download: bool) -> None:
-    """A mirror is of use for downloads only."""
+def prepare(data_root: Path | None, mirror: str | None = None, download: bool = True) -> None:
+    """What comes before torch is imported, and before anything looks for data."""
+    one_thread()
+    if data_root is not None:
+        use(replace(settings(), data=data_root.absolute()))
     if mirror and not download:
         raise W2SError("--mirror: only with --download")
 
