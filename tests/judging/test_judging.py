@@ -407,7 +407,7 @@ def test_a_torn_last_line_is_tolerated_and_mended(root: Path, server: FakeJudge)
 
 def test_a_changed_reply_is_a_finding_and_judged_again(root: Path, server: FakeJudge) -> None:
     run(root, server.endpoint)
-    publish(root, check=False, say=lambda line: None)
+    publish(root, say=lambda line: None)
     assert check([root], root / "LEADERBOARD.md") == []
     write_replies(root, [make_reply("raven", 1, 0, 2, reply="better: 9")])
     findings = check([root], root / "LEADERBOARD.md")
@@ -416,7 +416,7 @@ def test_a_changed_reply_is_a_finding_and_judged_again(root: Path, server: FakeJ
     server.asked.clear()
     run(root, server.endpoint)
     assert [{a.first, a.second} for a in server.asked] == [{"better: 9", "chosen 5 to 2"}] * 2
-    publish(root, check=False, say=lambda line: None)
+    publish(root, say=lambda line: None)
     assert check([root], root / "LEADERBOARD.md") == []
 
 
@@ -525,7 +525,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     status, said = run(root, server.endpoint, backoff=Backoff(1, 0.001))
     assert status == 1
     assert "status 500 (bad key ***)" in said
-    publish(root, check=False, say=lambda line: None)
+    publish(root, say=lambda line: None)
     output = capfd.readouterr()
     assert KEY not in said + output.out + output.err + repr(client(server))
     assert not [name for name, content in files(root).items() if KEY.encode() in content]
