@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: install install-lm benchmark test test-wilds lint check bench bench-pools faults clean
+.PHONY: install install-lm benchmark test test-rest test-all test-wilds coverage lint check bench bench-pools faults clean
 
 install: $(VENV)/.installed
 
@@ -28,24 +28,49 @@ install-lm: $(VENV)/.installed
 benchmark: install
 	$(BIN)/w2s run --suite default; status=$$?; $(BIN)/w2s leaderboard --results runs/default && exit $$status
 
+# every promise, by its quick test; tests/README.md says what is where
+REST := slow or browser or cluster or faults
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 test: $(VENV)/.test-tools
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	$(PYTEST) -n 2 --dist worksteal -m "not ($(REST))"
+
+# what `make test` leaves out; the cluster takes both cores
+test-rest: $(VENV)/.test-tools
+	$(PYTEST) -n 2 --dist worksteal -m "slow or browser or faults"
+	$(PYTEST) -m cluster
+
+test-all: test test-rest
 
 # the WILDS tasks on miniature data, through the real package, in an environment of their own (6.5 GB)
 test-wilds: .venv-wilds/.installed
 	OMP_NUM_THREADS=1 .venv-wilds/bin/python -m pytest tests/with_wilds
+	$(PYTHON) tests/with_wilds/due.py --passed
+
+# lines that tests run in their own processes: those of other processes, as in the two parts left out, are not counted
+coverage: $(VENV)/.test-tools
+	$(PYTEST) -n 2 --dist worksteal -m "not cluster and not faults" --cov --cov-report=term:skip-covered
 
 .venv-wilds/.installed: pyproject.toml constraints-wilds.txt
 	$(PYTHON) -m venv .venv-wilds
 	.venv-wilds/bin/python -m pip install --quiet -c constraints-wilds.txt --editable '.[test,wilds,lm]'
 	touch $@
 
-lint: $(VENV)/.test-tools
+lint: $(VENV)/.test-tools node_modules/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	node_modules/.bin/biome lint --error-on-warnings
+	node_modules/.bin/tsc --project jsconfig.json
 
-# what CI runs
+# what checks the page's JavaScript; no lock file, which would name the server that the packages came from
+node_modules/.installed: package.json
+	@node -e 'process.exit(Number(parseInt(process.versions.node) < 20))' 2> /dev/null || \
+		{ echo "Node.js >= 20 (with npm) is needed: make lint checks the page's JavaScript with it" >&2; exit 1; }
+	npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $@
+
+# what to run before a commit; .ci/run does more
 check: lint test
 	$(BIN)/w2s leaderboard --check
 
@@ -62,4 +87,4 @@ faults: $(VENV)/.test-tools
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/faults/campaign.py
 
 clean:
-	rm -rf $(VENV) .venv-wilds build *.egg-info
+	rm -rf $(VENV) .venv-wilds node_modules build *.egg-info

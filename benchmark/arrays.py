@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ from safetensors import safe_open
 
 from benchmark.base.errors import W2SError
 from benchmark.base.seeding import numpy_rng
-from benchmark.core.data import SPLITS, Problem, Truth
+from benchmark.core.data import SPLITS, Index, Problem, Truth
 from benchmark.core.minibatches import in_windows
 from benchmark.core.pools import SHARES, deal_by_group
+from benchmark.core.registry import TASKS
 from benchmark.core.task import ReadyMade, TaskCard
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part, StoredRows, blocks, read_header
@@ -110,9 +113,8 @@ class ArrayTask(ReadyMade):
             if name not in arrays:
                 found = ", ".join(sorted(arrays)) or "none"
                 raise W2SError(f"--arrays {path}: array '{name}' is missing, found {found}")
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "arrays"
         try:
-            return cls(**arrays, name=name, split_by_group=split_by_group)  # type: ignore[arg-type]
+            return cls(**arrays, name=_task_name(path), split_by_group=split_by_group)  # type: ignore[arg-type]
         except W2SError as error:
             raise W2SError(f"--arrays {path}: {error}") from error
 
@@ -121,8 +123,13 @@ class ArrayTask(ReadyMade):
         """A linear head on the given features."""
         return LinearHead(None)
 
-    def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
-        """The arrays, split 70/10/20 by seed."""
+    def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
+        """Refuse arrays that can't be split, or whose test split can't be scored."""
+        for seed in seeds:
+            self._rows(seed)
+
+    def _rows(self, seed: int) -> dict[str, Index]:
+        """Split -> positions."""
         N = len(self.labels)
         rng = numpy_rng("arrays", seed)
         if self.split_by_group and self.groups is not None:
@@ -140,6 +147,11 @@ class ArrayTask(ReadyMade):
             raise W2SError(
                 f"task '{self.name}': no label of the test split (seed {seed}) is known, so nothing can be scored"
             )
+        return rows
+
+    def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
+        """The arrays, split 70/10/20 by seed."""
+        N, rows = len(self.labels), self._rows(seed)
         groups = np.arange(N) if self.groups is None else self.groups
         return Problem(
             task=self.name,
@@ -183,6 +195,35 @@ class ArrayTask(ReadyMade):
             raise W2SError(f"labels: {y[bad][0]} in row {_first(bad)}, expected 0..{K - 1} or -1 for unknown")
         if not (y >= 0).any():
             raise W2SError("labels: all unknown (-1), so nothing could be scored")
+
+
+@dataclass(frozen=True)
+class ArraysSource:
+    """`w2s run --arrays FILE`: see `benchmark.core.source.Source`."""
+
+    path: Path
+    split_by_group: bool = False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The one file."""
+        return (self.path,)
+
+    def folder(self, suite: str) -> str:
+        """Named after the file."""
+        return f"arrays-{_task_name(self.path)}"
+
+    def register(self, copies: Mapping[Path, Path]) -> ArrayTask:
+        """In the place of what was read from the file before; the name of another task is refused."""
+        task = ArrayTask.from_file(copies.get(self.path, self.path), split_by_group=self.split_by_group)
+        TASKS.discover()  # first, so that a duplicate name is blamed on the file
+        TASKS.forget(str(self.path))
+        TASKS.register(task.name, task, str(self.path))
+        return task
+
+
+def _task_name(path: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "arrays"
 
 
 def _load(path: Path) -> dict[str, Part]:

@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import json
 import multiprocessing
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from benchmark.api import NotAvailable, Prompted, W2SError, missing_packages, numpy_rng
 from benchmark.assets.hub import allowed, snapshot
 from benchmark.base.notices import notice
+from benchmark.base.paths import data_root
 from tasks._shared import connected_groups
 
 HUB_ID = "Anthropic/hh-rlhf"
@@ -48,8 +48,8 @@ def source(wanted: str | None) -> str:
     if wanted:
         folder = Path(wanted).expanduser()
         return str(folder) if folder.is_dir() else wanted
-    local = Path(os.environ.get("W2S_DATA", "")) / "hh-rlhf"
-    return str(local) if "W2S_DATA" in os.environ and local.is_dir() else HUB_ID
+    local = (root := data_root()) and root / "hh-rlhf"
+    return str(local) if local and local.is_dir() else HUB_ID
 
 
 def missing(wanted: str | None, subsets: Sequence[str]) -> str | None:

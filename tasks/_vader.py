@@ -8,6 +8,7 @@ import hashlib
 import html
 import io
 import re
+import tarfile
 import zipfile
 from dataclasses import dataclass
 
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.api import W2SError, fetch_sdist
-from benchmark.assets.unpack import read_members
 from tasks._shared import connected_groups
 
 DOMAINS = ("tweets", "amazon", "movies", "nyt")
@@ -37,7 +37,6 @@ _FILES = {
     "nyt": ("nytEditorialSnippets_GroundTruth.txt", 5190),
 }
 _INNER = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
-_MOST = 20_000_000  # bytes; unpacked it has 6 million
 COUNTS = {domain: count for domain, (_, count) in _FILES.items()}
 
 
@@ -94,6 +93,9 @@ def _source_files() -> dict[str, bytes]:
         size="2.4 MB",
     )
     paths = {f"hutto_ICWSM_2014/{name}": domain for domain, (name, _) in _FILES.items()}
-    with zipfile.ZipFile(archive) as outer, outer.open(_INNER) as inner:
-        found = read_members(inner, list(paths), _MOST, "vaderSentiment 0.5")
-    return {paths[path]: data for path, data in found.items()}
+    with (
+        zipfile.ZipFile(archive) as outer,
+        outer.open(_INNER) as inner,
+        tarfile.open(fileobj=inner, mode="r|gz") as tar,
+    ):
+        return {paths[m.name]: file.read() for m in tar if m.name in paths and (file := tar.extractfile(m))}

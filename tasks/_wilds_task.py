@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from benchmark.api import Domain, Inputs, NotAvailable, Scale, Task, TaskCard, W2SError, numpy_rng
+from benchmark.api import Domain, Inputs, NotAvailable, Task, TaskCard, W2SError, numpy_rng
 from benchmark.assets.archives import download, gigabytes
 from benchmark.base.paths import data_root
 from tasks import _wilds
@@ -37,7 +37,6 @@ class WildsTask(Task):
         data: the data set.
         card: sources, target and what `requires` says are filled in here.
         held_out: (split of the pool, split for early stopping).
-        scale: published sizes.
         by_domain: the variant; `parts` says what its domains are.
         parts: words for the domains.
     """
@@ -51,13 +50,12 @@ class WildsTask(Task):
         data: DataSet,
         card: TaskCard,
         held_out: tuple[str, str],
-        scale: Scale,
         *,
         parts: str,
         by_domain: bool = False,
     ) -> None:
         self.name = data.name + BY_DOMAIN * by_domain
-        self._data, self._root, self.scale = data, None, scale
+        self._data, self._root, self.disk = data, None, data.unpacked
         pool, validation = held_out
         if pool == validation:
             pool, validation = f"{pool}-pool", f"{validation}-validation"

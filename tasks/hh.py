@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from benchmark.api import Domain, Scale, Supervisor, TaskCard, W2SError, register_task
+from benchmark.api import Domain, Supervisor, TaskCard, W2SError, register_task
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
 from tasks import _hh
@@ -25,13 +25,7 @@ class HH(LanguageTask):
     hh_data: str | None = None
 
     def __init__(self, source: str, target: str) -> None:
-        sizes = {"helpful": 46_000, "harmless": 45_000}
-        self.scale = Scale(
-            source=round(0.6 * sizes[source]),
-            pools={"ood": sizes[target], "ind": round(0.4 * sizes[source])},
-            disk=4e7,
-            length=160,
-        )
+        self.disk = 4e7
         self.name = f"hh-{source}-to-{target}"
         self.card = TaskCard(
             modality="preference",

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
-from benchmark.api import Inputs, Lazy, Scale, Supervisor, TaskCard, W2SError, register_task
+from benchmark.api import Inputs, Lazy, Supervisor, TaskCard, W2SError, register_task
 from benchmark.assets.pretrained import model_missing
 from benchmark.encoders.vision import VisionEncoder
-from benchmark.supervisors.torchvision_models import TorchvisionClassifier
 from tasks._shared import joined
+from tasks._torchvision_models import TorchvisionClassifier
 from tasks._wilds import CAMELYON17, FMOW, IWILDCAM, Images, Index, table_hash
 from tasks._wilds_task import SUPERVISORS, WildsTask
 
@@ -124,16 +124,11 @@ _FMOW = TaskCard(
     size="141,696 images of 224 px: train 76,863, test 22,108, id_test 11,327, id_val 11,483",
 )
 
-# images of train, pools, bytes, pixels: published sizes
-_IWILDCAM_SCALE = Scale(source=129_809, pools={"ood": 42_791, "ind": 8_154}, disk=12e9, length=448)
-_CAMELYON17_SCALE = Scale(source=302_436, pools={"ood": 85_054, "ind": 16_780}, disk=11e9, length=96)
-_FMOW_SCALE = Scale(source=76_863, pools={"ood": 22_108, "ind": 11_327}, disk=54e9, length=224)
-
 _ALL = (
-    (IWILDCAM, _IWILDCAM, ("id_test", "id_val"), _IWILDCAM_SCALE, 448, "cameras"),
-    (CAMELYON17, _CAMELYON17, ("id_val", "id_val"), _CAMELYON17_SCALE, 96, "hospitals"),
-    (FMOW, _FMOW, ("id_test", "id_val"), _FMOW_SCALE, 224, "regions"),
+    (IWILDCAM, _IWILDCAM, ("id_test", "id_val"), 448, "cameras"),
+    (CAMELYON17, _CAMELYON17, ("id_val", "id_val"), 96, "hospitals"),
+    (FMOW, _FMOW, ("id_test", "id_val"), 224, "regions"),
 )
-for _data, _card, _held_out, _scale, _pixels, _parts in _ALL:
+for _data, _card, _held_out, _pixels, _parts in _ALL:
     for _by_domain in (False, True):
-        register_task(WildsImages(_data, _card, _held_out, _scale, pixels=_pixels, parts=_parts, by_domain=_by_domain))
+        register_task(WildsImages(_data, _card, _held_out, pixels=_pixels, parts=_parts, by_domain=_by_domain))

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from benchmark.api import Inputs, Scale, Supervisor, TaskCard, register_task
+from benchmark.api import Inputs, Supervisor, TaskCard, register_task
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
 from tasks._language import OPTIONS as LANGUAGE_OPTIONS
@@ -69,19 +69,14 @@ _CIVILCOMMENTS = TaskCard(
     size="448,000 comments: train 269,038, test 133,782, val 45,180",
 )
 
-_AMAZON_SCALE = Scale(source=245_502, pools={"ood": 100_050, "ind": 46_950}, disk=3.6e9, length=150)
-_CIVILCOMMENTS_SCALE = Scale(source=269_038, pools={"ood": 133_782, "ind": 22_590}, disk=0.3e9, length=90)
 
 for _by_domain in (False, True):
-    register_task(
-        WildsTexts(AMAZON, _AMAZON, ("id_test", "id_val"), _AMAZON_SCALE, parts="reviewers", by_domain=_by_domain)
-    )
+    register_task(WildsTexts(AMAZON, _AMAZON, ("id_test", "id_val"), parts="reviewers", by_domain=_by_domain))
     register_task(
         WildsTexts(
             CIVILCOMMENTS,
             _CIVILCOMMENTS,
             ("val", "val"),
-            _CIVILCOMMENTS_SCALE,
             parts="identities (gender and orientation, religion, race; comments that mention none are left out)",
             by_domain=_by_domain,
         )

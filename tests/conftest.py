@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from support import marked
 from support.command_line import CommandLine, command_line
+from support.forked_runs import Forker
+from support.made_up import registries_restored
 from support.snapshots import Snapshots
 from support.tiny import FAMILIES, Models, save_model
 
 from benchmark.base.errors import W2SError
+from benchmark.base.paths import using
 from benchmark.core.registry import load_plugin
 from benchmark.store.cache import Cache
 
@@ -27,6 +33,24 @@ def pytest_configure(config: pytest.Config) -> None:
             load_plugin(Path(file))
         except W2SError as error:
             raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_no_garbage() -> None:
+    """Libraries hold millions of objects, and each collection, of which language models ask for many, looks at all."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_a_test() -> Iterator[None]:
+    """Tasks, methods, settings of this machine and environment variables are afterwards what they were."""
+    environment = dict(os.environ)
+    with registries_restored(), using():
+        yield
+    if os.environ != environment:
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 @pytest.fixture
@@ -48,6 +72,14 @@ def errors_are_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def snapshot(request: pytest.FixtureRequest) -> Snapshots:
     """The texts in `snapshots` beside the test."""
     return Snapshots(request.path.parent / "snapshots", request.config.getoption("--update-snapshots"))
+
+
+@pytest.fixture(scope="session")
+def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    """The command line in processes of its own, with the user's ordinary cache, at no more than the price of a fork."""
+    forker = Forker(tmp_path_factory.mktemp("forker"), {"OMP_NUM_THREADS": "1", **os.environ, **marked.token()})
+    yield forker
+    forker.close()
 
 
 @pytest.fixture(scope="session")

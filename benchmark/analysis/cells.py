@@ -34,10 +34,9 @@ from benchmark.core.scoring import compute_metrics, metric_names, reference_pred
 from benchmark.results.contents import Contents, no_results
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import CHOSEN, Which, expected_metrics, is_tuned, picked
+from benchmark.results.trials import CHOSEN, Which, expected_metrics, is_tuned, metric_faults, picked
 
 FLOOR, CEILING = "mean_supervisor", "ground_truth"
-TOLERANCE = 1e-9  # a stored metric may differ from its recomputation by this
 CellKey = tuple[str, str]  # (task, condition)
 Metrics = Mapping[str, float]
 _Row = tuple[Which, str]  # a trial of a tuned method, or all of an ordinary one
@@ -209,12 +208,8 @@ def _usable(contents: Contents) -> tuple[list[Record], dict[RecordKey, Metrics],
             continue
         settings[record.task, record.condition, record.method][record.setting].append(record)
         evaluation = contents.evaluations[record.task, record.condition]
-        expected = metrics[key] = expected_metrics(evaluation, record, contents.predictions[key])
-        for name in sorted(expected.keys() | record.metrics.keys()):
-            stored, computed = record.metrics.get(name), expected.get(name)
-            if stored is None or computed is None or abs(stored - computed) > TOLERANCE:
-                found, given = ("nothing" if x is None else f"{x:.6g}" for x in (stored, computed))
-                problems.append(f"{where}: metrics.{name}: found {found}, its predictions give {given}")
+        metrics[key] = expected_metrics(evaluation, record, contents.predictions[key])
+        problems += [f"{where}: {fault}" for fault in metric_faults(record, metrics[key])]
     chosen: list[Record] = []
     for (task, condition, method), by_setting in settings.items():
         used = max(by_setting, key=lambda setting: (len(by_setting[setting]), setting))

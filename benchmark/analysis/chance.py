@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from benchmark.analysis.cells import TOLERANCE, Analysis
+from benchmark.analysis.cells import Analysis
 from benchmark.core.metrics import METRICS
+from benchmark.results.trials import TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def example_error(replicates: Floats) -> Floats:
 def half_width(alpha: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, seeds: int) -> NDArray[np.float64]:
     """Half-width of the interval of level 1 - alpha, elementwise; NaN for fewer than two seeds."""
     tail = np.asarray(alpha) / 2
-    return np.hypot(-stdtrit(max(seeds - 1, 1), tail) * seed_error, -ndtri(tail) * example_error)
+    return np.asarray(np.hypot(-stdtrit(max(seeds - 1, 1), tail) * seed_error, -ndtri(tail) * example_error))
 
 
 def p_value(mean: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, seeds: int) -> NDArray[np.float64]:

@@ -5,16 +5,11 @@ Where a user keeps large data sets is the data root: `--data-root DIR`, or the e
 
 from __future__ import annotations
 
-import http.client
 import re
 import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -22,7 +17,6 @@ from benchmark.assets.unpack import unpack
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import sha256_file
 
-_CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 
 Say = Callable[[str], None]
@@ -51,10 +45,6 @@ class Archive:
     unpacked: int | None = None
 
 
-class _Broken(Exception):
-    """The network or the server failed; the message says how."""
-
-
 def download(archive: Archive, root: Path, mirror: str | None, say: Say) -> Path:
     """Download and unpack an archive; returns the new folder. A second process waits for the first.
 
@@ -79,9 +69,10 @@ def download(archive: Archive, root: Path, mirror: str | None, say: Say) -> Path
             part = root / f"{archive.folder}.tar.gz.part"
             _check_space(archive, part)
             known = _known(root, archive)
+            hashes = "no hash of it is published: the SHA-256 of what comes is said, and kept for the next time"
             say(
                 f"downloading {archive.folder}: {gigabytes(archive.size)} from {url}, to be unpacked into {folder}; "
-                f"licence: {archive.licence}; {_expected(known)}"
+                f"licence: {archive.licence}; {f'expected SHA-256 {known}, as the last time' if known else hashes}"
             )
             _fetch(url, part, archive, folder, say)
             sha256 = _compared(part, known, archive, say)
@@ -124,58 +115,33 @@ def _size(part: Path) -> int:
 
 def _fetch(url: str, part: Path, archive: Archive, folder: Path, say: Say) -> None:
     """Append to `part` what it lacks; a server that can't go on in the middle sends everything again."""
+    import httpx2  # here, as most that import this module download nothing
+
+    have = _size(part)
+    headers = {"User-Agent": "w2s-bench", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
     try:
-        have = _size(part)
-        answer = _ask(url, have)
-        if answer is None:
-            return
-        with answer:
-            coming = answer.headers.get("Content-Length")
-            if have and answer.status == 206:
+        with httpx2.stream("GET", url, headers=headers, timeout=_TIMEOUT, follow_redirects=True) as answer:
+            code, coming = answer.status_code, answer.headers.get("Content-Length")
+            if have and (code == 416 or (code == 200 and coming == str(have))):
+                return  # it is all here; the checksum tells if it should be another archive
+            if not answer.is_success:
+                raise httpx2.HTTPError(f"HTTP {code} {answer.reason_phrase}")
+            if have and code == 206:
                 say(f"going on after {gigabytes(have)}")
-            elif have and coming == str(have):  # it is all here; the checksum tells if it should be another archive
-                return
             else:
                 have = 0
-            whole = have + int(coming) if coming else None
-            told, total = have, whole or archive.size
+            told, total = have, have + int(coming) if coming else archive.size
             with part.open("ab" if have else "wb") as file:
-                while chunk := _read(answer):
+                for chunk in answer.iter_raw():
                     file.write(chunk)
                     have += len(chunk)
                     if have - told >= total / 20:
                         told = have
                         say(f"{gigabytes(have)} of {gigabytes(total)}")
-        if whole is not None and have != whole:
-            raise _Broken(f"it ended {gigabytes(whole - have)} too early")
-    except _Broken as error:
-        raise _unavailable(archive, url, folder, str(error), _size(part)) from error
-
-
-def _ask(url: str, have: int) -> Any:
-    """The answer to a request for what comes after `have` bytes; None when nothing does."""
-    headers = {"User-Agent": "w2s-bench", **({"Range": f"bytes={have}-"} if have else {})}
-    with _network():
-        try:
-            return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
-        except urllib.error.HTTPError as error:
-            if error.code == 416:
-                return None
-            raise _Broken(f"HTTP {error.code} {error.reason}") from error
-
-
-def _read(answer: Any) -> bytes:
-    with _network():
-        return bytes(answer.read(_CHUNK))
-
-
-@contextmanager
-def _network() -> Iterator[None]:
-    """Errors of TLS, names, routes and time are OSErrors, as those of the disk are: told apart by where they rise."""
-    try:
-        yield
-    except (OSError, http.client.HTTPException) as error:
-        raise _Broken(str(getattr(error, "reason", "") or error) or type(error).__name__) from error
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # the network's; the disk's are OSErrors
+        raise _unavailable(archive, url, folder, str(error) or type(error).__name__, _size(part)) from error
 
 
 def _unavailable(archive: Archive, url: str, folder: Path, why: str, have: int) -> NotAvailable:
@@ -200,12 +166,6 @@ def _known(root: Path, archive: Archive) -> str | None:
     if not words or not re.fullmatch("[0-9a-f]{64}", words[0]):
         raise W2SError(f"{note}: expected a SHA-256, found {' '.join(words)[:80]!r}; delete it if you don't need it")
     return words[0]
-
-
-def _expected(known: str | None) -> str:
-    if known is None:
-        return "no hash of it is published: the SHA-256 of what comes is said, and kept for the next time"
-    return f"expected SHA-256 {known}, as the last time"
 
 
 def _compared(part: Path, known: str | None, archive: Archive, say: Say) -> str:

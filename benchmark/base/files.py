@@ -53,11 +53,6 @@ def atomic_file(path: Path, folder: int | None = None) -> Iterator[BinaryIO]:
     sync_folder(path.parent, folder)
 
 
-def temporary(name: str) -> bool:
-    """Whether a file of this name is what a writer was killed over."""
-    return _PREFIX in name and name.endswith(_SUFFIX)
-
-
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left behind, in `folder` and below. Only for whoever holds the folder's lock."""
     for path in folder.rglob(f"{_PREFIX}*{_SUFFIX}"):

@@ -1,13 +1,14 @@
-"""One line for the user about something that work goes on from: a broken cache entry, a download, a full disk."""
+"""How the user is told: lines on the way, and how far work has come."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-Say = Callable[[str], None]  # given a line of what a command has to say
+Say = Callable[[str], None]  # one line for the user
+Tell = Callable[[str, float], None]  # what is going on, and the share of the work that is done
 
 
 def notice(line: str) -> None:
-    """On standard error, at once."""
+    """About something that work goes on from (a broken cache entry, a download, a full disk): on standard error."""
     print(line, file=sys.stderr, flush=True)

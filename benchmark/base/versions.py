@@ -25,17 +25,15 @@ def libraries(*names: str) -> dict[str, str]:
 def project_commit() -> str:
     """The project's git commit, `-dirty` when tracked files differ from it, or `unknown` outside a checkout."""
     root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return "unknown"
     try:
-        if not (root / ".git").exists():
-            return "unknown"
-        call = ["git", "-C", str(root)]
-        head = subprocess.run([*call, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*call, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!*.md"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!*.md")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head + ("-dirty" if changed.strip() else "")
+    return head + "-dirty" * bool(changed)
+
+
+def _git(root: Path, *call: str) -> str:
+    return subprocess.check_output(["git", "-C", root, *call], stderr=subprocess.DEVNULL, text=True).strip()

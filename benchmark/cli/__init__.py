@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmark.cli import looking, running, submitting, judging, making  # noqa: F401 # isort: skip (their order in the help)
-from benchmark.base.interrupts import STOPPED, interruptible
+from benchmark.base.process import STOPPED, interruptible
 from benchmark.cli.common import app
 
 __all__ = ["app", "main"]

@@ -78,7 +78,7 @@ class Problem:
 
     Attributes:
         features: output -> split -> what the student reads, for a linear head (n, D) or (n, 2, D) as encoded; of a
-            large pool `benchmark.students.rows.Rows`, which are in no memory. The train split is in random order.
+            large pool `DiskFeatures` (`benchmark.students.rows`), in no memory. The train split is in random order.
         soft_labels: split -> (n, M, K).
         truth: never handed to training (see `training_data`).
         fingerprint: hash of the task's source data.

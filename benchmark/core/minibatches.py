@@ -2,8 +2,8 @@
 
 The order of an epoch depends on the seed, the epoch and N only, never on where the rows lie or how much memory there
 is. Up to `WHOLE` examples it is one permutation. A larger train split can be read from a disk in its order: the
-epoch takes blocks of `BLOCK` consecutive examples in random order, and shuffles what lies within a window of `WINDOW`.
-(The train split itself is in random order, so a block is a random sample, too.)
+epoch takes blocks of `SHUFFLE_BLOCK` consecutive examples in random order, and shuffles what lies within a window of
+`WINDOW`. (The train split itself is in random order, so a block is a random sample, too.)
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 from benchmark.base.torch_seeding import torch_rng
 
 WHOLE = 65_536  # examples of a train split
-BLOCK = 2_048
-WINDOW = 8 * BLOCK
+SHUFFLE_BLOCK = 2_048
+WINDOW = 8 * SHUFFLE_BLOCK
 
 Item = TypeVar("Item")
 
@@ -71,7 +71,7 @@ class Minibatches:
         else:
             order = [_shuffled(self._all, torch_rng("minibatches", s, epoch), self._windows) for s in self._seeds]
             drawn = torch.stack([o[:length] for o in order])[:, None]
-        return drawn.unflatten(-1, (self.steps_per_epoch, self.batch_size)).movedim(2, 0).contiguous()
+        return drawn.view(*drawn.shape[:2], self.steps_per_epoch, self.batch_size).movedim(2, 0).contiguous()
 
 
 class _Endless:
@@ -92,6 +92,6 @@ def _shuffled(items: Tensor, rng: torch.Generator, windows: bool) -> Tensor:
     """One permutation of (n,) items; with `windows`, blocks in random order, shuffled window by window."""
     if not windows:
         return items[torch.randperm(len(items), generator=rng)]
-    blocks = items.split(BLOCK)
+    blocks = items.split(SHUFFLE_BLOCK)
     order = torch.cat([blocks[i] for i in torch.randperm(len(blocks), generator=rng).tolist()])
     return torch.cat([window[torch.randperm(len(window), generator=rng)] for window in order.split(WINDOW)])

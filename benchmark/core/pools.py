@@ -100,7 +100,7 @@ def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int)
     """
     names = pool_domains(task, condition)
     rng = numpy_rng("pool", seed, condition, *(domains[name].fingerprint for name in names))
-    dealt: list[list[_Rows]] = []  # by domain and split
+    dealt: list[list[SplitArrays]] = []  # by domain and split
     start, first_group = 0, 0
     for name in names:
         domain = domains[name]
@@ -120,7 +120,7 @@ def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int)
         start += domain.num_inputs
         if domain.score_groups is None:  # else ids mean the same in every domain
             first_group += int(scored.max(initial=-1)) + 1
-    mixed: list[_Rows] = [
+    mixed: list[SplitArrays] = [
         tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))  # type: ignore[misc]
         for parts in zip(*dealt, strict=True)
     ]
@@ -138,18 +138,18 @@ def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int)
     return Pool(columns[0], columns[1], columns[2], names)
 
 
-_Rows = tuple[Index, Index, Index]  # examples, labels, groups
+SplitArrays = tuple[Index, Index, Index]  # examples, labels, groups
 
 
-def _full_size(splits: Sequence[_Rows]) -> float:
+def _full_size(splits: Sequence[SplitArrays]) -> float:
     """Size of the largest pool whose train and test shares are there; validation may fall short of its own."""
     return min(len(splits[at][0]) / SHARES[at] for at in (0, 2))
 
 
-def _cut(splits: Sequence[_Rows], size: float, rng: np.random.Generator) -> list[_Rows]:
+def _cut(splits: Sequence[SplitArrays], size: float, rng: np.random.Generator) -> list[SplitArrays]:
     """Random parts of the splits, in random order, for a pool of this size: so a mixed pool has in every split the
     same share of each domain, also where a domain's groups are too large to be dealt evenly."""
-    cut: list[_Rows] = []
+    cut: list[SplitArrays] = []
     for share, (examples, labels, groups) in zip(SHARES, splits, strict=True):
         keep = rng.permutation(len(examples))[: round(share * size)]
         cut.append((examples[keep], labels[keep], groups[keep]))

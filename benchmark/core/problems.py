@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,11 +10,12 @@ import numpy as np
 import torch
 
 from benchmark.base.errors import W2SError
+from benchmark.base.fingerprint import fingerprint
 from benchmark.base.seeding import numpy_rng
 from benchmark.core.data import TEST, Domain, Problem, Truth
 from benchmark.core.pools import VERSION, draw_pool, rated
 from benchmark.core.soft_labels import content, soft_labels, supervisor_recipe
-from benchmark.core.student import StudentKind
+from benchmark.core.student import StudentKind, as_policy
 from benchmark.core.task import ReadyMade, Task
 from benchmark.core.training import TrainingData
 from benchmark.store.cache import Cache
@@ -63,7 +62,8 @@ def training_data(
         own[:] = p.soft_labels["train"].transpose(1, 0, 2)
     tensor = torch.from_numpy(labels).to(device)
     seeds = tuple(p.seed for p in problems)
-    return TrainingData(inputs, tensor, seeds, student.start, student.margin_beta), others
+    policy = as_policy(student)
+    return TrainingData(inputs, tensor, seeds, student.start, policy.margin_beta if policy else None), others
 
 
 def _from_domains(
@@ -89,8 +89,8 @@ def data_fingerprint(task: Task) -> str:
     Supervisors are those of seed 0: how a task deals them to other seeds is its `version`'s business. What was done to
     them after training is added to the hash.
     """
-    fingerprint = task.fingerprint if isinstance(task, ReadyMade) else _fingerprint(task, _domains(task))
-    return fingerprint if task.corruption is None else task.corruption.fingerprint(fingerprint)
+    found = task.fingerprint if isinstance(task, ReadyMade) else _fingerprint(task, _domains(task))
+    return found if task.corruption is None else task.corruption.fingerprint(found)
 
 
 def _fingerprint(task: Task, found: dict[str, Domain]) -> str:
@@ -104,7 +104,7 @@ def _fingerprint(task: Task, found: dict[str, Domain]) -> str:
     }
     if task.ind_domains or task.max_train is not None or task.max_pool != Task.max_pool:
         made_from["pools"] = [task.ind_domains, task.max_pool, task.max_train]
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    return fingerprint(made_from)
 
 
 def _domains(task: Task) -> dict[str, Domain]:

@@ -29,6 +29,8 @@ MethodName = Annotated[str, Field(pattern=r"^[^\W_]\w*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Version = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+SettingHash = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Versions(NamedTuple):
@@ -71,11 +73,18 @@ def digest(predictions: NDArray[Any]) -> str:
     return hashlib.sha256(head + b":" + np.ascontiguousarray(predictions, "<u4").tobytes()).hexdigest()
 
 
-class _Model(BaseModel):
+class Strict(BaseModel):
+    """What is read from files: no other fields, no other types, no NaN or infinity."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    def to_line(self) -> str:
+        """JSON on one line, without its end: the same object always gives the same text."""
+        values = self.model_dump(mode="json")
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
-class Record(_Model):
+
+class Record(Strict):
     """One run of one method with one setting on one task, condition and seed.
 
     Attributes:
@@ -93,7 +102,7 @@ class Record(_Model):
     task: TaskName
     condition: Condition
     method: MethodName
-    setting: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+    setting: SettingHash
     seed: Count
     title: Annotated[str, Field(min_length=1)]
     kind: Kind
@@ -104,8 +113,8 @@ class Record(_Model):
     cost: Count
     n_train: Count
     n_test: Annotated[int, Field(ge=1)]
-    predictions_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    evaluation_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    predictions_sha256: Sha256
+    evaluation_sha256: Sha256
     device: str
     libraries: dict[str, str]
     commit: str
@@ -137,11 +146,6 @@ class Record(_Model):
     def versions(self) -> Versions:
         return Versions(self.engine_version, self.task_version, self.method_version)
 
-    def to_line(self) -> str:
-        """Canonical JSON: the same record always gives the same text."""
-        values = self.model_dump(mode="json")
-        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
 
 @dataclass(frozen=True, eq=False)
 class SeedEvaluation:
@@ -170,7 +174,7 @@ class SeedEvaluation:
         return hashlib.sha256(f"{self.supervisors.shape}|{self.majority}|".encode() + content).hexdigest()
 
 
-class Evaluation(_Model):
+class Evaluation(Strict):
     """Truth, groups and supervisors' predictions of one (task, condition), per seed.
 
     Attributes:

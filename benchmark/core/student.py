@@ -7,7 +7,7 @@ minibatch, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -62,8 +62,8 @@ class Student(Protocol):
         """The trained heads, in consecutive parts of the given widths (summing to H)."""
 
 
-class StudentKind(Protocol):
-    """How a task's student reads a pool and is made.
+class StudentKind:
+    """How a task's student reads a pool and is made. Subclass; what has a default here may be left out.
 
     Attributes:
         title: a line that says what it is.
@@ -71,25 +71,26 @@ class StudentKind(Protocol):
             bootstrapping.
         fingerprint: changes with everything that changes what is read (weights, tokenizer, preprocessing, version).
         parameters: what was chosen for it, recorded as hyperparameters beside the recipe; JSON values.
-        writes: whether it can reply to a prompt (`w2s run --replies`).
         costly: whether training takes so long that a seed is a unit of work of its own, with checkpoints.
-        margin_beta: beta of a policy whose method may use the margin form (RAVEN), else None.
     """
 
+    costly: ClassVar[bool] = False
+
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        raise NotImplementedError
+
     @property
-    def outputs(self) -> tuple[str, ...]: ...
+    def outputs(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        return ""
+
     @property
-    def parameters(self) -> Mapping[str, Any]: ...
-    @property
-    def writes(self) -> bool: ...
-    @property
-    def costly(self) -> bool: ...
-    @property
-    def margin_beta(self) -> float | None: ...
+    def parameters(self) -> Mapping[str, Any]:
+        return {}
 
     def read(
         self,
@@ -101,28 +102,52 @@ class StudentKind(Protocol):
         held_out: tuple[str, ...] = TEST,
     ) -> Readable:
         """The pool as the student reads it (from the cache, or made now): the train split and at least `held_out`."""
+        raise NotImplementedError
 
     def prepare(
         self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
     ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         """For problems of one size: output -> the train splits of all seeds; and of each held-out split that is asked
         for, what each seed has, S = 1."""
+        raise NotImplementedError
 
     def start(self, inputs: Any, num_classes: int, seeds: tuple[int, ...], heads: int) -> Student:
         """Fresh heads on the train splits of all seeds; all heads of a seed start from the same weights."""
+        raise NotImplementedError
 
     def diagnostics(self, problem: Problem) -> dict[str, float]:
         """What is worth recording about how it read a problem."""
-
-    def replies(self, student: Any, inputs: Any, count: int) -> Iterator[Answer]:
-        """Where it `writes`: answers of every replica of one seed to `count` prompts of its test split, the same ones
-        for all methods."""
+        return {}
 
     def release(self) -> None:
         """Let go of what stays in memory between trainings: models, and the weights of the last replica."""
 
     def relief(self, recipe: Recipe) -> str:
         """Which option to change, and to what, when the GPU's memory is not enough."""
+        return "run fewer methods or seeds at once (--methods, --seeds), or --device cpu"
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """What a kind has as well that can be a policy, which writes replies and learns from pairs of them.
+
+    Attributes:
+        writes: whether it is one.
+        margin_beta: beta of one whose method may use the margin form (RAVEN), else None.
+    """
+
+    @property
+    def writes(self) -> bool: ...
+    @property
+    def margin_beta(self) -> float | None: ...
+
+    def replies(self, student: Any, inputs: Any, count: int) -> Iterator[Answer]:
+        """Answers of every replica of one seed to `count` prompts of its test split, the same ones for all methods."""
+
+
+def as_policy(kind: StudentKind) -> Policy | None:
+    """The kind, if it is a policy (`w2s run --replies`)."""
+    return kind if isinstance(kind, Policy) and kind.writes else None
 
 
 @runtime_checkable

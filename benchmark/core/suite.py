@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -123,22 +123,30 @@ def load_suite(name: str, full: bool = False) -> Suite:
     )
 
 
-def read_options(given: list[str]) -> dict[str, Any]:
-    """`name=value` pairs of the command line; a value is a JSON number, true, false or null, else a word.
+def read_options(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What `--set` says: options of tasks and students by name, those of methods (`method.name=value`) by method.
+
+    A value is a JSON number, true, false or null, else a word.
 
     Raises:
         W2SError: no `name=` or an empty value.
     """
-    options = {}
+    options: dict[str, Any] = {}
+    of_methods: dict[str, dict[str, Any]] = {}
     for text in given:
-        name, sign, value = text.partition("=")
-        if not name or not sign or not value:
+        name, sign, word = text.partition("=")
+        if not name or not sign or not word:
             raise W2SError(f"--set {text}: expected name=value")
         try:
-            options[name] = json.loads(value)
+            value = json.loads(word)
         except ValueError:
-            options[name] = {"none": None}.get(value.lower(), value)
-    return options
+            value = {"none": None}.get(word.lower(), word)
+        method, dot, option = name.partition(".")
+        if dot:
+            of_methods.setdefault(method, {})[option] = value
+        else:
+            options[name] = value
+    return options, of_methods
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

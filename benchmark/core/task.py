@@ -13,7 +13,6 @@ from benchmark.core.corruption import Corruption
 from benchmark.core.data import Domain, Problem
 from benchmark.core.inputs import Inputs
 from benchmark.core.names import CONDITIONS
-from benchmark.core.scale import Scale
 from benchmark.core.student import StudentKind
 from benchmark.store.cache import Cache
 
@@ -124,7 +123,7 @@ class Task:
         ind_domains: domains of held-out source data that are the `ind` pool; supervisors then train on whole sources.
         max_pool: largest pool; None for all there is. max_train: largest train split of a pool.
         pair_gap: preference tasks on ratings only: least difference of the two ratings in a pair.
-        scale: how large its data are, as published, for estimates before they are here.
+        disk: bytes of its data, unpacked, where they are so large that one wants to know before.
         corruption: how supervisors are made worse after training, if they are.
         options: names of what `configured` understands, and what they mean.
     """
@@ -137,7 +136,7 @@ class Task:
     max_pool: int | None = 4000
     max_train: int | None = None
     pair_gap: float = 1.0
-    scale: Scale | None = None
+    disk: float | None = None
     corruption: Corruption | None = None
     options: ClassVar[Mapping[str, str]] = {}
     card: TaskCard
@@ -188,9 +187,18 @@ class ReadyMade(Task):
 
     Attributes:
         fingerprint: what `data_fingerprint` says of it.
+        seeds: those that it has; None for any.
     """
 
     fingerprint: str
+    seeds: tuple[int, ...] | None = None
+
+    def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
+        """Refuse what it has no problems for; quick.
+
+        Raises:
+            W2SError: names the condition or seed, and what there is.
+        """
 
     def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
         """The problem of one of `conditions`; tables that are made for it are written to the cache."""

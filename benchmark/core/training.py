@@ -36,7 +36,7 @@ class TrainingData:
         soft_labels: (S, M, N, K), contiguous.
         seeds: S seeds.
         student: makes fresh heads on one of `features`: (features, K, seeds, heads) -> student.
-        margin_beta: see `benchmark.core.student.StudentKind`.
+        margin_beta: see `benchmark.core.student.Policy`.
     """
 
     features: dict[str, Any]
@@ -182,7 +182,7 @@ def _fit(
     stream = Minibatches(data.seeds, N, recipe.batch_size, None if keep is None else keep.unflatten(0, (S, -1)))
     total_steps = stream.steps_per_epoch * recipe.epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total_steps)
-    labels = _Rows(data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous())
+    labels = LabelTable(data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous())
     progress = Progress(student, optimizer, schedule, [stage.method for stage in stages], checkpoints)
     done, told = progress.restore(), time.monotonic()
 
@@ -260,7 +260,7 @@ def _replicas(logits: Tensor) -> Tensor:
     return logits.transpose(2, 3).flatten(0, 1).transpose(1, 2)
 
 
-class _Rows:
+class LabelTable:
     """Rows of (S, m, N, K), gathered by minibatch."""
 
     def __init__(self, table: Tensor) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.assets.packages import package_folder
 from benchmark.assets.pretrained import MINILM_CONFIG, MINILM_TOKENIZER, MINILM_WEIGHTS
 from benchmark.base.errors import W2SError
 
@@ -75,7 +74,6 @@ class MiniLM:
 def _load(device: str) -> tuple[Any, Any]:
     """Tokenizer and network, from the very bytes that were verified; nothing is looked up on a hub."""
     data = {pinned: pinned.read() for pinned in (MINILM_WEIGHTS, MINILM_TOKENIZER, MINILM_CONFIG)}
-    package_folder("transformers", "transformers")
     from safetensors.torch import load
     from tokenizers import Tokenizer
     from transformers import BertConfig, BertModel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.assets.pretrained import ModelFiles, find_model, parameters_of, quiet
+from benchmark.assets.pretrained import ModelFiles, find_model, quiet
 from benchmark.base.errors import W2SError
 from benchmark.core.inputs import Inputs
-from benchmark.core.scale import Work
 from benchmark.encoders.images import image_batches, rgb
 from benchmark.store.stored_rows import CHUNK
 
@@ -62,14 +60,6 @@ class VisionEncoder:
     def name(self) -> str:
         """The model's, without its owner or the way to its folder."""
         return Path(self.model).name
-
-    def work(self, length: int) -> Work:
-        """As a ViT with the patches that its name says, at 224 px unless `pixels` says otherwise."""
-        parameters = parameters_of(self.model)
-        patch = int(found[1]) if (found := re.search(r"vit-?[sbl]-?(?:patch)?(\d+)", self.model.lower())) else 16
-        tokens = ((self.pixels or 224) / patch) ** 2
-        width = (parameters * 128 / 12) ** (1 / 3)
-        return Work(weights=4 * parameters, stored=4 * width * len(self.outputs), read=2 * parameters * tokens)
 
     @property
     def fingerprint(self) -> str:

@@ -7,7 +7,6 @@ same for every other question.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import random
@@ -19,9 +18,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+import httpx2
 
 from benchmark.base.errors import W2SError
 from benchmark.judging.prompt import MAX_TOKENS, Verdict, messages, parse_verdict
@@ -48,20 +47,10 @@ class Backoff:
 
     def delay(self, attempt: int, rng: random.Random) -> float:
         """Seconds after the attempt (from 0); jitter keeps questions that failed together apart."""
-        return min(self.longest, self.first * 2**attempt) * rng.uniform(0.5, 1.0)
+        return min(self.longest, self.first * 2.0**attempt) * rng.uniform(0.5, 1.0)
 
 
 BACKOFF = Backoff()
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """A redirect would turn the question into a GET and might carry the key to another host."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-_open = build_opener(_NoRedirect).open
 
 
 @dataclass(frozen=True)
@@ -82,6 +71,7 @@ class Client:
     backoff: Backoff = BACKOFF
     wait: Callable[[float], bool] = field(default_factory=lambda: threading.Event().wait)
     _key: str = field(init=False, repr=False)
+    _http: httpx2.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -90,8 +80,11 @@ class Client:
         key = os.environ.get(self.key_variable, "").strip()
         if not all("!" <= character <= "~" for character in key):
             raise W2SError(f"the key in {self.key_variable} holds spaces or characters other than printable ASCII")
+        headers = {"User-Agent": "w2s-bench", **({"Authorization": f"Bearer {key}"} if key else {})}
         object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
         object.__setattr__(self, "_key", key)
+        # it follows no redirect, which would turn the question into a GET and might carry the key to another host
+        object.__setattr__(self, "_http", httpx2.Client(headers=headers, timeout=self.timeout))
 
     def ask(self, prompt: str, first: str, second: str, seed: int) -> Verdict | Failure:
         """Which of two replies to a prompt is better; `seed` fixes the jitter.
@@ -99,26 +92,26 @@ class Client:
         Raises:
             W2SError: no question can succeed: the key, the address or the request itself is refused.
         """
-        request = self._request(prompt, first, second)
+        question = {"messages": messages(prompt, first, second), "temperature": 0, "max_tokens": MAX_TOKENS}
         rng = random.Random(seed)
         reason = ""
         for attempt in range(self.backoff.tries):
             asked_to_wait = 0.0
-            deadline = time.monotonic() + self.timeout
             try:
-                with _open(request, timeout=self.timeout) as response:
-                    return self._verdict(_read(response, deadline))
-            except HTTPError as error:
-                with error:
-                    said = self._said(error)
-                    if error.code not in _PASSING and error.code < 500:
-                        raise W2SError(self._refusal(error.code, said)) from None
-                    asked_to_wait = _retry_after(error.headers.get("Retry-After", ""))
-                reason = f"status {error.code}{said}"
+                response, content = self._post({"model": self.model, **question})
+                if response.is_success:
+                    return _verdict(content)
+                said = self._said(content)
+                if response.status_code not in _PASSING and response.status_code < 500:
+                    raise W2SError(self._refusal(response.status_code, said))
+                reason = f"status {response.status_code}{said}"
+                asked_to_wait = _retry_after(response.headers.get("Retry-After", ""))
                 if asked_to_wait > self.backoff.longest:
                     return Failure(f"{reason}, asked to wait longer than {self.backoff.longest:g} s")
-            except (TimeoutError, URLError, OSError, http.client.HTTPException) as error:
-                reason = self._unreached(error)
+            except httpx2.TimeoutException:
+                reason = f"no answer within {self.timeout:g} s"
+            except httpx2.HTTPError as error:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:_SHOWN]}"
             except _Garbage as error:
                 reason = str(error)
             last = attempt == self.backoff.tries - 1
@@ -126,35 +119,20 @@ class Client:
                 break
         return Failure(reason)
 
-    def _request(self, prompt: str, first: str, second: str) -> Request:
-        body = {
-            "model": self.model,
-            "messages": messages(prompt, first, second),
-            "temperature": 0,
-            "max_tokens": MAX_TOKENS,
-        }
-        headers = {"Content-Type": "application/json", "User-Agent": "w2s-bench"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        return Request(f"{self.endpoint}/chat/completions", json.dumps(body).encode(), headers, method="POST")
+    def _post(self, body: dict[str, Any]) -> tuple[httpx2.Response, bytes]:
+        """The response and its content, of which no more is read than makes sense."""
+        deadline, content = time.monotonic() + self.timeout, b""
+        with self._http.stream("POST", f"{self.endpoint}/chat/completions", json=body) as response:
+            for piece in response.iter_bytes():
+                content += piece
+                if len(content) > _LARGEST:
+                    break
+                if time.monotonic() > deadline:  # a byte now and then never exceeds the client's own time-out
+                    raise httpx2.ReadTimeout("")
+        return response, content
 
-    def _verdict(self, content: bytes) -> Verdict:
-        try:
-            answer = json.loads(content)["choices"][0]["message"]["content"]
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-            raise _Garbage("the response is no chat completion") from None
-        if not isinstance(answer, str):
-            raise _Garbage("the response holds no text")
-        verdict = parse_verdict(answer)
-        if verdict is None:
-            raise _Garbage("the answer is neither A, B nor tie")
-        return verdict
-
-    def _said(self, error: HTTPError) -> str:
+    def _said(self, content: bytes) -> str:
         """What the server says about an error, as ' (text)'; without the key, which some repeat."""
-        content = b""
-        with suppress(OSError, http.client.HTTPException):
-            content = error.read(_LARGEST)
         text = content.decode(errors="replace")
         with suppress(ValueError, KeyError, TypeError, RecursionError):
             text = str(json.loads(text)["error"]["message"])
@@ -178,14 +156,6 @@ class Client:
             mend = f"it does not accept the request for model '{self.model}'"
         return f"judge at {self.endpoint}: status {code}{said}: {mend}"
 
-    def _unreached(self, error: Exception) -> str:
-        cause = error.reason if isinstance(error, URLError) else error
-        if isinstance(cause, TimeoutError):
-            return f"no answer within {self.timeout:g} s"
-        if isinstance(cause, ConnectionRefusedError):
-            return "connection refused"
-        return f"{type(cause).__name__}: {' '.join(str(cause).split())[:_SHOWN]}"
-
 
 class _Garbage(Exception):
     """A response that is no verdict."""
@@ -204,26 +174,24 @@ def _check_address(endpoint: str) -> None:
         )
 
 
-def _read(response: Any, deadline: float) -> bytes:
-    """The body, piece by piece: a server that sends a byte now and then would never exceed a socket's timeout."""
-    content = b""
-    while piece := response.read1(2**16):
-        content += piece
-        if len(content) > _LARGEST:
-            raise _Garbage("the response is too long for a chat completion")
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    return content
+def _verdict(content: bytes) -> Verdict:
+    if len(content) > _LARGEST:
+        raise _Garbage("the response is too long for a chat completion")
+    try:
+        answer = json.loads(content)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        raise _Garbage("the response is no chat completion") from None
+    if not isinstance(answer, str):
+        raise _Garbage("the response holds no text")
+    if (verdict := parse_verdict(answer)) is None:
+        raise _Garbage("the answer is neither A, B nor tie")
+    return verdict
 
 
 def _retry_after(text: str) -> float:
     """Seconds from a Retry-After header, a number or a date (RFC 9110, section 10.2.3); 0 when there is none."""
     if text.strip().isdigit():
         return float(text)
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    with suppress(ValueError, TypeError):  # a date that can't be read, or without its zone
+        return (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    return 0.0

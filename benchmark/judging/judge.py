@@ -85,9 +85,7 @@ def judge(request: JudgeRequest, dry_run: bool, say: Callable[[str], None]) -> i
     if (request.price_in is None) != (request.price_out is None):
         raise W2SError("--price-in and --price-out: found one of them, expected both or none")
     stop = threading.Event()
-    client = Client(
-        request.endpoint, request.model, request.key_variable, request.timeout, request.backoff, wait=stop.wait
-    )
+    client = Client(request.endpoint, request.model, request.key_variable, request.timeout, request.backoff, stop.wait)
     who = Judge(request.model, PROMPT_VERSION)
     store = ResultStore(request.results)
     if not request.results.is_dir():
@@ -200,27 +198,13 @@ def _ask_all(
                 reasons[answer.reason] += 1
                 in_a_row += 1
                 if in_a_row == _GIVE_UP:
-                    reasons[f"not asked, since {_GIVE_UP} in a row got none"] = len(questions) - int(
-                        bar.tasks[0].completed
-                    )
+                    left = len(questions) - int(bar.tasks[0].completed)
+                    reasons[f"not asked, since {_GIVE_UP} in a row got none"] = left
                     break
             else:
                 in_a_row = 0
-                log.add(_judgement(question, who, answer))
+                log.add(Judgement.of(question.reply, who, question.order, answer))
     return reasons
-
-
-def _judgement(question: Question, who: Judge, verdict: Verdict) -> Judgement:
-    reply = question.reply
-    identity = reply.model_dump(include={"task", "condition", "method", "setting", "seed", "replica", "example"})
-    return Judgement(
-        **identity,
-        text_sha256=reply.text_sha256,
-        judge=who.model,
-        prompt_version=who.prompt_version,
-        order=question.order,
-        verdict=verdict,
-    )
 
 
 def _answers(

@@ -6,15 +6,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal, NamedTuple, get_args
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field
 
 from benchmark.base.files import atomic_write
-from benchmark.core.records import Version
+from benchmark.core.records import Sha256, Version
 from benchmark.judging.prompt import Verdict
+from benchmark.results.layout import method_folders
 from benchmark.results.lines import read_lines
-from benchmark.results.replies import OfReply, Reply, ReplyKey, method_folders, read_replies
+from benchmark.results.replies import OfReply, Reply, ReplyKey, read_replies
 
 JUDGEMENTS = "judgements.jsonl"
 Order = Literal["reply first", "reference first"]
@@ -45,11 +46,18 @@ class Judgement(OfReply):
     """
 
     schema_version: Literal[1] = 1
-    text_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    text_sha256: Sha256
     judge: Annotated[str, Field(min_length=1)]
     prompt_version: Version
     order: Order
     verdict: Verdict
+
+    @classmethod
+    def of(cls, reply: Reply, judge: Judge, order: Order, verdict: Verdict) -> Self:
+        """What a judge said about a reply."""
+        own: dict[str, Any] = reply.model_dump(include=set(OfReply.model_fields))
+        own |= {"judge": judge.model, "prompt_version": judge.prompt_version, "order": order, "verdict": verdict}
+        return cls(text_sha256=reply.text_sha256, **own)
 
     @property
     def judgement_key(self) -> JudgementKey:
@@ -127,7 +135,7 @@ class JudgementLog:
         if judgement.method not in self._files:
             self._files[judgement.method] = (self._root / judgement.method / JUDGEMENTS).open("ab")
         file = self._files[judgement.method]
-        file.write(judgement.to_line().encode())
+        file.write(f"{judgement.to_line()}\n".encode())
         file.flush()
         os.fsync(file.fileno())
         self._judgements[judgement.judgement_key] = judgement
@@ -140,7 +148,7 @@ class JudgementLog:
     def _mend(self) -> None:
         by_method: dict[str, list[str]] = {}
         for _, judgement in sorted(self._judgements.items()):
-            by_method.setdefault(judgement.method, []).append(judgement.to_line())
+            by_method.setdefault(judgement.method, []).append(f"{judgement.to_line()}\n")
         for folder in method_folders(self._root):
             path, content = folder / JUDGEMENTS, "".join(by_method.get(folder.name, ())).encode()
             if path.exists() and path.read_bytes() != content:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmark.assets.hub import allowed, snapshot
 from benchmark.base.errors import NotAvailable, W2SError
-from benchmark.packs.sheet import README, SHEET
+from benchmark.packs.sheet import CARD, SHEET
 
-_WANTED = (SHEET, README, "*/*.safetensors")
+_WANTED = (SHEET, CARD, "*/*.safetensors")
 _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from benchmark.packs.sheet import check_files, features_file, read_sheet, superv
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import StoredRows, read_header
 from benchmark.students.frozen import LinearHead
-from benchmark.students.rows import Rows, select
+from benchmark.students.rows import DiskFeatures, select
 
 
 class PackTask(ReadyMade):
@@ -36,6 +37,7 @@ class PackTask(ReadyMade):
         check_files(folder, self.sheet)
         self.name, self.version, self.card = self.sheet.task, self.sheet.task_version, self.sheet.card
         self.conditions, self.fingerprint = self.sheet.conditions, self.sheet.data_fingerprint
+        self.seeds = self.sheet.seeds
 
     def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
         """Refuse conditions and seeds that the pack lacks, with what it has."""
@@ -121,24 +123,40 @@ class PackTask(ReadyMade):
             raise W2SError(f"pack {self.folder}: cannot read {name} ({error})") from None
 
 
-def use_pack(folder: Path) -> None:
-    """Make a pack's task known in this process, in the place of the installed one of that name.
+@dataclass(frozen=True)
+class PackSource:
+    """`w2s run --pack FOLDER`: see `benchmark.core.source.Source`."""
 
-    Raises:
-        W2SError: as `PackTask`, or the installed task has another version.
-    """
-    task = PackTask(folder)
-    if task.name in TASKS.names() and (installed := TASKS[task.name].version) != task.version:
-        mend = "make it again" if task.version < installed else "update w2s-bench"
-        raise W2SError(
-            f"pack {folder}: was made from version {task.version} of task '{task.name}', installed is version "
-            f"{installed}; {mend}"
-        )
-    TASKS.forget(str(folder))
-    TASKS.replace(task.name, task, str(folder))
+    path: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The folder."""
+        return (self.path,)
+
+    def folder(self, suite: str) -> str:
+        """The suite's own: a pack's problems are those of its task."""
+        return suite
+
+    def register(self, copies: Mapping[Path, Path]) -> PackTask:
+        """In the place of the installed task of its name.
+
+        Raises:
+            W2SError: as `PackTask`, or the installed task has another version.
+        """
+        task = PackTask(copies.get(self.path, self.path))
+        if task.name in TASKS.names() and (installed := TASKS[task.name].version) != task.version:
+            mend = "make it again" if task.version < installed else "update w2s-bench"
+            raise W2SError(
+                f"pack {task.folder}: was made from version {task.version} of task '{task.name}', installed is version "
+                f"{installed}; {mend}"
+            )
+        TASKS.forget(str(self.path))
+        TASKS.replace(task.name, task, str(self.path))
+        return task
 
 
-def _finite(features: NDArray[np.float32] | Rows) -> bool:
-    if isinstance(features, Rows):
+def _finite(features: NDArray[np.float32] | DiskFeatures) -> bool:
+    if isinstance(features, DiskFeatures):
         return all(np.isfinite(piece).all() for _, piece in features.pieces())
     return bool(np.isfinite(features).all())

@@ -19,38 +19,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from benchmark.base.errors import W2SError
 from benchmark.base.files import sha256_file
 from benchmark.core.pools import VERSION
-from benchmark.core.records import Condition, Count, TaskName, Version
+from benchmark.core.records import Condition, Count, Sha256, Strict, TaskName, Version
 from benchmark.core.task import TaskCard
 
 FORMAT = 1  # raise when files or fields change
-SHEET, README = "pack.json", "README.md"
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SHEET, CARD = "pack.json", "README.md"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class SupervisorEntry(_Model):
+class SupervisorEntry(Strict):
     """One supervisor of one seed: its name in results, and its recipe (`problem.supervisor_recipe`)."""
 
     name: str
     recipe: dict[str, Any]
 
 
-class FileEntry(_Model):
+class FileEntry(Strict):
     """Size and content of a file."""
 
     bytes: Count
     sha256: Sha256
 
 
-class Sheet(_Model):
+class Sheet(Strict):
     """The data sheet, less its own hash.
 
     Attributes:
@@ -117,7 +112,7 @@ def truth_file(condition: str, seed: int) -> str:
 def expected_files(conditions: Sequence[str], seeds: Sequence[int]) -> list[str]:
     """All files of a pack but its sheet."""
     per_seed = [file(c, s) for c in conditions for s in seeds for file in (supervision_file, truth_file)]
-    return [README, *map(features_file, conditions), *per_seed]
+    return [CARD, *map(features_file, conditions), *per_seed]
 
 
 def read_sheet(folder: Path) -> Sheet:

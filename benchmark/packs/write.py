@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,21 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from benchmark.assets.hub import DOWNLOAD
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import atomic_write, sha256_file
-from benchmark.base.paths import cache_root
+from benchmark.base.notices import Say
+from benchmark.base.paths import using
 from benchmark.base.versions import libraries, project_commit
-from benchmark.core.data import SPLITS, Index, Recipe
+from benchmark.core.data import SPLITS, Index
 from benchmark.core.pools import VERSION
 from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.soft_labels import supervisor_recipe
-from benchmark.core.suite import Recipes, read_options
 from benchmark.core.task import ReadyMade, Task
 from benchmark.packs.card import card
 from benchmark.packs.read import PackTask
 from benchmark.packs.sheet import (
+    CARD,
     FORMAT,
-    README,
     SHEET,
     FileEntry,
     Sheet,
@@ -41,57 +41,32 @@ from benchmark.packs.sheet import (
     supervision_file,
     truth_file,
 )
-from benchmark.running.runner import choose_device
-from benchmark.running.session import check_options, lacking
-from benchmark.running.unit import LIBRARIES, Setup
+from benchmark.running.request import Request, check_options, lacking, resolve
+from benchmark.running.unit import LIBRARIES
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
 
-Say = Callable[[str], None]
 _LOCK = ".lock"
 
 
-def pack_task(
-    name: str,
-    wanted: Sequence[str],
-    seeds: int,
-    out: Path,
-    *,
-    device: str,
-    cache: Path | None,
-    plugins: Sequence[Path],
-    options: Sequence[str],
-    fetch: bool,
-    mirror: str | None,
-    say: Say,
-) -> None:
-    """What `w2s pack` does: write the pack of a named task, say how large it is and whether it may be shared.
+def pack_task(request: Request, out: Path, say: Say) -> None:
+    """What `w2s pack` does: write the pack of a task, say how large it is and whether it may be shared.
 
     Args:
-        options: `name=value` of the task's own (`Task.configured`).
-        fetch: whether missing data and models may be downloaded; `mirror` as for `Task.download`.
+        request: of one task, its conditions (none: all that it has) and how many seeds; methods don't matter.
 
     Raises:
         W2SError: as `write_pack`, or an unknown name or option.
     """
-    given = read_options(list(options))
-    setup = Setup(
-        choose_device(device),
-        (cache or cache_root()).absolute(),
-        Recipes(Recipe()),
-        options=given,
-        plugins=tuple(plugins),
-    )
-    setup.load()
-    task = setup.task(name)
-    check_options(given, [task])
-    if fetch:
-        os.environ[DOWNLOAD] = "1"
-    sheet = write_pack(
-        task, wanted, range(seeds), out, Cache(setup.cache), setup.device, say, fetch=fetch, mirror=mirror
-    )
+    seeds = range(request.seeds or 1)
+    found = resolve(replace(request, conditions=(), download=False), say)
+    check_options(request.options, found.tasks)
+    task, cache, device = found.tasks[0], found.setup.cache, found.setup.device
+    with using(download=request.download):
+        sheet = write_pack(task, request.conditions, seeds, out, cache, device, say, request.download, request.mirror)
     size = sum(entry.bytes for entry in sheet.files.values()) / 2**20
-    say(f"wrote {out}: {', '.join(sheet.conditions)}, {seeds} seeds, {size:.1f} MiB; sheet's SHA-256 {sheet.sha256}")
+    held = f"{', '.join(sheet.conditions)}, {len(seeds)} seeds, {size:.1f} MiB"
+    say(f"wrote {out}: {held}; sheet's SHA-256 {sheet.sha256}")
     say(sheet.sharing)
 
 
@@ -103,7 +78,6 @@ def write_pack(
     cache: Cache,
     device: str,
     say: Say,
-    *,
     fetch: bool = False,
     mirror: str | None = None,
 ) -> Sheet:
@@ -168,7 +142,7 @@ def write_pack(
             "libraries": libraries(*LIBRARIES, "pillow", "safetensors"),
             "commit": project_commit(),
         }
-        _write(folder / README, card(Sheet(**content, files={})).encode())
+        _write(folder / CARD, card(Sheet(**content, files={})).encode())
         files = {name: _entry(folder / name) for name in expected_files(wanted, seeds)}
         sheet = Sheet(**content, files=files)
         _write(folder / SHEET, sheet.to_text().encode())

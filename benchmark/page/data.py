@@ -291,7 +291,7 @@ def _about(name: str, version: int | None, folder: Path) -> tuple[str, str]:
     submitted = read_introduction(folder)
     if submitted and submitted[0].method_version == version:
         manifest, about = submitted
-        return manifest.citation, "" if "description" in about.lacking else about.description or ""
+        return manifest.citation, about.get("description", "")
     known = METHODS[name] if name in METHODS.names() else None
     if known is None or known.version != version:
         return "", ""

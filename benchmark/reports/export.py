@@ -54,9 +54,9 @@ def _table(results: Path, wanted: str, warn: Say) -> bytes:
     for warning in caught:
         warn(str(warning.message))
     if wanted == "csv":
-        return frame.to_csv(index=False, lineterminator="\n").encode()
+        return str(frame.to_csv(index=False, lineterminator="\n")).encode()
     if wanted == "json":
-        return frame.to_json(orient="records", double_precision=15, force_ascii=False).encode() + b"\n"
+        return str(frame.to_json(orient="records", double_precision=15, force_ascii=False)).encode() + b"\n"
     buffer = BytesIO()
     frame.to_parquet(buffer, index=False)
     return buffer.getvalue()

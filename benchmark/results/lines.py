@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
+from safetensors import SafetensorError
 
-from benchmark.results.contents import reason
+from benchmark.core.records import Strict
 
-
-class Line(BaseModel):
-    """What stands on one line of a file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    def to_line(self) -> str:
-        """Canonical JSON with its newline: the same object always gives the same text."""
-        values = self.model_dump(mode="json")
-        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
-
-
-L = TypeVar("L", bound=Line)
+L = TypeVar("L", bound=Strict)
 
 
 def read_lines(path: Path, model: type[L], appended: bool = False) -> tuple[list[tuple[int, L]], list[str]]:
@@ -49,3 +37,32 @@ def read_lines(path: Path, model: type[L], appended: bool = False) -> tuple[list
             if not (appended and torn):
                 problems.append(f"{name}:{number}: {reason(error)}")
     return found, problems
+
+
+def read_keyed(path: Path, model: type[L]) -> tuple[dict[Any, L], list[str]]:
+    """As `read_lines`: a method's records or replies by their keys, less those of another method and repeated ones."""
+    found, problems = read_lines(path, model)
+    keyed: dict[Any, L] = {}
+    first: dict[Any, int] = {}
+    for number, each in found:
+        where, key, method = f"{path.parent.name}/{path.name}:{number}", each.key, each.method  # type: ignore[attr-defined]
+        if method != path.parent.name:
+            problems.append(f"{where}: method: found '{method}', expected the folder's name")
+        elif first.setdefault(key, number) != number:
+            problems.append(f"{where}: repeats line {first[key]}")
+        else:
+            keyed[key] = each
+    return keyed, problems
+
+
+def reason(error: Exception) -> str:
+    """One line: 'field: reason' for each invalid field, or what went wrong with the file."""
+    text = str(error)
+    if isinstance(error, ValidationError):
+        found = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_url=False)]
+        text = "; ".join(f"{where}: {message}" if where else message for where, message in found)
+    elif isinstance(error, KeyError):
+        text = f"{error} is missing"
+    elif isinstance(error, SafetensorError):
+        text = f"not a readable safetensors file ({error})"
+    return " ".join(text.split())

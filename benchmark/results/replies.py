@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, NamedTuple
-
-from pydantic import Field
+from typing import NamedTuple
 
 from benchmark.base.files import atomic_write
-from benchmark.core.records import Condition, Count, MethodName, RecordKey, TaskName
-from benchmark.results.lines import Line, read_lines
+from benchmark.base.fingerprint import fingerprint
+from benchmark.core.records import Condition, Count, MethodName, RecordKey, SettingHash, Strict, TaskName
+from benchmark.results.layout import method_folders
+from benchmark.results.lines import read_keyed
 
 REPLIES = "replies.jsonl"
 
@@ -26,7 +24,7 @@ class ReplyKey(NamedTuple):
     example: int
 
 
-class OfReply(Line):
+class OfReply(Strict):
     """The fields that say which reply is meant.
 
     Attributes:
@@ -38,7 +36,7 @@ class OfReply(Line):
     task: TaskName
     condition: Condition
     method: MethodName
-    setting: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
+    setting: SettingHash
     seed: Count
     replica: Count
     example: int
@@ -59,12 +57,7 @@ class Reply(OfReply):
     @cached_property
     def text_sha256(self) -> str:
         """Hash of the three texts: a judgement belongs to exactly these."""
-        return hashlib.sha256(json.dumps([self.prompt, self.reply, self.reference]).encode()).hexdigest()
-
-
-def method_folders(root: Path) -> list[Path]:
-    """The folders of `results/<suite>` that belong to a method, sorted."""
-    return sorted(path for path in root.glob("[!._]*") if path.is_dir())
+        return fingerprint([self.prompt, self.reply, self.reference])
 
 
 def read_replies(root: Path) -> tuple[dict[ReplyKey, Reply], list[str]]:
@@ -72,7 +65,7 @@ def read_replies(root: Path) -> tuple[dict[ReplyKey, Reply], list[str]]:
     replies: dict[ReplyKey, Reply] = {}
     problems: list[str] = []
     for folder in method_folders(root):
-        found, faults = _read_folder(folder)
+        found, faults = read_keyed(folder / REPLIES, Reply)
         replies |= found
         problems += faults
     return replies, problems
@@ -92,23 +85,9 @@ def write_replies(root: Path, replies: Iterable[Reply], renewed: Collection[Reco
         by_method.setdefault(reply.method, {})[reply.key] = reply
     for method in sorted({*by_method, *(key.method for key in renewed)}):
         fresh = by_method.get(method, {})
-        before, _ = _read_folder(root / method)
+        before, _ = read_keyed(root / method / REPLIES, Reply)
         kept = {key: reply for key, reply in before.items() if key.record not in renewed}
         if not fresh and len(kept) == len(before):
             continue
         merged = sorted({**kept, **fresh}.items())
-        atomic_write(root / method / REPLIES, "".join(reply.to_line() for _, reply in merged).encode())
-
-
-def _read_folder(folder: Path) -> tuple[dict[ReplyKey, Reply], list[str]]:
-    found, problems = read_lines(folder / REPLIES, Reply)
-    replies: dict[ReplyKey, Reply] = {}
-    for number, reply in found:
-        where = f"{folder.name}/{REPLIES}:{number}"
-        if reply.method != folder.name:
-            problems.append(f"{where}: method: found '{reply.method}', expected the folder's name")
-        elif reply.key in replies:
-            problems.append(f"{where}: repeats the reply to example {reply.example} of {reply.key.record}")
-        else:
-            replies[reply.key] = reply
-    return replies, problems
+        atomic_write(root / method / REPLIES, "".join(f"{reply.to_line()}\n" for _, reply in merged).encode())

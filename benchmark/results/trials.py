@@ -7,6 +7,7 @@ n test examples.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmark.core.records import Evaluation, Record
 from benchmark.core.scoring import compute_metrics, score
 
 TRIALS, AGREEMENT, CHOSEN = "trials", "agreement", "chosen"  # in hyperparameters; in diagnostics
+TOLERANCE = 1e-9  # a stored metric may differ from its recomputation by this
 Which = Literal["chosen", "default", "oracle"]
 
 
@@ -74,6 +76,16 @@ def expected_metrics(evaluation: Evaluation, record: Record, predictions: NDArra
     return compute_metrics(evaluation, record.seed, predictions)
 
 
+def metric_faults(record: Record, expected: Mapping[str, float]) -> list[str]:
+    """A line for each metric of a record that is not what its predictions give (`expected_metrics`)."""
+    faults = []
+    for name in sorted(expected.keys() | record.metrics.keys()):
+        stored, computed = record.metrics.get(name), expected.get(name)
+        if stored is None or computed is None or abs(stored - computed) > TOLERANCE:
+            faults.append(f"metrics.{name}: found {_show(stored)}, its predictions give {_show(computed)}")
+    return faults
+
+
 def picked(evaluation: Evaluation, record: Record, predictions: NDArray[Any], which: Which) -> NDArray[Any]:
     """(R, n): of the predictions (T * R, n) those of the trial that was chosen, of the default, or of the best one by
     the test truth; all of an ordinary record's."""
@@ -82,7 +94,7 @@ def picked(evaluation: Evaluation, record: Record, predictions: NDArray[Any], wh
     number = {"chosen": _number(record), "default": 0}.get(which)
     if number is None:
         number = int(_scores(evaluation, record.seed, predictions).argmax())
-    return predictions.reshape(GRID_SIZE, -1, predictions.shape[1])[number]
+    return np.asarray(predictions.reshape(GRID_SIZE, -1, predictions.shape[1])[number])
 
 
 def _number(record: Record) -> int:
@@ -95,4 +107,8 @@ def _scores(evaluation: Evaluation, seed: int, predictions: NDArray[Any]) -> NDA
     """(T,) scores by the task's metric, each the mean over replicas."""
     truth = evaluation.seeds[seed]
     scores = score(evaluation.metric, predictions, truth.labels, truth.groups, evaluation.num_classes)
-    return scores.reshape(GRID_SIZE, -1).mean(1)
+    return np.asarray(scores.reshape(GRID_SIZE, -1).mean(1))
+
+
+def _show(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.6g}"

@@ -1,24 +1,31 @@
-"""What a run has to do: the suite's units less what the results folder already holds."""
+"""What a run has to do: all that was asked for less what the results folder already holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from benchmark.base.errors import W2SError
-from benchmark.core.data import Recipe
 from benchmark.core.method import method_options
 from benchmark.core.names import ENGINE_VERSION
-from benchmark.core.records import RecordKey, Versions, setting_hash
+from benchmark.core.records import RecordKey, Versions
 from benchmark.core.registry import METHODS
-from benchmark.core.suite import Recipes
+from benchmark.core.student import as_policy
 from benchmark.core.task import Task
+from benchmark.results.replies import read_replies
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import TRIALS
-from benchmark.running.tuning import trials_of
+from benchmark.results.trials import is_tuned
+from benchmark.running.method_settings import MethodSetting
+from benchmark.running.request import Run
 
-NOTHING: Mapping[str, Any] = {}
+
+@dataclass(frozen=True)
+class Training:
+    """A part of a unit: methods (canaries included), and the seeds that lack all of them."""
+
+    settings: tuple[MethodSetting, ...]
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -26,83 +33,101 @@ class Unit:
     """One task x condition (and seed, where students are costly): what is still to be trained. The unit of work, of
     writing, and of what a kill can lose.
 
-    `jobs` pairs methods (canaries included) with the seeds that lack them. `split` says whether it is of one seed only.
+    Attributes:
+        split: whether it is of one seed only.
     """
 
     task: str
     condition: str
-    jobs: tuple[tuple[tuple[str, ...], tuple[int, ...]], ...]
+    trainings: tuple[Training, ...]
     split: bool = False
 
     @property
     def label(self) -> str:
         """For progress bars and messages."""
-        return f"{self.task} ({self.condition}{f', seed {self.jobs[0][1][0]}' if self.split else ''})"
+        return f"{self.task} ({self.condition}{f', seed {self.trainings[0].seeds[0]}' if self.split else ''})"
+
+    def __str__(self) -> str:
+        trainings = (
+            f"{', '.join(s.method for s in training.settings)} (seeds {', '.join(map(str, training.seeds))})"
+            for training in self.trainings
+        )
+        return f"{self.label}: {'; '.join(trainings)}"
 
 
-def hyperparameters(
-    name: str, recipe: Recipe, student: Mapping[str, Any] = NOTHING, tune: bool = False
-) -> dict[str, Any]:
-    """Everything that was chosen for a run of this method: its options, the student's recipe and own parameters.
-
-    With `tune`, all that of every trial.
-    """
-    tried = [
-        {"method": method_options(trial.instance()), "student": {**trial.recipe.chosen(), **student}}
-        for trial in trials_of(name, recipe, tune)
-    ]
-    return {TRIALS: tried} if tune else tried[0]
-
-
-def make_plan(
-    tasks: Sequence[tuple[Task, str]],
-    methods: Sequence[str],
-    wanted_conditions: Sequence[str],
-    seeds: Sequence[int],
-    student: Recipes,
-    store: ResultStore,
-    force: bool = False,
-    enough: Callable[[RecordKey], bool] = lambda key: True,
-    tune: bool = False,
-    among: Callable[[RecordKey], bool] = lambda key: True,
-) -> list[Unit]:
-    """The units with anything missing in `store`, or all of them with `force`.
-
-    Args:
-        tasks: those that can be run, and the fingerprints of their data.
-        enough: whether a record that is complete also has what else was asked for.
-        tune: whether every method's whole grid is wanted.
-        among: whether a record may be planned at all.
+def make_plan(run: Run) -> list[Unit]:
+    """The units with anything missing in the run's results, or all of them where they are to be replaced.
 
     Raises:
-        W2SError: no task has any of the wanted conditions.
+        W2SError: no task has any of the wanted conditions, or the folder holds results that must not be mixed with
+            these.
     """
+    _refuse_mixture(run)
+    enough = _enough_replies(run.store, run.setup.replies)
     units = []
-    for condition in wanted_conditions:
-        for task, data in tasks:
-            if condition not in task.conditions:
-                continue
-            writes = task.student.writes
-            recipe, own = student.of(task.name), task.student.parameters
-            settings = {name: setting_hash(hyperparameters(name, recipe, own, tune)) for name in methods}
-            versions = {name: Versions(ENGINE_VERSION, task.version, METHODS[name].version) for name in methods}
-            jobs: dict[tuple[str, ...], list[int]] = {}
-            for seed in seeds:
-                keys = {name: RecordKey(task.name, condition, name, settings[name], seed) for name in methods}
-                lacking = tuple(
-                    name
-                    for name, key in keys.items()
-                    if among(key)
-                    if force or not (store.complete(key, versions[name], data) and (enough(key) or not writes))
-                )
-                if lacking:
-                    jobs.setdefault(lacking, []).append(seed)
-            if task.student.costly:
-                apart = sorted((seed, names) for names, seeds_lacking in jobs.items() for seed in seeds_lacking)
-                units += [Unit(task.name, condition, ((names, (seed,)),), split=True) for seed, names in apart]
-            elif jobs:
-                units.append(Unit(task.name, condition, tuple((names, tuple(s)) for names, s in jobs.items())))
-    has = sorted({c for task, _ in tasks for c in task.conditions})
-    if tasks and not set(has) & set(wanted_conditions):
-        raise W2SError(f"no task here has the condition '{', '.join(wanted_conditions)}', only {', '.join(has)}")
+    for condition in run.conditions:
+        for task, data in run.available:
+            if condition in task.conditions:
+                units += _units(run, task, condition, data, enough)
+    has = sorted({c for task, _ in run.available for c in task.conditions})
+    if run.available and not set(has) & set(run.conditions):
+        raise W2SError(f"no task here has the condition '{', '.join(run.conditions)}', only {', '.join(has)}")
     return units
+
+
+def absent_units(run: Run) -> list[Unit]:
+    """The units of the tasks that can't be run here: of all that was asked for, as nothing is known of their data."""
+    absent = [task for task in run.tasks if task.name in run.lacking]
+    return [
+        unit
+        for condition in run.conditions
+        for task in absent
+        if condition in task.conditions
+        for unit in _units(run, task, condition, "not here", lambda key: True)
+    ]
+
+
+def _units(run: Run, task: Task, condition: str, data: str, enough: Callable[[RecordKey], bool]) -> list[Unit]:
+    student, settings = task.student, run.settings(task)
+    trainings: dict[tuple[MethodSetting, ...], list[int]] = {}
+    for seed in run.seeds:
+        keys = {s: RecordKey(task.name, condition, s.method, s.hash, seed) for s in settings}
+        lacking = tuple(
+            setting
+            for setting, key in keys.items()
+            if run.among(key)
+            if run.force
+            or not run.store.complete(key, Versions(ENGINE_VERSION, task.version, setting.version), data)
+            or (as_policy(student) and not enough(key))
+        )
+        if lacking:
+            trainings.setdefault(lacking, []).append(seed)
+    if student.costly:
+        apart = sorted((seed, own) for own, seeds in trainings.items() for seed in seeds)
+        return [Unit(task.name, condition, (Training(own, (seed,)),), split=True) for seed, own in apart]
+    whole = tuple(Training(own, tuple(seeds)) for own, seeds in trainings.items())
+    return [Unit(task.name, condition, whole)] if whole else []
+
+
+def _refuse_mixture(run: Run) -> None:
+    """Tuned results and others in one folder, or a method with its defaults and with other options, would be several
+    settings of one method."""
+    records, root = run.store.load().records.values(), run.store.root
+    if any(is_tuned(record) != run.setup.tune for record in records):
+        holds, wants = ("results without --tune", "tuned ones") if run.setup.tune else ("tuned results", "others")
+        raise W2SError(f"{root}: holds {holds}; name another folder with --results for {wants}")
+    for method, options in run.method_options.items():
+        wanted = method_options(METHODS[method](**options))
+        for record in records:
+            if record.method == method and (found := record.hyperparameters["method"]) != wanted:
+                raise W2SError(f"{root}: holds '{method}' with other options, {found}; name another folder")
+
+
+def _enough_replies(store: ResultStore, wanted: int) -> Callable[[RecordKey], bool]:
+    """Whether the policies of a record in the store have replied to so many prompts, or to all that there are."""
+    if not wanted:
+        return lambda key: True
+    prompts = {(key.record, key.example) for key in read_replies(store.root)[0]}
+    counts = Counter(record for record, _ in prompts)
+    records = store.load().records
+    return lambda key: counts[key] >= min(wanted, records[key].n_test)

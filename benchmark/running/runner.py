@@ -5,42 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
 
 from benchmark.base.errors import Vanished, W2SError
 from benchmark.results.replies import write_replies
 from benchmark.results.store import ResultStore
-from benchmark.running.executors.contract import Job, Outcome, Outcomes, Say
+from benchmark.running.executors.contract import Outcome, Outcomes, TellJob
 from benchmark.running.executors.local import in_this_process
 from benchmark.running.executors.processes import in_processes
 from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup, UnitResult
-
-
-def choose_device(wanted: str, here: bool = True) -> str:
-    """`cpu` or `cuda`; `auto` takes the GPU when there is one.
-
-    Args:
-        here: whether units run on this machine. Where they don't, nodes are asked for the GPU that is wanted.
-
-    Raises:
-        W2SError: `cuda` is wanted and not there, or something else is wanted.
-    """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise W2SError(f"--device {wanted}: expected auto, cpu or cuda")
-    if wanted == "cuda" and here and not torch.cuda.is_available():
-        raise W2SError("--device cuda: torch finds no CUDA device; use --device cpu, or install a CUDA build of torch")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-
+from benchmark.running.progress_bar import progress
+from benchmark.running.setup import Setup
+from benchmark.running.unit import UnitResult
 
 MOST_WORKERS = 8  # unless more are asked for: each holds about 1 GB
 EXECUTORS = ("local", "processes", "ray")
@@ -55,35 +36,38 @@ class Workforce:
         workers: how many at a time; None for what the machine has, or all that a Ray cluster has room for.
         limit: seconds after which a unit that says nothing is stopped.
         ray_address: of a Ray cluster that is there; None starts one on this machine.
+        memory: GB that a unit keeps for itself on a Ray cluster.
     """
 
     executor: str | None = None
     workers: int | None = None
     limit: float | None = None
     ray_address: str | None = None
+    memory: float | None = None
 
     def __post_init__(self) -> None:
         if self.executor not in (None, *EXECUTORS):
             raise W2SError(f"--executor {self.executor}: expected {', '.join(EXECUTORS)}")
-        if self.ray_address is not None and self.executor != "ray":
-            raise W2SError("--ray-address: only with --executor ray")
+        for option, given in (("--ray-address", self.ray_address), ("--memory", self.memory)):
+            if given is not None and self.executor != "ray":
+                raise W2SError(f"{option}: only with --executor ray")
         for option, given in (("--workers", self.workers), ("--limit", self.limit)):
             if given is not None and self.executor == "local":
                 raise W2SError(f"{option}: not with --executor local, which does one unit at a time in this process")
 
-    def outcomes(self, plan: Sequence[Unit], setup: Setup, say: Say) -> Outcomes:
+    def outcomes(self, plan: Sequence[Unit], setup: Setup, tell: TellJob) -> Outcomes:
         """The executor at work."""
         if self.executor == "ray":
             from benchmark.running.executors.ray import on_ray
 
-            return on_ray(plan, setup, say, self.workers, self.limit, self.ray_address)
+            return on_ray(plan, setup, tell, self.workers, self.limit, self.ray_address, self.memory)
         gpus = _gpus() if setup.device == "cuda" else []
         workers = self.workers or max(1, min(len(gpus) or _cores(), len(plan), MOST_WORKERS))
         if self.executor is None and self.limit is None and self.workers is None and workers == 1:
-            return in_this_process(plan, setup, say)
+            return in_this_process(plan, setup, tell)
         if self.executor == "local":
-            return in_this_process(plan, setup, say)
-        return in_processes(plan, setup, say, workers, self.limit, gpus)
+            return in_this_process(plan, setup, tell)
+        return in_processes(plan, setup, tell, workers, self.limit, gpus)
 
 
 USUAL = Workforce()
@@ -109,10 +93,12 @@ class Report:
         return f"{self.units - self.failed} units run{f', {self.failed} failed' * bool(self.failed)}"
 
 
-def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, report: Report, workforce: Workforce = USUAL) -> None:
+def execute(
+    plan: Sequence[Unit], setup: Setup, store: ResultStore, report: Report, workforce: Workforce = USUAL
+) -> None:
     """Do every unit of the plan and write what it gives, unit by unit.
 
-    On a CPU there is one process a core, with one thread (`benchmark.base.threads`); on several GPUs, one process each.
+    On a CPU there is one process a core, with one thread (`benchmark.base.process`); on several GPUs, one process each.
     Whatever fails is reported; the other units are done and written all the same.
 
     Args:
@@ -124,14 +110,14 @@ def run(plan: Sequence[Unit], setup: Setup, store: ResultStore, report: Report, 
     """
     report.planned = len(plan)
     with (
-        _progress(len(plan)) as progress,
-        contextlib.closing(workforce.outcomes(plan, setup, progress.say)) as results,
+        progress(len(plan)) as bar,
+        contextlib.closing(workforce.outcomes(plan, setup, bar.tell)) as results,
     ):
         for job, outcome in results:
             with _whole():
                 if isinstance(job, Unit):
                     _ended(job, outcome, store, report)
-                progress.finished(job)
+                bar.finished(job)
     store.present()
 
 
@@ -200,45 +186,3 @@ def _whole() -> Iterator[None]:
             signal.signal(signum, handler)
     if asked:
         raise KeyboardInterrupt
-
-
-class _UnitsColumn(ProgressColumn):
-    """Finished units of all."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{int(task.completed)}/{int(task.total or 0)}")
-
-
-class _Progress:
-    """One bar over the units, naming those in flight; nothing when standard error is not a terminal."""
-
-    def __init__(self, bar: Progress, total: int) -> None:
-        self._bar, self._task = bar, bar.add_task("starting", total=total)
-        self._in_flight: dict[str, tuple[str, float]] = {}
-        self._gone: set[str] = set()
-        self._units = 0
-
-    def say(self, job: Job, text: str, share: float) -> None:
-        if job.label not in self._gone:  # a message may arrive after its unit
-            self._in_flight[job.label] = text, share
-            self._show()
-
-    def finished(self, job: Job) -> None:
-        self._in_flight.pop(job.label, None)
-        self._gone.add(job.label)
-        self._units += isinstance(job, Unit)
-        self._show()
-
-    def _show(self) -> None:
-        in_flight = dict(self._in_flight)
-        text = " | ".join(f"{label}: {what}" for label, (what, _) in in_flight.items())
-        done = self._units + sum(share for _, share in in_flight.values())
-        self._bar.update(self._task, description=text or "working", completed=done)
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[_Progress]:
-    columns = (TextColumn("{task.description}"), BarColumn(), _UnitsColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
-        yield _Progress(bar, total)

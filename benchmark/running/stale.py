@@ -112,8 +112,8 @@ class StaleRun:
 def stale_run(
     store: ResultStore,
     suite: Suite,
-    tasks: list[str],
-    methods: list[str],
+    tasks: Sequence[str],
+    methods: Sequence[str],
     conditions: Sequence[str],
     seeds: int | None,
 ) -> StaleRun:

@@ -5,8 +5,8 @@ An ordinary run has one trial a method, its default; with `--tune` there is one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,50 +14,9 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.method import Method
-from benchmark.core.names import TIMES
-from benchmark.core.registry import METHODS
 from benchmark.core.training import OnStep, Trained, TrainingData, train
+from benchmark.running.method_settings import Trial
 from benchmark.store.checkpoints import Checkpoints
-
-
-class Trial(NamedTuple):
-    """One setting of one method.
-
-    Attributes:
-        method: its name.
-        number: the setting's place in the grid; 0 is the default.
-        options: values of the method's options that are not the default.
-        recipe: of the student.
-    """
-
-    method: str
-    number: int
-    options: Mapping[str, Any]
-    recipe: Recipe
-
-    def instance(self) -> Method:
-        """A fresh one."""
-        return METHODS[self.method](**self.options)
-
-    @property
-    def staged(self) -> bool:
-        """Whether it trains in stages of its own."""
-        return METHODS[self.method].fit is not Method.fit
-
-
-def trials_of(name: str, recipe: Recipe, tune: bool) -> list[Trial]:
-    """The trials of a method in a suite that trains students by `recipe`: its grid, or the default alone."""
-    settings = METHODS[name].grid if tune else ({},)
-    return [
-        Trial(
-            method=name,
-            number=number,
-            options={option: value for option, value in setting.items() if option not in TIMES},
-            recipe=recipe.times(*(setting.get(times, 1) for times in TIMES)),
-        )
-        for number, setting in enumerate(settings)
-    ]
 
 
 def runs_of(trials: Iterable[Trial], apart: bool) -> list[list[Trial]]:

@@ -2,104 +2,40 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
-from benchmark.base.versions import libraries, project_commit
+from benchmark.base.notices import Tell
+from benchmark.base.versions import libraries
 from benchmark.core.canaries import CANARY_METHODS, canary_data
-from benchmark.core.data import Problem, Recipe
+from benchmark.core.data import Problem
 from benchmark.core.method import CrossEntropy
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem, training_data
-from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
-from benchmark.core.registry import METHODS, TASKS, load_plugin
+from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest
+from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
-from benchmark.core.student import Fitted
-from benchmark.core.suite import Recipes
+from benchmark.core.student import Fitted, Policy, as_policy
 from benchmark.core.task import Task
 from benchmark.core.training import NOWHERE, Trained, train
-from benchmark.packs.read import use_pack
 from benchmark.results.replies import Reply
 from benchmark.results.trials import AGREEMENT, CHOSEN, trial_metrics
-from benchmark.running.plan import Unit, hyperparameters
-from benchmark.running.tuning import Trial, agreement, chosen, expected_epochs, runs_of, train_trials, trials_of
-from benchmark.store.cache import Cache
+from benchmark.running.method_settings import MethodSetting, Trial
+from benchmark.running.plan import Unit
+from benchmark.running.setup import Setup
+from benchmark.running.tuning import agreement, chosen, expected_epochs, runs_of, train_trials
 from benchmark.store.checkpoints import Checkpoints
 
 LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
 Entry = tuple[Record, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a worker needs to do any unit of a run.
-
-    Attributes:
-        device: `cpu` or `cuda`.
-        cache: the cache's folder on this machine.
-        cache_address: where machines share what is in it, if they don't see the folder.
-        student: the students' recipes.
-        options: for the tasks (`Task.configured`).
-        tune: whether the whole grid of each method is trained, and one setting chosen.
-        replies: how many replies of each policy to write, for judging.
-        plugins: files to load first.
-        arrays: file of an `ArrayTask`, if the run is on one.
-        pack: folder of a feature pack, if the run is on one.
-        commit: of the project where the run was started.
-        copies: file -> where it lies here, of those above that this machine does not see.
-    """
-
-    device: str
-    cache: Path
-    student: Recipes
-    options: Mapping[str, Any] = field(default_factory=dict)
-    tune: bool = False
-    replies: int = 0
-    plugins: tuple[Path, ...] = ()
-    arrays: Path | None = None
-    split_by_group: bool = False
-    pack: Path | None = None
-    cache_address: str | None = None
-    commit: str = field(default_factory=project_commit)
-    copies: Mapping[Path, Path] = field(default_factory=dict)
-
-    @property
-    def store(self) -> Cache:
-        """The cache."""
-        return Cache(self.cache, self.cache_address)
-
-    def load(self) -> None:
-        """Make the run's plug-ins, arrays and pack known in this process."""
-        os.environ["W2S_CACHE"] = str(self.cache)
-        for plugin in self.plugins:
-            load_plugin(plugin, self.copies.get(plugin))
-        if self.arrays is not None:
-            task = ArrayTask.from_file(self.copies.get(self.arrays, self.arrays), split_by_group=self.split_by_group)
-            TASKS.discover()  # first, so that a duplicate name is blamed on the file
-            TASKS.forget(str(self.arrays))
-            TASKS.register(task.name, task, str(self.arrays))
-        if self.pack is not None:
-            use_pack(self.copies.get(self.pack, self.pack))
-
-    @property
-    def held_out(self) -> tuple[str, ...]:
-        """Splits that students predict: the validation split only where a setting is chosen on it."""
-        return ("test", "val") if self.tune else ("test",)
-
-    def task(self, name: str) -> Task:
-        """A task with the run's options."""
-        return TASKS[name].configured(self.options)
 
 
 @dataclass
@@ -119,16 +55,13 @@ class UnitResult:
     checkpoints: list[Checkpoints] = field(default_factory=list)
 
 
-Say = Callable[[str, float], None]  # what is going on, and the share of the unit that is done
-
-
-def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> UnitResult:
+def execute(unit: Unit, setup: Setup, tell: Tell = lambda text, share: None) -> UnitResult:
     """Do one unit.
 
     Args:
         unit: task, condition, and what is missing.
         setup: of the run.
-        say: told how the unit goes on, for progress bars.
+        tell: hears how the unit goes on, for progress bars.
 
     Raises:
         W2SError: the unit can't be done; out of the GPU's memory, it says what to change.
@@ -136,31 +69,32 @@ def execute(unit: Unit, setup: Setup, say: Say = lambda text, share: None) -> Un
     task = setup.task(unit.task)
     with suppress(torch.OutOfMemoryError):
         try:
-            return _execute(task, unit, setup, say)
+            return _execute(task, unit, setup, tell)
         finally:
             task.student.release()  # the last weights may be a canary's, which knew the truth
     # the error is gone, and with it what its frames held in memory: the next unit needs the room
     raise W2SError(f"out of GPU memory; {task.student.relief(setup.student.of(task.name))}")
 
 
-def _execute(task: Task, unit: Unit, setup: Setup, say: Say) -> UnitResult:
-    cache = setup.store
-    seeds = sorted({seed for _, job_seeds in unit.jobs for seed in job_seeds})
+def _execute(task: Task, unit: Unit, setup: Setup, tell: Tell) -> UnitResult:
+    cache = setup.cache
+    seeds = sorted({seed for training in unit.trainings for seed in training.seeds})
     problems: dict[int, Problem] = {}
     for seed in seeds:
-        say(f"problem of seed {seed}", 0)
+        tell(f"problem of seed {seed}", 0)
         problems[seed] = build_problem(task, unit.condition, seed, cache, setup.device, setup.held_out)
     result = UnitResult(unit, evaluate(task, list(problems.values())))
     runs = []
-    for names, job_seeds in unit.jobs:
+    for training in unit.trainings:
         # replicas of one run share the number of examples; the order of seeds stays
-        by_size = sorted(job_seeds, key=lambda s: (_size(problems[s]), s))
-        runs += [(names, [problems[s] for s in group]) for _, group in groupby(by_size, lambda s: _size(problems[s]))]
-    epochs = sum(expected_epochs(_runs(task, names, setup)) for names, _ in runs)
-    epochs += sum(bool(CANARY_METHODS.keys() & set(names)) for names, _ in runs) * setup.student.of(task.name).epochs
-    on_step = _Epochs(say, epochs)
-    for names, group in runs:
-        _train_and_score(task, group, names, setup, on_step, result)
+        by_size = sorted(training.seeds, key=lambda s: (_size(problems[s]), s))
+        sizes = groupby(by_size, lambda s: _size(problems[s]))
+        runs += [(training.settings, [problems[s] for s in group]) for _, group in sizes]
+    epochs = sum(expected_epochs(_runs(task, settings)) for settings, _ in runs)
+    epochs += sum(any(s.canary for s in settings) for settings, _ in runs) * setup.student.of(task.name).epochs
+    on_step = _Epochs(tell, epochs)
+    for settings, group in runs:
+        _train_and_score(task, group, settings, setup, on_step, result)
     return result
 
 
@@ -190,10 +124,9 @@ def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
     )
 
 
-def _runs(task: Task, names: Sequence[str], setup: Setup) -> list[list[Trial]]:
-    """The trials of the methods among `names`, as they train together."""
-    recipe = setup.student.of(task.name)
-    trials = [trial for name in names if name not in CANARY_METHODS for trial in trials_of(name, recipe, setup.tune)]
+def _runs(task: Task, settings: Sequence[MethodSetting]) -> list[list[Trial]]:
+    """The trials of the methods, less canaries, as they train together."""
+    trials = [trial for setting in settings if not setting.canary for trial in setting.trials]
     return runs_of(trials, apart=task.student.costly)
 
 
@@ -210,35 +143,37 @@ def _majority(problem: Problem) -> int:
 def _train_and_score(
     task: Task,
     problems: list[Problem],
-    names: Sequence[str],
+    settings: Sequence[MethodSetting],
     setup: Setup,
     on_step: Callable[[float], None],
     result: UnitResult,
 ) -> None:
-    """Train the named methods and canaries on problems of one size, and add their entries to `result`."""
+    """Train methods and canaries on problems of one size, and add their entries to `result`."""
     data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
-    recipe = setup.student.of(task.name)
-    methods = [name for name in names if name not in CANARY_METHODS]
-    checkpoints = _checkpoints(task, problems, methods, setup, recipe)
+    canaries = [setting for setting in settings if setting.canary]
+    methods = [setting for setting in settings if not setting.canary]
+    checkpoints = _checkpoints(task, problems, methods, setup)
     result.checkpoints.append(checkpoints)
     outcomes = train_trials(
-        _runs(task, methods, setup),
+        _runs(task, methods),
         data,
         on_step,
         checkpoints,
         report=lambda line: result.failures.append(f"{result.unit.label}: {line}"),
     )
-    wanted = [name for name in CANARY_METHODS if name in names]
-    if wanted and not all((p.truth.labels["train"] >= 0).any() for p in problems):
+    if canaries and not all((p.truth.labels["train"] >= 0).any() for p in problems):
         result.failures.append(f"{result.unit.label}: canaries need known labels in the train split, found none")
-    elif wanted:
+    elif canaries:
+        wanted = [name for name in CANARY_METHODS if name in {setting.method for setting in canaries}]
         supervision = canary_data(data, problems, task.card.metric, wanted)
-        checkpoints = _checkpoints(task, problems, wanted, setup, recipe)
+        checkpoints = _checkpoints(task, problems, canaries, setup)
         result.checkpoints.append(checkpoints)
+        recipe = setup.student.of(task.name)
         (trained_canaries,) = train([CrossEntropy()], supervision, recipe, on_step, checkpoints)
         for position, name in enumerate(wanted):
             heads = trained_canaries.student.heads(slice(position, position + 1))
             outcomes[name] = [replace(trained_canaries, student=heads)]
+    by_name = {setting.method: setting for setting in settings}
     for name, tried in outcomes.items():
         if not tried[0].student.finite():  # another trial that isn't is not chosen
             result.failures.append(
@@ -258,10 +193,12 @@ def _train_and_score(
                 metrics = compute_metrics(result.evaluation, problem.seed, predictions)
             evaluation_sha256 = result.evaluation.seeds[problem.seed].sha256
             cost = sum(trained.steps for trained in tried) * (len(predictions) // len(tried))
-            record = _record(task, problem, name, cost, predictions, evaluation_sha256, metrics, diagnostics, setup)
+            record = _record(
+                task, problem, by_name[name], cost, predictions, evaluation_sha256, metrics, diagnostics, setup
+            )
             result.entries.append((record, predictions))
-            if setup.replies and task.student.writes:
-                result.replies += _replies(task, record, outcome.student.seed(s), tests, problem, setup.replies)
+            if setup.replies and (policy := as_policy(task.student)):
+                result.replies += _replies(policy, record, outcome.student.seed(s), tests, problem, setup.replies)
 
 
 def _predicted(trained: Trained, position: int, inputs: Any) -> NDArray[np.int64]:
@@ -280,10 +217,12 @@ def _choice(tried: Sequence[Trained], position: int, inputs: Any, problem: Probl
     return {AGREEMENT: agreements, CHOSEN: chosen(agreements)}
 
 
-def _replies(task: Task, record: Record, student: Fitted, inputs: Any, problem: Problem, count: int) -> Iterator[Reply]:
+def _replies(
+    policy: Policy, record: Record, student: Fitted, inputs: Any, problem: Problem, count: int
+) -> Iterator[Reply]:
     """What the policies of one record answer, beside the responses that the data set prefers."""
     chosen = dict(zip(inputs[0].examples.tolist(), problem.truth.labels["test"].tolist(), strict=True))
-    for answer in task.student.replies(student, inputs, count):
+    for answer in policy.replies(student, inputs, count):
         yield Reply(
             **record.key._asdict(),
             replica=answer.replica,
@@ -295,34 +234,34 @@ def _replies(task: Task, record: Record, student: Fitted, inputs: Any, problem: 
 
 
 def _checkpoints(
-    task: Task, problems: Sequence[Problem], names: Sequence[str], setup: Setup, recipe: Recipe
+    task: Task, problems: Sequence[Problem], settings: Sequence[MethodSetting], setup: Setup
 ) -> Checkpoints:
     """Where a costly training of these methods keeps its state; nowhere for others."""
     if not task.student.costly:
         return NOWHERE
-    own = task.student.parameters
+    cache = setup.cache
     return Checkpoints.of(
-        setup.cache,
+        cache.root,
         {
             "task": [task.name, task.version, problems[0].condition, problems[0].fingerprint],
             "seeds": [p.seed for p in problems],
-            "methods": {n: [METHODS[n].version, hyperparameters(n, recipe, own, setup.tune)] for n in names},
+            "methods": {setting.method: [setting.version, setting.hyperparameters] for setting in settings},
             "engine": ENGINE_VERSION,
             "device": setup.device,
             "libraries": libraries("torch", "transformers", "peft"),
         },
-        setup.store.mirror,
+        cache.mirror,
     )
 
 
 class _Epochs:
     """Tells the progress bar how epochs go on. No closure: methods can reach it, and must not reach the problems."""
 
-    def __init__(self, say: Say, expected: int) -> None:
-        self._say, self._expected, self._done = say, expected, 0
+    def __init__(self, tell: Tell, expected: int) -> None:
+        self._tell, self._expected, self._done = tell, expected, 0
 
     def __call__(self, share: float) -> None:
-        self._say(f"epoch {self._done + 1}", min(1.0, (self._done + share) / self._expected))
+        self._tell(f"epoch {self._done + 1}", min(1.0, (self._done + share) / self._expected))
         self._done += share == 1
 
 
@@ -342,7 +281,7 @@ def _diagnostics(
 def _record(
     task: Task,
     problem: Problem,
-    name: str,
+    setting: MethodSetting,
     cost: int,
     predictions: NDArray[Any],
     evaluation_sha256: str,
@@ -351,17 +290,16 @@ def _record(
     setup: Setup,
 ) -> Record:
     """The record of one (task, condition, method, seed) with test predictions (replicas, n)."""
-    options = hyperparameters(name, setup.student.of(task.name), task.student.parameters, setup.tune)
-    method = METHODS[name]
+    method = METHODS[setting.method]
     return Record(
         task=task.name,
         condition=problem.condition,  # type: ignore[arg-type]
-        method=name,
-        setting=setting_hash(options),
+        method=setting.method,
+        setting=setting.hash,
         seed=problem.seed,
         metrics=metrics,
         diagnostics=diagnostics,
-        hyperparameters=options,
+        hyperparameters=dict(setting.hyperparameters),
         cost=cost,
         n_train=_size(problem),
         n_test=predictions.shape[1],
@@ -373,8 +311,8 @@ def _record(
         data_fingerprint=problem.fingerprint,
         engine_version=ENGINE_VERSION,
         task_version=task.version,
-        method_version=method.version,
-        kind="canary" if name in CANARY_METHODS else method.kind,
+        method_version=setting.version,
+        kind="canary" if setting.canary else method.kind,
         ablation_of=method.ablation_of,
         title=method.title,
     )

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.base.torch_seeding import torch_rng
-from benchmark.store.stored_rows import BLOCK
-from benchmark.students.streamed import Streamed, source
+from benchmark.store.stored_rows import READ_ROWS
+from benchmark.students.streamed import InMemory, ReadAhead, Streamed
 
 
 class Standardiser(NamedTuple):
@@ -72,27 +72,24 @@ class Heads:
     bias: Tensor | None
 
     def heads(self, part: slice) -> Heads:
-        """Some of the heads of every seed."""
         return Heads(self.weight[:, part], None if self.bias is None else self.bias[:, part])
 
     def seed(self, position: int) -> Heads:
-        """The heads of one seed, S = 1."""
         part = slice(position, position + 1)
         return Heads(self.weight[part], None if self.bias is None else self.bias[part])
 
     def finite(self) -> bool:
-        """Whether training stayed free of NaN and infinity."""
         return bool(self.weight.isfinite().all()) and (self.bias is None or bool(self.bias.isfinite().all()))
 
     def predict(self, features: Tensor | Streamed) -> Tensor:
         """Probabilities (S, H, n, K) for standardised features (S, n, D) or (S, n, 2, D); block by block when many."""
         (S, H, outputs, _), n = self.weight.shape, features.shape[1]
-        if isinstance(features, Tensor) and n <= BLOCK:
+        if isinstance(features, Tensor) and n <= READ_ROWS:
             return self._probabilities(features)
         found = self.weight.new_empty(S, H, n, 2 if self.bias is None else outputs)
         for s in range(S):
             one, start = self.seed(s), 0
-            for rows in features[s].split(BLOCK) if isinstance(features, Tensor) else features.blocks(s):
+            for rows in features[s].split(READ_ROWS) if isinstance(features, Tensor) else features.blocks(s):
                 found[s, :, start : start + len(rows)] = one._probabilities(rows[None])[0]
                 start += len(rows)
         return found
@@ -118,12 +115,11 @@ class LinearStudent:
     """
 
     def __init__(self, features: Tensor | Streamed, num_classes: int, seeds: tuple[int, ...], heads: int) -> None:
-        D = features.shape[-1]
         self.pairs = len(features.shape) == 4
         self.outputs = 1 if self.pairs else num_classes
-        self._heads, self._dim = heads, D
-        self._source = source(features)
-        start = [initial_head(seed, self.outputs, D) for seed in seeds]
+        self._heads, self._dim = heads, features.shape[-1]
+        self._source = InMemory(features) if isinstance(features, Tensor) else ReadAhead(features)
+        start = [initial_head(seed, self.outputs, self._dim) for seed in seeds]
         # (S, H*K, D) and (S, H*K, 1): W x^T puts examples last, the layout that both products and the losses like best
         weight = torch.stack([w.repeat(heads, 1) for w, _ in start])
         bias = torch.stack([b.repeat(heads)[:, None] for _, b in start])
@@ -131,11 +127,9 @@ class LinearStudent:
         self.bias = None if self.pairs else nn.Parameter(bias.to(features.device))
 
     def parameters(self) -> list[nn.Parameter]:
-        """What the optimizer updates."""
         return [self.weight] if self.bias is None else [self.weight, self.bias]
 
     def expect(self, minibatches: Tensor) -> None:
-        """See `benchmark.core.student.Student.expect`."""
         self._source.expect(minibatches)
 
     def logits(self, index: Tensor) -> Tensor:
@@ -149,11 +143,9 @@ class LinearStudent:
         return z.view(S, self._heads, self.outputs, B).transpose(2, 3)
 
     def close(self) -> None:
-        """See `benchmark.core.student.Student.close`."""
         self._source.close()
 
     def split(self, widths: list[int]) -> list[Heads]:
-        """The trained heads, in consecutive parts of the given widths (summing to H)."""
         S = self.weight.shape[0]
         weight = self.weight.detach().view(S, self._heads, self.outputs, self._dim).split(widths, dim=1)
         if self.bias is None:

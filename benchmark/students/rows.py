@@ -1,9 +1,9 @@
 """Features of pools that may be larger than memory: rows that are not read before they are needed, and tables on disk.
 
 Splits of a pool are rows of encoded domains in an order of their own. Up to `minibatches.WHOLE` train examples they
-are copied into memory. Of a larger pool they stay where they are (`Rows`), until a student wants them: then they are
-standardised and written once, in their own order, to one file in the cache (`standardised`), which is read in large
-pieces from then on. Nothing here needs more memory than a few hundred MB, and nothing is read or written row by row.
+are copied into memory. Of a larger pool they stay where they are (`DiskFeatures`), until a student wants them: then
+they are standardised and written once, in their own order, to one file in the cache (`standardised`), which is read in
+large pieces from then on. Nothing here needs more memory than a few hundred MB, or reads or writes row by row.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchmark.core.minibatches import in_windows
+from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part, blocks, gather
 from benchmark.students.linear import Standardiser
-
-if TYPE_CHECKING:
-    from benchmark.store.cache import Cache
 
 Index = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -32,7 +30,7 @@ _VERSION = 1  # raise when the same rows would give another table
 
 
 @dataclass(frozen=True)
-class Rows:
+class DiskFeatures:
     """Rows of the concatenation of `parts`, not read: (n, ...) for `index` (n,), (n, 2, ...) for pairs (n, 2).
 
     Attributes:
@@ -52,7 +50,6 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As of an array."""
         return (*self.index.shape, *self.parts[0].shape[1:])
 
     @property
@@ -78,13 +75,15 @@ class Rows:
                 yield order[start:stop], block[wanted[start:stop] - first].astype(np.float32, copy=False)
 
 
-def select(parts: Sequence[Part], examples: Mapping[str, Index], source: str, cache: Cache) -> dict[str, Floats | Rows]:
-    """Split -> features of its examples: in memory, or of a large pool `Rows`."""
-    splits = {split: Rows(tuple(parts), index, source, cache) for split, index in examples.items()}
+def select(
+    parts: Sequence[Part], examples: Mapping[str, Index], source: str, cache: Cache
+) -> dict[str, Floats | DiskFeatures]:
+    """Split -> features of its examples: in memory, or of a large pool `DiskFeatures`."""
+    splits = {split: DiskFeatures(tuple(parts), index, source, cache) for split, index in examples.items()}
     return dict(splits) if in_windows(len(examples["train"])) else {s: np.asarray(rows) for s, rows in splits.items()}
 
 
-def standardised(splits: Mapping[str, Rows]) -> dict[str, Part]:
+def standardised(splits: Mapping[str, DiskFeatures]) -> dict[str, Part]:
     """The splits of one output of one problem, standardised by its train split, each in its own order.
 
     In a file of the cache, made on first use; in memory where the cache can't be written.
@@ -104,7 +103,9 @@ def standardised(splits: Mapping[str, Rows]) -> dict[str, Part]:
         return lambda rows: own(torch.from_numpy(rows)).numpy()
 
     def fill(file: BinaryIO) -> None:
-        whole = Rows(train.parts, np.concatenate([splits[name].index.ravel() for name in names]), train.source, cache)
+        whole = DiskFeatures(
+            train.parts, np.concatenate([splits[name].index.ravel() for name in names]), train.source, cache
+        )
         _write_in_order(file, whole, standardiser())
 
     stored: Mapping[str, Part] | None = cache.get_tables("tables", key, shapes, fill)
@@ -114,7 +115,7 @@ def standardised(splits: Mapping[str, Rows]) -> dict[str, Part]:
     return dict(stored)
 
 
-def _write_in_order(file: BinaryIO, rows: Rows, change: Callable[[Floats], Floats]) -> None:
+def _write_in_order(file: BinaryIO, rows: DiskFeatures, change: Callable[[Floats], Floats]) -> None:
     """Write `change(rows)` from where the file stands, in two passes: rows go to the region of the file that they
     belong to, side by side as they come; then each region is put in order in memory."""
     start, row = file.tell(), 4 * int(np.prod(rows.shape[1:]))

@@ -3,61 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 KINDS = {
     # the folder
     "missing-file": "a file that every submission has is not there",
-    "foreign-file": "a file or folder that is no part of a submission",
-    "symlink": "a link; it is not followed",
-    "too-large": "a file that is larger than any real one; it is not read",
+    "foreign-file": "a link, a folder, a file that no submission has or one larger than any real one; it is not read",
     "not-canonical": "a file is not, byte for byte, what w2s writes for the same content",
-    # the manifest and the source
     "no-manifest": "a method that ships with the project needs no manifest; what it would show was not checked",
-    "broken-manifest": "the manifest can't be read",
-    "edited-file": "records or predictions are not those that the manifest was written for",
-    "edited-source": "the method's source is not the one that the manifest was written for",
-    "manifest-mismatch": "the manifest says something else than the records",
-    "reserved-name": "the name of a canary or reference row",
-    "taken-name": "name or title of another method",
+    "manifest-mismatch": "the manifest can't be read or is not that of the other files: one of them was edited",
+    "taken-name": "name or title of another method, a canary or a reference row",
     "bad-title": "a title with characters that can't be seen, or with nothing else",
-    "other-method": "records of another method than the folder and the manifest name",
-    "placeholder": "the README is not filled in",
-    "bad-link": "the README's link is no web address",
+    "readme": "the README is not filled in, or its link is no web address",
     # lines and tensors
-    "broken-record": "a line is no JSON, as when it was cut",
-    "impossible-value": "NaN, infinity, or a value out of its range",
-    "setting-hash": "the setting is not the hash of the hyperparameters",
-    "schema": "a field is missing, unknown or of another type",
-    "doubled-record": "two lines for one task, condition, setting and seed",
-    "broken-predictions": "the file of predictions can't be read, as when it was cut",
-    "missing-predictions": "a record without predictions",
-    "missing-record": "predictions without a record",
-    "wrong-type": "predictions that are no class ids",
-    "wrong-replicas": "predictions of another number of replicas than supervisors (`single`) or one (`ensemble`)",
-    "wrong-size": "another number of test or train examples than published",
-    "wrong-class": "a class id that the task doesn't have",
+    "unreadable": "a line or tensor is cut, doubled, another method's, or has values that no record or class id has",
+    "missing-record": "a task, condition or seed of the suite without a record",
+    "doubled-record": "more than one record of a task, condition and seed, in several settings",
+    "foreign-record": "a record of what the suite doesn't have, or predictions without a record",
     # what they say
-    "missing-task": "nothing on a task of the suite",
-    "missing-condition": "nothing on a condition of a task",
-    "missing-seed": "a seed is missing",
-    "foreign-task": "a task or condition that the suite doesn't have",
-    "unpublished": "the suite has a task, condition or seed of which no truth is published to score against",
-    "foreign-seed": "a seed that the suite doesn't have",
-    "foreign-data": "made from other data than the published truth",
-    "foreign-supervisors": "scored against another truth or other supervisors than the published ones",
-    "foreign-truth": "the published truth is not what the data give",
-    "swapped-seeds": "truth or predictions belong to another seed or task of the same submission",
-    "stale-version": "made by a lower version of the engine, task or method than the present one",
-    "newer-version": "made by a higher version than the one that validates",
-    "unknown-setting": "options that are not the method's",
-    "foreign-student": "the student was trained otherwise than the suite says",
-    "several-settings": "more than one setting on a task, condition and seed",
-    "edited-prediction": "predictions are not those that the record was written with",
+    "other-version": "made by another version of the engine, the task or the method than the present one",
+    "other-setting": "options that are not the method's, or a student trained otherwise than the suite says",
+    "misfit": "a record does not fit the published data, truth and supervisors (or none are), or its own predictions",
+    "impossible-value": "weights that don't share out 1, or a cost that is no number of optimizer steps times heads",
     "edited-score": "a metric is not what the predictions give",
-    "wrong-cost": "the cost is no number of optimizer steps times heads",
     "copied-predictions": "all predictions are those of another published method",
+    "wrong-truth": "the published truth or supervisors are not what the data give (--rebuild)",
 }
 _SHOWN = 10  # of each kind
 
@@ -80,24 +51,15 @@ class Finding:
         return f"[{self.kind}] {'warning: ' if self.warning else ''}{text}"
 
 
-def verdicts(findings: Iterable[Finding]) -> list[str]:
-    """A line for each finding; of a kind with many, the first ones and how many more."""
-    by_kind: dict[str, list[Finding]] = {}
-    for finding in findings:
-        by_kind.setdefault(finding.kind, []).append(finding)
+def report(what: str, findings: Sequence[Finding]) -> list[str]:
+    """A line for each finding (of a kind with many, the first ones and how many more), and the conclusion on `what`."""
     lines = []
-    for kind, found in by_kind.items():
+    for kind in dict.fromkeys(finding.kind for finding in findings):
+        found = [finding for finding in findings if finding.kind == kind]
         lines += [str(finding) for finding in found[:_SHOWN]]
         if len(found) > _SHOWN:
             lines.append(f"[{kind}] and {len(found) - _SHOWN} more")
-    return lines
-
-
-def conclusion(what: str, findings: Sequence[Finding]) -> str:
-    """The last line."""
-    warnings = sum(finding.warning for finding in findings)
-    counts = Counter(finding.kind for finding in findings if not finding.warning)
-    tail = f"; {warnings} warnings" if warnings else ""
-    if not counts:
-        return f"valid: {what}{tail}"
-    return f"not valid: {what}: {', '.join(f'{count} {kind}' for kind, count in counts.items())}{tail}"
+    errors = Counter(finding.kind for finding in findings if not finding.warning)
+    counts = ": " + ", ".join(f"{count} {kind}" for kind, count in errors.items()) if errors else ""
+    warnings = f"; {len(findings) - errors.total()} warnings" if len(findings) > errors.total() else ""
+    return [*lines, f"{'not valid' if errors else 'valid'}: {what}{counts}{warnings}"]

@@ -15,23 +15,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
-from benchmark.core.records import Condition, Count, MethodName, Record, TaskName, Version
+from benchmark.core.records import Condition, Count, MethodName, Record, Sha256, Strict, TaskName, Version
 from benchmark.core.registry import TASKS
 from benchmark.core.suite import Suite
 
 Hashed = Literal["records.jsonl", "predictions.safetensors", "method.py"]
 HASHED: tuple[Hashed, ...] = get_args(Hashed)
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Grid = dict[tuple[str, str], tuple[int, ...]]
+_SHARED = ("method", "title", "kind", "ablation_of", "method_version", "engine_version")  # by all records
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Cell(_Model):
+class ManifestCell(Strict):
     """One (task, condition): from which data, and against which truth and supervisors each seed was scored."""
 
     task: TaskName
@@ -41,7 +37,7 @@ class Cell(_Model):
     evaluations: dict[Count, Sha256]
 
 
-class Environment(_Model):
+class Environment(Strict):
     """On what, and with which versions of libraries and of this project, records were made."""
 
     device: str
@@ -49,7 +45,7 @@ class Environment(_Model):
     commit: str
 
 
-class Manifest(_Model):
+class Manifest(Strict):
     """What the files of a submission have in common.
 
     Attributes:
@@ -70,7 +66,7 @@ class Manifest(_Model):
     engine_version: Version
     options: dict[str, JsonValue]
     files: dict[Hashed, Sha256]
-    cells: tuple[Cell, ...]
+    cells: tuple[ManifestCell, ...]
     environments: tuple[Environment, ...]
 
     def to_text(self) -> str:
@@ -79,29 +75,32 @@ class Manifest(_Model):
 
 
 def manifest_of(suite: str, citation: str, records: Sequence[Record], files: Mapping[str, bytes]) -> Manifest:
-    """The manifest of these records of one method and the folder's files; what records share is the first one's."""
-    first = records[0]
+    """The manifest of these records of one method and the folder's files.
+
+    Raises:
+        ValueError: records that are no submission: they differ in what all share, have no options, or are a canary's.
+    """
+    if mixed := [name for name in _SHARED if len({getattr(record, name) for record in records}) != 1]:
+        raise ValueError(f"the records differ in {', '.join(mixed)}")
     cells: dict[tuple[str, str, int, str], dict[int, str]] = {}
     for record in sorted(records, key=lambda record: record.key):
         cell = (record.task, record.condition, record.task_version, record.data_fingerprint)
         cells.setdefault(cell, {})[record.seed] = record.evaluation_sha256
-    made = {_environment(record).model_dump_json(): _environment(record) for record in records}
+    made = {(record.device, tuple(sorted(record.libraries.items())), record.commit) for record in records}
     return Manifest(
         suite=suite,
-        method=first.method,
-        title=first.title,
         citation=citation,
-        kind=first.kind,  # type: ignore[arg-type]
-        ablation_of=first.ablation_of,
-        method_version=first.method_version,
-        engine_version=first.engine_version,
-        options=first.hyperparameters["method"],  # type: ignore[arg-type]
+        options=records[0].hyperparameters.get("method"),  # type: ignore[arg-type]
         files={name: hashlib.sha256(files[name]).hexdigest() for name in HASHED if name in files},
         cells=tuple(
-            Cell(task=task, condition=condition, task_version=version, data_fingerprint=data, evaluations=seeds)  # type: ignore[arg-type]
+            ManifestCell(task=task, condition=condition, task_version=version, data_fingerprint=data, evaluations=seeds)  # type: ignore[arg-type]
             for (task, condition, version, data), seeds in sorted(cells.items())
         ),
-        environments=tuple(made[text] for text in sorted(made)),
+        environments=tuple(
+            Environment(device=device, libraries=dict(libraries), commit=commit)
+            for device, libraries, commit in sorted(made)
+        ),
+        **{name: getattr(records[0], name) for name in _SHARED},
     )
 
 
@@ -113,7 +112,3 @@ def grid_of(suite: Suite) -> Grid:
         for condition in suite.conditions
         if condition in TASKS[name].conditions
     }
-
-
-def _environment(record: Record) -> Environment:
-    return Environment(device=record.device, libraries=dict(sorted(record.libraries.items())), commit=record.commit)

@@ -5,36 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from benchmark.base.errors import W2SError
-from benchmark.core.records import Record, RecordKey, compact
+from benchmark.core.registry import METHODS
 from benchmark.judging.judgements import JUDGEMENTS
-from benchmark.results.contents import reason
+from benchmark.results.contents import Contents, read_predictions, read_records
 from benchmark.results.layout import MANIFEST, PREDICTIONS, README, RECORDS, SOURCE
+from benchmark.results.lines import reason
 from benchmark.results.replies import REPLIES
 from benchmark.results.store import method_files
-from benchmark.submissions.about import About, read_about
+from benchmark.submissions.about import PLACEHOLDERS, is_link, read_about
 from benchmark.submissions.findings import Finding
-from benchmark.submissions.manifest import Manifest
+from benchmark.submissions.manifest import HASHED, Manifest
 
-_MIB = 2**20
-LIMITS = {  # in bytes; the default suite's are a hundredth of it
-    RECORDS: 32 * _MIB,
-    PREDICTIONS: 64 * _MIB,
-    MANIFEST: 4 * _MIB,
-    SOURCE: _MIB,
-    README: _MIB // 4,
-    REPLIES: 64 * _MIB,
-    JUDGEMENTS: 64 * _MIB,
-}
+LIMITS = {RECORDS: 2**25, PREDICTIONS: 2**26, MANIFEST: 2**22, SOURCE: 2**20, README: 2**18}  # bytes, 100 x the usual
+LIMITS |= {REPLIES: 2**26, JUDGEMENTS: 2**26}
 _UNCHECKED = (REPLIES, JUDGEMENTS)  # no manifest has their hashes and nothing scores them again
-_IMPOSSIBLE = {"finite_number", "less_than_equal", "greater_than_equal"}
 
 
 @dataclass
@@ -43,16 +31,20 @@ class Submission:
 
     Attributes:
         files: content of the files that are part of a submission.
-        records, predictions: by key, with the folder's name for the method; predictions of any type and shape.
-        unread: whether lines or tensors could not be read, so that what seems to be missing may be among them.
+        contents: records and predictions, all of the method that the folder is named after.
+        whole: whether all of these could be read; else what seems to be missing may be there.
     """
 
     name: str
     files: dict[str, bytes] = field(default_factory=dict)
     manifest: Manifest | None = None
-    records: dict[RecordKey, Record] = field(default_factory=dict)
-    predictions: dict[RecordKey, NDArray[Any]] = field(default_factory=dict)
-    unread: bool = False
+    contents: Contents = field(default_factory=Contents)
+    whole: bool = True
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it is the folder of a method of the project, which has no manifest."""
+        return MANIFEST not in self.files and self.name in METHODS
 
 
 def read_submission(folder: Path) -> tuple[Submission, list[Finding]]:
@@ -65,21 +57,28 @@ def read_submission(folder: Path) -> tuple[Submission, list[Finding]]:
         raise W2SError(
             f"{folder}: no submission: expected a folder with {RECORDS} and {MANIFEST} (w2s submit makes one)"
         )
-    submission = Submission(folder.resolve().name)
-    findings = list(_read_files(folder, submission.files))
-    findings += _read_manifest(submission)
-    findings += _read_records(submission)
-    findings += _read_predictions(submission)
-    if not submission.unread:
+    linked, folder = folder.is_symlink(), folder.resolve()
+    submission = Submission(folder.name)
+    findings = [Finding("foreign-file", f"{folder.name}: is a link")] if linked else []
+    findings += _read_files(folder, submission)
+    if MANIFEST in submission.files:
+        try:
+            submission.manifest = Manifest.model_validate_json(submission.files[MANIFEST])
+        except ValidationError as error:
+            findings.append(Finding("manifest-mismatch", f"{MANIFEST}: {reason(error)}"))
+    for name, read in ((RECORDS, read_records), (PREDICTIONS, read_predictions)):
+        if name in submission.files:
+            read(folder, submission.contents)
+    findings += [Finding("unreadable", problem) for problem in submission.contents.problems]
+    submission.whole = not submission.contents.problems and {RECORDS, PREDICTIONS} <= submission.files.keys()
+    if submission.whole:
         findings += _canonical(submission)
     return submission, findings
 
 
-def read_introduction(folder: Path) -> tuple[Manifest, About] | None:
-    """What a submission says of itself; None for a folder without a manifest that can be read."""
-    files: dict[str, bytes] = {}
-    for name in (MANIFEST, README):
-        _read_file(folder / name, LIMITS, files)
+def read_introduction(folder: Path) -> tuple[Manifest, dict[str, str]] | None:
+    """Manifest and README (`read_about`) of a submission; None for a folder without a manifest that can be read."""
+    files = {name: (folder / name).read_bytes() for name in (MANIFEST, README) if not _fault(folder / name, LIMITS)}
     try:
         manifest = Manifest.model_validate_json(files.get(MANIFEST, b""))
     except ValidationError:
@@ -87,96 +86,44 @@ def read_introduction(folder: Path) -> tuple[Manifest, About] | None:
     return manifest, read_about(files.get(README, b"").decode(errors="replace"))
 
 
+def _read_files(folder: Path, submission: Submission) -> Iterator[Finding]:
+    expected = [name for name in LIMITS if name not in _UNCHECKED or not (folder / MANIFEST).exists()]
+    for path in sorted(folder.iterdir()):
+        if fault := _fault(path, expected):
+            yield Finding("foreign-file", f"{path.name}: {fault}")
+        else:
+            submission.files[path.name] = path.read_bytes()
+    if submission.shipped:
+        text = "a method of the project: hashes of files and source were not checked"
+        yield Finding("no-manifest", text, warning=True)
+    for name in (RECORDS, PREDICTIONS) if submission.shipped else (*HASHED, MANIFEST, README):
+        if name not in submission.files:
+            yield Finding("missing-file", f"{name}: is not there")
+    if README in submission.files:
+        about = read_about(submission.files[README].decode(errors="replace"))
+        if lacking := [name for name in PLACEHOLDERS if name not in about]:
+            yield Finding("readme", f"{README}: fill in {', '.join(lacking)}", warning=True)
+        if not is_link(link := about.get("link", "none")):
+            yield Finding("readme", f"{README}: link '{link}', expected an http(s) address or 'none'")
+
+
+def _fault(path: Path, expected: Collection[str]) -> str | None:
+    """Why a file is not read; None if it is."""
+    if path.name not in expected or path.is_symlink() or not path.is_file():
+        return f"a link, a folder or no part of a submission; expected files: {', '.join(expected)}"
+    if (size := path.stat().st_size) > LIMITS[path.name]:
+        return f"{size} bytes, at most {LIMITS[path.name]} are read"
+    return None
+
+
 def _canonical(submission: Submission) -> Iterator[Finding]:
     """Files that differ from what w2s writes for their content: nothing may hide in them."""
-    lines = {key: record.to_line() for key, record in submission.records.items()}
-    predictions = {key: compact(array) for key, array in submission.predictions.items() if is_class_ids(array)}
-    expected = method_files(lines, predictions)
-    if predictions.keys() != submission.records.keys():  # findings of their own
+    contents, files = submission.contents, submission.files
+    expected = method_files({key: record.to_line() for key, record in contents.records.items()}, contents.predictions)
+    if contents.predictions.keys() != contents.records.keys():  # findings of their own
         del expected[PREDICTIONS]
     if submission.manifest:
         expected[MANIFEST] = submission.manifest.to_text().encode()
     for name, content in expected.items():
-        if submission.files.get(name, content) != content:
+        if files.get(name, content) != content:
             yield Finding("not-canonical", f"{name}: not as w2s writes it: order, spaces, types or extra content")
-
-
-def is_class_ids(array: NDArray[Any]) -> bool:
-    """Whether an array holds nothing but integers from 0."""
-    return array.dtype.kind in "iu" and (not array.size or bool(array.min() >= 0))
-
-
-def _read_files(folder: Path, files: dict[str, bytes]) -> Iterator[Finding]:
-    if folder.is_symlink():
-        yield Finding("symlink", f"{folder.name}: is a link")
-    expected = [name for name in LIMITS if name not in _UNCHECKED or not (folder / MANIFEST).exists()]
-    for path in sorted(folder.iterdir()):
-        if fault := _read_file(path, expected, files):
-            yield fault
-
-
-def _read_file(path: Path, expected: Collection[str], files: dict[str, bytes]) -> Finding | None:
-    """Add a file's content, unless there is something wrong with the file."""
-    if path.is_symlink():
-        return Finding("symlink", f"{path.name}: is a link; a submission holds files only")
-    if path.name not in expected or not path.is_file():
-        return Finding("foreign-file", f"{path.name}: no part of a submission; expected {', '.join(expected)}")
-    if (size := path.stat().st_size) > LIMITS[path.name]:
-        return Finding("too-large", f"{path.name}: {size} bytes, at most {LIMITS[path.name]} are read")
-    files[path.name] = path.read_bytes()
-    return None
-
-
-def _read_manifest(submission: Submission) -> Iterator[Finding]:
-    if MANIFEST in submission.files:
-        try:
-            submission.manifest = Manifest.model_validate_json(submission.files[MANIFEST])
-        except ValidationError as error:
-            submission.unread = True
-            yield Finding("broken-manifest", f"{MANIFEST}: {reason(error)}")
-
-
-def _read_records(submission: Submission) -> Iterator[Finding]:
-    submission.unread |= RECORDS not in submission.files
-    lines = submission.files.get(RECORDS, b"").split(b"\n")
-    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
-        where = f"{RECORDS}:{number}"
-        try:
-            record = Record.model_validate_json(line)
-        except ValidationError as error:
-            submission.unread = True
-            types = {found["type"] for found in error.errors()}
-            if "json_invalid" in types:
-                kind = "broken-record"
-            elif types & _IMPOSSIBLE:
-                kind = "impossible-value"
-            else:
-                kind = "setting-hash" if types == {"setting"} else "schema"
-            yield Finding(kind, f"{where}: {reason(error)}")
-            continue
-        key = record.key._replace(method=submission.name)
-        if key in submission.records:
-            submission.unread = True
-            yield Finding("doubled-record", f"{where}: repeats the record of {record.key}")
-        submission.records.setdefault(key, record)
-
-
-def _read_predictions(submission: Submission) -> Iterator[Finding]:
-    if PREDICTIONS not in submission.files:
-        submission.unread = True
-        return
-    try:
-        tensors = load(submission.files[PREDICTIONS])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        submission.unread = True
-        yield Finding("broken-predictions", f"{PREDICTIONS}: {reason(error)}")
-        return
-    for name, tensor in sorted(tensors.items()):
-        try:
-            task, condition, setting, seed = name.split("/")
-            key = RecordKey(task, condition, submission.name, setting, int(seed))
-        except ValueError:
-            submission.unread = True
-            yield Finding("missing-record", f"{PREDICTIONS}: tensor '{name}' belongs to no record")
-            continue
-        submission.predictions[key] = tensor

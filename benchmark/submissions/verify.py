@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
-from benchmark.base.paths import cache_root
-from benchmark.core.records import Record, RecordKey, SeedEvaluation, setting_hash
+from benchmark.base.notices import Say
+from benchmark.core.records import Record, RecordKey, SeedEvaluation
 from benchmark.core.registry import METHODS, load_plugin
-from benchmark.core.suite import load_suite, read_options, suite_of_folder
+from benchmark.core.suite import load_suite, suite_of_folder
+from benchmark.results.contents import Contents
 from benchmark.results.layout import SOURCE
 from benchmark.results.store import ResultStore
-from benchmark.running.plan import Unit, hyperparameters
-from benchmark.running.runner import choose_device
+from benchmark.running.plan import Training, Unit
+from benchmark.running.request import Request, resolve
 from benchmark.running.stale import raised
-from benchmark.running.unit import Setup, execute
+from benchmark.running.unit import execute
 
-Say = Callable[[str], None]
 # Share of predictions that may differ, and by how much the score may. With other arithmetic (no vector instructions,
 # MKL's most compatible kernels; for one of three tasks features and supervisors anew too) 3 of 114 records differed
 # from the published, by at most 0.6% and 0.3 points, and no supervisor did. Two methods differ by 15% in the median; of
@@ -30,126 +29,92 @@ Say = Callable[[str], None]
 DIFFERING, SCORE = 0.01, 0.01
 
 
-@dataclass(frozen=True)
-class VerifyRequest:
-    """What `w2s verify` was asked for."""
-
-    method: str
-    task: str
-    condition: str
-    seed: int
-    results: Path
-    suite: str | None
-    plugin: Path | None
-    device: str
-    cache: Path | None
-    options: list[str]
-
-
 def tolerated(share: float) -> bool:
     """Whether so many predictions may differ on another machine."""
     return share <= DIFFERING
 
 
-def verify(request: VerifyRequest, say: Say) -> int:
-    """Do what was asked; returns 0 if the predictions are equal or within the tolerance, else 1.
+def verify(request: Request, results: Path, seed: int, say: Say) -> int:
+    """Run one cell again; returns 0 if the predictions are equal or within the tolerance, else 1.
+
+    Args:
+        request: one method, task and condition; its suite may be empty: the one that the results are named after.
+        results: what is published.
 
     Raises:
         W2SError: no such cell, a method that is not known here, or one of other versions or settings than published.
     """
-    store = ResultStore(request.results)
-    if request.plugin is not None:
-        _check_source(request.plugin, store.root / request.method / SOURCE)
-        load_plugin(request.plugin)
-    records = _published(store, request)
-    name = request.suite or request.results.resolve().name
+    cell = RecordKey(request.tasks[0], request.conditions[0], request.methods[0], "", seed)
+    source = results / cell.method / SOURCE
+    for plugin in request.plugins:
+        if plugin.is_file() and source.is_file() and plugin.read_bytes() != source.read_bytes():
+            raise W2SError(f"--plugin {plugin}: is not the source that was submitted, {source}")
+        load_plugin(plugin)
+    published = ResultStore(results).load()
+    records = _records_of(cell, published, results)
+    name = request.suite or results.resolve().name
     suite = suite_of_folder(name) or load_suite(name)
-    _check_known(store, request.method)
-    setup = Setup(
-        device=choose_device(request.device),
-        cache=(request.cache or cache_root()).absolute(),
-        student=suite.student,
-        options={**suite.options, **read_options(request.options)},
-    )
-    task = setup.task(request.task)
-    if lack := task.missing():
-        raise NotAvailable(f"{task.name} can't be run here: {lack}")
-    chosen = hyperparameters(request.method, suite.student.of(task.name), task.student.parameters)
-    record = next((record for record in records if record.setting == setting_hash(chosen)), None)
+    if cell.method not in METHODS:
+        where = f"read {source}, and if you trust it add --plugin {source}"
+        raise W2SError(
+            f"method '{cell.method}' is not registered here, and code from submissions is never run unasked; "
+            f"{where if source.is_file() else 'name it with --plugin'}"
+        )
+    run = resolve(replace(request, suite=suite.name, full=suite.full), say)
+    (task,) = run.tasks
+    if run.lacking:
+        raise NotAvailable(f"{task.name} can't be run here: {run.lacking[task.name]}")
+    (setting,) = run.settings(task)
+    record = next((record for record in records if record.setting == setting.hash), None)
     if record is None:
         raise W2SError(
-            f"{records[0].key}: published with {records[0].hyperparameters}, here it would be run with {chosen}; name "
-            "the suite with --suite, or use the commit that the results were made with"
+            f"{records[0].key}: published with {records[0].hyperparameters}, here it would be run with "
+            f"{setting.hyperparameters}; name the suite with --suite, or use the commit that the results were made with"
         )
     if old := raised(record):
         raise W2SError(f"{record.key}: is stale ({', '.join(old)}): run it again instead (w2s run --stale)")
-    evaluation = store.load().evaluations.get((record.task, record.condition))
-    if evaluation is None or (reason := store.load().misfit(record)):
-        raise W2SError(f"{record.key}: {reason if evaluation else 'its published truth is missing'}")
+    evaluation = published.evaluations.get((task.name, cell.condition))
+    if evaluation is None or (misfit := published.misfit(record)):
+        raise W2SError(f"{record.key}: {misfit if evaluation else 'its published truth is missing'}")
 
-    say(f"running {record.key}, on {setup.device}")
-    unit = Unit(task.name, request.condition, (((request.method,), (request.seed,)),), split=task.student.costly)
-    result = execute(unit, setup)
+    say(f"running {record.key}, on {run.setup.device}")
+    training = Training((setting,), (seed,))
+    result = execute(Unit(task.name, cell.condition, (training,), split=task.student.costly), run.setup)
     if not result.entries:
         raise W2SError("; ".join(result.failures))
     ((again, predictions),) = result.entries
-    for line in _circumstances(record, again):
-        say(line)
-    _say_supervisors(evaluation.seeds[record.seed], result.evaluation.seeds[record.seed], say)
-    return _compare(record, store.load().predictions[record.key], again, predictions, evaluation.metric, say)
+    for line in _circumstances(record, again, evaluation.seeds[seed], result.evaluation.seeds[seed]):
+        say(f"differs: {line}")
+    return _compare(record, published.predictions[record.key], again, predictions, evaluation.metric, say)
 
 
-def _published(store: ResultStore, request: VerifyRequest) -> list[Record]:
+def _records_of(cell: RecordKey, published: Contents, root: Path) -> list[Record]:
     """The published records of the cell, one for each setting."""
-    records = store.load().records
+    records = published.records
     if not records:
-        raise W2SError(f"{store.root}: no results there")
-    for kind, name, known in (
-        ("method", request.method, {key.method for key in records}),
-        ("task", request.task, {key.task for key in records}),
-    ):
-        if name not in known:
-            raise unknown_name(f"{kind} in {store.root}", name, known)
-    wanted = RecordKey(request.task, request.condition, request.method, "", request.seed)
-    if found := [record for key, record in sorted(records.items()) if key._replace(setting="") == wanted]:
+        raise W2SError(f"{root}: no results there")
+    for what, name in (("method", cell.method), ("task", cell.task)):
+        if name not in (known := {getattr(key, what) for key in records}):
+            raise unknown_name(f"{what} in {root}", name, known)
+    if found := [record for key, record in sorted(records.items()) if key._replace(setting="") == cell]:
         return found
-    has = sorted({(k.condition, k.seed) for k in records if (k.task, k.method) == (request.task, request.method)})
+    has = sorted({(k.condition, k.seed) for k in records if (k.task, k.method) == (cell.task, cell.method)})
     there = ", ".join(f"{condition} {seed}" for condition, seed in has) or "none"
-    raise W2SError(f"{wanted}: not in {store.root}; conditions and seeds there: {there}")
+    raise W2SError(f"{cell}: not in {root}; conditions and seeds there: {there}")
 
 
-def _check_known(store: ResultStore, method: str) -> None:
-    """Code from a submission runs only when it is named."""
-    if method in METHODS:
-        return
-    source = store.root / method / SOURCE
-    where = f"read {source}, and if you trust it add --plugin {source}" if source.is_file() else "name it with --plugin"
-    raise W2SError(f"method '{method}' is not registered here, and code from submissions is never run unasked; {where}")
-
-
-def _check_source(plugin: Path, submitted: Path) -> None:
-    if plugin.is_file() and submitted.is_file():
-        hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (plugin, submitted)]
-        if hashes[0] != hashes[1]:
-            raise W2SError(f"--plugin {plugin}: is not the source that was submitted, {submitted}")
-
-
-def _circumstances(record: Record, again: Record) -> list[str]:
-    """A line for each thing that may explain a difference."""
-    here, there = again.libraries, record.libraries
-    pairs = [(name, there.get(name, "none"), here.get(name, "none")) for name in sorted(here.keys() | there.keys())]
+def _circumstances(record: Record, again: Record, old: SeedEvaluation, new: SeedEvaluation) -> Iterator[str]:
+    """What may explain a difference."""
+    names, there, here = sorted(record.libraries | again.libraries), record.libraries, again.libraries
+    pairs = [(name, there.get(name, "none"), here.get(name, "none")) for name in names]
     pairs += [(name, getattr(record, name), getattr(again, name)) for name in ("device", "commit", "data_fingerprint")]
-    return [f"differs: {what}: published {then}, here {now}" for what, then, now in pairs if then != now]
-
-
-def _say_supervisors(published: SeedEvaluation, here: SeedEvaluation, say: Say) -> None:
-    if published.sha256 == here.sha256:
-        return
-    if published.supervisors.shape != here.supervisors.shape or (published.labels != here.labels).any():
-        say("differs: the test split: other labels than published")
-        return
-    share = (published.supervisors != here.supervisors).mean()
-    say(f"differs: supervisors: {share:.2%} of their test predictions")
+    for what, then, now in pairs:
+        if then != now:
+            yield f"{what}: published {then}, here {now}"
+    if old.supervisors.shape != new.supervisors.shape or (old.labels != new.labels).any():
+        yield "the test split: other labels than published"
+    elif old.sha256 != new.sha256:
+        yield f"supervisors: {(old.supervisors != new.supervisors).mean():.2%} of their test predictions"
 
 
 def _compare(
@@ -158,15 +123,14 @@ def _compare(
     if published.shape != predictions.shape:
         say(f"not reproduced: {record.key}: predictions {predictions.shape}, published are {published.shape}")
         return 1
-    count, share = int((published != predictions).sum()), float((published != predictions).mean())
-    if not count:
-        say(f"equal: {record.key}: all {predictions.size} predictions, {metric} {record.metrics[metric]:.4f}")
+    differ, then, now = published != predictions, record.metrics[metric], again.metrics[metric]
+    if not differ.any():
+        say(f"equal: {record.key}: all {predictions.size} predictions, {metric} {then:.4f}")
         return 0
-    change = again.metrics[metric] - record.metrics[metric]
-    fits = tolerated(share) and abs(change) <= SCORE
+    fits = tolerated(float(differ.mean())) and abs(now - then) <= SCORE
     say(
-        f"{'within the tolerance' if fits else 'not reproduced'}: {record.key}: {count} of {predictions.size} "
-        f"predictions differ ({share:.2%}, allowed {DIFFERING:.0%}), {metric} {record.metrics[metric]:.4f}, here "
-        f"{again.metrics[metric]:.4f} ({100 * change:+.2f} points, allowed {100 * SCORE:g})"
+        f"{'within the tolerance' if fits else 'not reproduced'}: {record.key}: {differ.sum()} of {predictions.size} "
+        f"predictions differ ({differ.mean():.2%}, allowed {DIFFERING:.0%}), {metric} {then:.4f}, here {now:.4f} "
+        f"({100 * (now - then):+.2f} points, allowed {100 * SCORE:g})"
     )
     return 0 if fits else 1

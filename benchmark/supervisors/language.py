@@ -14,7 +14,6 @@ from benchmark.assets.pretrained import model_fingerprint
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
 from benchmark.core.method import CrossEntropy
-from benchmark.core.scale import Work
 from benchmark.core.training import NOWHERE, TrainingData, train
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.language.network import Objective
@@ -64,10 +63,6 @@ class FineTuned:
     def fingerprint(self) -> str:
         """Of the pretrained model's files."""
         return model_fingerprint(self.model)
-
-    def work(self, length: int) -> Work:
-        """As that of the same model as a student."""
-        return LanguageModel(self.objective, 2, self.model, None, self.rank, self.alpha, self.max_tokens).work(length)
 
     def fit(
         self,

@@ -12,17 +12,6 @@ from benchmark.supervisors.logistic import Logistic, fit_logistic
 
 
 @dataclass(frozen=True)
-class PixelClassifier:
-    """A fitted `PixelLogistic`."""
-
-    logistic: Logistic
-
-    def predict_proba(self, inputs: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """(n, K) probabilities of n images."""
-        return self.logistic.predict_proba(_pixels(inputs))
-
-
-@dataclass(frozen=True)
 class PixelLogistic:
     """Logistic regression on the pixels of uint8 images of one size, scaled to 0..1."""
 
@@ -30,9 +19,9 @@ class PixelLogistic:
     name: ClassVar[str] = "benchmark.supervisors.pixels.PixelLogistic"
     version: ClassVar[int] = 1
 
-    def fit(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, seed: int) -> PixelClassifier:
+    def fit(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, seed: int) -> Logistic:
         """Train on images (n, H, W[, 3]) and class ids (n,); nothing in it is random."""
-        return PixelClassifier(fit_logistic(_pixels(inputs), labels, num_classes, self.C, balanced=False))
+        return fit_logistic(_pixels, _pixels(inputs), labels, num_classes, self.C, balanced=False)
 
 
 def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -13,18 +13,6 @@ from benchmark.supervisors.logistic import Logistic, fit_logistic
 
 
 @dataclass(frozen=True)
-class TextClassifier:
-    """A fitted `TfidfClassifier`."""
-
-    vectorizer: Any
-    logistic: Logistic
-
-    def predict_proba(self, inputs: Sequence[str]) -> NDArray[np.float64]:
-        """(n, K) probabilities of n texts."""
-        return self.logistic.predict_proba(self.vectorizer.transform(inputs))
-
-
-@dataclass(frozen=True)
 class TfidfClassifier:
     """TF-IDF and class-balanced logistic regression; the vocabulary is that of the training texts."""
 
@@ -32,11 +20,11 @@ class TfidfClassifier:
     name: ClassVar[str] = "benchmark.supervisors.tfidf.TfidfClassifier"
     version: ClassVar[int] = 1
 
-    def fit(self, inputs: Sequence[str], labels: NDArray[np.int64], num_classes: int, seed: int) -> TextClassifier:
+    def fit(self, inputs: Sequence[str], labels: NDArray[np.int64], num_classes: int, seed: int) -> Logistic:
         """Train on n texts and class ids (n,); nothing in it is random."""
         vectorizer = _vectorizer()
         features = vectorizer.fit_transform(inputs)
-        return TextClassifier(vectorizer, fit_logistic(features, labels, num_classes, self.C, balanced=True))
+        return fit_logistic(vectorizer.transform, features, labels, num_classes, self.C, balanced=True)
 
 
 @dataclass(frozen=True)
@@ -68,11 +56,7 @@ class TfidfBradleyTerry:
     version: ClassVar[int] = 1
 
     def fit(
-        self,
-        inputs: tuple[Sequence[str], Sequence[str]],
-        labels: NDArray[np.int64],
-        num_classes: int,
-        seed: int,
+        self, inputs: tuple[Sequence[str], Sequence[str]], labels: NDArray[np.int64], num_classes: int, seed: int
     ) -> RewardModel:
         """Train on n pairs, label 0 = the first response is preferred; nothing in it is random."""
         from scipy.sparse import vstack

@@ -12,8 +12,9 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from benchmark.assets.hub import DOWNLOAD, snapshot
+from benchmark.assets.hub import snapshot
 from benchmark.base.errors import W2SError
+from benchmark.base.paths import Settings, use
 
 COMMIT = "c0ffee" * 6 + "cafe"
 FILES = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"a pickle"}
@@ -81,7 +82,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     made = Hub(tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", made.snapshot_download)
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: made)
-    monkeypatch.setenv(DOWNLOAD, "1")
+    use(Settings(download=True))
     return made
 
 
@@ -90,7 +91,7 @@ def get() -> Path:
 
 
 def test_nothing_is_asked_of_the_hub_unless_the_user_asked(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DOWNLOAD, "")
+    use(Settings())
     with pytest.raises(FileNotFoundError):
         get()
     assert hub.asked == []
@@ -146,7 +147,7 @@ def test_what_a_killed_run_did_not_compare_is_compared_by_the_next(
     hub.sends["model.safetensors"] = b"other"
     hub.snapshot_download("user/name", repo_type="model", revision=None, allow_patterns=["*.safetensors", "*.json"])
     hub.reachable = how != "not reachable"
-    monkeypatch.setenv(DOWNLOAD, "" if how == "no downloads" else "1")
+    use(Settings(download=how != "no downloads"))
     with pytest.raises(W2SError, match=r"model\.safetensors came with SHA-256 .* it was deleted: run again"):
         get()
     assert not list(hub.cache.rglob("model.safetensors"))

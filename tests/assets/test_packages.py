@@ -14,6 +14,7 @@ import pytest
 
 from benchmark.assets import packages as fetch
 from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.base.paths import using
 
 PYPROJECT = """
 [build-system]
@@ -128,7 +129,7 @@ def test_an_archive_put_there_by_hand_is_taken(index, tmp_path, monkeypatch):
 
 def test_a_plan_fetches_nothing(index, capfd, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip ran"))
-    with fetch.nothing_fetched(), pytest.raises(NotAvailable) as refused:
+    with using(fetch=False), pytest.raises(NotAvailable) as refused:
         get(digest(index))
     for words in ("w2s-sample-data 1.0", "1 kB", "licence MIT", digest(index), "a run fetches it with pip"):
         assert words in str(refused.value)
@@ -138,7 +139,7 @@ def test_a_plan_fetches_nothing(index, capfd, monkeypatch):
 def test_a_plan_reads_what_is_here(index):
     path = get(digest(index))
     fetch._verified.cache_clear()
-    with fetch.nothing_fetched():
+    with using(fetch=False):
         assert get(digest(index)) == path
 
 

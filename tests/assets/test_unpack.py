@@ -1,7 +1,4 @@
-"""Hostile archives: nothing leaves the folder, nothing grows without bound, nothing is left behind.
-
-Each is tried in every place that opens archives: a download's unpacking, and reading members from a stream.
-"""
+"""Hostile archives: nothing leaves the folder, nothing grows without bound, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -44,10 +41,10 @@ def link(kind: bytes, name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return entry(name, type=kind, linkname=target)
 
 
-def declared(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+def declared(size: int) -> bytes:
     """A header that promises more than follows."""
     member = tarfile.TarInfo("data.csv")
-    member.size, member.type = size, kind
+    member.size = size
     return gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
 
 
@@ -56,12 +53,10 @@ GOOD = [entry(PROOF, b"1.0"), entry("data.csv", b"1,2\n")]
 
 def hostile(folder: Path) -> dict[str, tuple[bytes, str]]:
     """Name -> archive, and words of the message."""
-    out = str(folder / "escaped")
     attack = entry("ladder/escaped", b"out")
     return {
-        "climbs": (packed(*GOOD, entry("../escaped", b"out")), "leads out of its folder"),
-        "climbs later": (packed(*GOOD, entry("a/b/../../../escaped", b"out")), "leads out of its folder"),
-        "absolute": (packed(*GOOD, entry(out, b"out")), "leads out of its folder"),
+        "climbs": (packed(*GOOD, entry("../escaped", b"out")), "outside the destination"),
+        "climbs later": (packed(*GOOD, entry("a/b/../../../escaped", b"out")), "outside the destination"),
         "symlink out": (packed(*GOOD, link(tarfile.SYMTYPE, "ladder", ".."), attack), "neither a plain file"),
         "symlink absolute": (
             packed(*GOOD, link(tarfile.SYMTYPE, "ladder", str(folder)), attack),
@@ -75,12 +70,8 @@ def hostile(folder: Path) -> dict[str, tuple[bytes, str]]:
         "pipe": (packed(*GOOD, entry("pipe", type=tarfile.FIFOTYPE)), "neither a plain file"),
         "bomb": (packed(*GOOD, entry("zeros", bytes(50 * MOST))), "larger than"),
         "bomb of many": (packed(*GOOD, *(entry(f"{i}", bytes(MOST // 10)) for i in range(12))), "larger than"),
-        "many empty files": (packed(*GOOD, *(entry(f"{i}") for i in range(40))), "more than 30 files"),
         "promises terabytes": (declared(2**40), "larger than"),
-        "sparse terabyte": (gzip.compress(sparse(2**40)), "neither a plain file|larger than"),
-        "long name": (declared(2**40, tarfile.GNUTYPE_LONGNAME), "a header in it is 1,099,511,627,776 bytes long"),
-        "long attributes": (declared(2**40, tarfile.XHDTYPE), "a header in it is 1,099,511,627,776 bytes long"),
-        "zeros after the end": (gzip.compress(gzip.decompress(packed(*GOOD)) + bytes(2 * MOST)), "larger than"),
+        "sparse terabyte": (gzip.compress(sparse(2**40)), "larger than"),
         "cut": (packed(*GOOD)[:-30], "no whole|ended before|end-of-stream"),
         "flipped": (flipped(packed(*GOOD)), "CRC|no whole|invalid"),
         "no archive": (b"<html>not found</html>", "Not a gzipped file"),
@@ -110,11 +101,6 @@ def flipped(data: bytes) -> bytes:
 
 
 KINDS = list(hostile(Path("/")))
-
-
-@pytest.fixture(autouse=True)
-def few_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "MOST_MEMBERS", 30)
 
 
 def everything(folder: Path) -> set[str]:
@@ -153,22 +139,9 @@ def vader_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[byt
         path = tmp_path / "cache" / "vader.zip"
         path.write_bytes(outer)
         monkeypatch.setattr(_vader, "fetch_sdist", lambda **_: path)
-        monkeypatch.setattr(_vader, "_MOST", MOST)
         return _vader._source_files.__wrapped__()
 
     return read
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_texts_archive_is_not_read(
-    kind: str, tmp_path: Path, vader_from: Callable[[bytes], dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    data, words = hostile(tmp_path)[kind]
-    with pytest.raises(W2SError, match=words) as refused:
-        vader_from(in_a_zip(data))
-    assert str(refused.value).startswith("vaderSentiment 0.5")
-    assert everything(tmp_path) == {"cache", "cache/vader.zip"}
 
 
 def test_what_is_asked_for_is_read_and_nothing_is_written(
@@ -181,15 +154,11 @@ def test_what_is_asked_for_is_read_and_nothing_is_written(
     assert everything(tmp_path) == {"cache", "cache/vader.zip"}
 
 
-def test_a_text_that_is_missing(vader_from: Callable[[bytes], dict[str, bytes]]) -> None:
-    with pytest.raises(W2SError, match=r"vaderSentiment 0\.5: hutto_ICWSM_2014/tweets\S+ is no file in its archive"):
-        vader_from(in_a_zip(packed(*GOOD)))
-
-
-def test_a_bomb_in_the_outer_archive(vader_from: Callable[[bytes], dict[str, bytes]]) -> None:
-    """Bytes without end that unpack to nothing: empty gzip members."""
-    with pytest.raises(W2SError, match="larger than 100,000 bytes"):
-        vader_from(in_a_zip(gzip.compress(b"") * 50_000))
+def test_an_absolute_path_stays_inside(tmp_path: Path) -> None:
+    (tmp_path / "archive").write_bytes(packed(*GOOD, entry(str(tmp_path / "escaped"), b"out")))
+    unpack.unpack(tmp_path / "archive", tmp_path / "data", PROOF, MOST, "here")
+    assert not (tmp_path / "escaped").exists()
+    assert (tmp_path / "data" / str(tmp_path)[1:] / "escaped").read_bytes() == b"out"
 
 
 @pytest.mark.parametrize("top", ["", "data_v1.0/"])

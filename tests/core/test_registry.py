@@ -142,12 +142,16 @@ def test_an_unknown_name_suggests_the_nearest(gadgets: Registry[str]) -> None:
             registry[wrong]
 
 
+def test_what_is_built_in_is_found_and_selected_but_no_plug_in() -> None:
+    assert set(CANARIES) <= set(METHODS.select(["*"])) - set(METHODS.names())
+    assert all(name in METHODS and METHODS[name].name == name for name in CANARIES)
+    assert METHODS.select(["ground_*", "raven"]) == ["ground_truth", "raven"]
+
+
 def test_globs_select_sorted_names_and_each_must_match(gadgets: Registry[str]) -> None:
     assert gadgets.select(["*"]) == ["hammer", "hand_saw"]
     assert gadgets.select(["hand_*"]) == ["hand_saw"]
     assert gadgets.select(["hand_saw", "ha*", "h?mmer"]) == ["hammer", "hand_saw"]
-    assert gadgets.select(["extra", "hammer"], extra=("extra", "more")) == ["extra", "hammer"]
-    assert gadgets.select(["*"], extra=("extra",)) == ["extra", "hammer", "hand_saw"]
     assert gadgets.select([]) == []
     with pytest.raises(W2SError, match=r"unknown gadget 'hand_say': did you mean 'hand_saw'"):
         gadgets.select(["*", "hand_say"])
@@ -155,6 +159,14 @@ def test_globs_select_sorted_names_and_each_must_match(gadgets: Registry[str]) -
         gadgets.select(["z*"])
     with pytest.raises(W2SError, match="unknown gadget 'Hammer'"):
         gadgets.select(["Hammer"])
+
+
+def test_what_is_built_in_is_found_and_selected_and_is_no_plugin() -> None:
+    registry = Registry("method", "methods", "w2s.methods", accept, built_in={"canary": "1"})
+    assert registry["canary"] == "1"
+    assert "canary" in registry
+    assert registry.select(["can*"]) == ["canary"]
+    assert "canary" not in registry.names()
 
 
 def make_method(**attributes: Any) -> type[Method]:

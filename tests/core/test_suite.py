@@ -41,7 +41,7 @@ def test_a_wrong_value_for_the_recipe_is_named(value: object) -> None:
     [("4", 4), ("1e-4", 1e-4), ("true", True), ("null", None), ("none", None), ("Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-7B")],
 )
 def test_values_are_read_as_what_they_look_like(text: str, value: object) -> None:
-    found = read_options([f"name={text}"])["name"]
+    found = read_options([f"name={text}"])[0]["name"]
     assert found == value
     assert type(found) is type(value)
 
@@ -53,7 +53,7 @@ def test_an_option_without_name_or_value(text: str) -> None:
 
 
 def test_an_option_may_hold_an_equals_sign() -> None:
-    assert read_options(["data=a=b"]) == {"data": "a=b"}
+    assert read_options(["data=a=b", "raven.eta=1e-3"]) == ({"data": "a=b"}, {"raven": {"eta": 1e-3}})
 
 
 @pytest.mark.parametrize("name", suite_names())

@@ -1,5 +1,7 @@
 """Frozen encoders: the features that they promise, the same each time, from weights that are the known ones."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,17 @@ def test_efficientnet_gives_the_published_networks_features(images, features):
     assert np.abs(features["full"] - full.numpy()).max() < 1e-4
     assert np.abs(features["half"] - seen[0].numpy()).max() < 1e-4
     assert features["full"].std() > 0.1
+
+
+def test_efficientnet_has_the_published_tensors():
+    """Bit by bit those that a reader of our own, which unpickled nothing, once found in the same file."""
+    network, digest = efficientnet.load_network(64), hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    assert digest.hexdigest() == "91e0b020068f6d7bf14d2442b0a01e87531f7b22813f9b998d7f85290499665a"
+    assert sum(p.numel() for p in network.parameters()) == 4_652_008
+    assert not network.training
 
 
 def test_efficientnet_does_not_depend_on_the_neighbours(images, features):

@@ -1,17 +1,21 @@
-"""SIGINT and SIGTERM before a command has begun its work (later ones: `test_kill.py`): status 130, one last line."""
+"""SIGINT and SIGTERM end a command: status 130, one last line, nothing finished is lost (workers: `test_kill.py`)."""
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.command_line import CommandLine
+from support.made_up import Blobs, Columns
 
-from benchmark.base.interrupts import STOPPED
+from benchmark.api import register_task
+from benchmark.base.process import STOPPED, interruptible
 from benchmark.cli import main
+from benchmark.results.store import ResultStore
 
 
 @pytest.mark.parametrize(
@@ -32,46 +36,37 @@ def test_an_interrupt_before_a_command_has_begun_is_said(
     assert capsys.readouterr() == ("", f"{STOPPED}\n")
 
 
-INTERRUPTED = """
-import os, signal, sys, time
-for _ in range(2):
-    os.kill(os.getpid(), signal.{signal})
-    time.sleep(0.005)
-time.sleep(0.1)
-print("imported", file=sys.stderr)
-"""
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Those of the command; afterwards pytest's again."""
+    before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where this was started in the background
+    interruptible()
+    yield
+    for which, handler in before.items():
+        signal.signal(which, handler)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interrupt_waits_until_an_import_is_done(tmp_path: Path, name: str) -> None:
-    (tmp_path / "mine.py").write_text(INTERRUPTED.format(signal=name))
-    ended = in_a_process(tmp_path, "run", "--plugin", "mine.py", "--dry-run")
-    assert (ended.returncode, ended.stderr) == (130, "imported\n")
-    assert ended.stdout.startswith("stopped: no unit was begun")
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_running_command_ends_and_what_is_finished_stays(
+    w2s: CommandLine, handlers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: signal.Signals
+) -> None:
+    for name in ("first", "second"):
+        register_task(Blobs(name=name, edition=name))
+    asked = ("run", "--suite", "smoke", "--tasks", "first,second", "--methods", "naive", "--conditions", "ood")
+    asked += ("--seeds", "1", "--results", "here")
 
+    def encode(self: Columns, *arguments: object, real: object = Columns.encode) -> object:
+        if (tmp_path / "here/naive/records.jsonl").exists():
+            os.kill(os.getpid(), which)
+        return real(self, *arguments)  # type: ignore[operator]
 
-@pytest.mark.parametrize("delay", [0.2, 0.4, 0.6, 0.8, 1.0, 1.2])  # it loads torch
-def test_an_interrupt_while_a_command_is_loaded_is_said(tmp_path: Path, delay: float) -> None:
-    ended = in_a_process(tmp_path, "run", "--suite", "smoke", "--tasks", "solar-mono-to-poly", after=delay)
-    last = (ended.stdout + ended.stderr).splitlines()[-1]
-    if (ended.returncode, last) != (0, "1 units run, results in runs/smoke"):  # on a fast machine
-        assert ended.returncode == 130
-        assert last == STOPPED or last.startswith("stopped: no unit was begun")
-
-
-def in_a_process(folder: Path, *arguments: str, after: float = 0) -> subprocess.CompletedProcess[str]:
-    """`w2s` in a process of its own, to which SIGINT is sent after so many seconds from the moment that it began."""
-    code = "import signal; signal.signal(2, signal.default_int_handler)\nfrom benchmark.cli import main"
-    call = [sys.executable, "-c", f"{code}; print('begun', flush=True); main()", *arguments]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(call, cwd=folder, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        if after:
-            time.sleep(after)
-            process.send_signal(signal.SIGINT)
-        try:
-            out, err = process.communicate(timeout=120)
-        finally:
-            process.kill()
-    return subprocess.CompletedProcess(call, process.returncode, out, err)
+    with monkeypatch.context() as patch:
+        patch.setattr(Columns, "encode", encode)
+        stopped = w2s(*asked)
+    assert (stopped.status, stopped.err) == (130, "")
+    said = "stopped: 1 units run, 1 left, results in here; the same command goes on from there\n"
+    assert stopped.out == said
+    assert [key.task for key in ResultStore(tmp_path / "here").load().records] == ["first"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL or which != signal.SIGTERM, "a second one ends it at once"
+    assert w2s(*asked).out == "1 units run, results in here\n"

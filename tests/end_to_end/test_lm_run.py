@@ -18,18 +18,17 @@ from torch import Tensor
 
 pytest.importorskip("peft")
 
+from support.units import setup_of, unit_of
+
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
 from benchmark.core.records import Record
 from benchmark.core.registry import METHODS
-from benchmark.core.suite import Recipes
 from benchmark.results.contents import Contents
 from benchmark.results.replies import ReplyKey, read_replies
 from benchmark.results.store import ResultStore
 from benchmark.running import unit as execution
 from benchmark.running.executors.local import in_this_process
-from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup
 from benchmark.students.language.network import Network, Settings
 from benchmark.students.language.student import LanguageStudent
 
@@ -444,10 +443,10 @@ def test_out_of_memory_in_the_backward_pass(
         return result
 
     monkeypatch.setattr(LanguageStudent, "logits", full)
-    recipes = Recipes(Recipe(epochs=1, batch_size=8))
-    setup = Setup("cpu", tiny.cache, recipes, {"max_train": 24, "max_tokens": 12, **options}, plugins=(PLUGIN,))
+    recipe, sizes = Recipe(epochs=1, batch_size=8), {"max_train": 24, "max_tokens": 12}
+    setup = setup_of(tiny.cache, recipe, options={**sizes, **options}, plugins=(PLUGIN,))
     setup.load()
-    unit = Unit("tiny-said", "ood", ((("naive", "raven"), (0,)),), split=True)
+    unit = unit_of("tiny-said", "ood", ((("naive", "raven"), (0,)),), recipe, split=True)
     ((_, error),) = in_this_process([unit], setup, lambda job, text, share: None)
     assert isinstance(error, W2SError)
     assert relief in str(error)

@@ -52,7 +52,7 @@ def test_the_folder_is_what_results_hold_and_a_table_is_made_of_it(w2s: CommandL
     assert (checked.status, checked.out.splitlines()) == (
         0,
         [
-            "[placeholder] warning: README.md: fill in authors, link, description",
+            "[readme] warning: README.md: fill in authors, link, description",
             f"valid: agreement, {RECORDS} records, suite tiny; 1 warnings",
         ],
     )
@@ -199,7 +199,7 @@ def test_one_of_several_methods(w2s: CommandLine) -> None:
         (lambda text: text.replace('"agreement"', '"ground_truth"'), (), "is reserved for a canary"),
         (
             lambda text: (
-                text + "\nfrom made_up import Blobs\nfrom benchmark.api import register_task\n"
+                text + "\nfrom support.made_up import Blobs\nfrom benchmark.api import register_task\n"
                 "register_task(Blobs(name='tiny-three'))\n"
             ),
             (),

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from support.command_line import CommandLine
 from support.tiny_suite import ASKED, RECORDS, as_process, tiny_suite
@@ -21,15 +23,15 @@ from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
 from benchmark.results.store import ResultStore, _evaluation_bytes
 from benchmark.running import plan
-from benchmark.submissions import scores
-from benchmark.submissions.findings import KINDS, Finding, verdicts
-from benchmark.submissions.manifest import Manifest, manifest_of
-from benchmark.submissions.reading import LIMITS
+from benchmark.submissions import validate as validate_module
+from benchmark.submissions.findings import KINDS, Finding, report
+from benchmark.submissions.manifest import HASHED, Manifest, manifest_of
 
-Lines = list[dict[str, Any]]
 README = (
     "# Agreement\n\n- authors: A. Nonymous\n- link: https://example.org/paper\n\nIt weighs examples by agreement.\n"
 )
+Spoil = Callable[["Copy"], Any]
+FOLDER, PUBLISHED = Path("submissions/tiny/agreement"), Path("results/tiny")
 
 
 @pytest.fixture(scope="module")
@@ -37,428 +39,68 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """Published results, and a submission with its README filled in."""
     with tiny_suite(tmp_path_factory.mktemp("validate")) as command:
         assert as_process(command, *ASKED).status == 0
-        Path("submissions/tiny/agreement/README.md").write_text(README)
+        (FOLDER / "README.md").write_text(README)
         yield command
 
 
-@pytest.fixture
-def folder(suite: CommandLine, tmp_path: Path) -> Path:
-    """A copy of the submission."""
-    shutil.copytree("submissions/tiny/agreement", tmp_path / "agreement")
-    return tmp_path / "agreement"
+class Copy:
+    """A copy of a folder, to be spoiled. `rows` are its records and their predictions, in the order of results."""
 
+    def __init__(self, source: Path, folder: Path) -> None:
+        self.folder = shutil.copytree(source, folder)
+        lines = [json.loads(line) for line in self["records.jsonl"].read_text().splitlines()]
+        arrays = load_file(self["predictions.safetensors"])
+        self.rows: list[list[Any]] = [[line, arrays[name_of(line)]] for line in lines]
+        self.more: dict[str, Any] = {}  # tensors of no record
 
-# ---- how submissions are tampered with
+    def __getitem__(self, name: str) -> Path:
+        return self.folder / name
 
+    def write(self, seal: bool = True, **metadata: str) -> None:
+        """Records and predictions, and a manifest that fits."""
+        text = (json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=False) for line, _ in self.rows)
+        self["records.jsonl"].write_text("".join(f"{line}\n" for line in text))
+        arrays = {name_of(line): array for line, array in self.rows if array is not None}
+        save_file(arrays | self.more, self["predictions.safetensors"], metadata=metadata or None)
+        if seal:
+            self.seal()
 
-def edit(folder: Path, change: Callable[[Lines], Lines | None]) -> None:
-    """Change the lines of the records, as JSON."""
-    path = folder / "records.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    lines = change(lines) or lines
-    written = (json.dumps(line, sort_keys=True, separators=(",", ":"), ensure_ascii=False) for line in lines)
-    path.write_text("".join(f"{line}\n" for line in written))
+    def seal(self) -> None:
+        """A manifest that fits; for records that no manifest has, the old one with new hashes."""
+        old = Manifest.model_validate_json(self["manifest.json"].read_bytes())
+        files = {name: self[name].read_bytes() for name in HASHED}
+        try:
+            records = [Record.model_validate_json(line) for line in files["records.jsonl"].splitlines()]
+            new = manifest_of(old.suite, old.citation, records, files)
+        except ValueError:
+            new = old.model_copy(update={"files": {n: hashlib.sha256(d).hexdigest() for n, d in files.items()}})
+        self["manifest.json"].write_text(new.to_text())
 
+    def each(self, **changes: Any) -> None:
+        """Other values in all records."""
+        for line, _ in self.rows:
+            line |= changes
 
-def edit_predictions(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    path = folder / "predictions.safetensors"
-    arrays = load_file(path)
-    change(arrays)
-    save_file(arrays, path)
+    def set(self, **changes: dict[str, Any]) -> None:
+        """Other hyperparameters in the last record, with their hash."""
+        line = self.rows[-1][0]
+        chosen = line["hyperparameters"]
+        line["hyperparameters"] = {**chosen, **{part: {**chosen.get(part, {}), **new} for part, new in changes.items()}}
+        line["setting"] = setting_hash(line["hyperparameters"])
+        self.rows.sort(key=lambda row: name_of(row[0]))
+
+    def rename(self, name: str) -> None:
+        self.each(method=name)
+        self.folder = self.folder.rename(self.folder.parent / name)
 
 
 def name_of(line: dict[str, Any]) -> str:
     return f"{line['task']}/{line['condition']}/{line['setting']}/{line['seed']}"
 
 
-def reseal(folder: Path) -> None:
-    """The manifest that w2s would write for what is here."""
-    records = [Record.model_validate_json(line) for line in (folder / "records.jsonl").read_text().splitlines()]
-    old = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    (folder / "manifest.json").write_text(manifest_of(old.suite, old.citation, records, files).to_text())
-
-
-def reseal_files(folder: Path) -> None:
-    """Only the manifest's hashes of files; what it says of the records stays."""
-    path = folder / "manifest.json"
-    manifest = Manifest.model_validate_json(path.read_bytes())
-    fresh = {name: manifest_hash(folder / name) for name in manifest.files}
-    path.write_text(manifest.model_copy(update={"files": fresh}).to_text())
-
-
-def manifest_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def edit_manifest(folder: Path, **changes: Any) -> None:
-    path = folder / "manifest.json"
-    manifest = Manifest.model_validate_json(path.read_bytes())
-    path.write_text(manifest.model_copy(update=changes).to_text())
-
-
-def all_lines(**changes: Any) -> Callable[[Lines], Lines]:
-    return lambda lines: [{**line, **changes} for line in lines]
-
-
-def first_line(**changes: Any) -> Callable[[Lines], Lines]:
-    return lambda lines: [{**lines[0], **changes}, *lines[1:]]
-
-
-def without(**where: Any) -> Callable[[Path], None]:
-    """Records and predictions of these are gone, and the manifest is written anew."""
-
-    def tamper(folder: Path) -> None:
-        gone: list[str] = []
-
-        def drop(lines: Lines) -> Lines:
-            lost = [line for line in lines if all(line[k] == v for k, v in where.items())]
-            gone.extend(map(name_of, lost))
-            return [line for line in lines if line not in lost]
-
-        edit(folder, drop)
-        edit_predictions(folder, remove(lambda arrays: gone))
-        reseal(folder)
-
-    return tamper
-
-
-def remove(names: Callable[[dict[str, Any]], list[str]]) -> Callable[[dict[str, Any]], None]:
-    def change(arrays: dict[str, Any]) -> None:
-        for name in names(arrays):
-            del arrays[name]
-
-    return change
-
-
-def records(change: Callable[[Lines], Lines | None]) -> Callable[[Path], None]:
-    """Changed records, and a manifest that fits them."""
-
-    def tamper(folder: Path) -> None:
-        edit(folder, change)
-        reseal(folder)
-
-    return tamper
-
-
-def unreadable(change: Callable[[Lines], Lines | None]) -> Callable[[Path], None]:
-    """Changed records that no reader takes, and a manifest with their hash."""
-
-    def tamper(folder: Path) -> None:
-        edit(folder, change)
-        reseal_files(folder)
-
-    return tamper
-
-
-def predictions(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
-    def tamper(folder: Path) -> None:
-        edit_predictions(folder, change)
-        reseal_files(folder)
-
-    return tamper
-
-
-def text(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """A file's bytes, and a manifest with their hash."""
-
-    def tamper(folder: Path) -> None:
-        (folder / name).write_bytes(change((folder / name).read_bytes()))
-        if name != "manifest.json":
-            reseal_files(folder)
-
-    return tamper
-
-
-def weights(*values: Any) -> Callable[[Path], None]:
-    return unreadable(first_line(diagnostics={"weights": values}))
-
-
-def raise_score(line: dict[str, Any]) -> dict[str, Any]:
-    return {**line, "metrics": {"accuracy": min(1.0, line["metrics"]["accuracy"] + 0.05)}}
-
-
-def edited_score(folder: Path) -> None:
-    edit(folder, lambda lines: [raise_score(lines[0]), *lines[1:]])
-
-
-def flip(arrays: dict[str, Any]) -> None:
-    name = min(arrays)
-    arrays[name] = arrays[name].copy()
-    arrays[name][0, :5] = (arrays[name][0, :5] + 1) % 3
-
-
-def edited_consistently(folder: Path) -> None:
-    """Predictions, their hash in the record and the score; all but the manifest."""
-    edit_predictions(folder, flip)
-    arrays = load_file(folder / "predictions.safetensors")
-    evaluations = ResultStore(Path("results/tiny")).load().evaluations
-
-    def follow(lines: Lines) -> Lines:
-        (line,) = [line for line in lines if name_of(line) == min(arrays)]
-        found = arrays[min(arrays)]
-        line["predictions_sha256"] = digest(found)
-        line["metrics"] = compute_metrics(evaluations[line["task"], line["condition"]], line["seed"], found)
-        return lines
-
-    edit(folder, follow)
-
-
-def swap_predictions(arrays: dict[str, Any]) -> None:
-    one, two = sorted(arrays)[:2]
-    arrays[one], arrays[two] = arrays[two], arrays[one]
-
-
-def swap_seeds_of_records(lines: Lines) -> Lines:
-    lines[0]["seed"], lines[1]["seed"] = lines[1]["seed"], lines[0]["seed"]
-    return [lines[1], lines[0], *lines[2:]]
-
-
-def with_options(line: dict[str, Any], part: str, **values: Any) -> dict[str, Any]:
-    chosen = {**line["hyperparameters"], part: {**line["hyperparameters"][part], **values}}
-    return {**line, "hyperparameters": chosen, "setting": setting_hash(chosen)}
-
-
-def another_setting(part: str, *, add: bool, keep_manifest: bool = False, **values: Any) -> Callable[[Path], None]:
-    """The first record with other options, in its place or beside it; with predictions."""
-
-    def tamper(folder: Path) -> None:
-        names: list[str] = []
-
-        def change(lines: Lines) -> Lines:
-            other = with_options(lines[0], part, **values)
-            names.extend((name_of(lines[0]), name_of(other)))
-            return sorted([other, *lines[0 if add else 1 :]], key=lambda line: line["setting"] if add else "")
-
-        edit(folder, change)
-        edit(folder, lambda lines: sorted(lines, key=lambda x: (x["task"], x["condition"], x["setting"], x["seed"])))
-
-        def rename(arrays: dict[str, Any]) -> None:
-            arrays[names[1]] = arrays[names[0]]
-            if not add:
-                del arrays[names[0]]
-
-        edit_predictions(folder, rename)
-        reseal_files(folder)
-
-    return tamper
-
-
-def another_name(name: str, title: str = "Agreement") -> Callable[[Path], None]:
-    """The whole folder under another method's name."""
-
-    def tamper(folder: Path) -> None:
-        edit(folder, all_lines(method=name, title=title))
-        reseal(folder)
-        folder.rename(folder.parent / name)
-
-    return tamper
-
-
-def copied_from_ensemble(folder: Path) -> None:
-    """Predictions, hashes and scores of `ensemble`, as if they were one's own."""
-    lines = [json.loads(line) for line in Path("results/tiny/ensemble/records.jsonl").read_text().splitlines()]
-    theirs = {(line["task"], line["condition"], line["seed"]): line for line in lines}
-    arrays = load_file("results/tiny/ensemble/predictions.safetensors")
-    names = {}
-
-    def change(own: Lines) -> None:
-        for line in own:
-            other = theirs[line["task"], line["condition"], line["seed"]]
-            line |= {name: other[name] for name in ("metrics", "predictions_sha256")}
-            names[name_of(line)] = arrays[name_of(other)]
-
-    edit(folder, change)
-    save_file(names, folder / "predictions.safetensors")
-    reseal(folder)
-
-
-def truncated_to(share: float) -> Callable[[bytes], bytes]:
-    return lambda data: data[: int(share * len(data))]
-
-
-def symlink(folder: Path) -> None:
-    (folder / "README.md").unlink()
-    (folder / "README.md").symlink_to("/etc/hostname")
-
-
-def too_large(folder: Path) -> None:
-    with (folder / "method.py").open("ab") as file:
-        file.truncate(LIMITS["method.py"] + 1)
-
-
-def extra_file(folder: Path) -> None:
-    (folder / "weights.bin").write_bytes(b"\0")
-
-
-def extra_folder(folder: Path) -> None:
-    (folder / "__pycache__").mkdir()
-
-
-def cast(kind: str) -> Callable[[dict[str, Any]], None]:
-    def change(arrays: dict[str, Any]) -> None:
-        arrays[min(arrays)] = arrays[min(arrays)].astype(kind)
-
-    return change
-
-
-def put(name: str, value: Callable[[Any], Any]) -> Callable[[dict[str, Any]], None]:
-    def change(arrays: dict[str, Any]) -> None:
-        arrays[name or min(arrays)] = value(arrays[min(arrays)])
-
-    return change
-
-
-def wrong_class(array: Any) -> Any:
-    changed = array.copy()
-    changed[0, 0] = 3
-    return changed
-
-
-def hidden_in_the_file(folder: Path) -> None:
-    path = folder / "predictions.safetensors"
-    save_file(load_file(path), path, metadata={"note": "hidden"})
-    reseal_files(folder)
-
-
-UNKNOWN = "0" * 64
-CASES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
-    "an edited score": (edited_score, {"edited-score", "edited-file"}),
-    "an edited score, manifest made anew": (
-        records(lambda lines: [raise_score(lines[0]), *lines[1:]]),
-        {"edited-score"},
-    ),
-    "a metric more": (records(first_line(metrics={"accuracy": 0.5, "macro_f1": 0.5})), {"edited-score"}),
-    "an edited prediction": (lambda f: edit_predictions(f, flip), {"edited-prediction", "edited-file"}),
-    "an edited prediction, manifest made anew": (predictions(flip), {"edited-prediction"}),
-    "edited predictions with their hash and score, the manifest as it was": (edited_consistently, {"edited-file"}),
-    "predictions of two seeds swapped": (predictions(swap_predictions), {"swapped-seeds"}),
-    "records of two seeds swapped": (records(swap_seeds_of_records), {"swapped-seeds"}),
-    "a missing task": (without(task="tiny-two"), {"missing-task"}),
-    "a missing condition": (without(task="tiny-two", condition="ind"), {"missing-condition"}),
-    "a missing seed": (without(task="tiny-one", condition="ood", seed=1), {"missing-seed"}),
-    "a task of no suite": (
-        records(lambda lines: [*lines, {**lines[-1], "task": "zebra"}]),
-        {"foreign-task"},
-    ),
-    "a seed that nobody else has": (
-        records(lambda lines: [*lines, {**lines[-1], "seed": 9}]),
-        {"foreign-seed"},
-    ),
-    "other data": (records(all_lines(data_fingerprint=UNKNOWN)), {"foreign-data"}),
-    "other supervisors": (records(first_line(evaluation_sha256=UNKNOWN)), {"foreign-supervisors"}),
-    "NaN": (unreadable(first_line(metrics={"accuracy": float("nan")})), {"impossible-value"}),
-    "a score above 1": (unreadable(first_line(metrics={"accuracy": 1.2})), {"impossible-value"}),
-    "a negative cost": (unreadable(first_line(cost=-1)), {"impossible-value"}),
-    "a cost that no training has": (records(first_line(cost=12345)), {"wrong-cost"}),
-    "no cost": (records(first_line(cost=0)), {"wrong-cost"}),
-    "weights below 0": (weights(-0.5, 1.0, 0.5), {"impossible-value"}),
-    "weights that don't sum to 1": (weights(0.5, 0.3, 0.1), {"impossible-value"}),
-    "weights that are not a number": (weights(float("nan"), 0.5, 0.5), {"impossible-value"}),
-    "an infinite weight": (weights(float("inf"), 0.0, 0.0), {"impossible-value"}),
-    "weights in lists": (weights([0.5, 0.5], [0.5, 0.5]), {"impossible-value"}),
-    "no weights in their list": (weights(), {"impossible-value"}),
-    "a doubled record": (unreadable(lambda lines: [lines[0], *lines]), {"doubled-record"}),
-    "a record with two scores": (
-        unreadable(lambda lines: [*lines, raise_score(lines[0])]),
-        {"doubled-record"},
-    ),
-    "a cut predictions file": (text("predictions.safetensors", truncated_to(0.9)), {"broken-predictions"}),
-    "an empty predictions file": (text("predictions.safetensors", lambda data: b""), {"broken-predictions"}),
-    "a cut line": (text("records.jsonl", truncated_to(0.97)), {"broken-record"}),
-    "a field that is unknown": (unreadable(first_line(rank=1)), {"schema"}),
-    "a field that is missing": (unreadable(lambda lines: lines[0].pop("device") and None), {"schema"}),
-    "a schema of the future": (unreadable(first_line(schema_version=2)), {"schema"}),
-    "a setting that is not its hash": (unreadable(first_line(setting="0" * 12)), {"setting-hash"}),
-    "an unknown setting": (another_setting("method", add=False, sharpness=9.0), {"unknown-setting"}),
-    "two settings": (another_setting("method", add=True, sharpness=9.0), {"unknown-setting", "several-settings"}),
-    "a student that trained longer": (
-        another_setting("student", add=False, epochs=5),
-        {"foreign-student", "wrong-cost"},
-    ),
-    "a student trained in less precision": (
-        another_setting("student", add=False, precision="bf16"),
-        {"foreign-student"},
-    ),
-    "a class that the task doesn't have": (predictions(put("", wrong_class)), {"wrong-class"}),
-    "too many replicas": (predictions(put("", lambda x: np.repeat(x, 3, 0))), {"wrong-replicas"}),
-    "single with one replica": (records(all_lines(kind="single")), {"wrong-replicas"}),
-    "too few examples": (predictions(put("", lambda x: x[:, 1:].copy())), {"wrong-size"}),
-    "another number of train examples": (records(first_line(n_train=64)), {"wrong-size"}),
-    "predictions that are numbers": (predictions(cast("float32")), {"wrong-type"}),
-    "predictions with NaN": (
-        predictions(put("", lambda x: np.full(x.shape, np.nan, np.float32))),
-        {"wrong-type"},
-    ),
-    "predictions of another type": (predictions(cast("int64")), {"not-canonical"}),
-    "predictions without a record": (
-        predictions(put(f"tiny-two/ood/{'0' * 12}/7", lambda x: x)),
-        {"missing-record"},
-    ),
-    "a tensor of no record's form": (predictions(put("notes", lambda x: x)), {"missing-record"}),
-    "a record without predictions": (
-        predictions(remove(lambda arrays: [min(arrays)])),
-        {"missing-predictions"},
-    ),
-    "a method of the project": (another_name("raven"), {"taken-name"}),
-    "a published title": (another_name("mine", "RAVEN"), {"taken-name"}),
-    "a published title in other case, forms and spaces": (
-        another_name("mine", " ｒaven\u00a0 "),
-        {"taken-name", "bad-title"},
-    ),
-    "a title of two words with more between them": (another_name("mine", "Majority  VOTE "), {"taken-name"}),
-    "a title with nothing to be seen in it": (another_name("mine", "RA\u200bVEN"), {"taken-name", "bad-title"}),
-    "a reference row's title": (another_name("mine", "Supervisors' mean score: the weak floor"), {"taken-name"}),
-    "a title that no terminal shows": (another_name("mine", "Mine\u202e"), {"bad-title"}),
-    "a title of spaces": (another_name("mine", "  "), {"bad-title"}),
-    "a canary": (another_name("ground_truth"), {"reserved-name"}),
-    "a canary's kind": (unreadable(all_lines(kind="canary")), {"manifest-mismatch"}),
-    "records of another method": (records(all_lines(method="ensemble")), {"other-method"}),
-    "one record of another method": (
-        unreadable(first_line(method="ensemble")),
-        {"other-method", "manifest-mismatch"},
-    ),
-    "an edited source": (
-        lambda f: (f / "method.py").write_text((f / "method.py").read_text() + "# faster\n") and None,
-        {"edited-source"},
-    ),
-    "a version of the future": (records(all_lines(engine_version=99)), {"newer-version"}),
-    "versions that are mixed": (unreadable(first_line(method_version=2)), {"manifest-mismatch"}),
-    "a file more": (extra_file, {"foreign-file"}),
-    "replies": (lambda f: (f / "replies.jsonl").write_text("") and None, {"foreign-file"}),
-    "judgements": (lambda f: (f / "judgements.jsonl").write_text("") and None, {"foreign-file"}),
-    "a folder more": (extra_folder, {"foreign-file"}),
-    "a link": (symlink, {"symlink", "missing-file"}),
-    "a huge file": (too_large, {"too-large", "missing-file"}),
-    "no manifest": (lambda f: (f / "manifest.json").unlink(), {"missing-file"}),
-    "no source": (lambda f: (f / "method.py").unlink(), {"missing-file"}),
-    "no records": (lambda f: (f / "records.jsonl").unlink(), {"missing-file"}),
-    "no predictions": (lambda f: (f / "predictions.safetensors").unlink(), {"missing-file"}),
-    "a manifest that is no JSON": (text("manifest.json", truncated_to(0.5)), {"broken-manifest"}),
-    "a manifest of another commit": (lambda f: edit_manifest(f, environments=()), {"manifest-mismatch"}),
-    "a manifest of other truth": (lambda f: edit_manifest(f, cells=()), {"manifest-mismatch"}),
-    "a manifest of another suite": (lambda f: edit_manifest(f, suite="smoke"), {"manifest-mismatch"}),
-    "a manifest with spaces": (text("manifest.json", lambda data: data + b"\n"), {"not-canonical"}),
-    "a line with spaces": (text("records.jsonl", lambda data: data.replace(b"{", b"{ ", 1)), {"not-canonical"}),
-    "a field twice in a line": (
-        text("records.jsonl", lambda data: data.replace(b'"cost":', b'"cost":1,"cost":', 1)),
-        {"not-canonical"},
-    ),
-    "lines in another order": (text("records.jsonl", lambda d: b"".join(d.splitlines(True)[::-1])), {"not-canonical"}),
-    "content hidden in the predictions": (hidden_in_the_file, {"not-canonical"}),
-    "a link that is no address": (
-        text("README.md", lambda data: data.replace(b"https://example.org/paper", b"javascript:alert(1)")),
-        {"bad-link"},
-    ),
-}
-WARNINGS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
-    "a README that is not filled in": (
-        lambda f: (f / "README.md").write_text("# Agreement\n") and None,
-        {"placeholder"},
-    ),
-    "predictions of another method": (copied_from_ensemble, {"copied-predictions"}),
-}
-ELSEWHERE = {"stale-version", "unpublished", "no-manifest", "foreign-truth"}  # kinds with a test of their own
+@pytest.fixture
+def copy(suite: CommandLine, tmp_path: Path) -> Copy:
+    return Copy(FOLDER, tmp_path / "agreement")
 
 
 def kinds(out: str) -> set[str]:
@@ -468,157 +110,374 @@ def kinds(out: str) -> set[str]:
     return {line[1 : line.index("]")] for line in lines if line.startswith("[")}
 
 
-def validate(suite: CommandLine, folder: Path, *more: str) -> tuple[int, set[str], str]:
+def validate(suite: CommandLine, folder: Path, *more: str | Path) -> tuple[int, set[str], str]:
     shown = suite("validate", folder, "--suite", "tiny", *more)
     assert shown.err == ""
     return shown.status, kinds(shown.out), shown.out
 
 
-def test_an_untouched_submission_is_valid(suite: CommandLine, folder: Path) -> None:
-    shown = suite("validate", folder)
-    assert (shown.status, shown.out) == (0, f"valid: agreement, {RECORDS} records, suite tiny\n")
+def flip(array: Any) -> Any:
+    """Other classes for five examples."""
+    array = array.copy()
+    array[0, :5] = (array[0, :5] + 1) % 3
+    return array
 
 
-def test_weights_that_sum_to_1_are_valid(suite: CommandLine, folder: Path) -> None:
-    weights(0.0, 0.3334, 0.6667)(folder)
-    assert validate(suite, folder)[:2] == (0, set())
+def consistently(copy: Copy) -> None:
+    """Predictions, and in the record their hash and the score, but not the manifest."""
+    line, array = copy.rows[0]
+    evaluation = ResultStore(PUBLISHED).load().evaluations[line["task"], line["condition"]]
+    metrics = compute_metrics(evaluation, line["seed"], flip(array))
+    copy.rows[0] = [{**line, "predictions_sha256": digest(flip(array)), "metrics": metrics}, flip(array)]
+    copy.write(seal=False)
 
 
-@pytest.mark.parametrize("what", CASES)
-def test_what_is_broken_or_tampered_with_is_named(suite: CommandLine, folder: Path, what: str) -> None:
-    tamper, expected = CASES[what]
-    tamper(folder)
-    (left,) = folder.parent.iterdir()
-    status, found, out = validate(suite, left)
-    assert found == expected, out
-    assert status == 1
-    assert out.splitlines()[-1].startswith(f"not valid: {left.name}, ")
+def from_ensemble(copy: Copy) -> None:
+    """Predictions, hashes and scores of `ensemble`, as if they were one's own."""
+    theirs = Copy(PUBLISHED / "ensemble", copy.folder.parent / "theirs").rows
+    for row, (line, array) in zip(copy.rows, theirs, strict=True):
+        row[:] = {**row[0], **{name: line[name] for name in ("metrics", "predictions_sha256")}}, array
 
 
-@pytest.mark.parametrize("what", WARNINGS)
-def test_what_a_reviewer_should_look_at_is_a_warning(suite: CommandLine, folder: Path, what: str) -> None:
-    tamper, expected = WARNINGS[what]
-    tamper(folder)
-    status, found, out = validate(suite, folder)
-    assert (status, found) == (0, expected), out
-    assert "] warning: " in out
+def as_float8(data: bytes) -> bytes:
+    """A safetensors file whose first tensor says that it is of float8."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = data[8:end].replace(b'"U8"', b'"F8_E4M3"', 1)
+    return len(header).to_bytes(8, "little") + header + data[end:]
+
+
+def swapped(copy: Copy) -> None:
+    """The predictions of two seeds."""
+    one, two = copy.rows[:2]
+    one[1], two[1] = two[1], one[1]
+
+
+def two_settings(copy: Copy) -> None:
+    also()(copy)
+    copy.set(method={"sharpness": 9.0})
+
+
+def linked(copy: Copy) -> None:
+    copy["README.md"].unlink()
+    copy["README.md"].symlink_to("/etc/hostname")
+
+
+def called(name: str, title: str = "Agreement", **more: Any) -> Spoil:
+    return lambda copy: (copy.rename(name), copy.each(title=title, **more))
+
+
+def first(**changes: Any) -> Spoil:
+    """Other values in the first record."""
+    return lambda copy: copy.rows[0][0].update(changes)
+
+
+def each(**changes: Any) -> Spoil:
+    return lambda copy: copy.each(**changes)
+
+
+def predicted(change: Callable[[Any], Any]) -> Spoil:
+    """Other predictions of the first record."""
+    return lambda copy: copy.rows[0].append(change(copy.rows[0].pop()))
+
+
+def weights(*values: Any) -> Spoil:
+    return first(diagnostics={"weights": values})
+
+
+def lost(**where: Any) -> Spoil:
+    def spoil(copy: Copy) -> None:
+        copy.rows = [row for row in copy.rows if any(row[0][name] != value for name, value in where.items())]
+
+    return spoil
+
+
+def also(**changes: Any) -> Spoil:
+    """The last record once more, with other values."""
+    return lambda copy: copy.rows.append([{**copy.rows[-1][0], **changes}, copy.rows[-1][1]])
+
+
+def more(name: str) -> Spoil:
+    """A tensor of no record."""
+    return lambda copy: copy.more.update({name: copy.rows[0][1]})
+
+
+def without(name: str) -> Spoil:
+    return lambda copy: copy[name].unlink()
+
+
+def beside(name: str) -> Spoil:
+    return lambda copy: copy[name].write_text("")
+
+
+def edited(name: str, change: Callable[[bytes], bytes]) -> Spoil:
+    """The bytes of one file, and a manifest with their hash."""
+
+    def spoil(copy: Copy) -> None:
+        copy[name].write_bytes(change(copy[name].read_bytes()))
+        if name != "manifest.json":
+            copy.seal()
+
+    return spoil
+
+
+# What is done to records and predictions, each with a manifest that fits; the kinds that are found, and what is said.
+CONTENT: dict[str, tuple[Spoil, str, str]] = {
+    "an edited score": (first(metrics={"accuracy": 0.123}), "edited-score", "metrics.accuracy: found 0.123"),
+    "a metric more": (lambda c: c.rows[0][0]["metrics"].update(macro_f1=0.5), "edited-score", "macro_f1"),
+    "an edited prediction": (predicted(flip), "misfit", "predictions_sha256"),
+    "predictions of two seeds swapped": (swapped, "misfit", "predictions_sha256"),
+    "other data": (each(data_fingerprint="0" * 64), "misfit", "data_fingerprint"),
+    "other supervisors": (first(evaluation_sha256="0" * 64), "misfit", "evaluation_sha256"),
+    "another number of test examples": (first(n_test=7), "misfit", "n_test 7"),
+    "a class that the task doesn't have": (predicted(lambda x: x + 1), "misfit", "class id 3"),
+    "too many replicas": (predicted(lambda x: np.repeat(x, 3, 0)), "misfit", "shape (3, "),
+    "single with one replica": (each(kind="single"), "misfit", "expected (3, "),
+    "too few examples": (predicted(lambda x: x[:, 1:].copy()), "misfit", "found shape"),
+    "a record without predictions": (predicted(lambda x: None), "misfit", "its predictions are missing"),
+    "a missing task": (lost(task="tiny-two"), "missing-record", "tiny-two (ood): no record of seeds 0, 1"),
+    "a missing condition": (lost(task="tiny-two", condition="ind"), "missing-record", "tiny-two (ind)"),
+    "a missing seed": (lost(task="tiny-one", condition="ood", seed=1), "missing-record", "seeds 1"),
+    "a task of no suite": (also(task="zebra"), "foreign-record", "zebra"),
+    "a seed that nobody else has": (also(seed=9), "foreign-record", "seed 9"),
+    "predictions of no record": (more(f"a/ood/{0:012}/7"), "foreign-record", "on a/ood"),
+    "a tensor of no record's form": (more("notes"), "unreadable", "notes"),
+    "predictions that are numbers": (predicted(lambda x: x.astype("float32")), "unreadable", "found float32"),
+    "predictions with NaN": (predicted(lambda x: np.full(x.shape, np.nan, "float32")), "unreadable", "nan"),
+    "predictions below 0": (predicted(lambda x: x.astype("int8") - 1), "unreadable", "minimum -1"),
+    "predictions of another type": (predicted(lambda x: x.astype("int64")), "not-canonical", "predictions.safetensors"),
+    "NaN": (first(metrics={"accuracy": float("nan")}), "unreadable", "records.jsonl:1: metrics.accuracy"),
+    "a score above 1": (first(metrics={"accuracy": 1.2}), "unreadable", "metrics.accuracy"),
+    "a negative cost": (first(cost=-1), "unreadable", "cost"),
+    "weights that are not a number": (weights(float("nan"), 0.5, 0.5), "unreadable", "diagnostics.weights"),
+    "an infinite weight": (weights(float("inf"), 0.0, 0.0), "unreadable", "diagnostics.weights"),
+    "a field that is unknown": (first(rank=1), "unreadable", "rank"),
+    "a field that is missing": (lambda c: c.rows[0][0].pop("device"), "unreadable", "device"),
+    "a schema of the future": (first(schema_version=2), "unreadable", "schema_version"),
+    "a setting that is not its hash": (first(setting="0" * 12), "unreadable", "setting"),
+    "a doubled record": (also(), "unreadable", "repeats line"),
+    "a record with two scores": (also(metrics={"accuracy": 0.5}), "unreadable", "repeats line"),
+    "records of another method": (each(method="ensemble"), "unreadable", "found 'ensemble'"),
+    "one record of another method": (first(method="ensemble"), "unreadable", "records.jsonl:1: method"),
+    "two settings": (two_settings, "doubled-record other-setting", "seeds 1"),
+    "an unknown setting": (lambda c: c.set(method={"sharpness": 9.0}), "other-setting", "'sharpness': 9.0"),
+    "a student that trained longer": (lambda c: c.set(student={"epochs": 5}), "other-setting", "'epochs': 5"),
+    "a student in less precision": (lambda c: c.set(student={"precision": "bf16"}), "other-setting", "bf16"),
+    "hyperparameters of a third kind": (lambda c: c.set(more={"a": 1}), "other-setting", "'more': {'a': 1}"),
+    "a student that is another": (lambda c: c.set(student={"layers": 2}), "other-setting", "'layers': 2"),
+    "more train examples": (first(n_train=10**12), "other-setting impossible-value", "1000000000000 examples"),
+    "a cost that no training has": (first(cost=12345), "impossible-value", "cost 12345"),
+    "no cost": (first(cost=0), "impossible-value", "cost 0"),
+    "weights below 0": (weights(-0.5, 1.0, 0.5), "impossible-value", "weights"),
+    "weights that don't sum to 1": (weights(0.5, 0.3, 0.1), "impossible-value", "weights"),
+    "weights in lists": (weights(1.0, [0.0]), "impossible-value", "weights"),
+    "no weights in their list": (weights(), "impossible-value", "weights"),
+    "an engine of the future": (each(engine_version=99), "other-version", "engine version 99, here it is 1"),
+    "another version of the task": (first(task_version=9), "other-version misfit", "task version 9, here it is 1"),
+    "versions that are mixed": (first(method_version=2), "manifest-mismatch", "differ in method_version"),
+    "a canary's kind": (each(kind="canary"), "manifest-mismatch", "kind"),
+    "a method of the project": (called("raven"), "taken-name", "'raven'"),
+    "one of a higher version": (called("naive", method_version=9), "taken-name other-version", "'naive'"),
+    "a canary": (called("ground_truth"), "taken-name", "'ground_truth'"),
+    "a reference row": (called("mean_supervisor"), "taken-name", "'mean_supervisor'"),
+    "a published title": (called("mine", "RAVEN"), "taken-name", "that of 'raven'"),
+    "a title in other case, forms and spaces": (called("mine", " ｒaven\u00a0 "), "taken-name bad-title", "of 'raven'"),
+    "a title with more between its words": (called("mine", "Majority  VOTE "), "taken-name", "that of 'majority_vote'"),
+    "a title with what is not seen in it": (called("mine", "RA\u200bVEN"), "taken-name bad-title", "of 'raven'"),
+    "a reference row's title": (called("mine", "Supervisors' mean score: the weak floor"), "taken-name", "mean_superv"),
+    "a title that no terminal shows": (called("mine", "Mine\u202e"), "bad-title", "u202e"),
+    "a title of spaces": (called("mine", "  "), "bad-title", "' '"),
+    "predictions of another method": (from_ensemble, "copied-predictions", "'ensemble'"),
+}
+# What is done to files.
+FILES: dict[str, tuple[Spoil, str, str]] = {
+    "an edited prediction, hash and score": (consistently, "manifest-mismatch", "records.jsonl: is not the file"),
+    "an edited source": (lambda c: c["method.py"].write_text("# faster\n"), "manifest-mismatch", "method.py: is not"),
+    **{f"no {name}": (without(name), "missing-file", name) for name in (*HASHED, "manifest.json", "README.md")},
+    **{f"{name} too": (beside(name), "foreign-file", name) for name in ("a.bin", "replies.jsonl", "judgements.jsonl")},
+    "a folder more": (lambda c: c["__pycache__"].mkdir(), "foreign-file", "__pycache__"),
+    "a link": (linked, "foreign-file missing-file", "a link"),
+    "a huge file": (edited("method.py", lambda d: b"#" * (2**20 + 1)), "foreign-file missing-file", "1048577 bytes"),
+    "spaces after a manifest": (edited("manifest.json", lambda d: d + b"\n"), "not-canonical", "manifest.json"),
+    "spaces in a line": (edited("records.jsonl", lambda d: d.replace(b"{", b"{ ", 1)), "not-canonical", "records"),
+    "a field twice": (edited("records.jsonl", lambda d: d.replace(b"{", b'{"cost":1,', 1)), "not-canonical", "records"),
+    "another order": (
+        edited("records.jsonl", lambda d: b"".join(d.splitlines(True)[::-1])),
+        "not-canonical",
+        "records",
+    ),
+    "predictions of a type that numpy lacks": (edited("predictions.safetensors", as_float8), "unreadable", "float8"),
+    "content hidden in the predictions": (lambda c: c.write(note="hidden"), "not-canonical", "predictions"),
+    "a link that is no address": (edited("README.md", lambda d: d.replace(b"https:", b"java:")), "readme", "'java:"),
+    "a README that is not filled in": (lambda c: c["README.md"].write_text("# A\n"), "readme", "authors, link, descr"),
+}
+WARNINGS = {"predictions of another method", "a README that is not filled in"}
+ELSEWHERE = {"no-manifest", "wrong-truth"}  # kinds with a test of their own
+
+
+@pytest.mark.parametrize("what", [*CONTENT, *FILES])
+def test_what_is_broken_or_tampered_with_is_named(suite: CommandLine, copy: Copy, what: str) -> None:
+    spoil, expected, said = (CONTENT | FILES)[what]
+    spoil(copy)
+    if what in CONTENT:
+        copy.write()
+    status, found, out = validate(suite, copy.folder)
+    assert found == set(expected.split()), out
+    assert said in out
+    assert status == (what not in WARNINGS)
+    assert out.splitlines()[-1].startswith(f"{'not ' if status else ''}valid: {copy.folder.name}, ")
+    assert ("] warning: " in out) == (what in WARNINGS)
 
 
 def test_every_kind_has_a_case() -> None:
-    tested = set().union(*(expected for _, expected in (CASES | WARNINGS).values()))
+    tested = set(" ".join(kinds for _, kinds, _ in (CONTENT | FILES).values()).split())
     assert tested | ELSEWHERE == set(KINDS)
     assert not tested & ELSEWHERE
-    assert len(CASES) >= 15
     with pytest.raises(ValueError, match="unknown kind"):
         Finding("nonsense", "")
 
 
-@pytest.mark.parametrize("module", [plan, scores])
-def test_a_stale_engine(suite: CommandLine, folder: Path, monkeypatch: pytest.MonkeyPatch, module: object) -> None:
-    monkeypatch.setattr(module, "ENGINE_VERSION", 2)
-    expected = {"stale-version"} if module is scores else set()
-    assert validate(suite, folder)[:2] == (int(bool(expected)), expected)
+def test_an_untouched_submission_is_valid(suite: CommandLine, copy: Copy) -> None:
+    shown = suite("validate", copy.folder)
+    assert (shown.status, shown.out) == (0, f"valid: agreement, {RECORDS} records, suite tiny\n")
+    weights(0.0, 0.3334, 0.6667)(copy)
+    copy.write()
+    assert validate(suite, copy.folder)[:2] == (0, set())
 
 
-def test_a_suite_that_is_not_published_whole(suite: CommandLine, folder: Path, tmp_path: Path) -> None:
-    shutil.copytree("results/tiny", tmp_path / "tiny")
-    (tmp_path / "tiny/_tasks/tiny-two-ood.safetensors").unlink()
-    assert validate(suite, folder, "--results", str(tmp_path / "tiny"))[:2] == (1, {"unpublished"})
-
-
-def test_published_methods_and_canaries_without_a_manifest(suite: CommandLine) -> None:
-    for name in ("ensemble", "naive", "ground_truth"):
-        shown = suite("validate", f"results/tiny/{name}")
-        assert (shown.status, kinds(shown.out)) == (0, {"no-manifest"})
-
-
-def test_published_methods_may_have_replies_and_judgements(suite: CommandLine, tmp_path: Path) -> None:
-    shutil.copytree("results/tiny/ensemble", tmp_path / "ensemble")
-    for name in ("replies.jsonl", "judgements.jsonl"):
-        (tmp_path / "ensemble" / name).write_text("")
-    assert validate(suite, tmp_path / "ensemble")[:2] == (0, {"no-manifest"})
-
-
-@pytest.mark.parametrize(("name", "kind"), [("ensemble", "taken-name"), ("ground_truth", "reserved-name")])
-def test_a_manifest_makes_no_submission_of_a_shipped_row(
-    suite: CommandLine, folder: Path, tmp_path: Path, name: str, kind: str
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.sampled_from([*HASHED, "manifest.json"]), st.floats(0, 1, exclude_max=True), st.integers(0, 255))
+def test_any_byte_that_is_flipped_and_any_file_that_is_cut_is_found(
+    suite: CommandLine, tmp_path_factory: pytest.TempPathFactory, name: str, place: float, bits: int
 ) -> None:
-    shutil.copytree(f"results/tiny/{name}", tmp_path / name)
-    for added in ("manifest.json", "method.py", "README.md"):
-        shutil.copy(folder / added, tmp_path / name)
-    edit_manifest(tmp_path / name, method=name, method_version=99, title="Another")
-    status, found, out = validate(suite, tmp_path / name)
-    assert (status, kind in found) == (1, True), out
+    """All but what is anybody's to say: the README and the manifest's citation. Without bits to flip, it is cut."""
+    copy = Copy(FOLDER, tmp_path_factory.mktemp("flipped") / "agreement")
+    content = bytearray(copy[name].read_bytes())
+    position, citation = int(place * len(content)), re.search(rb'\n "citation".*', content)
+    assume(not (bits and citation and citation.start() <= position < citation.end()))
+    if bits:
+        content[position] ^= bits
+    copy[name].write_bytes(content if bits else content[:position])
+    status, found, out = validate(suite, copy.folder)
+    assert (status, bool(found)) == (1, True), out
 
 
-def test_a_published_method_that_was_tampered_with(suite: CommandLine, tmp_path: Path) -> None:
-    shutil.copytree("results/tiny/ensemble", tmp_path / "ensemble")
-    edited_score(tmp_path / "ensemble")
-    assert validate(suite, tmp_path / "ensemble")[:2] == (1, {"no-manifest", "edited-score"})
+@pytest.mark.parametrize("module", [plan, validate_module])
+def test_a_stale_engine(suite: CommandLine, copy: Copy, monkeypatch: pytest.MonkeyPatch, module: object) -> None:
+    monkeypatch.setattr(module, "ENGINE_VERSION", 2)
+    expected = {"other-version"} if module is validate_module else set()
+    assert validate(suite, copy.folder)[:2] == (int(bool(expected)), expected)
+
+
+def test_a_suite_that_is_not_published_whole(suite: CommandLine, copy: Copy, tmp_path: Path) -> None:
+    shutil.copytree(PUBLISHED, tmp_path / "tiny")
+    for folder in tmp_path.glob("tiny/[!_.]*"):
+        shutil.rmtree(folder)
+    asked = ("--results", tmp_path / "tiny")
+    assert validate(suite, copy.folder, *asked)[:2] == (0, set())
+    copy.set(student={"epochs": 5})
+    copy.write()
+    assert validate(suite, copy.folder, *asked)[:2] == (1, {"other-setting"})
+    (tmp_path / "tiny/_tasks/tiny-two-ood.safetensors").unlink()
+    status, found, out = validate(suite, copy.folder, *asked)
+    assert (status, found) == (1, {"misfit", "other-setting"})
+    assert out.count("_tasks/tiny-two-ood.safetensors is missing") == 2
+
+
+def test_methods_of_the_project_need_no_manifest(suite: CommandLine, tmp_path: Path) -> None:
+    for name in ("ensemble", "naive", "ground_truth"):
+        shown = suite("validate", PUBLISHED / name)
+        assert (shown.status, kinds(shown.out)) == (0, {"no-manifest"})
+    copy = Copy(PUBLISHED / "ensemble", tmp_path / "ensemble")
+    for name in ("replies.jsonl", "judgements.jsonl"):
+        copy[name].write_text("")
+    assert validate(suite, copy.folder)[:2] == (0, {"no-manifest"})
+    first(metrics={"accuracy": 0.123})(copy)
+    copy.write(seal=False)
+    assert validate(suite, copy.folder)[:2] == (1, {"no-manifest", "edited-score"})
+    lost(seed=1)(copy)
+    copy.write(seal=False)
+    assert validate(suite, copy.folder)[:2] == (1, {"no-manifest", "edited-score", "missing-record"})
+
+
+@pytest.mark.parametrize("field", sorted(Manifest.model_fields.keys() - {"schema_version", "citation"}))
+def test_a_manifest_says_what_the_other_files_do(suite: CommandLine, copy: Copy, field: str) -> None:
+    values = json.loads(copy["manifest.json"].read_text())
+    other = {"kind": "single", "ablation_of": "naive", "options": {}, "files": {}, "cells": [], "environments": []}
+    if field in other:
+        values[field] = other[field]
+    else:
+        values[field] = "another" if isinstance(values[field], str) else values[field] + 1
+    copy["manifest.json"].write_text(Manifest.model_validate_json(json.dumps(values)).to_text())
+    status, found, out = validate(suite, copy.folder)
+    assert (status, "manifest-mismatch" in found) == (1, True), out
 
 
 def test_a_name_that_is_published_needs_the_same_source_or_a_higher_version(
-    suite: CommandLine, folder: Path, tmp_path: Path
+    suite: CommandLine, copy: Copy, tmp_path: Path
 ) -> None:
     results = tmp_path / "published" / "tiny"
-    shutil.copytree("results/tiny", results)
-    shutil.copytree(folder, results / "agreement")
-    asked = ("--results", str(results))
+    shutil.copytree(PUBLISHED, results)
+    shutil.copytree(copy.folder, results / "agreement")
+    asked = ("--results", results)
     assert validate(suite, results / "agreement", *asked)[:2] == (0, set())
-    assert validate(suite, folder, *asked)[:2] == (0, set())
-    (folder / "method.py").write_text("# somebody else's\n")
-    reseal(folder)
-    assert validate(suite, folder, *asked)[:2] == (1, {"taken-name"})
-    edit(folder, all_lines(method_version=2))
-    reseal(folder)
-    assert validate(suite, folder, *asked)[:2] == (0, set())
+    assert validate(suite, copy.folder, *asked)[:2] == (0, set())
+    copy["method.py"].write_text("# somebody else's\n")
+    copy.seal()
+    assert validate(suite, copy.folder, *asked)[:2] == (1, {"taken-name"})
+    copy.each(method_version=2)
+    copy.write()
+    assert validate(suite, copy.folder, *asked)[:2] == (0, set())
 
 
-def test_rebuilding_the_published_truth(suite: CommandLine, folder: Path, tmp_path: Path) -> None:
-    status, found, out = validate(suite, folder, "--rebuild")
+def test_rebuilding_the_published_truth(suite: CommandLine, copy: Copy, tmp_path: Path) -> None:
+    status, found, out = validate(suite, copy.folder, "--rebuild")
     assert (status, found) == (0, set())
     assert out.count("rebuilding tiny-") == RECORDS
-    shutil.copytree("results/tiny", tmp_path / "tiny")
-    path = tmp_path / "tiny/_tasks/tiny-one-ood.safetensors"
+    shutil.copytree(PUBLISHED, tmp_path / "tiny")
     store = ResultStore(tmp_path / "tiny")
     evaluation = store.load().evaluations["tiny-one", "ood"]
-    for changed, kind in (("labels", "foreign-truth"), ("supervisors", "foreign-supervisors")):
+    for changed, examples, kind in (("labels", 2, True), ("supervisors", 20, True), ("supervisors", 1, False)):
         array = getattr(evaluation.seeds[0], changed)
         before = array.copy()
-        array[..., 0] = (array[..., 0] + 1) % 3
-        array[..., 1] = (array[..., 1] + 1) % 3
-        with store.lock():
-            path.write_bytes(_evaluation_bytes(evaluation))
+        array[..., :examples] = (array[..., :examples] + 1) % 3
+        (tmp_path / "tiny/_tasks/tiny-one-ood.safetensors").write_bytes(_evaluation_bytes(evaluation))
         array[:] = before
-        status, found, _ = validate(suite, folder, "--results", str(tmp_path / "tiny"), "--rebuild")
-        assert status == 1
-        assert kind in found
+        status, found, out = validate(suite, copy.folder, "--results", tmp_path / "tiny", "--rebuild")
+        (line,) = [line for line in out.splitlines() if line.startswith("[wrong-truth]")]
+        assert ("labels" in line, "warning" not in line) == (changed == "labels", kind)
+        assert (status, found) == (1, {"wrong-truth", "misfit"})
 
 
-def test_nothing_is_imported(suite: CommandLine, folder: Path) -> None:
-    (folder / "method.py").write_text("open('imported', 'w')")
-    reseal(folder)
-    assert validate(suite, folder)[:2] == (0, set())
+def test_nothing_is_imported(suite: CommandLine, copy: Copy) -> None:
+    copy["method.py"].write_text("open('imported', 'w')")
+    copy.seal()
+    assert validate(suite, copy.folder)[:2] == (0, set())
     assert not Path("imported").exists()
     assert "agreement" not in METHODS.names()
 
 
-def test_what_a_submission_says_stays_one_harmless_line(suite: CommandLine, folder: Path) -> None:
-    edit(folder, all_lines(title="\x1b[31m::error::Agreement\nvalid: "))
-    lines = suite("validate", folder).out.splitlines()
+def test_what_a_submission_says_stays_one_harmless_line(suite: CommandLine, copy: Copy) -> None:
+    copy.each(title="\x1b]0;owned\x07\x1b[31m::error::Agreement\nvalid: \u202e")
+    copy.write(seal=False)
+    lines = suite("validate", copy.folder).out.splitlines()
     assert all(line.startswith(("[", "not valid: ")) for line in lines)
-    assert not any("\x1b" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
+    assert "owned" in " ".join(lines)
 
 
 def test_many_findings_of_a_kind_are_counted() -> None:
-    lines = verdicts([Finding("schema", f"{i}") for i in range(25)])
-    assert (len(lines), lines[-1]) == (11, "[schema] and 15 more")
+    lines = report("it", [*(Finding("misfit", f"{i}") for i in range(25)), Finding("readme", "", warning=True)])
+    assert (len(lines), *lines[10:]) == (
+        13,
+        "[misfit] and 15 more",
+        "[readme] warning: ",
+        "not valid: it: 25 misfit; 1 warnings",
+    )
 
 
 def test_what_is_no_submission(suite: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for path in ("nowhere", "agreement.py", str(tmp_path / "empty")):
-        shown = suite("validate", path)
-        assert shown.status == 2
-        assert "no submission" in shown.refusal
-    assert "no published truth" in suite("validate", "submissions/tiny/agreement", "--results", "nowhere").refusal
+    for path in ("nowhere", "agreement.py", tmp_path / "empty"):
+        assert "no submission" in suite("validate", path).refusal
+    assert "no published truth" in suite("validate", FOLDER, "--results", "nowhere").refusal
+    assert "unknown suite" in suite("validate", FOLDER, "--suite", "tinny").refusal

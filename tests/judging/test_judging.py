@@ -40,6 +40,7 @@ from benchmark.results.replies import REPLIES, Reply, read_replies, write_replie
 from benchmark.results.store import ResultStore
 from benchmark.running import runner
 from benchmark.running.plan import Unit
+from benchmark.running.stale import stale_findings
 from benchmark.running.unit import UnitResult
 
 ROOT = Path(__file__).parents[2]
@@ -203,7 +204,7 @@ FAULTS: dict[str, tuple[Sent, str]] = {
     "429": (Sent(b'{"error": {"message": "slow down"}}', 429, {"Retry-After": "2"}), "status 429 (slow down)"),
     "500": (Sent(b"oops", 500), "status 500 (oops)"),
     "503": (Sent(b"", 503), "status 503"),
-    "cut": (Sent(b"", None), "RemoteDisconnected"),
+    "cut": (Sent(b"", None), "RemoteProtocolError: Server disconnected"),
     "no JSON": (Sent(b"<html>"), "no chat completion"),
     "not UTF-8": (Sent(b"\xff\xfe"), "no chat completion"),
     "another JSON": (Sent(b"[1, 2]"), "no chat completion"),
@@ -342,7 +343,7 @@ def test_a_server_that_is_down_is_given_up_after_some_questions(root: Path) -> N
         port = free.getsockname()[1]
     status, said = run(root, f"http://127.0.0.1:{port}/v1")
     assert status == 1
-    assert "no verdict on 20 questions: connection refused" in said
+    assert "no verdict on 20 questions: ConnectError: [Errno 111] Connection refused" in said
     assert f"no verdict on {CALLS - 20} questions: not asked" in said
     assert f"{CALLS} questions are left" in said
 
@@ -407,17 +408,17 @@ def test_a_torn_last_line_is_tolerated_and_mended(root: Path, server: FakeJudge)
 
 def test_a_changed_reply_is_a_finding_and_judged_again(root: Path, server: FakeJudge) -> None:
     run(root, server.endpoint)
-    publish(root, say=lambda line: None)
-    assert check([root], root / "LEADERBOARD.md") == []
+    publish(root, lambda line: None)
+    assert check([root], root / "LEADERBOARD.md", stale_findings) == []
     write_replies(root, [make_reply("raven", 1, 0, 2, reply="better: 9")])
-    findings = check([root], root / "LEADERBOARD.md")
+    findings = check([root], root / "LEADERBOARD.md", stale_findings)
     assert any("2 judgements" in finding and "example 2 of raven" in finding for finding in findings)
     assert any("stale" in finding for finding in findings)
     server.asked.clear()
     run(root, server.endpoint)
     assert [{a.first, a.second} for a in server.asked] == [{"better: 9", "chosen 5 to 2"}] * 2
-    publish(root, say=lambda line: None)
-    assert check([root], root / "LEADERBOARD.md") == []
+    publish(root, lambda line: None)
+    assert check([root], root / "LEADERBOARD.md", stale_findings) == []
 
 
 def test_a_judgement_without_its_reply_is_a_finding_and_kept(root: Path, server: FakeJudge) -> None:
@@ -425,7 +426,7 @@ def test_a_judgement_without_its_reply_is_a_finding_and_kept(root: Path, server:
     before = (root / "raven" / JUDGEMENTS).read_bytes()
     (root / "raven" / REPLIES).unlink()
     run(root, server.endpoint)
-    assert any("no such reply" in finding for finding in check([root], root / "LEADERBOARD.md"))
+    assert any("no such reply" in finding for finding in check([root], root / "LEADERBOARD.md", stale_findings))
     assert (root / "raven" / JUDGEMENTS).read_bytes() == before
 
 
@@ -525,7 +526,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     status, said = run(root, server.endpoint, backoff=Backoff(1, 0.001))
     assert status == 1
     assert "status 500 (bad key ***)" in said
-    publish(root, say=lambda line: None)
+    publish(root, lambda line: None)
     output = capfd.readouterr()
     assert KEY not in said + output.out + output.err + repr(client(server))
     assert not [name for name, content in files(root).items() if KEY.encode() in content]
@@ -590,7 +591,7 @@ def test_replies_hold_any_text(tmp_path: Path) -> None:
         ({"seed": -1}, "raven/replies.jsonl:2: seed: "),
         ({"extra": 1}, "raven/replies.jsonl:2: extra: "),
         ({"method": "naive"}, "raven/replies.jsonl:2: method: found 'naive', expected the folder's name"),
-        ({"example": 1}, "raven/replies.jsonl:2: repeats the reply to example 1"),
+        ({"example": 1}, "raven/replies.jsonl:2: repeats line 1"),
     ],
 )
 def test_a_bad_line_is_named_and_does_not_stop_the_rest(tmp_path: Path, edit: dict[str, Any], problem: str) -> None:

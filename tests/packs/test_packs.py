@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 from support.made_up import Blobs, make_arrays, registries_restored
+from support.packs import reseal
 
 from benchmark.api import Task
 from benchmark.arrays import ArrayTask
@@ -23,7 +22,7 @@ from benchmark.core.pools import VERSION
 from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.registry import TASKS, register_task
 from benchmark.packs import hub, write
-from benchmark.packs.read import PackTask, use_pack
+from benchmark.packs.read import PackSource, PackTask
 from benchmark.packs.sheet import FORMAT, expected_files, read_sheet
 from benchmark.packs.write import write_pack
 from benchmark.store.cache import Cache
@@ -205,22 +204,6 @@ def test_any_edit_of_the_sheet(mine: Path) -> None:
         assert "was altered" in refusal(mine)
 
 
-def reseal(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    """Edit the sheet and write hashes that fit, as another program could."""
-    content = json.loads((folder / "pack.json").read_text())
-    del content["sha256"]
-    for name, entry in content["files"].items():
-        data = (folder / name).read_bytes()
-        entry.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    edit(content)
-
-    def text(value: Any) -> str:
-        return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
-
-    sealed = {**content, "sha256": hashlib.sha256(text(content).encode()).hexdigest()}
-    (folder / "pack.json").write_text(text(sealed))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -301,14 +284,14 @@ def test_it_takes_the_place_of_the_installed_task(made: Path) -> None:
     with registries_restored():
         register_task(Blobs())
         for _ in range(2):
-            use_pack(made)
+            PackSource(made).register({})
             assert isinstance(TASKS["blobs"], PackTask)
             assert TASKS.by_origin(str(made)) is TASKS["blobs"]
 
 
 def test_an_unknown_task_is_self_contained(made: Path) -> None:
     with registries_restored():
-        use_pack(made)
+        PackSource(made).register({})
         assert TASKS["blobs"].card == Blobs().card
 
 
@@ -321,7 +304,7 @@ def test_another_version_of_the_task(tmp_path: Path, packed: int, installed: int
     with registries_restored():
         register_task(task)
         with pytest.raises(W2SError) as caught:
-            use_pack(tmp_path / "pack")
+            PackSource(tmp_path / "pack").register({})
         assert str(caught.value) == (
             f"pack {tmp_path}/pack: was made from version {packed} of task 'blobs', installed is version {installed}; "
             f"{mend}"

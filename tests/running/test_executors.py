@@ -12,28 +12,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import SUPPORT
-from support.made_up import Blobs, Columns, make_arrays, registries_restored
+from support.made_up import Blobs, Columns, make_arrays
+from support.units import setup_of, unit_of
 
 from benchmark.api import register_task
+from benchmark.arrays import ArraysSource
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
 from benchmark.core.problems import data_fingerprint
 from benchmark.core.registry import TASKS
-from benchmark.core.suite import Recipes, load_suite
-from benchmark.running.executors import baggage as baggage_module
+from benchmark.core.suite import Recipes
+from benchmark.packs.read import PackSource
+from benchmark.running.executors import node_files as node_files_module
 from benchmark.running.executors import processes
-from benchmark.running.executors.baggage import Baggage
 from benchmark.running.executors.contract import Pass, Queue, do, passes
-from benchmark.running.needs import BASE, claim, needs
+from benchmark.running.executors.node_files import NodeFiles
 from benchmark.running.plan import Unit
+from benchmark.running.request import Request
 from benchmark.running.runner import Workforce
-from benchmark.running.session import Request, start
+from benchmark.running.session import foresee
 from benchmark.running.unit import Setup, UnitResult
 from benchmark.store import cache as cache_module
 
 RECIPES = Recipes(Recipe(epochs=2, batch_size=32))
-HERE = SUPPORT / "killed_run.py"
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,12 @@ class StreamedColumns(Columns):
 
 
 PLUGIN = b"""
+from dataclasses import dataclass
+
+import numpy as np
 from support.made_up import Blobs, Centroids
-from benchmark.core.task import Supervisor
+
+from benchmark.api import ArrayTask, Supervisor, register_task
 
 @dataclass(frozen=True)
 class Own(Centroids):
@@ -58,28 +63,25 @@ class Own(Centroids):
 class Sent(Blobs):
     pass
 
+class Given(ArrayTask):
+    pass
+
+register_task(Given(np.zeros((40, 2)), np.full((40, 1, 2), 0.5), np.arange(40) % 2, name="given"))
 register_task(Sent(name="sent", supervisors=[Supervisor(Own(), ("left",)), Supervisor(Own(), ("right",))]))
 """
 
 
 def unit(task: str, condition: str = "ood") -> Unit:
-    return Unit(task, condition, ((("naive",), (0,)),))
-
-
-@pytest.fixture(autouse=True)
-def registries() -> Iterator[None]:
-    with registries_restored():
-        yield
+    return unit_of(task, condition, ((("naive",), (0,)),))
 
 
 @pytest.fixture
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setattr(cache_module, "CHUNK", 16)
-    monkeypatch.setenv("W2S_CACHE", "")  # loading sets it
     register_task(Blobs(name="large", encoder=StreamedColumns()))
     register_task(Blobs(name="again", encoder=StreamedColumns()))  # the same domains
     register_task(Blobs(name="small"))
-    return Setup("cpu", tmp_path / "cache", RECIPES)
+    return setup_of(tmp_path / "cache", RECIPES)
 
 
 # the order of jobs
@@ -131,7 +133,7 @@ def test_large_domains_are_shared_out_and_units_find_them_made(setup: Setup) -> 
     Columns.calls.clear()
     shared = do(unit("large"), setup, lambda text, share: None)
     assert Columns.calls == []
-    alone = do(unit("large"), replace(setup, cache=setup.cache / "other"), lambda text, share: None)
+    alone = do(unit("large"), setup_of(setup.cache.root / "other", RECIPES), lambda text, share: None)
     assert isinstance(shared, UnitResult)
     assert isinstance(alone, UnitResult)
     for (ours, predicted), (theirs, expected) in zip(shared.entries, alone.entries, strict=True):
@@ -271,52 +273,52 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_plug_ins_and_arrays_arrive_and_mean_the_same_there(tmp_path: Path, elsewhere: Path, setup: Setup) -> None:
     plugin, arrays = tmp_path / "plug_in.py", tmp_path / "mine.npz"
-    plugin.write_bytes(HERE.read_bytes() + PLUGIN)
+    plugin.write_bytes(PLUGIN)
     np.savez(arrays, **make_arrays())
-    here = replace(setup, plugins=(plugin,), arrays=arrays)
+    here = replace(setup, plugins=(plugin,), source=ArraysSource(arrays))
     here.load()
-    known = [data_fingerprint(TASKS[name]) for name in ("sent", "kill-a", "mine")]
+    known = [data_fingerprint(TASKS[name]) for name in ("sent", "given", "mine")]
     modules = {name for name in sys.modules if name.startswith("w2s_plugin_")}
 
     store = Store()
-    baggage = Baggage.of(here, store.keep, None)
-    assert baggage.unpack(here, store.__getitem__).copies == {}, "files that are there are used"
+    files = NodeFiles.of(here, store.keep, None)
+    assert files.unpack(here, store.__getitem__).copies == {}, "files that are there are used"
     plugin.unlink()
     arrays.write_bytes(b"something else")
-    there = baggage.unpack(here, store.__getitem__)
+    there = files.unpack(here, store.__getitem__)
     assert there.copies.keys() == {plugin, arrays}
     there.load()
-    assert [data_fingerprint(TASKS[name]) for name in ("sent", "kill-a", "mine")] == known
+    assert [data_fingerprint(TASKS[name]) for name in ("sent", "given", "mine")] == known
     assert {name for name in sys.modules if name.startswith("w2s_plugin_")} == modules
 
     copy = there.copies[plugin]
     copy.write_text("tampered with")
-    baggage.unpack(here, store.__getitem__)
+    files.unpack(here, store.__getitem__)
     assert copy.read_bytes() == store[0]
     store[1] = store[1][:-1]
     there.copies[arrays].unlink()
     with pytest.raises(W2SError, match=r"mine.npz: it did not arrive whole"):
-        baggage.unpack(here, store.__getitem__)
+        files.unpack(here, store.__getitem__)
 
 
 def test_a_file_that_is_too_large_is_not_sent_but_used_where_a_node_has_it(
     tmp_path: Path, elsewhere: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(baggage_module, "_MOST", 10)
+    monkeypatch.setattr(node_files_module, "_MOST", 10)
     pack = tmp_path / "pack"
     pack.mkdir()
     for name in "ab":
         (pack / name).write_bytes(b"7 bytes")
-    here = replace(setup, pack=pack)
+    here = replace(setup, source=PackSource(pack))
     store = Store()
-    baggage = Baggage.of(here, store.keep, None)
+    files = NodeFiles.of(here, store.keep, None)
     assert store == {}
-    assert baggage.unpack(here, store.__getitem__).copies == {}
+    assert files.unpack(here, store.__getitem__).copies == {}
     (pack / "b").unlink()
     with pytest.raises(
         W2SError, match=r"pack: not the same on this node, and too large to send .*put it under one path"
     ):
-        baggage.unpack(here, store.__getitem__)
+        files.unpack(here, store.__getitem__)
 
 
 def _link(own: Path) -> None:
@@ -341,17 +343,17 @@ def test_plug_ins_are_not_put_where_others_can_change_them(
     plugin = tmp_path / "plug_in.py"
     plugin.write_bytes(PLUGIN)
     here, store = replace(setup, plugins=(plugin,)), Store()
-    baggage = Baggage.of(here, store.keep, None)
+    files = NodeFiles.of(here, store.keep, None)
     plugin.unlink()
-    own = elsewhere / f"w2s-baggage-{os.getuid()}"
+    own = elsewhere / f"w2s-node-files-{os.getuid()}"
     try:
         prepare(own)
     except PermissionError:
         pytest.skip("only root gives folders away")
-    with pytest.raises(W2SError, match=r"w2s-baggage-\d+: not a folder of this user"):
-        baggage.unpack(here, store.__getitem__)
+    with pytest.raises(W2SError, match=r"w2s-node-files-\d+: not a folder of this user"):
+        files.unpack(here, store.__getitem__)
     own.rename(own.with_name("away"))
-    copy = baggage.unpack(here, store.__getitem__).copies[plugin]
+    copy = files.unpack(here, store.__getitem__).copies[plugin]
     assert copy.is_relative_to(own)
     assert own.stat().st_mode & 0o077 == 0
 
@@ -359,47 +361,33 @@ def test_plug_ins_are_not_put_where_others_can_change_them(
 def test_a_node_with_other_code_libraries_or_cache_or_no_gpu_is_refused(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup.cache.mkdir()
-    token = setup.cache / "token"
+    setup.cache.root.mkdir()
+    token = setup.cache.root / "token"
     token.touch()
-    baggage = Baggage.of(setup, Store().keep, token)
-    assert baggage.unpack(setup, dict.__getitem__) == setup
+    files = NodeFiles.of(setup, Store().keep, token)
+    assert files.unpack(setup, dict.__getitem__) == setup
     with pytest.raises(W2SError, match="another version on this node"):
-        replace(baggage, code="0").unpack(setup, dict.__getitem__)
+        replace(files, code="0").unpack(setup, dict.__getitem__)
     with pytest.raises(W2SError, match=r"libraries differ on this node \(torch is .*, expected 1.0\)"):
-        replace(baggage, versions={**baggage.versions, "torch": "1.0"}).unpack(setup, dict.__getitem__)
+        replace(files, versions={**files.versions, "torch": "1.0"}).unpack(setup, dict.__getitem__)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(W2SError, match="torch finds no CUDA device on this node"):
-        baggage.unpack(replace(setup, device="cuda"), dict.__getitem__)
+        files.unpack(replace(setup, device="cuda"), dict.__getitem__)
     token.unlink()
     with pytest.raises(W2SError, match="is not the same on this node; with --cache"):
-        baggage.unpack(setup, dict.__getitem__)
+        files.unpack(setup, dict.__getitem__)
 
 
 def test_with_a_cache_at_an_address_each_node_has_a_folder_of_its_own(
     tmp_path: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = replace(setup, cache_address="memory://shared")
-    baggage = Baggage.of(shared, Store().keep, None)
+    files = NodeFiles.of(shared, Store().keep, None)
     monkeypatch.setenv("W2S_CACHE", str(tmp_path / "own"))
-    assert baggage.unpack(shared, dict.__getitem__).store.root == tmp_path / "own"
+    assert files.unpack(shared, dict.__getitem__).cache.root == tmp_path / "own"
 
 
-# needs, and what can't be asked for
-
-
-def test_claims_follow_estimates_and_share_a_gpu_only_where_twice_the_need_fits() -> None:
-    small = unit("digits-to-uci")
-    assert claim(TASKS[small.task], small, Recipe(), "cpu") == (1, 0, int(BASE))
-    assert claim(TASKS[small.task], small, Recipe(), "cuda", 80e9).gpus == 1
-    large = Unit("camelyon17", "ood", ((("naive",), (0,)),))
-    task = TASKS[large.task].configured(load_suite("paper").options)
-    foreseen = needs(task, large, Recipe())
-    assert foreseen is not None
-    assert claim(task, large, Recipe(), "cuda").gpus == 1
-    assert claim(task, large, Recipe(), "cuda", 7 * foreseen.gpu_memory).gpus == pytest.approx(1 / 3)
-    assert claim(task, large, Recipe(), "cuda", 1.5 * foreseen.gpu_memory).gpus == 1
-    assert claim(task, large, Recipe(), "cuda").memory == int(foreseen.memory)
+# what can't be asked for
 
 
 @pytest.mark.parametrize(
@@ -407,6 +395,7 @@ def test_claims_follow_estimates_and_share_a_gpu_only_where_twice_the_need_fits(
     [
         ({"executor": "dask"}, "--executor dask: expected local, processes, ray"),
         ({"executor": "processes", "ray_address": "auto"}, "--ray-address: only with --executor ray"),
+        ({"executor": "processes", "memory": 4.0}, "--memory: only with --executor ray"),
         ({"executor": "local", "workers": 2}, "--workers: not with --executor local"),
         ({"executor": "local", "limit": 5.0}, "--limit: not with --executor local"),
     ],
@@ -418,16 +407,13 @@ def test_what_does_not_go_together_is_refused(asked: dict[str, Any], message: st
 
 def test_where_a_run_on_a_cluster_is_started_no_gpu_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("W2S_CACHE", "")  # loading sets it
-    asked = Request("smoke", tasks=["digits-to-uci"], device="cuda", options=["precision=tf32"])
+    asked = Request("smoke", tasks=["digits-to-uci"], device="cuda", options=["precision=tf32"], fetch=False)
     asked = replace(asked, results=str(tmp_path / "results"), cache=str(tmp_path / "cache"))
     said: list[str] = []
-    elsewhere = replace(asked, workforce=Workforce("ray", ray_address="auto"))
-    assert start(elsewhere, dry_run=True, say=said.append) == 0
+    assert foresee(replace(asked, here=False), said.append) == 0
     assert said[-1].startswith("1 units to run")
-    for here in (asked, replace(asked, workforce=Workforce("ray"))):
-        with pytest.raises(W2SError, match="--device cuda: torch finds no CUDA device"):
-            start(here, dry_run=True, say=said.append)
+    with pytest.raises(W2SError, match="--device cuda: torch finds no CUDA device"):
+        foresee(asked, said.append)
 
 
 def test_ray_that_is_not_installed_is_one_line(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,7 +428,7 @@ def test_each_of_several_gpus_gets_a_process_and_one_gpu_gets_none(monkeypatch: 
     given: list[tuple[Any, ...]] = []
     monkeypatch.setattr(runner, "in_processes", lambda *arguments: given.append(arguments[3:]))
     monkeypatch.setattr(runner, "in_this_process", lambda *arguments: given.append(("here",)))
-    on_gpu = Setup("cuda", Path("unused"), RECIPES)
+    on_gpu = setup_of(Path("unused"), RECIPES, device="cuda")
     plan = [unit(name) for name in "abcd"]
     for visible in ("0", "0,GPU-7,3"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

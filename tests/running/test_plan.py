@@ -11,26 +11,26 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from support.made_up import Blobs, Columns, make_arrays, registries_restored
+from support.units import RECIPE, run_of, setup_of
 from torch import Tensor
 
 from benchmark.api import Task
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
+from benchmark.core.canaries import CANARY_METHODS
 from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, cross_entropy
 from benchmark.core.names import CANARIES
 from benchmark.core.problems import data_fingerprint
-from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS, TASKS, register_method, register_task
 from benchmark.core.suite import Recipes, load_suite, suite_names
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import TRIALS
 from benchmark.running import plan as plan_module
-from benchmark.running.plan import Unit, hyperparameters, make_plan
-from benchmark.running.runner import Report, run
-from benchmark.running.unit import Setup
+from benchmark.running.method_settings import MethodSetting
+from benchmark.running.plan import Unit, make_plan
+from benchmark.running.runner import Report, execute
 
-RECIPE = Recipe(epochs=1, batch_size=32)
 METHOD_NAMES = ("planned", "ground_truth")
 SEEDS = (0, 1)
 
@@ -70,29 +70,34 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def plan(folder: Path, task: Task | None = None, **changes: Any) -> list[Unit]:
-    asked: dict[str, Any] = {
-        "methods": METHOD_NAMES,
-        "wanted_conditions": ("ood",),
-        "seeds": SEEDS,
-        "student": Recipes(RECIPE),
-    }
+Shapes = list[tuple[str, str, tuple[tuple[tuple[str, ...], tuple[int, ...]], ...]]]
+EVERYTHING: Shapes = [("planned-task", "ood", ((METHOD_NAMES, SEEDS),))]
+
+
+def units(folder: Path, task: Task | None = None, student: Recipes | Recipe = RECIPE, **changes: Any) -> list[Unit]:
+    asked: dict[str, Any] = {"methods": METHOD_NAMES, "seeds": SEEDS, **changes}
     chosen = task or TASKS["planned-task"]
-    return make_plan([(chosen, data_fingerprint(chosen))], store=ResultStore(folder), **{**asked, **changes})
+    available = [(chosen, data_fingerprint(chosen))]
+    return make_plan(run_of(available, store=ResultStore(folder), setup=setup_of(folder / "cache", student), **asked))
 
 
-def do(folder: Path, **changes: Any) -> int:
+def plan(folder: Path, task: Task | None = None, **changes: Any) -> Shapes:
+    """Task, condition, and which methods with which seeds."""
+    return [
+        (u.task, u.condition, tuple((tuple(s.method for s in t.settings), t.seeds) for t in u.trainings))
+        for u in units(folder, task, **changes)
+    ]
+
+
+def do(folder: Path, student: Recipes | Recipe = RECIPE, **changes: Any) -> int:
     """Run what is planned; the number of units."""
     store = ResultStore(folder)
-    units = plan(folder, **changes)
+    planned = units(folder, student=student, **changes)
     with store.lock():
         report = Report()
-        run(units, Setup("cpu", folder / "cache", changes.get("student", Recipes(RECIPE))), store, report)
+        execute(planned, setup_of(folder / "cache", student), store, report)
         assert report.failures == []
-    return len(units)
-
-
-EVERYTHING = [Unit("planned-task", "ood", ((METHOD_NAMES, SEEDS),))]
+    return len(planned)
 
 
 def test_all_is_planned_when_nothing_is_there_and_nothing_when_all_is(tmp_path: Path, done: Path) -> None:
@@ -107,23 +112,23 @@ def test_force_plans_all_again(done: Path) -> None:
 
 
 def test_seeds_and_methods_that_lack_are_planned_alone(done: Path) -> None:
-    assert plan(done, seeds=(0, 1, 2, 3)) == [Unit("planned-task", "ood", ((METHOD_NAMES, (2, 3)),))]
-    assert plan(done, methods=("naive", "planned")) == [Unit("planned-task", "ood", ((("naive",), SEEDS),))]
+    assert plan(done, seeds=(0, 1, 2, 3)) == [("planned-task", "ood", ((METHOD_NAMES, (2, 3)),))]
+    assert plan(done, methods=("naive", "planned")) == [("planned-task", "ood", ((("naive",), SEEDS),))]
     both = plan(done, methods=("naive", "planned"), seeds=(0, 1, 2))
-    assert both == [Unit("planned-task", "ood", ((("naive",), (0, 1)), (("naive", "planned"), (2,))))]
+    assert both == [("planned-task", "ood", ((("naive",), (0, 1)), (("naive", "planned"), (2,))))]
 
 
 @pytest.mark.parametrize(
     ("owner", "attribute"),
-    [(plan_module, "ENGINE_VERSION"), (Planned, "version"), (plan_module.canaries, "VERSION")],
+    [(plan_module, "ENGINE_VERSION"), (Planned, "version"), (CANARY_METHODS["ground_truth"], "version")],
     ids=["engine", "method", "canaries"],
 )
 def test_a_raised_version_is_planned_again(
     done: Path, monkeypatch: pytest.MonkeyPatch, owner: object, attribute: str
 ) -> None:
     monkeypatch.setattr(owner, attribute, getattr(owner, attribute) + 1)
-    methods = {"ENGINE_VERSION": METHOD_NAMES, "version": ("planned",), "VERSION": ("ground_truth",)}[attribute]
-    assert plan(done) == [Unit("planned-task", "ood", ((methods, SEEDS),))]
+    methods = METHOD_NAMES if attribute == "ENGINE_VERSION" else (owner.name,)  # type: ignore[attr-defined]
+    assert plan(done) == [("planned-task", "ood", ((methods, SEEDS),))]
 
 
 def test_a_raised_task_version_is_planned_again(done: Path) -> None:
@@ -144,23 +149,25 @@ def test_a_changed_setting_is_planned_beside_what_is_there(done: Path, monkeypat
     for change in ({"epochs": 2}, {"batch_size": 16}, {"learning_rate": 0.5}):
         assert plan(done, student=Recipes(replace(RECIPE, **change))) == EVERYTHING
     monkeypatch.setattr(Planned.__init__, "__defaults__", (0.2,))
-    assert plan(done) == [Unit("planned-task", "ood", ((("planned",), SEEDS),))]
+    assert plan(done) == [("planned-task", "ood", ((("planned",), SEEDS),))]
 
 
 def test_the_setting_hash_holds_every_option_and_the_students_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert hyperparameters("planned", RECIPE) == {
+    assert MethodSetting.of("planned", RECIPE).hyperparameters == {
         "method": {"smoothing": 0.1},
         "student": {"learning_rate": 1e-3, "epochs": 1, "batch_size": 32},
     }
-    assert hyperparameters("planned", replace(RECIPE, precision="bf16"))["student"]["precision"] == "bf16"
-    assert hyperparameters("ground_truth", RECIPE) == {"method": {}, "student": RECIPE.chosen()}
+    assert (
+        MethodSetting.of("planned", replace(RECIPE, precision="bf16")).hyperparameters["student"]["precision"] == "bf16"
+    )
+    assert MethodSetting.of("ground_truth", RECIPE).hyperparameters == {"method": {}, "student": RECIPE.chosen()}
     for precision, held in (("float32", False), ("bf16", True)):
-        tried = hyperparameters("naive", replace(RECIPE, precision=precision), tune=True)[TRIALS]
+        tried = MethodSetting.of("naive", replace(RECIPE, precision=precision), tune=True).hyperparameters[TRIALS]
         assert {"precision" in trial["student"] for trial in tried} == {held}
-    before = setting_hash(hyperparameters("planned", RECIPE))
-    assert before == setting_hash(hyperparameters("planned", Recipe(epochs=1, batch_size=32)))
+    before = MethodSetting.of("planned", RECIPE).hash
+    assert before == MethodSetting.of("planned", Recipe(epochs=1, batch_size=32)).hash
     monkeypatch.setattr(Planned.__init__, "__defaults__", (0.2,))
-    assert setting_hash(hyperparameters("planned", RECIPE)) != before
+    assert MethodSetting.of("planned", RECIPE).hash != before
 
 
 @pytest.fixture
@@ -174,8 +181,8 @@ def copy(done: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def lacking(*methods: str, seeds: tuple[int, ...] = SEEDS) -> list[Unit]:
-    return [Unit("planned-task", "ood", ((methods, seeds),))]
+def lacking(*methods: str, seeds: tuple[int, ...] = SEEDS) -> Shapes:
+    return [("planned-task", "ood", ((methods, seeds),))]
 
 
 def test_a_lost_or_invalid_record_is_planned_again(copy: Path) -> None:
@@ -243,28 +250,28 @@ def test_changed_data_replace_the_evaluation(copy: Path, monkeypatch: pytest.Mon
 
 def test_units_are_tasks_times_conditions(tmp_path: Path) -> None:
     tasks = [(task, data_fingerprint(task)) for task in (Blobs(), task_of(), Blobs(name="other"))]
-    units = make_plan(tasks, ["planned"], ["ood", "ind"], [0], Recipes(RECIPE), ResultStore(tmp_path))
-    assert [(unit.task, unit.condition) for unit in units] == [
+    made = make_plan(run_of(tasks, ["planned"], ResultStore(tmp_path), conditions=["ood", "ind"]))
+    assert [(unit.task, unit.condition) for unit in made] == [
         ("blobs", "ood"),
         ("planned-task", "ood"),
         ("other", "ood"),
         ("blobs", "ind"),
         ("other", "ind"),
     ]
-    assert units[0].label == "blobs (ood)"
+    assert made[0].label == "blobs (ood)"
 
 
 def test_planning_encodes_and_trains_nothing(tmp_path: Path) -> None:
     Columns.calls.clear()
     task = Blobs()
-    assert plan(tmp_path, task, wanted_conditions=("ood", "ind"))
+    assert plan(tmp_path, task, conditions=("ood", "ind"))
     assert Columns.calls == []
     assert task.loads == []
 
 
 def test_a_condition_that_no_task_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(W2SError, match="no task here has the condition 'ind', only ood"):
-        plan(tmp_path, wanted_conditions=("ind",))
+        plan(tmp_path, conditions=("ind",))
 
 
 def test_suites_name_tasks_and_methods_that_are_there() -> None:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.made_up import Blobs, registries_restored
+from support.made_up import Blobs
+from support.units import setup_of, unit_of
 
 from benchmark.api import register_task
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.suite import Recipes
 from benchmark.running.executors import ray as executor
-from benchmark.running.executors.baggage import Baggage
 from benchmark.running.executors.contract import Job
+from benchmark.running.executors.node_files import NodeFiles
 from benchmark.running.plan import Unit
 from benchmark.running.unit import Setup
 
-A, B, C = PLAN = tuple(Unit(f"unit-{name}", "ood", ((("naive",), (0,)),)) for name in "abc")
+A, B, C = PLAN = tuple(unit_of(f"unit-{name}", "ood", ((("naive",), (0,)),)) for name in "abc")
 MOST = 1000  # seconds, which none of these runs takes
 SMALL, LARGE = ({"CPU": cores, "memory": 4e9} for cores in (0, 1))
 
@@ -40,12 +40,12 @@ class RayTaskError(RayError):
     """An error on a worker."""
 
     def __init__(self, cause: Exception) -> None:
-        super().__init__("ray::_fly() (pid=7, ip=10.0.0.7)\n  more")
+        super().__init__("ray::_run_job() (pid=7, ip=10.0.0.7)\n  more")
         self.cause = cause
 
 
 @dataclass(eq=False)
-class Flight:
+class Submitted:
     """A reference to a job in flight."""
 
     job: Job
@@ -59,14 +59,14 @@ class FakeRay:
 
     Attributes:
         fate: of a job at a time: its outcome, or an error that `ray.get` raises, or None while it flies.
-        bulletin: what is to be read at a time: names of tasks -> seconds of silence; None if it can't be read.
+        board: what is to be read at a time: names of tasks -> seconds of silence; None if it can't be read.
     """
 
     fate: Callable[[Job, float], Any]
-    bulletin: Callable[[float], dict[str, float] | None] = lambda now: {}
+    board: Callable[[float], dict[str, float] | None] = lambda now: {}
     alive: Callable[[float], list[dict[str, float]]] = lambda now: [LARGE]
     now: float = 0.0
-    flights: list[Flight] = field(default_factory=list)
+    flights: list[Submitted] = field(default_factory=list)
     kept: list[Any] = field(default_factory=list)
     exceptions = SimpleNamespace(RayError=RayError, RaySystemError=RaySystemError, RayTaskError=RayTaskError)
     util = SimpleNamespace(
@@ -89,19 +89,21 @@ class FakeRay:
 
     def remote(self, **options: Any) -> Callable[[Any], Any]:
         def wrap(what: Any) -> Any:
-            if what is executor._fly:
+            if what is executor._run_job:
                 return SimpleNamespace(remote=self._begin)
             assert options["scheduling_strategy"] == "the driver's"
-            call = SimpleNamespace(remote=lambda *arguments: "the bulletin")
+            call = SimpleNamespace(remote=lambda *arguments: "the board")
             return SimpleNamespace(remote=lambda: SimpleNamespace(read=call, post=call))
 
         return wrap
 
-    def _begin(self, job: Job, *arguments: Any) -> Flight:
-        self.flights.append(Flight(job, arguments))
+    def _begin(self, job: Job, *arguments: Any) -> Submitted:
+        self.flights.append(Submitted(job, arguments))
         return self.flights[-1]
 
-    def wait(self, flights: list[Flight], num_returns: int, timeout: float) -> tuple[list[Flight], list[Flight]]:
+    def wait(
+        self, flights: list[Submitted], num_returns: int, timeout: float
+    ) -> tuple[list[Submitted], list[Submitted]]:
         assert flights, "Ray refuses to wait for nothing"
         self.now += 1
         assert self.now < MOST, "it would wait for ever"
@@ -109,8 +111,8 @@ class FakeRay:
         return landed[:1], [flight for flight in flights if flight not in landed[:1]]
 
     def get(self, what: Any, timeout: float | None = None) -> Any:
-        if what == "the bulletin":
-            if (silent := self.bulletin(self.now)) is None:
+        if what == "the board":
+            if (silent := self.board(self.now)) is None:
                 raise RayError
             return {f.arguments[-1]: ("", 0.0, silent[f.job.task]) for f in self.flights if f.job.task in silent}
         if what.cancelled:
@@ -120,7 +122,7 @@ class FakeRay:
             raise outcome
         return outcome
 
-    def cancel(self, flight: Flight, force: bool) -> None:
+    def cancel(self, flight: Submitted, force: bool) -> None:
         flight.cancelled = True
 
     def kill(self, actor: Any) -> None:
@@ -128,12 +130,11 @@ class FakeRay:
 
 
 @pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with registries_restored():
-        for unit in PLAN:
-            register_task(Blobs(name=unit.task))
-        yield Setup("cpu", tmp_path / "cache", Recipes(Recipe(epochs=2, batch_size=32)))
+    for unit in PLAN:
+        register_task(Blobs(name=unit.task))
+    return setup_of(tmp_path / "cache", Recipe(epochs=2, batch_size=32))
 
 
 @pytest.fixture
@@ -156,17 +157,17 @@ def run(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tup
 
 
 @pytest.mark.parametrize(
-    ("bulletin", "stopped"),
+    ("board", "stopped"),
     [
         (lambda now: {A.task: 0.0} if now < 3 else {A.task: now - 2}, 13),  # for comparison: it lasts
         (lambda now: {A.task: 0.0} if now < 3 else {}, 13),  # it was started again, and is empty
         (lambda now: {A.task: 0.0} if now < 3 else None if now < 6 else {}, 16),  # until 5 nobody could be heard
     ],
 )
-def test_a_job_that_says_nothing_is_stopped_also_where_the_bulletin_has_forgotten_it_and_one_that_waits_is_not(
-    run: Callable[..., Any], bulletin: Callable[[float], Any], stopped: int
+def test_a_job_that_says_nothing_is_stopped_also_where_the_board_has_forgotten_it_and_one_that_waits_is_not(
+    run: Callable[..., Any], board: Callable[[float], Any], stopped: int
 ) -> None:
-    ray = FakeRay(lambda job, now: "done" if job == B and now > 30 else None, bulletin)
+    ray = FakeRay(lambda job, now: "done" if job == B and now > 30 else None, board)
     line = "stopped: it said nothing for more than 10 seconds (--limit)"
     assert run(ray, A, B, limit=10) == [(A.label, line, stopped + 1), (B.label, "done", 31)]
 
@@ -177,10 +178,10 @@ def test_a_job_that_says_nothing_is_stopped_also_where_the_bulletin_has_forgotte
 def test_a_node_with_another_version_ends_the_run_and_is_named(
     run: Callable[..., Any], setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executor, "_arrived", [])
-    other = replace(Baggage.of(setup, lambda data: data, None), code="0")
-    bulletin = SimpleNamespace(post=SimpleNamespace(remote=lambda *said: None))
-    ray = FakeRay(lambda job, now: executor._fly(job, setup, other, bulletin, "") if job == B else None)
+    monkeypatch.setattr(executor, "_setups", [])
+    other = replace(NodeFiles.of(setup, lambda data: data, None), code="0")
+    board = SimpleNamespace(post=SimpleNamespace(remote=lambda *said: None))
+    ray = FakeRay(lambda job, now: executor._run_job(job, setup, other, board, "") if job == B else None)
     with pytest.raises(W2SError, match=r"^node 10.0.0.7 can't take part: w2s-bench is another version .*is done stays"):
         run(ray, *PLAN)
     assert [flight.cancelled for flight in ray.flights] == [True, False, True]
@@ -189,7 +190,7 @@ def test_a_node_with_another_version_ends_the_run_and_is_named(
         raise SystemExit(0)
 
     monkeypatch.setattr(Setup, "load", broken)
-    other = Baggage.of(setup, lambda data: data, None)
+    other = NodeFiles.of(setup, lambda data: data, None)
     with pytest.raises(W2SError, match=r"^node 10.0.0.7 can't take part: SystemExit: 0"):
         run(ray, *PLAN)
 
@@ -234,22 +235,6 @@ def test_what_runs_already_does_not_wait(run: Callable[..., Any], capsys: pytest
     assert capsys.readouterr().err == ""
 
 
-def test_a_task_that_can_not_say_what_it_needs_fails_alone(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = executor._claim
-
-    def claim(job: Any, setup: Setup) -> Any:
-        if job in (A, C):
-            sys.exit(0)
-        return real(job, setup)
-
-    monkeypatch.setattr(executor, "_claim", claim)
-    line = "what it needs can't be told: SystemExit: 0"
-    found = run(FakeRay(lambda job, now: "done"), *PLAN, workers=1)
-    assert [(label, outcome) for label, outcome, _ in found] == [(A.label, line), (B.label, "done"), (C.label, line)]
-
-
 # what is sent
 
 
@@ -262,6 +247,6 @@ def test_files_are_sent_only_to_a_cluster_that_was_there(
     here = replace(setup, plugins=(plugin,))
     ray = FakeRay(lambda job, now: "done")
     run(ray, A, address=address, setup=here)
-    baggage = next(kept for kept in ray.kept if isinstance(kept, Baggage))
-    assert [root.name for root, *_ in baggage.files] == sent
+    files = next(kept for kept in ray.kept if isinstance(kept, NodeFiles))
+    assert [root.name for root, *_ in files.files] == sent
     assert here in ray.kept, "workers load it either way"

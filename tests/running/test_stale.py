@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.made_up import registries_restored
 from support.synthetic import Task, entry, evaluation, fill
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
+from benchmark.core.canaries import GroundTruth
 from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS, register_task
 from benchmark.core.suite import load_suite
 from benchmark.reports.checks import check
 from benchmark.results.store import ResultStore
-from benchmark.running import canaries
 from benchmark.running import stale as stale_module
 from benchmark.running.stale import Place, overview, raised, stale_findings, stale_run
 
 TASK = Task("stale-task")
-
-
-@pytest.fixture(autouse=True)
-def _registered() -> Iterator[None]:
-    with registries_restored():
-        yield
 
 
 @pytest.fixture
@@ -44,8 +36,8 @@ def raise_raven(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(METHODS["raven"], "version", METHODS["raven"].version + 1)
 
 
-def raise_canaries(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(canaries, "VERSION", canaries.VERSION + 1)
+def raise_canary(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(GroundTruth, "version", GroundTruth.version + 1)
 
 
 def raise_task(patch: pytest.MonkeyPatch) -> None:
@@ -59,7 +51,7 @@ EVERY = {"naive", "raven", "ground_truth", "outside"}
 RAISED = {
     "engine": (raise_engine, EVERY, "engine version 1, now 2"),
     "method": (raise_raven, {"raven"}, "raven version 1, now 2"),
-    "canaries": (raise_canaries, {"ground_truth"}, "ground_truth version 1, now 2"),
+    "canary": (raise_canary, {"ground_truth"}, "ground_truth version 1, now 2"),
     "task": (raise_task, EVERY, "stale-task version 1, now 2"),
 }
 
@@ -89,9 +81,9 @@ def test_versions_that_are_higher_than_here_are_not_stale(store: ResultStore) ->
 
 def test_check_refuses_stale_rows_before_data_are_touched(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
     page = store.root.parent.parent / "LEADERBOARD.md"
-    assert not any("stale records" in finding for finding in check([store.root], page))
+    assert not any("stale records" in finding for finding in check([store.root], page, stale_findings))
     raise_raven(monkeypatch)
-    (finding,) = [finding for finding in check([store.root], page) if "stale records" in finding]
+    (finding,) = [finding for finding in check([store.root], page, stale_findings) if "stale records" in finding]
     assert finding.startswith(f"{store.root}: raven: 2 stale records")
     assert finding.endswith(f"run `w2s run --stale --suite SUITE --results {store.root}`")
 

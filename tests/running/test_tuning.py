@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.made_up import registries_restored
+from support.rounding import assert_trained_alike
+from support.units import setup_of, unit_of
 from torch import Tensor
 
 from benchmark.arrays import ArrayTask
@@ -20,24 +21,22 @@ from benchmark.core.method import Batch, Method, Supervision, cross_entropy, pro
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.records import Record, setting_hash
 from benchmark.core.registry import METHODS, register_method, register_task
-from benchmark.core.suite import Recipes
-from benchmark.core.training import NOWHERE, Trained, train
-from benchmark.running.plan import Unit, hyperparameters
-from benchmark.running.tuning import agreement, chosen, expected_epochs, runs_of, train_trials, trials_of
-from benchmark.running.unit import Setup, execute
+from benchmark.core.training import NOWHERE, Trained, TrainingData, train
+from benchmark.running.method_settings import MethodSetting, Trial
+from benchmark.running.tuning import agreement, chosen, expected_epochs, runs_of, train_trials
+from benchmark.running.unit import execute
 from benchmark.store.checkpoints import Checkpoints
-from benchmark.students.linear import Heads
+from benchmark.students.linear import Heads, LinearStudent
 from benchmark.testing import make_data
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=4, batch_size=8)
 
 
 @pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # tensors are tiny
-    with registries_restored():
-        yield
+    yield
     torch.set_num_threads(threads)
 
 
@@ -98,13 +97,17 @@ def test_a_grid_that_is_none_is_refused(grid: Any, message: str) -> None:
 
 def test_every_method_has_eight_settings_and_the_hash_of_the_default_stays() -> None:
     for method in METHODS:
-        trials = trials_of(method.name, RECIPE, tune=True)
-        assert [trial.number for trial in trials] == list(range(GRID_SIZE))
-        found = hyperparameters(method.name, RECIPE, {"blocks": 2}, tune=True)["trials"]
-        assert found[0] == hyperparameters(method.name, RECIPE, {"blocks": 2})
+        tuned = MethodSetting.of(method.name, RECIPE, {"blocks": 2}, tune=True)
+        assert [trial.number for trial in tuned.trials] == list(range(GRID_SIZE))
+        found: Any = tuned.hyperparameters["trials"]
+        assert found[0] == MethodSetting.of(method.name, RECIPE, {"blocks": 2}).hyperparameters
         assert len({setting_hash(one) for one in found}) == GRID_SIZE
-        (alone,) = trials_of(method.name, RECIPE, tune=False)
+        (alone,) = MethodSetting.of(method.name, RECIPE).trials
         assert (alone.options, alone.recipe) == ({}, RECIPE)
+
+
+def grids(*names: str) -> list[Trial]:
+    return [trial for name in names for trial in MethodSetting.of(name, RECIPE, tune=True).trials]
 
 
 def values(trained: Trained) -> list[Tensor]:
@@ -113,12 +116,25 @@ def values(trained: Trained) -> list[Tensor]:
     return [heads.weight, *([] if heads.bias is None else [heads.bias]), *trained.diagnostics.values()]
 
 
+def assert_alike(found: Trained, expected: Trained, data: TrainingData) -> None:
+    """Heads and diagnostics are the same but for rounding in nine steps and more, of features, classes, examples."""
+    one, other, roundings = found.student, expected.student, 2 * 9 * (5 + 3 + 8)
+    assert isinstance(one, Heads)
+    assert isinstance(other, Heads)
+    heads = other.weight.shape[1]
+    (start,) = LinearStudent(data.features["own"], 3, data.seeds, heads).split([heads])
+    assert_trained_alike([one.weight, one.bias], [other.weight, other.bias], [start.weight, start.bias], roundings)
+    assert found.diagnostics.keys() == expected.diagnostics.keys()
+    for name, value in expected.diagnostics.items():
+        assert_trained_alike([found.diagnostics[name]], [value], [0 * value], roundings)
+
+
 @pytest.mark.parametrize("apart", [False, True])
 def test_trials_together_are_each_trial_alone(apart: bool) -> None:
     """Of methods of one stage and of several, with state of their own and without."""
     names = ("raven_per_sample", "raven", "naive", "confidence", "bayesian", "bootstrapping", "co_supervised")
     data = make_data()
-    trials = [trial for name in names for trial in trials_of(name, RECIPE, tune=True)]
+    trials = grids(*names)
     runs = runs_of(trials, apart)
     assert all(len({trial.recipe for trial in run}) == 1 for run in runs)
     if apart:
@@ -129,13 +145,12 @@ def test_trials_together_are_each_trial_alone(apart: bool) -> None:
         (alone,) = train([trial.instance()], data, trial.recipe)
         found = together[trial.method][trial.number]
         assert found.steps == alone.steps
-        for a, b in zip(values(found), values(alone), strict=True):
-            torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+        assert_alike(found, alone, data)
 
 
 def test_settings_differ_in_what_they_train() -> None:
     """Else the test above says nothing."""
-    trials = trials_of("confidence", RECIPE, tune=True)
+    trials = MethodSetting.of("confidence", RECIPE, tune=True).trials
     trained = train_trials(runs_of(trials, False), make_data(), lambda share: None, NOWHERE, report=pytest.fail)
     weights = [one.student.weight for one in trained["confidence"]]  # type: ignore[attr-defined]
     assert all(not torch.allclose(a, b, atol=1e-4) for i, a in enumerate(weights) for b in weights[:i])
@@ -143,7 +158,9 @@ def test_settings_differ_in_what_they_train() -> None:
 
 def test_the_time_left_counts_every_run_and_stage() -> None:
     ended: list[float] = []
-    runs = runs_of([t for name in ("ensemble", "bootstrapping") for t in trials_of(name, RECIPE, tune=True)], False)
+    runs = runs_of(
+        [t for name in ("ensemble", "bootstrapping") for t in MethodSetting.of(name, RECIPE, tune=True).trials], False
+    )
     train_trials(runs, make_data(), lambda share: ended.append(share) if share == 1 else None, NOWHERE, pytest.fail)
     assert len(ended) == expected_epochs(runs)
 
@@ -154,7 +171,7 @@ def test_a_killed_run_of_several_trials_goes_on_with_each_ones_state(tmp_path: P
     class Killed(BaseException):
         pass
 
-    trials = [t for name in ("raven", "co_supervised") for t in trials_of(name, RECIPE, tune=True)]
+    trials = grids("raven", "co_supervised")
     runs, data = runs_of(trials, False), make_data()
     whole = train_trials(runs, data, lambda share: None, NOWHERE, report=pytest.fail)
     for stop in (2, 5, 9):
@@ -194,7 +211,9 @@ def test_a_method_that_fails_in_one_setting_is_reported_once_and_the_others_go_o
             return cross_entropy(logits, batch.soft_labels.mean(2))
 
     lines: list[str] = []
-    runs = runs_of([t for name in ("fragile", "ensemble") for t in trials_of(name, RECIPE, tune=True)], False)
+    runs = runs_of(
+        [t for name in ("fragile", "ensemble") for t in MethodSetting.of(name, RECIPE, tune=True).trials], False
+    )
     trained = train_trials(runs, make_data(), lambda share: None, NOWHERE, lines.append)
     assert list(trained) == ["ensemble"]
     assert len(trained["ensemble"]) == GRID_SIZE
@@ -224,8 +243,9 @@ class Contrarian(Method):
 
 
 def run_tuned(name: str, seeds: tuple[int, ...], folder: Path) -> dict[int, tuple[Record, np.ndarray]]:
-    setup = Setup("cpu", folder, Recipes(Recipe(3e-2, 15, 32)), tune=True)
-    result = execute(Unit("liars", "ood", (((name,), seeds),)), setup)
+    recipe = Recipe(3e-2, 15, 32)
+    unit = unit_of("liars", "ood", (((name,), seeds),), recipe, tune=True)
+    result = execute(unit, setup_of(folder, recipe, tune=True))
     assert result.failures == []
     return {record.seed: (record, predictions) for record, predictions in result.entries}
 
@@ -248,7 +268,7 @@ def test_the_choice_is_by_agreement_and_not_by_the_truth(tmp_path: Path) -> None
         assert record.metrics["accuracy"] < 0.1
         assert record.metrics["default_accuracy"] > 0.9
         assert record.metrics["oracle_accuracy"] > 0.9
-        assert record.hyperparameters == hyperparameters("contrarian", Recipe(3e-2, 15, 32), tune=True)
+        assert record.hyperparameters == MethodSetting.of("contrarian", Recipe(3e-2, 15, 32), tune=True).hyperparameters
     alone = run_tuned("contrarian", (1,), tmp_path)
     assert alone[1][0].diagnostics["chosen"] == found[1][0].diagnostics["chosen"]
     np.testing.assert_array_equal(alone[1][1], found[1][1])

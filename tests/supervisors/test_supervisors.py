@@ -6,6 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from support.rounding import assert_close
 
 from benchmark.supervisors.cnn import SmallCNN
 from benchmark.supervisors.pixels import PixelLogistic
@@ -96,7 +97,7 @@ def test_the_cnns_predictions_do_not_depend_on_the_neighbours():
     y = labels(64)
     x = pictures(y, 0)
     fitted = SmallCNN(epochs=2).fit(x, y, 3, seed=0)
-    assert np.abs(fitted.predict_proba(x)[:5] - fitted.predict_proba(x[:5])).max() < 1e-5
+    assert_close(fitted.predict_proba(x)[:5], fitted.predict_proba(x[:5]), 1000)  # products of some hundred terms each
 
 
 def test_the_cnn_takes_colour():

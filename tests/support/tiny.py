@@ -23,6 +23,7 @@ def vocabulary_of(words: Sequence[str]) -> dict[str, int]:
 
 FAMILIES = ("llama", "gpt2", "bert", "roberta", "qwen2")
 DEPTH = 4
+ROUNDINGS = DEPTH * 6 * 32  # that follow on each other in a forward pass: six products a block, of 16 or 32 terms each
 
 
 def save_tokenizer(

@@ -16,7 +16,7 @@ from support.made_up import Blobs, registries_restored
 
 SUITE = """
 description = "Two made-up tasks"
-tasks = ["tiny-*"]
+tasks = ["tiny-one", "tiny-two"]
 methods = ["ensemble", "naive", "ground_truth"]
 conditions = ["ood", "ind"]
 seeds = 2
@@ -61,8 +61,8 @@ def tiny_suite(folder: Path, template: Path | None = None) -> Iterator[CommandLi
         (folder / "suites").mkdir()
         (folder / "suites" / "tiny.toml").write_text(SUITE)
         patch.setattr(suite_module, "SUITES", folder / "suites")
-        register_task(Blobs(name="tiny-one"))
-        register_task(Blobs((140, 140, 160), name="tiny-two"))
+        register_task(Blobs((1500, 1200, 1300), name="tiny-one"))  # large enough for methods to differ
+        register_task(Blobs((1400, 1400, 1600), name="tiny-two"))
         (folder / "agreement.py").write_text(AGREEMENT)
         for name in ("results", "cache") if template else ():
             shutil.copytree(template / name, folder / name)

@@ -27,7 +27,6 @@ REAL = Path(os.environ.get("W2S_DATA", BESIDE)) / "hh-rlhf"
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("W2S_DATA", raising=False)
-    monkeypatch.delenv("W2S_DOWNLOAD", raising=False)
     _hh.read.cache_clear()
     yield
     _hh.read.cache_clear()

@@ -14,10 +14,12 @@ from itertools import pairwise
 from typing import NoReturn
 
 from benchmark.base.errors import W2SError
+from benchmark.base.notices import Tell
 from benchmark.core.pools import pool_domains
 from benchmark.core.student import ChunkReader
 from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup, UnitResult, execute
+from benchmark.running.setup import Setup
+from benchmark.running.unit import UnitResult, execute
 
 ATTEMPTS = 3  # of a job whose worker dies; what fails on its own merits fails once
 
@@ -47,8 +49,7 @@ class Pass:
 Job = Unit | Pass
 Outcome = UnitResult | W2SError | None
 Outcomes = Generator[tuple[Job, Outcome], None, None]
-Say = Callable[[Job, str, float], None]  # what a job is at, and the share of it that is done
-Tell = Callable[[str, float], None]  # the same from inside a job
+TellJob = Callable[[Job, str, float], None]  # what a job is at, and the share of it that is done
 
 
 def do(job: Job, setup: Setup, tell: Tell) -> Outcome:
@@ -93,7 +94,7 @@ def passes(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Pass]:
                 domain = task.domain(name)
                 key = domain.fingerprint, student.fingerprint
                 if key not in wanted:
-                    lacking = student.lacking(domain, setup.store, setup.device)
+                    lacking = student.lacking(domain, setup.cache, setup.device)
                     wanted[key] = unit.task, name, lacking, set()
                 wanted[key][3].add(unit.task)
         except (Exception, SystemExit):
@@ -154,7 +155,7 @@ def _read(share: Pass, setup: Setup, tell: Tell) -> None:
     def made(count: int) -> None:
         tell(f"{count} of {len(share.chunks)} chunks", 0)
 
-    student.read_chunks(share.task, domain, share.chunks, setup.store, setup.device, made)
+    student.read_chunks(share.task, domain, share.chunks, setup.cache, setup.device, made)
 
 
 def _one_line(error: BaseException) -> str:

@@ -20,9 +20,9 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
 from benchmark.base.errors import W2SError
-from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, Say, do, passes, silent
+from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, TellJob, do, passes, silent
 from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup
+from benchmark.running.setup import Setup
 
 _LOOK = 0.5  # seconds between looks at workers that say nothing
 _GRACE = 5.0  # seconds for a dead worker's last words, or an idle one's end
@@ -34,7 +34,7 @@ _Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, Any]]"
 def in_processes(
     plan: Sequence[Unit],
     setup: Setup,
-    say: Say,
+    tell: TellJob,
     workers: int,
     limit: float | None = None,
     gpus: Sequence[str] = (),
@@ -62,7 +62,7 @@ def in_processes(
                 if isinstance(message, _Said):
                     worker.heard_now()
                     if worker.job is not None:
-                        say(worker.job, message.text, message.share)
+                        tell(worker.job, message.text, message.share)
                     continue
                 if isinstance(message, _Ended):
                     slots[slots.index(worker)] = None

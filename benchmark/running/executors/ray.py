@@ -14,23 +14,23 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from benchmark.base.errors import NotAvailable, W2SError, blamed
+from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.notices import notice
-from benchmark.running.executors.baggage import Baggage
-from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, Say, do, passes, silent
-from benchmark.running.needs import BASE, Claim, claim
+from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, TellJob, do, passes, silent
+from benchmark.running.executors.node_files import NodeFiles
 from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup
+from benchmark.running.setup import Setup
 
 _LOOK = 1.0  # seconds between looks at what jobs are at
-_PATIENCE = 60.0  # seconds for an answer of the bulletin
+_MEMORY = 2.0  # GB that a job keeps for itself where nothing else is said
+_PATIENCE = 60.0  # seconds for an answer of the board
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 _OBJECT_STORE = 256 * 2**20  # bytes, of a cluster that is started here: results are small
 
@@ -38,10 +38,11 @@ _OBJECT_STORE = 256 * 2**20  # bytes, of a cluster that is started here: results
 def on_ray(
     plan: Sequence[Unit],
     setup: Setup,
-    say: Say,
+    tell: TellJob,
     workers: int | None = None,
     limit: float | None = None,
     address: str | None = None,
+    memory: float | None = None,
 ) -> Outcomes:
     """See `benchmark.running.executors.contract`.
 
@@ -49,6 +50,7 @@ def on_ray(
         workers: how many jobs at a time; None for as many as the cluster has room for.
         limit: seconds after which a job that says nothing is stopped.
         address: of the cluster; None starts one on this machine, and ends it.
+        memory: GB that a job keeps for itself.
 
     Raises:
         NotAvailable: Ray is not installed. W2SError: there is no cluster at the address, or a node can't take part.
@@ -56,54 +58,49 @@ def on_ray(
     with _cluster(setup, address, workers) as ray, _token(setup, address) as token:
         slots = workers or _slots(ray, setup.device)
         jobs = Queue(plan, passes(plan, setup, slots))
-        bulletin = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=_beside_driver(ray))(_Bulletin).remote()
+        board = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=_beside_driver(ray))(_Board).remote()
         # workers of a cluster that was started here see the run's files
-        sent = setup if address is not None else replace(setup, plugins=(), arrays=None, pack=None)
-        baggage = ray.put(Baggage.of(sent, ray.put, token))
+        sent = setup if address is not None else replace(setup, plugins=(), source=None)
+        files = ray.put(NodeFiles.of(sent, ray.put, token))
         here = ray.put(setup)
-        flying: dict[Any, _Flight] = {}
-        room = _Room(ray)
+        cores = int(os.environ.get("OMP_NUM_THREADS") or 1)
+        needed = _Needed(cores, float(setup.device == "cuda"), int((memory or _MEMORY) * 1e9))
+        submitted: dict[Any, _Submitted] = {}
+        room = _Room(ray, needed)
         try:
-            while len(jobs) or flying:
-                while len(flying) < (workers or sys.maxsize) and (job := jobs.take()) is not None:
-                    try:
-                        with blamed("what it needs can't be told"):
-                            needed = _claim(job, setup)
-                    except W2SError as error:
-                        jobs.ended(job)
-                        yield job, error
-                        continue
-                    flight = _Flight(job, needed, secrets.token_hex(8))
-                    task = ray.remote(max_retries=0, **_resources(needed))(_fly)
-                    flying[task.remote(job, here, baggage, bulletin, flight.name)] = flight
-                if not flying:
+            while len(jobs) or submitted:
+                while len(submitted) < (workers or sys.maxsize) and (job := jobs.take()) is not None:
+                    own = _Submitted(job, secrets.token_hex(8))
+                    task = ray.remote(max_retries=0, **needed.options)(_run_job)
+                    submitted[task.remote(job, here, files, board, own.name)] = own
+                if not submitted:
                     break  # the last ones could not even be asked for
-                landed, _ = ray.wait(list(flying), num_returns=1, timeout=_LOOK)
-                if not landed:
-                    room.look(flight for flight in flying.values() if flight.heard is None)
-                for ref in landed:
-                    flight = flying.pop(ref)
-                    outcome = _land(ray, ref, limit if flight.stopped else None)
-                    if isinstance(outcome, _Died) and (outcome := jobs.died(flight.job, outcome.how)) is None:
+                ready, _ = ray.wait(list(submitted), num_returns=1, timeout=_LOOK)
+                if not ready:
+                    room.look([own.job for own in submitted.values() if own.heard is None])
+                for ref in ready:
+                    own = submitted.pop(ref)
+                    outcome = _outcome(ray, ref, limit if own.stopped else None)
+                    if isinstance(outcome, _Died) and (outcome := jobs.died(own.job, outcome.how)) is None:
                         continue
-                    jobs.ended(flight.job)
-                    yield flight.job, outcome
-                news = _read(ray, bulletin)
-                for ref, flight in flying.items():
-                    flight.hear(news, say)
-                    if limit is not None and flight.silence > limit and not flight.stopped:
-                        flight.stopped = True
+                    jobs.ended(own.job)
+                    yield own.job, outcome
+                news = _read(ray, board)
+                for ref, own in submitted.items():
+                    own.hear(news, tell)
+                    if limit is not None and own.silence > limit and not own.stopped:
+                        own.stopped = True
                         ray.cancel(ref, force=True)
         finally:
-            for ref in flying:
+            for ref in submitted:
                 with contextlib.suppress(Exception):
                     ray.cancel(ref, force=True)
             with contextlib.suppress(Exception):
-                ray.kill(bulletin)
+                ray.kill(board)
 
 
 @dataclass
-class _Flight:
+class _Submitted:
     """A job that was handed to the cluster.
 
     Attributes:
@@ -112,7 +109,6 @@ class _Flight:
     """
 
     job: Job
-    needed: Claim
     name: str
     heard: float | None = None
     stopped: bool = False
@@ -122,15 +118,15 @@ class _Flight:
         """For how many seconds it has said nothing."""
         return 0.0 if self.heard is None else time.monotonic() - self.heard
 
-    def hear(self, news: _News | None, say: Say) -> None:
-        """What the bulletin has of it: nothing if that was started again since; None if it can't be read.
+    def hear(self, news: _News | None, tell: TellJob) -> None:
+        """What the board has of it: nothing if that was started again since; None if it can't be read.
 
         Silence goes on for a job that is not on it, and begins anew where nobody could be heard.
         """
         if news is not None and self.name in news:
             text, share, age = news[self.name]
             self.heard = time.monotonic() - age
-            say(self.job, text, share)
+            tell(self.job, text, share)
         elif news is None and self.heard is not None:
             self.heard = time.monotonic()
 
@@ -149,50 +145,50 @@ class _Refused:
         self.why = why
 
 
-_News = dict[str, tuple[str, float, float]]  # flight's name -> text, share, seconds since then
+_News = dict[str, tuple[str, float, float]]  # job's name -> text, share, seconds since then
 
 
-class _Bulletin:
+class _Board:
     """What each job said last, and when; an actor, started again where it dies, with nothing on it."""
 
     def __init__(self) -> None:
         self._last: _News = {}
 
-    def post(self, flight: str, text: str, share: float) -> None:
-        self._last[flight] = text, share, time.monotonic()
+    def post(self, name: str, text: str, share: float) -> None:
+        self._last[name] = text, share, time.monotonic()
 
     def read(self) -> _News:
         now = time.monotonic()
-        return {flight: (text, share, now - at) for flight, (text, share, at) in self._last.items()}
+        return {name: (text, share, now - at) for name, (text, share, at) in self._last.items()}
 
 
-def _fly(job: Job, setup: Setup, baggage: Baggage, bulletin: Any, flight: str) -> Outcome | _Refused:
+def _run_job(job: Job, setup: Setup, files: NodeFiles, board: Any, name: str) -> Outcome | _Refused:
     """One job, in a worker."""
     import ray
 
-    bulletin.post.remote(flight, "starting", 0.0)
+    board.post.remote(name, "starting", 0.0)
     try:
-        setup = _arrive(setup, baggage, ray.get)
+        setup = _prepared(setup, files, ray.get)
     except ray.exceptions.RayError:  # something got lost on its way; it is tried again
         raise
     except (Exception, SystemExit) as error:  # also of a plug-in that loads only where the run was started
         what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
         return _Refused(f"{ray.util.get_node_ip_address()} can't take part: {what}")
-    return do(job, setup, lambda text, share: bulletin.post.remote(flight, text, share))
+    return do(job, setup, lambda text, share: board.post.remote(name, text, share))
 
 
-_arrived: list[Setup] = []  # of this worker process, which belongs to one run
+_setups: list[Setup] = []  # of this worker process, which belongs to one run
 
 
-def _arrive(setup: Setup, baggage: Baggage, get: Any) -> Setup:
-    if not _arrived:
-        setup = baggage.unpack(setup, get)
+def _prepared(setup: Setup, files: NodeFiles, get: Any) -> Setup:
+    if not _setups:
+        setup = files.unpack(setup, get)
         setup.load()
-        _arrived.append(setup)
-    return _arrived[0]
+        _setups.append(setup)
+    return _setups[0]
 
 
-def _land(ray: Any, ref: Any, limit: float | None) -> Outcome | _Died:
+def _outcome(ray: Any, ref: Any, limit: float | None) -> Outcome | _Died:
     """The outcome of a job that is over; `limit` if it was stopped for its silence.
 
     Raises:
@@ -227,14 +223,14 @@ def _ip(error: Exception) -> str:
 
 
 def _beside_driver(ray: Any) -> Any:
-    """On the node of this process: no other node's end takes the bulletin along."""
+    """On the node of this process: no other node's end takes the board along."""
     node = ray.get_runtime_context().get_node_id()
     return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
 
 
-def _read(ray: Any, bulletin: Any) -> _News | None:
+def _read(ray: Any, board: Any) -> _News | None:
     try:
-        found: _News = ray.get(bulletin.read.remote(), timeout=_PATIENCE)
+        found: _News = ray.get(board.read.remote(), timeout=_PATIENCE)
     except ray.exceptions.RayError:  # it is being started again
         return None
     return found
@@ -279,28 +275,37 @@ def _token(setup: Setup, address: str | None) -> Iterator[Path | None]:
     if address is None or setup.cache_address is not None:
         yield None
         return
-    token = setup.cache / f".seen-{secrets.token_hex(8)}"
+    token = setup.cache.root / f".seen-{secrets.token_hex(8)}"
     try:
         token.parent.mkdir(parents=True, exist_ok=True)
         token.touch()
     except OSError as error:
-        raise W2SError(f"the cache {setup.cache} can't be written ({error}); name another with --cache") from None
+        raise W2SError(f"the cache {setup.cache.root} can't be written ({error}); name another with --cache") from None
     try:
         yield token
     finally:
         token.unlink(missing_ok=True)
 
 
-def _claim(job: Job, setup: Setup) -> Claim:
-    if isinstance(job, Unit):
-        known = setup.device == "cuda" and torch.cuda.is_available()
-        size = torch.cuda.get_device_properties(0).total_memory if known else None
-        return claim(setup.task(job.task), job, setup.student.of(job.task), setup.device, size)
-    return Claim(1, float(setup.device == "cuda"), int(BASE))
+class _Needed(NamedTuple):
+    """What a job keeps for itself while it runs; memory in bytes."""
 
+    cores: int
+    gpus: float
+    memory: int
 
-def _resources(claim: Claim) -> dict[str, float]:
-    return {"num_cpus": claim.cores, "num_gpus": claim.gpus, "memory": claim.memory}
+    @property
+    def options(self) -> dict[str, float]:
+        """As Ray's tasks ask for it."""
+        return {"num_cpus": self.cores, "num_gpus": self.gpus, "memory": self.memory}
+
+    def fits(self, node: dict[str, float]) -> bool:
+        """Whether a node with these resources is large enough."""
+        wanted = {"CPU": self.cores, "GPU": self.gpus, "memory": self.memory}
+        return all(node.get(name, 0) >= value for name, value in wanted.items())
+
+    def __str__(self) -> str:
+        return f"{self.cores} cores, {self.gpus:g} GPUs and {self.memory / 1e9:.3g} GB of memory"
 
 
 def _slots(ray: Any, device: str) -> int:
@@ -309,22 +314,14 @@ def _slots(ray: Any, device: str) -> int:
 
 
 class _Room:
-    """Says when no node of the cluster is large enough for a job, which then waits for one; once, until one is."""
+    """Says when no node of the cluster is large enough for a job, so that all wait for one; once, until one is."""
 
-    def __init__(self, ray: Any) -> None:
-        self._ray, self._said = ray, False
+    def __init__(self, ray: Any, needed: _Needed) -> None:
+        self._ray, self._needed, self._said = ray, needed, False
 
-    def look(self, waiting: Iterable[_Flight]) -> None:
+    def look(self, waiting: Sequence[Job]) -> None:
         """Nodes come and go."""
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        without = next((flight for flight in waiting if not any(_fits(flight.needed, node) for node in nodes)), None)
-        if without is not None and not self._said:
-            cores, gpus, memory = without.needed
-            what = f"{cores} cores, {gpus:g} GPUs and {memory / 1e9:.3g} GB of memory"
-            notice(f"{without.job.label}: no node of the cluster has {what}; waiting for one")
-        self._said = without is not None
-
-
-def _fits(needed: Claim, node: dict[str, float]) -> bool:
-    wanted = {"CPU": needed.cores, "GPU": needed.gpus, "memory": needed.memory}
-    return all(node.get(name, 0) >= value for name, value in wanted.items())
+        without = not any(self._needed.fits(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
+        if waiting and without and not self._said:
+            notice(f"{waiting[0].label}: no node of the cluster has {self._needed}; waiting for one")
+        self._said = bool(waiting) and without

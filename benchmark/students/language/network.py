@@ -79,11 +79,11 @@ class Network:
             raise W2SError(f"model '{model}' is an encoder; a policy needs a causal language model (GPT, Llama, ...)")
         self.context = _context(whole)
         base = whole.base_model
-        self.cut = blocks is not None and blocks < depth and self.left and _can_be_cut(base)
-        self.trunk = _Trunk(base, depth - blocks) if self.cut and blocks is not None else None
-        if self.cut and blocks is not None:
-            base.layers = base.layers[depth - blocks :]
-            whole.config.num_hidden_layers = blocks
+        self.trunk: _Trunk | None = None
+        if blocks is not None and blocks < depth and self.left and _can_be_cut(base):
+            self.trunk = _Trunk(base, depth - blocks)
+            _set_blocks(base, base.layers[depth - blocks :], base.norm)
+        self.cut = self.trunk is not None
         self.network = _with_adapters(whole, objective, None if self.cut else blocks, depth, rank, alpha)
         self.network.to(device)
         if checkpointing:
@@ -145,24 +145,16 @@ class Network:
 
     def replies(self, prompts: list[list[int]], most: int) -> list[list[int]]:
         """The active policy's greedy replies to prompts, as token ids: at most so many, without the end token."""
-        L = max(map(len, prompts))
+        L, end = max(map(len, prompts)), self.tokenizer.end_id
         most = min(most, self.context - L) if self.context else most
         ids = torch.tensor([[self.tokenizer.pad_id] * (L - len(p)) + p for p in prompts], device=self.device)
         mask = torch.tensor([[0] * (L - len(p)) + [1] * len(p) for p in prompts], device=self.device)
         model: Any = self.network.get_base_model()
         uncut = self.trunk.below() if self.trunk else contextlib.nullcontext()
         with torch.inference_mode(), self._precision(), uncut:
-            made = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=most,
-                do_sample=False,
-                use_cache=True,
-                pad_token_id=self.tokenizer.pad_id,
-                eos_token_id=self.tokenizer.end_id,
-            )
+            own = {"max_new_tokens": most, "pad_token_id": self.tokenizer.pad_id, "eos_token_id": end}
+            made = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, use_cache=True, **own)
         rows = made[:, L:].tolist()
-        end = self.tokenizer.end_id
         return [row[: row.index(end)] if end in row else row for row in rows]
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
@@ -173,15 +165,14 @@ class _Trunk:
     """The blocks below the trained ones."""
 
     def __init__(self, base: Any, blocks: int) -> None:
-        self._base, self._layers, self._norm = base, base.layers[:blocks], base.norm
+        self._base, self._layers = base, base.layers[:blocks]
 
     def states(self, sequences: Sequences, pad_id: int, device: str, batch: int) -> Tensor:
         """(T, D) hidden states that enter the first trained block, float32 on the CPU."""
-        width: int = self._base.config.hidden_size
-        states = torch.empty(len(sequences.ids), width)
+        states = torch.empty(len(sequences.ids), self._base.config.hidden_size)
         order = sequences.lengths(torch.arange(len(sequences))).argsort(stable=True)
         there = Sequences(sequences.ids, sequences.starts, sequences.replies).to(device)
-        with torch.inference_mode(), self._alone():
+        with torch.inference_mode(), self._having(self._layers, nn.Identity()):
             for rows in order.split(batch):
                 padded = pad(there, rows.to(device), pad_id, left=False)
                 hidden = self._base(**_inputs(padded, left=False)).last_hidden_state.float().cpu()
@@ -190,28 +181,23 @@ class _Trunk:
                     states[start:end] = own[: end - start]
         return states
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """The base with the trunk's blocks instead of the trained ones, and without its last norm."""
-        upper, depth = self._base.layers, self._base.config.num_hidden_layers
-        self._set(self._layers, nn.Identity(), len(self._layers))
-        try:
-            yield
-        finally:
-            self._set(upper, self._norm, depth)
-
-    @contextlib.contextmanager
-    def below(self) -> Iterator[None]:
+    def below(self) -> contextlib.AbstractContextManager[None]:
         """The whole model again: the trunk's blocks below the trained ones."""
-        upper, depth = self._base.layers, self._base.config.num_hidden_layers
-        self._set(nn.ModuleList([*self._layers, *upper]), self._norm, len(self._layers) + depth)
+        return self._having(nn.ModuleList([*self._layers, *self._base.layers]), self._base.norm)
+
+    @contextlib.contextmanager
+    def _having(self, layers: nn.ModuleList, norm: nn.Module) -> Iterator[None]:
+        """The base with these blocks and this last norm for a while."""
+        kept = self._base.layers, self._base.norm
+        _set_blocks(self._base, layers, norm)
         try:
             yield
         finally:
-            self._set(upper, self._norm, depth)
+            _set_blocks(self._base, *kept)
 
-    def _set(self, layers: nn.ModuleList, norm: nn.Module, depth: int) -> None:
-        self._base.layers, self._base.norm, self._base.config.num_hidden_layers = layers, norm, depth
+
+def _set_blocks(base: Any, layers: nn.ModuleList, norm: nn.Module) -> None:
+    base.layers, base.norm, base.config.num_hidden_layers = layers, norm, len(layers)
 
 
 _held: dict[Settings, Network] = {}  # one at most
@@ -259,15 +245,13 @@ def _load(folder: Any, name: str, objective: Objective, num_classes: int, pad_id
                 setattr(config, option, 0.0)  # a step shall depend on weights and minibatch only
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # what the files lack is random: a head, which is soon replaced; or a pooler
-            if objective == "policy":
-                model = AutoModelForCausalLM.from_pretrained(
-                    folder, config=config, dtype=dtype, use_safetensors=True, **own
+            kind: Any = AutoModelForCausalLM
+            if objective != "policy":
+                kind, config.num_labels = (
+                    AutoModelForSequenceClassification,
+                    num_classes if objective == "classifier" else 1,
                 )
-            else:
-                config.num_labels = num_classes if objective == "classifier" else 1
-                model = AutoModelForSequenceClassification.from_pretrained(
-                    folder, config=config, dtype=dtype, use_safetensors=True, **own
-                )
+            model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, **own)
     except Exception as error:  # whatever the library raises on an unfit folder
         reason = " ".join(str(error).split())[:300]
         raise W2SError(f"model '{name}' cannot be loaded as a {objective} from {folder}: {reason}") from error
@@ -285,7 +269,7 @@ def _context(model: Any) -> int | None:
     most: int | None = getattr(model.config, "max_position_embeddings", None)
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None and most:
-            return most - module.padding_idx - 1  # RoBERTa counts from there
+            return int(most - module.padding_idx - 1)  # RoBERTa counts from there
     return most
 
 

@@ -5,22 +5,23 @@ Shapes: S seeds, H heads a seed (a head is one set of adapter weights on the sha
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from itertools import accumulate
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.assets.pretrained import describe_model, find_model, model_fingerprint, parameters_of
+from benchmark.assets.pretrained import describe_model, find_model, model_fingerprint
 from benchmark.base.errors import W2SError
 from benchmark.base.versions import libraries
 from benchmark.core.data import TEST, Domain, Pool, Problem, Recipe
 from benchmark.core.inputs import Prompted, concatenate, take
-from benchmark.core.scale import Work
-from benchmark.core.student import Answer
+from benchmark.core.student import Answer, StudentKind
 from benchmark.store.cache import Cache
 from benchmark.students.language.network import Network, Objective, Settings, forget_networks, network
 from benchmark.students.language.sequences import Sequences, load_tokenizer
@@ -28,11 +29,11 @@ from benchmark.students.language.sequences import Sequences, load_tokenizer
 _VERSION = 1
 _OUTPUT = "tokens"
 _BATCH = 32  # examples at a time when nothing is trained
-Rows = list[Sequences]  # one for each seed
+TokenRows = list[Sequences]  # one for each seed
 
 
 @dataclass(frozen=True)
-class LanguageModel:
+class LanguageModel(StudentKind):
     """A pretrained language model, frozen, with LoRA on its last blocks and its head.
 
     Args:
@@ -62,10 +63,10 @@ class LanguageModel:
     preference_loss: Literal["soft", "margin"] = "soft"
     micro_batch: int | None = None
     checkpointing: bool = False
+    costly: ClassVar[bool] = True  # minutes to hours a seed
 
     @property
     def title(self) -> str:
-        """Model, objective, and what is trained."""
         where = "all blocks" if self.blocks is None else f"the last {self.blocks} blocks"
         return f"{describe_model(self.model)}, as {self.objective}, LoRA on {where} and the head"
 
@@ -108,13 +109,7 @@ class LanguageModel:
 
     @property
     def writes(self) -> bool:
-        """Whether it can reply to a prompt."""
         return self.objective == "policy"
-
-    @property
-    def costly(self) -> bool:
-        """Yes: minutes to hours a seed."""
-        return True
 
     @property
     def margin_beta(self) -> float | None:
@@ -137,10 +132,9 @@ class LanguageModel:
         if not self.pairs:
             texts = [t.prompt + t.reply if isinstance(t, Prompted) else t for t in inputs]
             return tokenizer.texts(texts, self.max_tokens)
-        responses = [t for pair in zip(*inputs, strict=True) for t in pair]
-        return tokenizer.prompted(
-            [t if isinstance(t, Prompted) else Prompted("", t) for t in responses], self.max_tokens
-        )
+        responses = (t for pair in zip(*inputs, strict=True) for t in pair)
+        prompted = [t if isinstance(t, Prompted) else Prompted("", t) for t in responses]
+        return tokenizer.prompted(prompted, self.max_tokens)
 
     def read(
         self,
@@ -186,12 +180,14 @@ class LanguageModel:
             tokens = tokens.having(states=torch.from_numpy(made["states"]))
         if self.objective == "policy":
             net.activate(net.fresh(0))  # fresh adapters change nothing
-            made["reference"] = _in_batches(net.log_probs, tokens, device, self.at_once).numpy()
+            there = tokens.to(device)
+            score = functools.partial(net.log_probs, there)
+            made["reference"] = _in_batches(score, there.starts.diff(), self.at_once).cpu().numpy()
         return made
 
     def prepare(
         self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
-    ) -> tuple[dict[str, Rows], dict[str, list[Rows]]]:
+    ) -> tuple[dict[str, TokenRows], dict[str, list[TokenRows]]]:
         """The token sequences, on the device."""
         splits = [p.features[_OUTPUT] for p in problems]
         return (
@@ -199,8 +195,7 @@ class LanguageModel:
             {name: [[s[name].to(device)] for s in splits] for name in held_out},
         )
 
-    def start(self, inputs: Rows, num_classes: int, seeds: tuple[int, ...], heads: int) -> LanguageStudent:
-        """See `benchmark.core.student.StudentKind.start`."""
+    def start(self, inputs: TokenRows, num_classes: int, seeds: tuple[int, ...], heads: int) -> LanguageStudent:
         if num_classes != self.num_classes:
             raise W2SError(f"a language model for {self.num_classes} classes was given soft labels of {num_classes}")
         return LanguageStudent(self, inputs, seeds, heads)
@@ -214,11 +209,11 @@ class LanguageModel:
             "sequences": float(sum(len(s) for s in splits)),
         }
 
-    def replies(self, student: LanguageHeads, inputs: Rows, count: int) -> Iterator[Answer]:
+    def replies(self, student: LanguageHeads, inputs: TokenRows, count: int) -> Iterator[Answer]:
         """Greedy answers, of at most `max_tokens` tokens, to the `count` prompts with the lowest ids."""
         (own,), net = inputs, student.network
         assert own.examples is not None
-        spans = [own.ids[a:b].tolist() for a, b in zip(own.starts.tolist(), own.starts.tolist()[1:], strict=False)]
+        spans = [ids.tolist() for ids in own.ids.split(own.starts.diff().tolist())]
         begin, text = own.replies.tolist(), net.tokenizer.decode
         first = own.examples.argsort(stable=True)[:count].tolist()
         for r, replica in enumerate(student.replicas[0]):
@@ -228,25 +223,6 @@ class LanguageModel:
                 for i, prompt, made in zip(rows, prompts, net.replies(prompts, self.max_tokens), strict=True):
                     one, two = (text(spans[2 * i + side][begin[2 * i + side] :]) for side in (0, 1))
                     yield Answer(r, int(own.examples[i]), text(prompt), text(made), one, two)
-
-    def work(self, length: int) -> Work:
-        """A model of P parameters, h wide and P / 12 h^2 blocks deep (h / 128 of them, as is usual)."""
-        P = parameters_of(self.model)
-        width = (P * 128 / 12) ** (1 / 3)
-        depth = width / 128
-        tokens = min(length, self.max_tokens) * (2 if self.pairs else 1)
-        share = 1.0 if self.blocks is None else min(1.0, self.blocks / depth)
-        adapters = 18 * width * self.rank * depth * share  # seven matrices a block, some of them wide
-        below = 2 * P * (1 - share)
-        return Work(
-            weights=2 * P,
-            head=16 * adapters,
-            activations=34 * width * depth * share * tokens,  # Korthikanti et al. 2022, arXiv:2205.05198
-            stored=0 if self.blocks is None else 4 * width * tokens,
-            read=(below + 2 * P * share * (self.objective == "policy")) * tokens,
-            train=4 * P * share * tokens,
-            predict=2 * P * share * tokens,
-        )
 
     def release(self) -> None:
         """Forget the network, with the adapters that were in it last."""
@@ -268,7 +244,7 @@ Replica = list[nn.Parameter]
 class LanguageStudent:
     """The adapters in training; all replicas share the frozen base model, which is in memory once."""
 
-    def __init__(self, kind: LanguageModel, inputs: Rows, seeds: tuple[int, ...], heads: int) -> None:
+    def __init__(self, kind: LanguageModel, inputs: TokenRows, seeds: tuple[int, ...], heads: int) -> None:
         self._kind, self._inputs = kind, inputs
         self._network = kind.network(inputs[0].ids.device.type)
         self._replicas = [[self._network.fresh(seed) for _ in range(heads)] for seed in seeds]
@@ -276,7 +252,6 @@ class LanguageStudent:
         self._root = torch.zeros((), requires_grad=True)  # `checkpoint` wants an input that needs a gradient
 
     def parameters(self) -> list[nn.Parameter]:
-        """What the optimizer updates."""
         return [p for heads in self._replicas for replica in heads for p in replica]
 
     def expect(self, minibatches: Tensor) -> None:
@@ -296,9 +271,8 @@ class LanguageStudent:
         for s, heads in enumerate(self._replicas):
             for h, replica in enumerate(heads):
                 rows = index[s, h if index.shape[1] > 1 else 0]
-                parts = [self._part(replica, self._inputs[s], part) for part in rows.split(size)]
-                logits.append(torch.cat(parts))
-        return torch.stack(logits).unflatten(0, (len(self._replicas), -1))
+                logits.append(torch.cat([self._part(replica, self._inputs[s], part) for part in rows.split(size)]))
+        return torch.stack(logits).view(len(self._replicas), -1, *logits[0].shape)
 
     def _part(self, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
         if self._kind.micro_batch is None and not self._kind.checkpointing:
@@ -307,16 +281,13 @@ class LanguageStudent:
         def run(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one
             return _score(self._kind, self._network, replica, inputs, rows)
 
-        return checkpoint(run, self._root, use_reentrant=True)
+        logits: Tensor = checkpoint(run, self._root, use_reentrant=True)
+        return logits
 
     def split(self, widths: list[int]) -> list[LanguageHeads]:
-        """The trained heads, in consecutive parts of the given widths (summing to H)."""
-        parts, start = [], 0
-        for width in widths:
-            chosen = [[_detached(r) for r in heads[start : start + width]] for heads in self._replicas]
-            parts.append(LanguageHeads(self._kind, self._network, chosen))
-            start += width
-        return parts
+        fixed = [[[nn.Parameter(p.detach(), requires_grad=False) for p in r] for r in own] for own in self._replicas]
+        trained = LanguageHeads(self._kind, self._network, fixed)
+        return [trained.heads(slice(end - width, end)) for width, end in zip(widths, accumulate(widths), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -328,30 +299,23 @@ class LanguageHeads:
     replicas: list[list[Replica]]
 
     def heads(self, part: slice) -> LanguageHeads:
-        """Some of the heads of every seed."""
         return replace(self, replicas=[heads[part] for heads in self.replicas])
 
     def seed(self, position: int) -> LanguageHeads:
-        """The heads of one seed, S = 1."""
         return replace(self, replicas=self.replicas[position : position + 1])
 
     def finite(self) -> bool:
-        """Whether training stayed free of NaN and infinity."""
         return all(bool(p.isfinite().all()) for heads in self.replicas for replica in heads for p in replica)
 
-    def predict(self, inputs: Rows) -> Tensor:
+    def predict(self, inputs: TokenRows) -> Tensor:
         """Probabilities (S, H, n, K)."""
         probabilities = []
         for heads, own in zip(self.replicas, inputs, strict=True):
-            n = len(own) // (2 if self.kind.pairs else 1)
-            order = own.lengths(torch.arange(len(own), device=own.ids.device)).view(n, -1).sum(1).argsort(stable=True)
-            size = self.kind.at_once
+            lengths = own.starts.diff().view(-1, 2 if self.kind.pairs else 1).sum(1)
             for replica in heads:
-                with torch.inference_mode():
-                    parts = [_score(self.kind, self.network, replica, own, r) for r in order.split(size)]
-                scores = torch.cat(parts)
-                probabilities.append(torch.empty_like(scores).index_copy_(0, order, scores).softmax(-1))
-        return torch.stack(probabilities).unflatten(0, (len(self.replicas), -1)).clone()
+                score = functools.partial(_score, self.kind, self.network, replica, own)
+                probabilities.append(_in_batches(score, lengths, self.kind.at_once).softmax(-1))
+        return torch.stack(probabilities).view(len(self.replicas), -1, *probabilities[0].shape)
 
 
 def _score(kind: LanguageModel, net: Network, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
@@ -366,16 +330,9 @@ def _score(kind: LanguageModel, net: Network, replica: Replica, inputs: Sequence
     return kind.beta * (net.log_probs(inputs, both) - inputs.reference[both]).view(-1, 2)
 
 
-def _in_batches(score: Any, tokens: Sequences, device: str, size: int) -> Tensor:
-    """(n,) of all sequences, on the CPU."""
-    there = tokens.to(device)
-    order = tokens.lengths(torch.arange(len(tokens))).argsort(stable=True)
-    result = torch.empty(len(tokens))
+def _in_batches(score: Callable[[Tensor], Tensor], lengths: Tensor, size: int) -> Tensor:
+    """(n, ...) scores of the rows of these lengths (n,), computed for rows of like length together."""
+    order = lengths.argsort(stable=True)
     with torch.inference_mode():
-        for rows in order.split(size):
-            result[rows] = score(there, rows.to(device)).cpu()
-    return result
-
-
-def _detached(replica: Replica) -> Replica:
-    return [nn.Parameter(p.detach(), requires_grad=False) for p in replica]
+        scores = torch.cat([score(rows) for rows in order.split(size)])
+    return torch.empty_like(scores).index_copy_(0, order, scores)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.tiny import DEPTH, Models, random_texts, save_model
+from support.rounding import assert_close
+from support.tiny import DEPTH, ROUNDINGS, Models, random_texts, save_model
 from torch import Tensor
 
 pytest.importorskip("peft")
@@ -95,7 +96,7 @@ def test_log_probabilities_are_those_of_the_plain_model(models: Models, family: 
         ids = tokens.ids[start:end]
         log_p = plain(ids[None]).logits[0].detach().log_softmax(-1)
         expected = sum(float(log_p[t - 1, ids[t]]) for t in range(begin, len(ids)))
-        assert value == pytest.approx(expected, abs=1e-3)
+        assert_close(value, expected, ROUNDINGS)
 
 
 @pytest.mark.parametrize("blocks", [2, None])
@@ -115,7 +116,7 @@ def test_logits_are_those_of_the_plain_classifier(
     plain = merged(models[family], kind, replica, objective)
     for row, value in zip(rows.tolist(), found, strict=True):
         ids = tokens.ids[int(tokens.starts[row]) : int(tokens.starts[row + 1])]
-        torch.testing.assert_close(value, plain(ids[None]).logits[0], rtol=1e-4, atol=1e-4)
+        assert_close(value, plain(ids[None]).logits[0], ROUNDINGS)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2-no-pad"])
@@ -128,7 +129,7 @@ def test_a_row_does_not_depend_on_its_neighbours(models: Models, family: str, te
             tokens = tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu", batch=4))
         net.activate(moved(net))
         together = net.classify(tokens, torch.tensor([0, 1]))
-        torch.testing.assert_close(together[:1], net.classify(tokens, torch.tensor([0])), rtol=1e-5, atol=1e-5)
+        assert_close(together[:1], net.classify(tokens, torch.tensor([0])), ROUNDINGS)
 
 
 @pytest.mark.parametrize("objective", ["classifier", "policy"])
@@ -155,7 +156,7 @@ def test_blocks_of_two_kinds_keep_theirs(models: Models) -> None:
     plain: Any = AutoModelForCausalLM.from_pretrained(models["qwen2"]).eval()
     log_p = plain(ids[None]).logits[0].log_softmax(-1)
     expected = log_p[7:-1].gather(1, ids[8:, None]).sum()
-    torch.testing.assert_close(net.log_probs(tokens, torch.tensor([0]))[0], expected, rtol=1e-4, atol=1e-3)
+    assert_close(net.log_probs(tokens, torch.tensor([0]))[0], expected, ROUNDINGS)
 
 
 @pytest.mark.parametrize(("family", "left"), [("llama", True), ("bert", False)])
@@ -254,7 +255,7 @@ def test_nothing_is_random_with_checkpointing(models: Models, family: str) -> No
     half = len(results) // 2
     assert all(torch.equal(a, b) for a, b in zip(results[:half], results[half:], strict=True))
     plain = network(models[family], "classifier", None)[0].start([tokens], 2, (5,), heads=1)
-    torch.testing.assert_close(results[0], plain.logits(torch.tensor([[[0, 1, 2, 3]]])).detach(), rtol=0, atol=1e-6)
+    assert_close(results[0], plain.logits(torch.tensor([[[0, 1, 2, 3]]])), ROUNDINGS)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])

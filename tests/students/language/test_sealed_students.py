@@ -9,17 +9,18 @@ import pytest
 from support import SUPPORT
 
 pytest.importorskip("peft")
+from support.hostile import Given, Hostile, HostileStaged, holds
 from support.tiny import Models
-from test_sealed import Hostile, HostileStaged, _Given, holds
+from support.units import setup_of, unit_of
 
 from benchmark.core.data import Recipe
 from benchmark.core.pools import draw_pool
 from benchmark.core.problems import build_problem
 from benchmark.core.registry import METHODS, TASKS, load_plugin
-from benchmark.core.suite import Recipes
-from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup, execute
+from benchmark.running.unit import execute
 from benchmark.store.cache import Cache
+
+RECIPE = Recipe(1e-2, 1, 8)
 
 
 @pytest.mark.parametrize(("name", "tune"), [("tiny-said", False), ("tiny-chosen", False), ("tiny-said", True)])
@@ -32,14 +33,13 @@ def test_a_hostile_method_finds_no_truth(
     load_plugin(SUPPORT / "tiny_tasks.py")
     hostile = [Hostile(), HostileStaged()]
     for method in hostile:
-        monkeypatch.setitem(METHODS._items, method.name, _Given(method))
+        monkeypatch.setitem(METHODS._items, method.name, Given(method))
     # the canary's unit comes first: its weights must not stay in the network that is shared
     if tune:  # eight trials; one that trains in stages sees all that there is
         hostile = hostile[1:]
     jobs = ((("ground_truth",), (0,)), (tuple(method.name for method in hostile), (0,)))[tune:]
-    result = execute(
-        Unit(name, "ood", jobs, split=True), Setup("cpu", tmp_path, Recipes(Recipe(1e-2, 1, 8)), tune=tune)
-    )
+    unit = unit_of(name, "ood", jobs, RECIPE, tune=tune, split=True)
+    result = execute(unit, setup_of(tmp_path, RECIPE, tune=tune))
     assert not result.failures
     task = TASKS[name]
     problem = build_problem(task, "ood", 0, Cache(tmp_path), held_out=("test", "val"))
@@ -82,6 +82,6 @@ def test_the_canarys_weights_are_gone_when_a_method_trains(
 
     monkeypatch.setattr(LanguageStudent, "__init__", looked_at)
     jobs = ((("ground_truth",), (0,)), (("naive",), (0,)))
-    execute(Unit("tiny-said", "ood", jobs, split=True), Setup("cpu", tmp_path, Recipes(Recipe(1e-2, 1, 8))))
+    execute(unit_of("tiny-said", "ood", jobs, RECIPE, split=True), setup_of(tmp_path, RECIPE))
     assert len(found) > 2
     assert all(found)

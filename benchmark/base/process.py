@@ -1,8 +1,22 @@
-"""Threads: one a process."""
+"""This process: how it is stopped, and how many threads it uses."""
 
 from __future__ import annotations
 
 import os
+import signal
+from types import FrameType
+
+STOPPED = "stopped; the same command goes on from what was finished"
+
+
+def interruptible() -> None:
+    """SIGTERM raises KeyboardInterrupt, as SIGINT does; a second one ends the process at once."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def one_thread() -> None:

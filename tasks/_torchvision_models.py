@@ -20,7 +20,6 @@ from benchmark.base.errors import NotAvailable, W2SError, unknown_name
 from benchmark.base.seeding import derive, numpy_rng
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.inputs import Inputs
-from benchmark.core.scale import Work
 from benchmark.encoders.images import image_batches, rgb
 from benchmark.store.checkpoints import Checkpoints
 
@@ -105,11 +104,6 @@ class TorchvisionClassifier:
         if not 0 < self.smallest_crop <= 1:
             raise W2SError(f"TorchvisionClassifier: smallest_crop is {self.smallest_crop}, expected in (0, 1]")
 
-    def work(self, length: int) -> Work:
-        """Published operations of a 224 px image, scaled with the area; training is three times as dear."""
-        forward = _OPERATIONS.get(self.architecture, 4e9) * (self.pixels / 224) ** 2
-        return Work(train=3 * forward, predict=forward)
-
     def fit(
         self,
         inputs: Inputs,
@@ -133,7 +127,9 @@ class TorchvisionClassifier:
         checkpoints = checkpoints or Checkpoints(None)
         with _own_random_state(device):
             torch.manual_seed(seed)
-            network = _placed(self._network(num_classes), device)
+            network: Any = self._network(num_classes)
+            if device != "cpu":
+                network.to(device=device, memory_format=torch.channels_last)
             optimizer = torch.optim.SGD(network.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
             scaler = torch.amp.GradScaler(device, enabled=device != "cpu" and not torch.cuda.is_bf16_supported())
             state = _State(network, optimizer, scaler)
@@ -148,14 +144,12 @@ class TorchvisionClassifier:
 
     def logits(self, network: nn.Module, inputs: Inputs, device: str) -> Tensor:
         """(n, K) float32 logits on the CPU, of a network in evaluation mode."""
-        n = len(inputs)
-        batches = [list(range(i, min(i + self.batch, n))) for i in range(0, n, self.batch)]
+        batches = [rows.tolist() for rows in torch.arange(len(inputs)).split(self.batch)]
         read = functools.partial(_whole, self.pixels)
         network.eval()
         with self._memory_checked(), torch.inference_mode(), _convolutions(device):
-            return torch.cat(
-                [_forward(network, x, device).float().cpu() for x in image_batches(inputs, read, batches, device)]
-            )
+            images = image_batches(inputs, read, batches, device)
+            return torch.cat([_forward(network, x, device).float().cpu() for x in images])
 
     def _network(self, num_classes: int) -> nn.Module:
         if find_spec("torchvision") is None:
@@ -224,17 +218,19 @@ class TorchvisionClassifier:
 class _State:
     """How far training is, and everything that the next epoch depends on."""
 
+    _PLAIN = ("epoch", "done", "best_epoch", "best_score")
+
     def __init__(self, network: nn.Module, optimizer: torch.optim.SGD, scaler: torch.amp.GradScaler) -> None:
         self.network, self.optimizer, self.scaler = network, optimizer, scaler
-        self.epoch, self.done = 0, False
+        self.epoch, self.done, self.best_epoch = 0, False, -1
         self.best: dict[str, Tensor] = {}
-        self.best_epoch, self.best_score = -1, (-math.inf, -math.inf)
+        self.best_score: tuple[float, ...] | None = None
 
     def finish_epoch(self, score: tuple[float, float] | None, epochs: int, patience: int) -> None:
         """Count the epoch and keep its weights if they are the best, or if there is nothing to tell by."""
-        if score is None or self.best_epoch < 0 or score > self.best_score:
+        if score is None or self.best_score is None or score > self.best_score:
             self.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-            self.best_epoch, self.best_score = self.epoch, score or self.best_score
+            self.best_epoch, self.best_score = self.epoch, score
         self.epoch += 1
         self.done = self.epoch >= epochs or self.epoch - 1 - self.best_epoch >= patience
 
@@ -243,29 +239,19 @@ class _State:
         tensors = {f"best.{name}": value for name, value in self.best.items()}
         if not self.done:
             tensors |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
-            momenta = self.optimizer.state_dict()["state"]
-            tensors |= {
-                f"momentum.{i}": state["momentum_buffer"]
-                for i, state in momenta.items()
-                if state.get("momentum_buffer") is not None
-            }
-        progress = {
-            "epoch": self.epoch,
-            "done": self.done,
-            "best_epoch": self.best_epoch,
-            "best_score": self.best_score if math.isfinite(self.best_score[0]) else None,
-            "scaler": self.scaler.state_dict(),
-        }
-        checkpoints.save(tensors, progress)
+            momenta = {i: s.get("momentum_buffer") for i, s in self.optimizer.state_dict()["state"].items()}
+            tensors |= {f"momentum.{i}": value for i, value in momenta.items() if value is not None}
+        plain = {name: getattr(self, name) for name in self._PLAIN}
+        checkpoints.save(tensors, {**plain, "scaler": self.scaler.state_dict()})
 
     def restore(self, checkpoints: Checkpoints) -> None:
         """What was saved last, if anything was."""
         if (found := checkpoints.load()) is None:
             return
         tensors, progress = found
-        self.epoch, self.done, self.best_epoch = progress["epoch"], progress["done"], progress["best_epoch"]
-        if progress["best_score"]:
-            self.best_score = tuple(progress["best_score"])
+        for name in self._PLAIN:
+            setattr(self, name, progress[name])
+        self.best_score = self.best_score and tuple(self.best_score)
 
         def named(part: str) -> dict[str, Tensor]:
             return {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
@@ -294,14 +280,8 @@ def _augmented(
     left, top, mirrored = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height), flip and rng.random() < 0.5
     W, H = picture.size
     box = (left * W, top * H, (left + width) * W, (top + height) * H)
-    cropped = picture.resize((pixels, pixels), _BILINEAR, box)
-    x = np.array(cropped).transpose(2, 0, 1)
+    x = np.array(picture.resize((pixels, pixels), _BILINEAR, box)).transpose(2, 0, 1)
     return np.ascontiguousarray(x[:, :, ::-1]) if mirrored else x
-
-
-def _placed(network: Any, device: str) -> nn.Module:
-    placed: nn.Module = network if device == "cpu" else network.to(device=device, memory_format=torch.channels_last)
-    return placed
 
 
 def _forward(network: nn.Module, images: Tensor, device: str) -> Tensor:

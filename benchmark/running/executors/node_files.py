@@ -18,10 +18,10 @@ import torch
 
 from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_write, sha256_file
-from benchmark.base.paths import cache_root
 from benchmark.base.versions import libraries
 from benchmark.core.registry import METHODS, TASKS
-from benchmark.running.unit import LIBRARIES, Setup
+from benchmark.running.setup import Setup
+from benchmark.running.unit import LIBRARIES
 
 Keep = Callable[[bytes], Any]  # puts bytes where workers find them; gives what they ask with
 Get = Callable[[Any], bytes]
@@ -30,7 +30,7 @@ _MOST = 256 * 10**6  # bytes of a file or folder that is sent; the driver and th
 
 
 @dataclass(frozen=True)
-class Baggage:
+class NodeFiles:
     """Packed by the driver, unpacked by each worker process.
 
     Attributes:
@@ -46,10 +46,10 @@ class Baggage:
     token: Path | None
 
     @classmethod
-    def of(cls, setup: Setup, keep: Keep, token: Path | None) -> Baggage:
+    def of(cls, setup: Setup, keep: Keep, token: Path | None) -> NodeFiles:
         """All that a run needs besides the installed packages."""
         files = []
-        for root in (*setup.plugins, *(each for each in (setup.arrays, setup.pack) if each is not None)):
+        for root in (*setup.plugins, *(setup.source.files if setup.source else ())):
             paths = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
             sent = sum(path.stat().st_size for path in paths) <= _MOST
             for path in paths:
@@ -72,8 +72,8 @@ class Baggage:
             raise W2SError(f"libraries differ on this node ({found}); install the same (constraints.txt)")
         if self.token is not None and not self.token.exists():
             raise W2SError(
-                f"the cache {setup.cache} is not the same on this node; with --cache, name a folder that all nodes "
-                "see, or an address (s3://...)"
+                f"the cache {setup.cache.root} is not the same on this node; with --cache, name a folder that all "
+                "nodes see, or an address (s3://...)"
             )
         if setup.device == "cuda" and not torch.cuda.is_available():
             raise W2SError("--device cuda: torch finds no CUDA device on this node; install a CUDA build of torch")
@@ -82,8 +82,8 @@ class Baggage:
             own = [(name, digest, kept) for other, name, digest, kept in self.files if other == root]
             if not all(_same(root / name, digest) for name, digest, _ in own):
                 copies[root] = _unpack(root, own, get)
-        cache = setup.cache if setup.cache_address is None else cache_root()
-        return replace(setup, cache=cache, copies=copies)
+        settings = setup.settings if setup.cache_address is None else replace(setup.settings, cache=None)
+        return replace(setup, settings=settings, copies=copies)
 
 
 @cache
@@ -121,7 +121,7 @@ def _unpack(root: Path, files: list[tuple[str, str, Any]], get: Get) -> Path:
 
 def _own_folder() -> Path:
     """Where nobody else can change a plug-in between the look at it and its import."""
-    own = Path(tempfile.gettempdir()) / f"w2s-baggage-{os.getuid()}"
+    own = Path(tempfile.gettempdir()) / f"w2s-node-files-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         own.mkdir(mode=0o700)
     found = own.lstat()  # of a link itself: it may lead anywhere

@@ -1,0 +1,59 @@
+"""What a user sees of a run while it goes on: one bar over the units, naming those in flight."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from benchmark.running.executors.contract import Job
+from benchmark.running.plan import Unit
+
+
+class _UnitsColumn(ProgressColumn):
+    """Finished units of all."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{int(task.completed)}/{int(task.total or 0)}")
+
+
+class UnitsBar:
+    """One bar over the units, naming those in flight; nothing when standard error is not a terminal."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar, self._task = bar, bar.add_task("starting", total=total)
+        self._in_flight: dict[str, tuple[str, float]] = {}
+        self._gone: set[str] = set()
+        self._units = 0
+
+    def tell(self, job: Job, text: str, share: float) -> None:
+        """What a job is at, and the share of it that is done."""
+        if job.label not in self._gone:  # a message may arrive after its unit
+            self._in_flight[job.label] = text, share
+            self._show()
+
+    def finished(self, job: Job) -> None:
+        """It has ended, whatever came of it."""
+        self._in_flight.pop(job.label, None)
+        self._gone.add(job.label)
+        self._units += isinstance(job, Unit)
+        self._show()
+
+    def _show(self) -> None:
+        in_flight = dict(self._in_flight)
+        text = " | ".join(f"{label}: {what}" for label, (what, _) in in_flight.items())
+        done = self._units + sum(share for _, share in in_flight.values())
+        self._bar.update(self._task, description=text or "working", completed=done)
+
+
+@contextlib.contextmanager
+def progress(total: int) -> Iterator[UnitsBar]:
+    """The bar of a run of so many units."""
+    columns = (TextColumn("{task.description}"), BarColumn(), _UnitsColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
+        yield UnitsBar(bar, total)

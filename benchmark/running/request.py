@@ -1,0 +1,260 @@
+"""From what was asked for to what is to be run: all names resolved, all bad input refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.base.errors import NotAvailable, W2SError, unknown_name
+from benchmark.base.notices import Say
+from benchmark.base.paths import Settings, cache_root, settings
+from benchmark.core.data import Recipe
+from benchmark.core.names import CANARIES, CONDITIONS
+from benchmark.core.precision import check_precision
+from benchmark.core.problems import data_fingerprint
+from benchmark.core.records import RecordKey
+from benchmark.core.registry import METHODS, TASKS
+from benchmark.core.source import Source
+from benchmark.core.student import as_policy
+from benchmark.core.suite import Suite, load_suite, read_options
+from benchmark.core.task import ReadyMade, Task
+from benchmark.results.layout import TUNED
+from benchmark.results.store import ResultStore, results_folder
+from benchmark.running.method_settings import MethodSetting, check_method_options
+from benchmark.running.setup import Setup, choose_device
+from benchmark.running.stale import StaleRun, stale_run
+from benchmark.store.mirror import split_address
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for; empty sequences and None stand for the suite's own choice.
+
+    Attributes:
+        seeds: how many, from 0.
+        cache: a folder, or an address.
+        source: of the task, if it is none of the registered ones.
+        options: `name=value` of tasks and students, `method.name=value` of a method.
+        force: replace what is there. stale: redo just the records that are older than the code.
+        fetch: whether a task's source archive may be fetched; a dry run does not.
+    """
+
+    suite: str
+    full: bool = False
+    tasks: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    conditions: Sequence[str] = ()
+    seeds: int | None = None
+    device: str = "auto"
+    here: bool = True
+    results: str | None = None
+    cache: str | None = None
+    plugins: tuple[Path, ...] = ()
+    source: Source | None = None
+    options: Sequence[str] = ()
+    tune: bool = False
+    replies: int = 0
+    download: bool = False
+    mirror: str | None = None
+    force: bool = False
+    stale: bool = False
+    fetch: bool = True
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be run, on what, and where results go.
+
+    Attributes:
+        tasks: all of them, with the run's options.
+        available: those that can be run here, with the fingerprints of their data.
+        lacking: a line for each of the others, by its name.
+        methods: names, canaries included.
+        method_options: by method, values that are not its defaults.
+        outdated: what is redone, if only stale records are.
+    """
+
+    suite: Suite
+    tasks: tuple[Task, ...]
+    available: tuple[tuple[Task, str], ...]
+    lacking: Mapping[str, str]
+    methods: tuple[str, ...]
+    conditions: tuple[str, ...]
+    seeds: tuple[int, ...]
+    method_options: Mapping[str, Mapping[str, Any]]
+    setup: Setup
+    store: ResultStore
+    force: bool = False
+    outdated: StaleRun | None = None
+
+    def settings(self, task: Task) -> tuple[MethodSetting, ...]:
+        """The methods as they are run on a task."""
+        recipe, own = self.setup.student.of(task.name), task.student.parameters
+        options = self.method_options
+        return tuple(
+            MethodSetting.of(name, recipe, own, options.get(name, {}), self.setup.tune and name not in CANARIES)
+            for name in self.methods
+        )
+
+    def among(self, key: RecordKey) -> bool:
+        """Whether a record may be made at all."""
+        return self.outdated is None or self.outdated.among(key)
+
+
+def resolve(request: Request, say: Say) -> Run:
+    """Resolve all names, load plug-ins, look for data.
+
+    Args:
+        say: told what is worth knowing before anything runs.
+
+    Raises:
+        W2SError: bad input.
+    """
+    suite = load_suite(request.suite, request.full)
+    setup, method_options = _setup(request, suite)
+    given = setup.load()
+    for registry in (METHODS, TASKS):
+        for line in registry.warnings():
+            say(line)
+    request, store, outdated = _narrowed(request, suite)
+    tasks, conditions, seeds = _problems(request, suite, setup, given)
+    methods = _methods(request, suite, say)
+    check_options(request.options, tasks, [field.name for field in fields(Recipe)])
+    check_method_options(method_options, methods)
+    if request.replies and not any(as_policy(task.student) for task in tasks):
+        raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
+    available, absent = _available(tasks, request, say) if outdated is None or outdated.places else ([], {})
+    return Run(
+        suite=suite,
+        tasks=tuple(tasks),
+        available=tuple(available),
+        lacking=absent,
+        methods=tuple(methods),
+        conditions=tuple(conditions),
+        seeds=tuple(seeds),
+        method_options=method_options,
+        setup=setup,
+        store=store,
+        force=request.force,
+        outdated=outdated,
+    )
+
+
+def check_options(given: Sequence[str], tasks: Sequence[Task], also: Sequence[str] = ()) -> None:
+    """Every `--set` must mean something to one of the tasks, or be among the names in `also`.
+
+    Raises:
+        W2SError: one doesn't; the nearest name is suggested.
+    """
+    known = set(also).union(*(task.options for task in tasks))
+    for name in read_options(given)[0]:
+        if name not in known:
+            raise unknown_name("option", name, known)
+
+
+def _setup(request: Request, suite: Suite) -> tuple[Setup, Mapping[str, Mapping[str, Any]]]:
+    if request.source is not None and request.tasks:
+        raise W2SError("--tasks: not with --arrays or --pack, which are a task of their own")
+    if request.tune and request.replies:
+        raise W2SError("--replies: not with --tune; replies are those of a method's default")
+    options, method_options = read_options(request.options)
+    if method_options:
+        given = f"--set {next(iter(method_options))}.{next(iter(next(iter(method_options.values()))))}"
+        if request.tune:
+            raise W2SError(f"{given}: not with --tune, which tries each method's own grid")
+        if request.results is None or Path(request.results).resolve().parent.name == "results":
+            raise W2SError(f"{given}: other options than the defaults need a folder of their own: --results FOLDER")
+    device = choose_device(request.device, request.here)
+    recipes = suite.student.changed(options)
+    for recipe in (recipes.default, *(own for _, own in recipes.by_task)):
+        check_precision(recipe.precision, device)
+    folder, address = split_address(request.cache)
+    setup = Setup(
+        device=device,
+        student=recipes,
+        options={**suite.options, **options},
+        settings=Settings(
+            (folder or cache_root()).absolute(), settings().data, request.download and request.fetch, request.fetch
+        ),
+        cache_address=address,
+        tune=request.tune,
+        replies=request.replies,
+        plugins=tuple(plugin.resolve() for plugin in request.plugins),
+        source=request.source,
+    )
+    return setup, method_options
+
+
+def _narrowed(request: Request, suite: Suite) -> tuple[Request, ResultStore, StaleRun | None]:
+    """The request, narrowed to the stale records of its results folder if only those are wanted."""
+    folder = request.source.folder(suite.folder) if request.source else suite.folder
+    store = ResultStore(results_folder(request.results or f"runs/{folder}{TUNED * request.tune}"))
+    if not request.stale:
+        return request, store, None
+    if request.force or request.source is not None:
+        raise W2SError("--stale: not with --force, --arrays or --pack: those runs redo what is stale by themselves")
+    conditions = request.conditions or CONDITIONS
+    outdated = stale_run(store, suite, request.tasks, request.methods, conditions, request.seeds)
+    places = outdated.places
+    narrowed = replace(
+        request,
+        tasks=sorted({place.task for place in places}),
+        methods=sorted({place.method for place in places}),
+        conditions=sorted({place.condition for place in places}),
+        seeds=1 + max((place.seed for place in places), default=0),
+    )
+    return narrowed if places else request, store, outdated
+
+
+def _problems(
+    request: Request, suite: Suite, setup: Setup, given: ReadyMade | None
+) -> tuple[Sequence[Task], Sequence[str], Sequence[int]]:
+    """The tasks, conditions and seeds."""
+    tasks = [given] if given else [setup.task(name) for name in TASKS.select(request.tasks or suite.tasks)]
+    conditions = request.conditions or (given.conditions if given else suite.conditions)
+    if unknown := [c for c in conditions if c not in CONDITIONS]:
+        raise W2SError(f"unknown condition '{unknown[0]}': expected ind, ood or both")
+    seeds: Sequence[int] = range(request.seeds or suite.seeds)
+    if given:
+        seeds = given.seeds if given.seeds and request.seeds is None else seeds
+        given.require(conditions, seeds)
+    return tasks, conditions, seeds
+
+
+def _methods(request: Request, suite: Suite, say: Say) -> list[str]:
+    methods = METHODS.select(request.methods or suite.methods)
+    if not request.tune:
+        return methods
+    if left_out := [name for name in CANARIES if name in request.methods]:
+        say(f"--tune: canaries are not tuned, left out: {', '.join(left_out)}")
+    if not (left := [name for name in methods if name not in CANARIES]):
+        raise W2SError("--tune: found canaries only, which are not tuned; name a method")
+    return left
+
+
+def _available(tasks: Sequence[Task], request: Request, say: Say) -> tuple[list[tuple[Task, str]], dict[str, str]]:
+    """The tasks whose data are here, with their fingerprints; and why the others can't be run, by name."""
+    available, absent = [], {}
+    for task in tasks:
+        try:
+            if lack := lacking(task, request.download and request.fetch, request.mirror, say):
+                raise NotAvailable(lack)
+            available.append((task, data_fingerprint(task)))
+        except (Exception, SystemExit) as error:  # a plug-in's fault must not stop the others
+            absent[task.name] = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
+    return available, absent
+
+
+def lacking(task: Task, fetch: bool, mirror: str | None, say: Say) -> str | None:
+    """What a task lacks on this machine, once what can be downloaded is here where `fetch` allows it.
+
+    Raises:
+        W2SError: a download failed.
+    """
+    lack = task.missing()
+    if lack and fetch:
+        task.download(mirror, say)
+        lack = task.missing()
+    return lack

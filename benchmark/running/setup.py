@@ -1,0 +1,87 @@
+"""What every process needs that works for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.base.errors import W2SError
+from benchmark.base.paths import Settings, cache_root, use
+from benchmark.base.versions import project_commit
+from benchmark.core.registry import TASKS, load_plugin
+from benchmark.core.source import Source
+from benchmark.core.suite import Recipes
+from benchmark.core.task import ReadyMade, Task
+from benchmark.store.cache import Cache
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs to do any unit of a run.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        student: the students' recipes.
+        options: for the tasks (`Task.configured`).
+        settings: where things lie, and what may be fetched.
+        cache_address: where machines share what is in the cache, if they don't see its folder.
+        tune: whether the whole grid of each method is trained, and one setting chosen.
+        replies: how many replies of each policy to write, for judging.
+        plugins: files to load first.
+        source: of the task, if it is none of the registered ones.
+        commit: of the project where the run was started.
+        copies: file -> where it lies here, of those above that this machine does not see.
+    """
+
+    device: str
+    student: Recipes
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    cache_address: str | None = None
+    tune: bool = False
+    replies: int = 0
+    plugins: tuple[Path, ...] = ()
+    source: Source | None = None
+    commit: str = field(default_factory=project_commit)
+    copies: Mapping[Path, Path] = field(default_factory=dict)
+
+    @property
+    def cache(self) -> Cache:
+        """The cache."""
+        return Cache(self.settings.cache or cache_root(), self.cache_address)
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Splits that students predict: the validation split only where a setting is chosen on it."""
+        return ("test", "val") if self.tune else ("test",)
+
+    def load(self) -> ReadyMade | None:
+        """Make the run's settings, plug-ins and task known in this process; gives the task that `source` has."""
+        use(self.settings)
+        for plugin in self.plugins:
+            load_plugin(plugin, self.copies.get(plugin))
+        return self.source.register(self.copies) if self.source else None
+
+    def task(self, name: str) -> Task:
+        """A task with the run's options."""
+        return TASKS[name].configured(self.options)
+
+
+def choose_device(wanted: str, here: bool = True) -> str:
+    """`cpu` or `cuda`; `auto` takes the GPU when there is one.
+
+    Args:
+        here: whether units run on this machine. Where they don't, nodes are asked for the GPU that is wanted.
+
+    Raises:
+        W2SError: `cuda` is wanted and not there, or something else is wanted.
+    """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise W2SError(f"--device {wanted}: expected auto, cpu or cuda")
+    if wanted == "cuda" and here and not torch.cuda.is_available():
+        raise W2SError("--device cuda: torch finds no CUDA device; use --device cpu, or install a CUDA build of torch")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
