@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,18 @@ from support import marked
 from support.command_line import CommandLine, command_line
 from support.forked_runs import Forker
 from support.made_up import registries_restored
+from support.snapshots import Snapshots
 from support.tiny import FAMILIES, Models, save_model
 
 from benchmark.base.errors import W2SError
 from benchmark.base.paths import using
 from benchmark.core.registry import load_plugin
+from benchmark.store.cache import Cache
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--plugin", action="append", default=[], metavar="FILE", help="Python file that registers methods")
+    parser.addoption("--update-snapshots", action="store_true", help="write the texts that tests are compared with")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,6 +58,20 @@ def w2s(tmp_path: Path) -> Iterator[CommandLine]:
     """The command line in a folder of the test's own."""
     with command_line(tmp_path) as command:
         yield command
+
+
+@pytest.fixture(scope="session", autouse=True)
+def errors_are_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is known of made-up results goes into a cache of the session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.analysis.example_errors.Cache", partial(Cache, tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def snapshot(request: pytest.FixtureRequest) -> Snapshots:
+    """The texts in `snapshots` beside the test."""
+    return Snapshots(request.path.parent / "snapshots", request.config.getoption("--update-snapshots"))
 
 
 @pytest.fixture(scope="session")
