@@ -81,7 +81,7 @@ class Corruption:
             return first
         relative = p.astype(np.float64) / p.max(-1, keepdims=True)
         sharp = relative ** (1 / TEMPERATURE)
-        return (sharp / sharp.sum(-1, keepdims=True)).astype(np.float32)
+        return np.asarray(sharp / sharp.sum(-1, keepdims=True), np.float32)
 
     def fingerprint(self, data: str) -> str:
         """The fingerprint of a problem with these data that is corrupted so: `data` stays readable in it."""

@@ -109,10 +109,7 @@ def execute(
         Vanished: the results' folder, or a part of it, is gone.
     """
     report.planned = len(plan)
-    with (
-        progress(len(plan)) as bar,
-        contextlib.closing(workforce.outcomes(plan, setup, bar.tell)) as results,
-    ):
+    with progress(len(plan)) as bar, contextlib.closing(workforce.outcomes(plan, setup, bar.tell)) as results:
         for job, outcome in results:
             with _whole():
                 if isinstance(job, Unit):
