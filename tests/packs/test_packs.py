@@ -286,7 +286,7 @@ def test_it_takes_the_place_of_the_installed_task(made: Path) -> None:
         for _ in range(2):
             PackSource(made).register({})
             assert isinstance(TASKS["blobs"], PackTask)
-            assert TASKS.by_origin(str(made)) is TASKS["blobs"]
+            assert TASKS.registered_by(str(made)) == ["blobs"]
 
 
 def test_an_unknown_task_is_self_contained(made: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_worker_that_answers_as_it_is_stopped_gets_no_other_job(
             self.job = job
 
         def look(self, limit: float | None) -> None:
-            self._inbox.put((self, processes._Ended() if self.stopped else processes._Done(None)))
+            self._inbox.put((self, None if self.stopped else processes._Done(None)))
             self.stopped = True
 
         def dismiss(self) -> None:
