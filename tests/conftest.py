@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import marked
 from support.command_line import CommandLine, command_line
 from support.forked_runs import Forker
@@ -20,6 +21,19 @@ from benchmark.base.errors import W2SError
 from benchmark.base.paths import using
 from benchmark.core.registry import load_plugin
 from benchmark.store.cache import Cache
+
+# Laws are tried on the same examples every time, so that none fails now and then; `--hypothesis-profile search` looks
+# for others.
+settings.register_profile(
+    "ordinary",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.register_profile("search", settings.get_profile("ordinary"), derandomize=False, max_examples=500)
+settings.load_profile("ordinary")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

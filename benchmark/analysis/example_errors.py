@@ -63,5 +63,5 @@ def known(errors: ExampleErrors | None, name: str, compute: Callable[[], Any]) -
 @cache
 def _version() -> str:
     """Of what computes errors: a hash of its source, as nobody would remember to raise a number."""
-    files = [*sorted(Path(__file__).parent.glob("*.py")), *(Path(m.__file__) for m in (metrics, seeding, trials))]
+    files = [*sorted(Path(__file__).parent.glob("*.py")), *(Path(str(m.__file__)) for m in (metrics, seeding, trials))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -21,16 +21,14 @@ import torch
 from safetensors.numpy import load_file, save_file
 from support.made_up import Blobs, make_arrays
 from support.rounding import assert_close
-from test_training import SEEDS, Ensemble, Single, Staged, make_data
+from support.trained import SEEDS, Ensemble, Single, Staged, make_data
 
 from benchmark.arrays import ArrayTask
 from benchmark.base import files as files_module
 from benchmark.base.errors import MethodFailed, W2SError
-from benchmark.base.torch_seeding import torch_rng
 from benchmark.core import minibatches
 from benchmark.core.data import SPLITS, Problem, Recipe
 from benchmark.core.method import Batch
-from benchmark.core.minibatches import Minibatches
 from benchmark.core.problems import build_problem, training_data
 from benchmark.core.training import TrainingData, train
 from benchmark.store.cache import Cache
@@ -177,40 +175,6 @@ def test_rows_beyond_the_parts_are_refused(cache: Cache) -> None:
     for bad in (-1, 5):
         with pytest.raises(IndexError, match="of 5"):
             DiskFeatures((np.zeros((5, 2), np.float32),), np.array([0, bad]), "made up", cache)
-
-
-# ---- the stream
-
-
-def test_a_large_stream_goes_by_blocks_and_shuffles_windows(small: None) -> None:
-    stream = Minibatches((0, 1), 100, 16)
-    first, second = stream.epoch(0), stream.epoch(1)
-    assert first.shape == (6, 2, 1, 16)
-    assert not torch.equal(first, second)
-    assert not torch.equal(first[:, 0], first[:, 1])
-    assert torch.equal(first, Minibatches((0, 1), 100, 16).epoch(0))
-    for s in range(2):
-        order = first[:, s].flatten()
-        assert len(set(order.tolist())) == 96
-        for window in order.split(32):
-            touched = torch.bincount(window // 8)
-            assert (touched > 0).sum() <= 5  # four blocks, or the short one and what it shifts
-            assert (window.diff() != 1).sum() > len(window) / 2
-
-
-def test_up_to_the_limit_an_epoch_is_one_permutation(small: None) -> None:
-    at_most, above = (Minibatches((7,), n, 8).epoch(2).flatten() for n in (40, 48))
-    assert torch.equal(at_most, torch.randperm(40, generator=torch_rng("minibatches", 7, 2)))
-    assert len(set((above[:32] // 8).tolist())) == 4
-
-
-def test_kept_examples_of_a_large_pool_come_round_evenly(small: None) -> None:
-    keep = torch.arange(100).remainder(3) == 0
-    stream = Minibatches((0,), 100, 10, keep[None, None])
-    drawn = torch.cat([stream.epoch(e).flatten() for e in range(10)])
-    counts = torch.bincount(drawn, minlength=100)
-    assert counts[~keep].sum() == 0
-    assert counts[keep].min() >= 1000 // 34
 
 
 # ---- training
