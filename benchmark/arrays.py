@@ -227,7 +227,7 @@ def _task_name(path: Path) -> str:
 def _load(path: Path) -> dict[str, Part]:
     """The arrays of a file; features of a large pool are left in it, if it is a safetensors file."""
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as packed:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as packed:  # it leaves a bad file open
             return dict(packed)
     with safe_open(path, framework="numpy") as file:
         names = list(file.keys())
