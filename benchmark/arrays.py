@@ -127,7 +127,9 @@ class ArrayTask(ReadyMade):
         return LinearHead(None)
 
     def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
-        """Refuse arrays that can't be split, or whose test split can't be scored."""
+        """Refuse other conditions, arrays that can't be split, or whose test split can't be scored."""
+        if lacking := [condition for condition in conditions if condition not in self.conditions]:
+            raise W2SError(f"task '{self.name}' has no condition '{lacking[0]}', only {', '.join(self.conditions)}")
         for seed in seeds:
             self._rows(seed)
 
