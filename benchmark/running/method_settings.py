@@ -21,11 +21,7 @@ NOTHING: Mapping[str, Any] = {}
 class Trial(NamedTuple):
     """One setting of one method.
 
-    Attributes:
-        method: its name.
-        number: the setting's place in the grid; 0 is the default.
-        options: values of the method's options that are not the default.
-        recipe: of the student.
+    `number` is the setting's place in the grid, 0 the default; `options` are values that are not the default.
     """
 
     method: str
@@ -34,7 +30,6 @@ class Trial(NamedTuple):
     recipe: Recipe
 
     def instance(self) -> Method:
-        """A fresh one."""
         return METHODS[self.method](**self.options)
 
     @property
@@ -45,13 +40,9 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodSetting:
-    """A method or canary, and all that was chosen for it.
+    """A method or canary, and all that was chosen for it: its trial, or with `--tune` those of the whole grid.
 
-    Attributes:
-        trials: what is trained: one, or with `--tune` the whole grid.
-        hyperparameters: as records hold them: the method's options, the student's recipe and own parameters; with
-            `--tune` those of every trial.
-        hash: of the hyperparameters.
+    Records hold the hyperparameters: of each trial the method's options, the student's recipe and own parameters.
     """
 
     method: str
@@ -69,13 +60,7 @@ class MethodSetting:
         options: Mapping[str, Any] = NOTHING,
         tune: bool = False,
     ) -> MethodSetting:
-        """The setting of a method in a suite that trains students by `recipe`.
-
-        Args:
-            student: parameters of the student's own.
-            options: values of the method's options that are not its defaults.
-            tune: take the method's grid.
-        """
+        """Of a method, with `tune` of its grid, where `recipe` and parameters of its own (`student`) train students."""
         kind = METHODS[method]
         trials = tuple(
             Trial(
