@@ -31,20 +31,18 @@ def judge(
 
     Every reply is asked about in both orders. What has been judged is not asked again.
     """
+    from benchmark.judging.client import Client
     from benchmark.judging.judge import JudgeRequest
     from benchmark.judging.judge import judge as ask
 
     request = JudgeRequest(
         results=results,
-        endpoint=endpoint,
-        model=model,
+        client=Client(endpoint, model, key_variable, timeout),
         tasks=names_in("--tasks", tasks),
         methods=names_in("--methods", methods),
         limit=limit,
         price_in=price_in,
         price_out=price_out,
-        key_variable=key_variable,
         parallel=parallel,
-        timeout=timeout,
     )
     raise typer.Exit(ask(request, dry_run=dry_run, say=typer.echo))

@@ -115,7 +115,7 @@ def _source(arrays: Path | None, split_by_group: bool, pack: str | None, downloa
 @guarded
 def pack(
     task: common.Task,
-    out: Annotated[Path, Option(help="folder to write; made anew")],
+    out: Annotated[Path, Option(help="folder to make")],
     conditions: Annotated[str | None, Option(help="ind, ood or both, comma-separated [default: both]")] = None,
     seeds: Annotated[int, Option(min=1, help="number of seeds, from 0")] = 5,
     device: common.Device = "auto",

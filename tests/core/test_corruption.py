@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.laws import seeds
 from support.made_up import Blobs, Centroids, Columns, make_arrays
+from support.rounding import assert_close
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
@@ -22,7 +25,6 @@ from benchmark.core.stress_variants import stress_variants
 from benchmark.running.unit import evaluate
 from benchmark.store.cache import Cache
 
-SIZES = {"train": 400, "val": 60, "test": 120}
 SoftLabels = dict[str, NDArray[np.float32]]
 
 
@@ -33,9 +35,16 @@ def counts() -> Iterator[None]:
     Centroids.seen.clear()
 
 
-def supervision(M: int = 4, K: int = 3) -> SoftLabels:
-    rng = np.random.default_rng(M * K)
-    return {split: rng.dirichlet(np.full(K, 0.7), (n, M)).astype(np.float32) for split, n in SIZES.items()}
+def supervision(M: int, K: int, seed: int) -> SoftLabels:
+    """Random, but for one example of which all are sure, and one of which they are sure in part."""
+    rng = np.random.default_rng(seed)
+    given = {split: rng.dirichlet(np.full(K, 0.7), (n, M)).astype(np.float32) for split, n in SIZES.items()}
+    given["test"][0] = np.eye(K)[0]
+    given["test"][1, :, :2], given["test"][1, :, 2:] = (0.6, 0.4), 0
+    return given
+
+
+SIZES = {"train": 100, "val": 20, "test": 40}
 
 
 def corrupt(kind: str, count: int, given: SoftLabels, seed: int = 0) -> SoftLabels:
@@ -51,79 +60,62 @@ def changed(given: SoftLabels, made: SoftLabels) -> set[int]:
     return differ["train"]
 
 
+def check_random(before: NDArray[np.float32], after: NDArray[np.float32]) -> None:
+    """The same answers, whole, to other examples."""
+    assert sorted(map(tuple, before)) == sorted(map(tuple, after))
+    assert (before == after).all(-1).mean() < 0.5
+
+
+def check_adversarial(before: NDArray[np.float32], after: NDArray[np.float32]) -> None:
+    K = before.shape[-1]
+    for k in range(K):
+        np.testing.assert_array_equal(after[:, (k + 1) % K], before[:, k])
+
+
+def check_overconfident(before: NDArray[np.float32], after: NDArray[np.float32]) -> None:
+    powers = before.astype(np.float64) ** 10
+    assert_close(after, powers / powers.sum(-1, keepdims=True), 1)
+    np.testing.assert_array_equal(after.argmax(-1), before.argmax(-1))
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("K", [2, 3, 10])
-@pytest.mark.parametrize("M", [2, 3, 4])
-def test_levels_are_nested_and_leave_the_others_alone(kind: str, K: int, M: int) -> None:
-    given = supervision(M, K)
+@given(st.integers(2, 5), st.integers(2, 10), seeds)
+def test_levels_are_nested_and_each_corrupts_as_its_kind_says(kind: str, M: int, K: int, seed: int) -> None:
+    given = supervision(M, K, seed)
     before = {split: p.copy() for split, p in given.items()}
-    made = [corrupt(kind, count, given) for count in levels(kind, M)]
-    for count, level in zip(levels(kind, M), made, strict=True):
+    lower: SoftLabels | None = None
+    for count in levels(kind, M):
+        made = corrupt(kind, count, given, seed)
+        others = changed(given, made)
         first = kind == "copies"  # the one that is copied stays as it is
-        assert len(changed(given, level)) == count - first
-        for split, p in level.items():
+        assert len(others) == count - first
+        if kind != "copies":
+            assert changed(given, corrupt("random", count, given, seed)) == others, "all kinds take the same ones"
+        for split, p in made.items():
             assert p.dtype == np.float32
             check_probabilities(p, (SIZES[split], M, K), kind)
             np.testing.assert_array_equal(given[split], before[split])
-    for lower, higher in pairwise(made):
-        for m in changed(given, lower):
-            for split in SPLITS:
-                np.testing.assert_array_equal(lower[split][:, m], higher[split][:, m])
+            if kind == "copies":
+                (copied,) = {m for m in range(M) if (p[:, m] == p[:, min(others)]).all()} - others
+                np.testing.assert_array_equal(p[:, [copied]].repeat(count - 1, 1), p[:, sorted(others)])
+            for m in others if kind != "copies" else ():
+                CHECKS[kind](before[split][:, m], p[:, m])
+            for m in changed(given, lower) if lower else ():
+                np.testing.assert_array_equal(lower[split][:, m], p[:, m])
+            np.testing.assert_array_equal(corrupt(kind, count, given, seed)[split], p)
+        lower = made
 
 
-def test_all_kinds_begin_with_the_same_supervisor_and_seeds_differ() -> None:
-    given = supervision()
-    firsts = {kind: changed(given, corrupt(kind, 1, given, seed=3)) for kind in KINDS if kind != "copies"}
-    assert len(set(map(frozenset, firsts.values()))) == 1
+CHECKS = {"random": check_random, "adversarial": check_adversarial, "overconfident": check_overconfident}
+
+
+def test_random_answers_are_dealt_anew_to_each_and_seeds_differ() -> None:
+    rng = np.random.default_rng(0)
+    given = {"train": rng.dirichlet(np.ones(3), (400, 4)).astype(np.float32)}
+    order = [np.argsort(made[:, m, 0]) for made in [corrupt("random", 4, given)["train"]] for m in (0, 1)]
+    before = [np.argsort(given["train"][:, m, 0]) for m in (0, 1)]
+    assert not np.array_equal(order[0][np.argsort(before[0])], order[1][np.argsort(before[1])])
     assert len({frozenset(changed(given, corrupt("random", 1, given, seed))) for seed in range(20)}) == 4
-    again = [corrupt("random", 2, given, seed=1) for _ in range(2)]
-    np.testing.assert_array_equal(again[0]["train"], again[1]["train"])
-
-
-def test_random_answers_are_the_same_answers_to_other_examples() -> None:
-    given = supervision()
-    made = corrupt("random", 4, given)
-    for split, p in made.items():
-        for m in range(4):
-            np.testing.assert_array_equal(np.sort(p[:, m], axis=0), np.sort(given[split][:, m], axis=0))
-            same = (p[:, m] == given[split][:, m]).all(-1).mean()
-            assert same < 0.05
-    rows = {p.tobytes() for p in given["train"][:, 0]}
-    assert {p.tobytes() for p in made["train"][:, 0]} == rows, "rows stay whole"
-    assert not np.array_equal(made["train"][:, 0].argsort(0), made["train"][:, 1].argsort(0)), "each is dealt anew"
-
-
-def test_adversarial_supervisors_have_their_classes_rotated() -> None:
-    given = supervision()
-    made = corrupt("adversarial", 2, given)
-    for m in changed(given, made):
-        for k in range(3):
-            np.testing.assert_array_equal(made["test"][:, m, (k + 1) % 3], given["test"][:, m, k])
-
-
-def test_overconfident_supervisors_keep_their_answers_and_exaggerate_them() -> None:
-    given = supervision()
-    given["test"][0] = [1, 0, 0]
-    given["test"][1] = [0.6, 0.4, 0]
-    given["test"][2] = [0.5, np.nextafter(np.float32(0.5), np.float32(0)), 0]
-    made = corrupt("overconfident", 4, given)
-    for split, p in made.items():
-        np.testing.assert_array_equal(p.argmax(-1), given[split].argmax(-1))
-        assert (p.max(-1) >= given[split].max(-1) - 1e-6).all()
-    np.testing.assert_array_equal(made["test"][0], given["test"][0])
-    expected = 0.6**10 / (0.6**10 + 0.4**10)
-    np.testing.assert_allclose(made["test"][1], np.tile([expected, 1 - expected, 0], (4, 1)), rtol=1e-5)
-
-
-@pytest.mark.parametrize("count", [2, 3, 4])
-def test_copies_say_what_one_supervisor_says_in_every_split(count: int) -> None:
-    given = supervision()
-    made = corrupt("copies", count, given)
-    for split, p in made.items():
-        same = {m for m in range(4) if (p[:, m] == p[:, min(changed(given, made))]).all()}
-        assert len(same) == count
-        (kept,) = same - changed(given, made)
-        np.testing.assert_array_equal(p[:, kept], given[split][:, kept])
 
 
 def test_bad_corruptions_are_refused() -> None:
@@ -134,7 +126,7 @@ def test_bad_corruptions_are_refused() -> None:
     with pytest.raises(W2SError, match="corruption 'copies' of 1 supervisors: expected at least 2"):
         Corruption("copies", 1, "base")
     with pytest.raises(W2SError, match="of 5 supervisors: there are only 4"):
-        corrupt("random", 5, supervision())
+        corrupt("random", 5, {"train": np.full((9, 4, 2), 0.5, np.float32)})
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -158,12 +150,19 @@ def test_the_variants_of_a_task(tmp_path: Path) -> None:
     assert len({data_fingerprint(task) for task in tasks.values()}) == len(tasks)
 
 
+@given(st.sampled_from(list(KINDS)), st.integers(2, 99), st.sampled_from(["a", "solar-mono-to-poly", "b=c"]))
+def test_tags_say_what_a_task_is(kind: str, count: int, base: str) -> None:
+    corruption = Corruption(kind, count, base)
+    assert read_tags(("broken", *corruption.tags, "x=y")) == (base, corruption)
+    assert read_tags(base_tags(base)) == (base, None)
+    assert uncorrupted(corruption.fingerprint("f")) == "f"
+
+
 def test_tags_of_other_tasks_say_nothing() -> None:
     assert read_tags(()) is read_tags(("broken",)) is read_tags(("stress",)) is None
     assert read_tags(("base=a",)) is read_tags((*base_tags("a"), "kind=random")) is None
     assert read_tags((*base_tags("a"), "kind=random", "count=many")) is None
     assert read_tags((*base_tags("a"), "kind=spam", "count=1")) is None
-    assert read_tags(("broken", *base_tags("a"))) == ("a", None)
 
 
 @pytest.mark.parametrize("ratings", [False, True])

@@ -9,11 +9,12 @@ from itertools import pairwise
 import pytest
 import torch
 from support.rounding import assert_close, assert_trained_alike
+from support.trained import SEEDS, Ensemble, Single, Staged, make_data
 from torch import Tensor, nn
 
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.method import Batch, Method, Supervision, Trainer, cross_entropy, hard, log_softmax
+from benchmark.core.method import Batch, Method, cross_entropy, log_softmax
 from benchmark.core.minibatches import Minibatches
 from benchmark.core.precision import backward, check_precision, forward
 from benchmark.core.registry import METHODS
@@ -21,54 +22,25 @@ from benchmark.core.training import TrainingData, train
 from benchmark.students.linear import Heads, LinearStudent, Standardiser, initial_head
 from benchmark.students.streamed import Streamed
 
-SEEDS = (3, 11)
 RECIPE = Recipe(learning_rate=3e-3, epochs=3, batch_size=16)
 ROUNDINGS = 15 * (6 + 16 + 10)  # steps, and what is added up in each: features, examples, classes
+Loss = Callable[[Tensor, Tensor, float], Tensor]  # logits, examples, progress -> scalar
 
 
-class Single(Method):
-    name = "single"
-    title = citation = "test"
-    kind = "single"
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return cross_entropy(logits, batch.soft_labels[:, :, 0])
-
-
-class Ensemble(Method):
-    name = "ensemble_of_all"
-    title = citation = "test"
-    kind = "ensemble"
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        target = (1 - 0.3 * batch.progress) * batch.soft_labels.mean(2) + 0.3 * batch.progress * hard(logits)
-        return cross_entropy(logits, target)
-
-
-def make_data(K: int = 4, M: int = 3, N: int = 90, D: int = 6, pairs: bool = False) -> TrainingData:
-    rng = torch.Generator().manual_seed(5)
-    shape = (len(SEEDS), N, 2, D) if pairs else (len(SEEDS), N, D)
-    features = {"weak": torch.randn(*shape[:-1], D - 2, generator=rng), "full": torch.randn(*shape, generator=rng)}
-    soft_labels = torch.randn(len(SEEDS), M, N, K, generator=rng).mul(2).softmax(-1)
-    return TrainingData(features, soft_labels, SEEDS, LinearStudent)
-
-
-def plain(
-    features: Tensor, seed: int, outputs: int, loss: Callable[[Tensor, Tensor, float], Tensor], recipe: Recipe = RECIPE
-) -> nn.Linear:
-    """One head in the ordinary way: features (N, D) or (N, 2, D); loss(logits, index, progress) -> scalar."""
+def plain(features: Tensor, seed: int, outputs: int, loss: Loss, keep: Tensor | None = None) -> nn.Linear:
+    """One head in the ordinary way: features (N, D) or (N, 2, D), keep (N,)."""
     pairs = features.dim() == 3
     head = nn.Linear(features.shape[-1], outputs, bias=not pairs)
     weight, bias = initial_head(seed, outputs, features.shape[-1])
     head.weight.data.copy_(weight)
     if not pairs:
         head.bias.data.copy_(bias)
-    stream = Minibatches((seed,), len(features), recipe.batch_size)
-    total = stream.steps_per_epoch * recipe.epochs
-    optimizer = torch.optim.Adam(head.parameters(), lr=recipe.learning_rate)
+    stream = Minibatches((seed,), len(features), RECIPE.batch_size, None if keep is None else keep[None, None])
+    total = stream.steps_per_epoch * RECIPE.epochs
+    optimizer = torch.optim.Adam(head.parameters(), lr=RECIPE.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
     step = 0
-    for epoch in range(recipe.epochs):
+    for epoch in range(RECIPE.epochs):
         for index in stream.epoch(epoch)[:, 0, 0]:
             step += 1
             z = head(features[index])
@@ -92,64 +64,35 @@ def assert_same(heads: Heads, s: int, h: int, expected: nn.Linear) -> None:
         assert_trained_alike(found, [expected.weight, expected.bias], [weight, bias], ROUNDINGS)
 
 
-@pytest.mark.parametrize("K", [2, 10])
-@pytest.mark.parametrize("pairs", [False, True])
-def test_batched_equals_sequential(K: int, pairs: bool) -> None:
-    """A mixed batch of two methods, all seeds and supervisors, against each head trained alone."""
-    if pairs and K != 2:
-        pytest.skip("pairs have two classes")
-    data = make_data(K=K, pairs=pairs)
-    single, ensemble = train([Single(), Ensemble()], data, RECIPE)
+@pytest.mark.parametrize(("K", "pairs"), [(2, False), (10, False), (2, True)])
+@pytest.mark.parametrize("alone", [False, True])
+def test_batched_equals_sequential(K: int, pairs: bool, alone: bool) -> None:
+    """A mixed batch of two methods, all seeds and supervisors, against each head trained alone; or one replica only."""
+    data = make_data(K=K, M=1 if alone else 3, pairs=pairs)
+    if alone:
+        one = {name: x[:1] for name, x in data.features.items()}
+        data = replace(data, features=one, soft_labels=data.soft_labels[:1].contiguous(), seeds=SEEDS[:1])
+    trained = train([Single()] if alone else [Single(), Ensemble()], data, RECIPE)
     outputs = 1 if pairs else K
-    for s, seed in enumerate(SEEDS):
+    for s, seed in enumerate(data.seeds):
         x, p = data.features["full"][s], data.soft_labels[s]
-        for m in range(3):
+        for m in range(len(p)):
             head = plain(x, seed, outputs, lambda z, i, progress, p=p[m]: reference(z, p[i]))
-            assert_same(single.student, s, m, head)
+            assert_same(trained[0].student, s, m, head)
 
         def mixed(z: Tensor, i: Tensor, progress: float, p: Tensor = p) -> Tensor:
             own = torch.nn.functional.one_hot(z.detach().argmax(-1), K).float()
             return reference(z, (1 - 0.3 * progress) * p[:, i].mean(0) + 0.3 * progress * own)
 
-        assert_same(ensemble.student, s, 0, plain(x, seed, outputs, mixed))
-
-
-def test_one_replica_equals_sequential() -> None:
-    data = make_data()
-    one = TrainingData(
-        {"full": data.features["full"][:1]}, data.soft_labels[:1, :1].contiguous(), SEEDS[:1], LinearStudent
-    )
-    (trained,) = train([Single()], one, RECIPE)
-    x, p = data.features["full"][0], data.soft_labels[0, 0]
-    assert_same(trained.student, 0, 0, plain(x, SEEDS[0], 4, lambda z, i, progress: reference(z, p[i])))
+        if not alone:
+            assert_same(trained[1].student, s, 0, plain(x, seed, outputs, mixed))
 
 
 def test_shared_feature_table_equals_copies() -> None:
     data = make_data()
     shared = data.features["full"][:1].expand(len(SEEDS), -1, -1)
-    (a,) = train([Single()], TrainingData({"full": shared}, data.soft_labels, SEEDS, LinearStudent), RECIPE)
-    (b,) = train(
-        [Single()], TrainingData({"full": shared.contiguous()}, data.soft_labels, SEEDS, LinearStudent), RECIPE
-    )
+    a, b = (train([Single()], replace(data, features={"full": x}), RECIPE)[0] for x in (shared, shared.contiguous()))
     assert torch.equal(a.student.weight, b.student.weight)
-
-
-class Staged(Method):
-    name = "staged"
-    title = citation = "test"
-    kind = "single"
-
-    def start(self, supervision: Supervision) -> None:
-        self.supervision = supervision
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return cross_entropy(logits, batch.soft_labels.mean(2))
-
-    def fit(self, trainer: Trainer) -> None:
-        trainer.fit(encoder="weak")
-        self.first = trainer.predict()
-        self.keep = self.first[..., 0] > 0.2
-        trainer.fit(targets=self.first, keep=self.keep)
 
 
 def test_stages_targets_and_keep_equal_sequential() -> None:
@@ -160,54 +103,20 @@ def test_stages_targets_and_keep_equal_sequential() -> None:
     assert method.keep.any()
     for s, seed in enumerate(SEEDS):
         for m in range(3):
-            p = data.soft_labels[s, m]
-            weak = data.features["weak"][s]
+            p, weak, replica = data.soft_labels[s, m], data.features["weak"][s], s * 3 + m
             head = plain(weak, seed, 4, lambda z, i, progress, p=p: reference(z, p[i]))
             targets = head(weak).softmax(-1).detach()
-            replica = s * 3 + m
             start = nn.functional.linear(weak, *initial_head(seed, 4, 4)).softmax(-1)
             assert_trained_alike([method.first[replica]], [targets], [start], ROUNDINGS)
 
             # the second stage sees only what was kept, in the stream of its seed
             keep = method.keep[replica]
-            stream = Minibatches((seed,), 90, 16, keep[None, None])
-            indices = torch.cat([stream.epoch(e)[:, 0, 0] for e in range(3)])
-            assert keep[indices].all()
-            x = data.features["full"][s]
-            head = nn.Linear(6, 4)
-            for parameter, value in zip((head.weight, head.bias), initial_head(seed, 4, 6), strict=True):
-                parameter.data.copy_(value)
-            optimizer = torch.optim.Adam(head.parameters(), lr=RECIPE.learning_rate)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 15)
-            for rows in indices:
-                optimizer.zero_grad()
-                reference(head(x[rows]), targets[rows]).backward()
-                optimizer.step()
-                schedule.step()
-            assert_same(trained.student, s, m, head)
 
+            def second(z: Tensor, i: Tensor, progress: float, keep: Tensor = keep, t: Tensor = targets) -> Tensor:
+                assert keep[i].all()
+                return reference(z, t[i])
 
-def test_stream_is_an_epoch_of_distinct_examples_and_differs_by_seed_and_epoch() -> None:
-    stream = Minibatches((0, 1), 50, 16)
-    first, second = stream.epoch(0), stream.epoch(1)
-    assert first.shape == (3, 2, 1, 16)
-    for s in range(2):
-        assert len(set(first[:, s].flatten().tolist())) == 48
-    assert not torch.equal(first[:, 0], first[:, 1])
-    assert not torch.equal(first, second)
-    assert torch.equal(first, Minibatches((0, 1), 50, 16).epoch(0))
-    assert Minibatches((0,), 5, 16).epoch(0).shape == (1, 1, 1, 5)
-
-
-def test_kept_examples_come_round_evenly_and_nothing_kept_keeps_all() -> None:
-    keep = torch.zeros(1, 2, 40, dtype=torch.bool)
-    keep[0, 0, :7] = True
-    stream = Minibatches((0,), 40, 10, keep)
-    drawn = torch.cat([stream.epoch(e) for e in range(7)])  # 28 steps
-    counts = torch.bincount(drawn[:, 0, 0].flatten(), minlength=40)
-    assert counts[:7].min() == 40
-    assert counts[7:].sum() == 0
-    assert torch.bincount(drawn[:, 0, 1].flatten(), minlength=40).min() == 7
+            assert_same(trained.student, s, m, plain(data.features["full"][s], seed, 4, second, keep))
 
 
 def test_schedule_and_optimizer_settings_change_the_result() -> None:

@@ -36,7 +36,8 @@ def test_a_cache_at_an_address_is_that_of_a_folder(
     remote = w2s(*ASKED, "--results", "mine", "--cache", "shaky://cache/")
     assert (remote.status, remote.err) == (0, "")
     assert files(tmp_path / "mine") == files(tmp_path / "here")
-    assert files(there.root / "cache") == files(tmp_path / "folder")
+    assert files(there.root / "cache") == files(tmp_path / "cache")
+    assert files(there.root / "cache").keys() == files(tmp_path / "folder").keys()
 
     monkeypatch.setenv("W2S_CACHE", str(tmp_path / "of another machine"))
     Columns.calls.clear()

@@ -23,7 +23,7 @@ from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
 from benchmark.results.store import ResultStore, _evaluation_bytes
 from benchmark.running import plan
-from benchmark.submissions import scores
+from benchmark.submissions import validate as validate_module
 from benchmark.submissions.findings import KINDS, Finding, report
 from benchmark.submissions.manifest import HASHED, Manifest, manifest_of
 
@@ -254,8 +254,8 @@ CONTENT: dict[str, tuple[Spoil, str, str]] = {
     "a field that is missing": (lambda c: c.rows[0][0].pop("device"), "unreadable", "device"),
     "a schema of the future": (first(schema_version=2), "unreadable", "schema_version"),
     "a setting that is not its hash": (first(setting="0" * 12), "unreadable", "setting"),
-    "a doubled record": (also(), "unreadable", "repeats the record"),
-    "a record with two scores": (also(metrics={"accuracy": 0.5}), "unreadable", "repeats the record"),
+    "a doubled record": (also(), "unreadable", "repeats line"),
+    "a record with two scores": (also(metrics={"accuracy": 0.5}), "unreadable", "repeats line"),
     "records of another method": (each(method="ensemble"), "unreadable", "found 'ensemble'"),
     "one record of another method": (first(method="ensemble"), "unreadable", "records.jsonl:1: method"),
     "two settings": (two_settings, "doubled-record other-setting", "seeds 1"),
@@ -361,10 +361,10 @@ def test_any_byte_that_is_flipped_and_any_file_that_is_cut_is_found(
     assert (status, bool(found)) == (1, True), out
 
 
-@pytest.mark.parametrize("module", [plan, scores])
+@pytest.mark.parametrize("module", [plan, validate_module])
 def test_a_stale_engine(suite: CommandLine, copy: Copy, monkeypatch: pytest.MonkeyPatch, module: object) -> None:
     monkeypatch.setattr(module, "ENGINE_VERSION", 2)
-    expected = {"other-version"} if module is scores else set()
+    expected = {"other-version"} if module is validate_module else set()
     assert validate(suite, copy.folder)[:2] == (int(bool(expected)), expected)
 
 

@@ -285,7 +285,8 @@ class LanguageStudent:
         return logits
 
     def split(self, widths: list[int]) -> list[LanguageHeads]:
-        trained = LanguageHeads(self._kind, self._network, [[_detached(r) for r in own] for own in self._replicas])
+        fixed = [[[nn.Parameter(p.detach(), requires_grad=False) for p in r] for r in own] for own in self._replicas]
+        trained = LanguageHeads(self._kind, self._network, fixed)
         return [trained.heads(slice(end - width, end)) for width, end in zip(widths, accumulate(widths), strict=True)]
 
 
@@ -335,7 +336,3 @@ def _in_batches(score: Callable[[Tensor], Tensor], lengths: Tensor, size: int) -
     with torch.inference_mode():
         scores = torch.cat([score(rows) for rows in order.split(size)])
     return torch.empty_like(scores).index_copy_(0, order, scores)
-
-
-def _detached(replica: Replica) -> Replica:
-    return [nn.Parameter(p.detach(), requires_grad=False) for p in replica]
