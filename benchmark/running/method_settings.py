@@ -15,7 +15,8 @@ from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS
 from benchmark.results.trials import TRIALS
 
-NOTHING: Mapping[str, Any] = {}
+Values = Mapping[str, Any]
+NOTHING: Values = {}
 
 
 class Trial(NamedTuple):
@@ -53,30 +54,17 @@ class MethodSetting:
 
     @classmethod
     def of(
-        cls,
-        method: str,
-        recipe: Recipe,
-        student: Mapping[str, Any] = NOTHING,
-        options: Mapping[str, Any] = NOTHING,
-        tune: bool = False,
+        cls, method: str, recipe: Recipe, student: Values = NOTHING, options: Values = NOTHING, tune: bool = False
     ) -> MethodSetting:
         """Of a method, with `tune` of its grid, where `recipe` and parameters of its own (`student`) train students."""
-        kind = METHODS[method]
-        trials = tuple(
-            Trial(
-                method,
-                number,
-                {**options, **{name: value for name, value in setting.items() if name not in TIMES}},
-                recipe.times(*(setting.get(times, 1) for times in TIMES)),
-            )
-            for number, setting in enumerate(kind.grid if tune else ({},))
-        )
-        tried = [
-            {"method": method_options(trial.instance()), "student": {**trial.recipe.chosen(), **student}}
-            for trial in trials
-        ]
+        kind, trials, tried = METHODS[method], [], []
+        for number, setting in enumerate(kind.grid if tune else ({},)):
+            own = {**options, **{name: value for name, value in setting.items() if name not in TIMES}}
+            trials.append(Trial(method, number, own, recipe.times(*(setting.get(times, 1) for times in TIMES))))
+            trained = {**trials[-1].recipe.chosen(), **student}
+            tried.append({"method": method_options(trials[-1].instance()), "student": trained})
         hyperparameters = {TRIALS: tried} if tune else tried[0]
-        return cls(method, kind.version, setting_hash(hyperparameters), trials, hyperparameters)
+        return cls(method, kind.version, setting_hash(hyperparameters), tuple(trials), hyperparameters)
 
     @property
     def canary(self) -> bool:

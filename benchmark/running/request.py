@@ -117,19 +117,8 @@ def resolve(request: Request, say: Say) -> Run:
             available.append((task, data_fingerprint(task)))
         except (Exception, SystemExit) as error:  # a plug-in's fault must not stop the others
             absent[task.name] = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
-    return Run(
-        tasks=tuple(tasks),
-        available=tuple(available),
-        lacking=absent,
-        methods=tuple(methods),
-        conditions=tuple(conditions),
-        seeds=seeds,
-        method_options=method_options,
-        setup=setup,
-        store=store,
-        force=request.force,
-        outdated=outdated,
-    )
+    asked = tuple(methods), tuple(conditions), seeds, method_options
+    return Run(tuple(tasks), tuple(available), absent, *asked, setup, store, request.force, outdated)
 
 
 def check_options(given: Sequence[str], tasks: Sequence[Task], also: Sequence[str] = ()) -> None:
