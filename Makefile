@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: install install-lm benchmark test test-wilds lint check bench bench-pools faults clean
+.PHONY: install install-lm benchmark test test-rest test-all test-wilds coverage lint check bench bench-pools faults clean
 
 install: $(VENV)/.installed
 
@@ -28,12 +28,27 @@ install-lm: $(VENV)/.installed
 benchmark: install
 	$(BIN)/w2s run --suite default; status=$$?; $(BIN)/w2s leaderboard --results runs/default && exit $$status
 
+# every promise, by its quick test; tests/README.md says what is where
+REST := slow or browser or cluster or faults
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 test: $(VENV)/.test-tools
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	$(PYTEST) -n 2 --dist worksteal -m "not ($(REST))"
+
+# what `make test` leaves out; the cluster takes both cores
+test-rest: $(VENV)/.test-tools
+	$(PYTEST) -n 2 --dist worksteal -m "slow or browser or faults"
+	$(PYTEST) -m cluster
+
+test-all: test test-rest
 
 # the WILDS tasks on miniature data, through the real package, in an environment of their own (6.5 GB)
 test-wilds: .venv-wilds/.installed
 	OMP_NUM_THREADS=1 .venv-wilds/bin/python -m pytest tests/with_wilds
+	$(PYTHON) tests/with_wilds/due.py --passed
+
+# lines that tests run in their own processes: those of other processes, as in the two parts left out, are not counted
+coverage: $(VENV)/.test-tools
+	$(PYTEST) -n 2 --dist worksteal -m "not cluster and not faults" --cov --cov-report=term:skip-covered
 
 .venv-wilds/.installed: pyproject.toml constraints-wilds.txt
 	$(PYTHON) -m venv .venv-wilds
@@ -55,7 +70,7 @@ node_modules/.installed: package.json
 	npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
 	touch $@
 
-# what CI runs
+# what to run before a commit; .ci/run does more
 check: lint test
 	$(BIN)/w2s leaderboard --check
 

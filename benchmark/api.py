@@ -1,56 +1,33 @@
-"""All that the author of a method or a task imports."""
+"""All that the author of a method or a task imports (`as`: to be imported from here)."""
 
-from benchmark.arrays import ArrayTask
-from benchmark.assets.packages import fetch_sdist, missing_packages
-from benchmark.assets.pinned import Pinned
-from benchmark.base.errors import NotAvailable, W2SError
-from benchmark.base.seeding import numpy_rng
-from benchmark.core.data import Domain
-from benchmark.core.inputs import Inputs, Lazy, Prompted
-from benchmark.core.method import (
-    Batch,
-    Method,
-    Supervision,
-    Trainer,
-    cross_entropy,
-    hard,
-    log_softmax,
-    product_grid,
-    safe_log,
-)
-from benchmark.core.registry import register_method, register_task
-from benchmark.core.stress_variants import stress_variants
-from benchmark.core.task import Encoder, Model, Supervisor, TaskCard, WeakModel
-from benchmark.students.frozen import EncodedTask as Task
+from benchmark.arrays import ArrayTask as ArrayTask
+from benchmark.assets.packages import fetch_sdist as fetch_sdist
+from benchmark.assets.packages import missing_packages as missing_packages
+from benchmark.assets.pinned import Pinned as Pinned
+from benchmark.base.errors import NotAvailable as NotAvailable
+from benchmark.base.errors import W2SError as W2SError
+from benchmark.base.seeding import numpy_rng as numpy_rng
+from benchmark.core.data import Domain as Domain
+from benchmark.core.inputs import Inputs as Inputs
+from benchmark.core.inputs import Lazy as Lazy
+from benchmark.core.inputs import Prompted as Prompted
+from benchmark.core.method import Batch as Batch
+from benchmark.core.method import Method as Method
+from benchmark.core.method import Supervision as Supervision
+from benchmark.core.method import Trainer as Trainer
+from benchmark.core.method import cross_entropy as cross_entropy
+from benchmark.core.method import hard as hard
+from benchmark.core.method import log_softmax as log_softmax
+from benchmark.core.method import product_grid as product_grid
+from benchmark.core.method import safe_log as safe_log
+from benchmark.core.registry import register_method as register_method
+from benchmark.core.registry import register_task as register_task
+from benchmark.core.stress_variants import stress_variants as stress_variants
+from benchmark.core.task import Encoder as Encoder
+from benchmark.core.task import Model as Model
+from benchmark.core.task import Supervisor as Supervisor
+from benchmark.core.task import TaskCard as TaskCard
+from benchmark.core.task import WeakModel as WeakModel
+from benchmark.students import frozen
 
-__all__ = [
-    "ArrayTask",
-    "Batch",
-    "Domain",
-    "Encoder",
-    "Inputs",
-    "Lazy",
-    "Method",
-    "Model",
-    "NotAvailable",
-    "Pinned",
-    "Prompted",
-    "Supervision",
-    "Supervisor",
-    "Task",
-    "TaskCard",
-    "Trainer",
-    "W2SError",
-    "WeakModel",
-    "cross_entropy",
-    "fetch_sdist",
-    "hard",
-    "log_softmax",
-    "missing_packages",
-    "numpy_rng",
-    "product_grid",
-    "register_method",
-    "register_task",
-    "safe_log",
-    "stress_variants",
-]
+Task = frozen.EncodedTask

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,10 +54,21 @@ class ArrayTask(ReadyMade):
         split_by_group: bool = False,
     ) -> None:
         self.name = name
-        self.features = _stored(features) if isinstance(features, StoredRows) else _numeric("features", features)
-        self.soft_labels = _numeric("soft_labels", soft_labels)
-        self.labels = _integers("labels", labels)
-        self.groups = None if groups is None else _group_ids(groups)
+        x = features if isinstance(features, StoredRows) else np.asarray(features)
+        _check_kind("features", x.dtype)
+        self.features = x if isinstance(x, StoredRows) else x.astype(np.float32, copy=False)
+        p, y = np.asarray(soft_labels), np.asarray(labels)
+        _check_kind("soft_labels", p.dtype)
+        self.soft_labels = p.astype(np.float32, copy=False)
+        whole = y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all()
+        _check_kind("labels", y.dtype, "fiub" if whole else "iub", "whole numbers")
+        self.labels, self.groups = y.astype(np.int64), None
+        if groups is not None:
+            ids = np.asarray(groups)
+            if ids.ndim != 1:
+                raise W2SError(f"groups: shape {ids.shape}, expected (N,)")
+            _check_kind("groups", ids.dtype, "iubUS", "whole numbers or text")
+            self.groups = np.unique(ids, return_inverse=True)[1].astype(np.int64)
         self.split_by_group = split_by_group
         self._check()
         K = self.soft_labels.shape[2]
@@ -91,28 +103,20 @@ class ArrayTask(ReadyMade):
         file, and are read block by block."""
         if not path.is_file():
             raise W2SError(f"--arrays {path}: no such file")
+        if path.suffix not in (".npz", ".safetensors"):
+            raise W2SError(f"--arrays {path}: expected a name that ends in .npz or .safetensors")
         try:
-            if path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as file:
-                    arrays: dict[str, Part] = {name: file[name] for name in file.files}
-            elif path.suffix == ".safetensors":
-                arrays = _load(path)
-            else:
-                raise W2SError(f"--arrays {path}: expected a name that ends in .npz or .safetensors")
-        except W2SError:
-            raise
+            arrays = _load(path)
         except Exception as error:  # whatever a broken file makes the readers raise
             pickled = "it is no such file, or holds pickled objects, which are never read"
-            raise W2SError(
-                f"--arrays {path}: cannot be read ({pickled if 'pickle' in str(error) else error})"
-            ) from error
-        known = {"features", "soft_labels", "labels", "groups"}
-        if extra := sorted(set(arrays) - known):
+            why = pickled if "pickle" in str(error) else error
+            raise W2SError(f"--arrays {path}: cannot be read ({why})") from error
+        known = ("features", "soft_labels", "labels", "groups")
+        if extra := sorted(set(arrays) - set(known)):
             raise W2SError(f"--arrays {path}: unknown array '{extra[0]}', expected {', '.join(sorted(known))}")
-        for name in ("features", "soft_labels", "labels"):
-            if name not in arrays:
-                found = ", ".join(sorted(arrays)) or "none"
-                raise W2SError(f"--arrays {path}: array '{name}' is missing, found {found}")
+        if lost := [name for name in known[:3] if name not in arrays]:
+            found = ", ".join(sorted(arrays)) or "none"
+            raise W2SError(f"--arrays {path}: array '{lost[0]}' is missing, found {found}")
         try:
             return cls(**arrays, name=_task_name(path), split_by_group=split_by_group)  # type: ignore[arg-type]
         except W2SError as error:
@@ -120,7 +124,6 @@ class ArrayTask(ReadyMade):
 
     @property
     def student(self) -> LinearHead:
-        """A linear head on the given features."""
         return LinearHead(None)
 
     def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
@@ -130,8 +133,7 @@ class ArrayTask(ReadyMade):
 
     def _rows(self, seed: int) -> dict[str, Index]:
         """Split -> positions."""
-        N = len(self.labels)
-        rng = numpy_rng("arrays", seed)
+        N, rng = len(self.labels), numpy_rng("arrays", seed)
         if self.split_by_group and self.groups is not None:
             splits = deal_by_group(self.groups, SHARES, rng)
             if in_windows(len(splits[0])):  # a large train split must be in random order (`benchmark.core.minibatches`)
@@ -144,9 +146,8 @@ class ArrayTask(ReadyMade):
             whole = f"{N} examples" if self.groups is None else f"{N} examples in {self.groups.max() + 1} groups"
             raise W2SError(f"task '{self.name}': the {empty[0]} split is empty; {whole} are too few to split 70/10/20")
         if not (self.labels[rows["test"]] >= 0).any():
-            raise W2SError(
-                f"task '{self.name}': no label of the test split (seed {seed}) is known, so nothing can be scored"
-            )
+            what = f"no label of the test split (seed {seed}) is known"
+            raise W2SError(f"task '{self.name}': {what}, so nothing can be scored")
         return rows
 
     def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
@@ -182,11 +183,10 @@ class ArrayTask(ReadyMade):
             raise W2SError(f"soft_labels: K = {K}, but features are pairs (N, 2, D), which need K = 2")
         if self.split_by_group and self.groups is None:
             raise W2SError("groups: missing, but --split-by-group needs them")
-        for first, block in blocks([x]):
-            if not np.isfinite(block).all():
-                raise W2SError(f"features: NaN or infinity in row {first + _first(~np.isfinite(block))}")
-        if not np.isfinite(p).all():
-            raise W2SError(f"soft_labels: NaN or infinity in row {_first(~np.isfinite(p))}")
+        for name, array in (("features", x), ("soft_labels", p)):
+            for first, block in blocks([array]):
+                if not np.isfinite(block).all():
+                    raise W2SError(f"{name}: NaN or infinity in row {first + _first(~np.isfinite(block))}")
         if (p < 0).any():
             raise W2SError(f"soft_labels: negative value {p.min():.4g} in row {_first(p < 0)}")
         if (off := np.abs(p.sum(-1) - 1) > 1e-3).any():
@@ -199,18 +199,16 @@ class ArrayTask(ReadyMade):
 
 @dataclass(frozen=True)
 class ArraysSource:
-    """`w2s run --arrays FILE`: see `benchmark.core.source.Source`."""
+    """`w2s run --arrays FILE`."""
 
     path: Path
     split_by_group: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The one file."""
         return (self.path,)
 
     def folder(self, suite: str) -> str:
-        """Named after the file."""
         return f"arrays-{_task_name(self.path)}"
 
     def register(self, copies: Mapping[Path, Path]) -> ArrayTask:
@@ -227,7 +225,10 @@ def _task_name(path: Path) -> str:
 
 
 def _load(path: Path) -> dict[str, Part]:
-    """The arrays of a safetensors file; features of a large pool are left in it."""
+    """The arrays of a file; features of a large pool are left in it, if it is a safetensors file."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as packed:
+            return dict(packed)
     with safe_open(path, framework="numpy") as file:
         names = list(file.keys())
         large = "features" in names and in_windows(round(SHARES[0] * file.get_slice("features").get_shape()[0]))
@@ -237,35 +238,9 @@ def _load(path: Path) -> dict[str, Part]:
     return arrays
 
 
-def _stored(features: StoredRows) -> StoredRows:
-    if features.dtype.kind not in "fiub":
-        raise W2SError(f"features: dtype {features.dtype}, expected numbers")
-    return features
-
-
-def _numeric(name: str, value: ArrayLike) -> NDArray[np.float32]:
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise W2SError(f"{name}: dtype {array.dtype}, expected numbers")
-    return array.astype(np.float32, copy=False)
-
-
-def _integers(name: str, value: ArrayLike) -> NDArray[np.int64]:
-    array = np.asarray(value)
-    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
-        return array.astype(np.int64)
-    if array.dtype.kind not in "iub":
-        raise W2SError(f"{name}: dtype {array.dtype}, expected whole numbers")
-    return array.astype(np.int64)
-
-
-def _group_ids(groups: ArrayLike) -> NDArray[np.int64]:
-    array = np.asarray(groups)
-    if array.ndim != 1:
-        raise W2SError(f"groups: shape {array.shape}, expected (N,)")
-    if array.dtype.kind not in "iubUS":
-        raise W2SError(f"groups: dtype {array.dtype}, expected whole numbers or text")
-    return np.unique(array, return_inverse=True)[1].astype(np.int64)
+def _check_kind(name: str, dtype: np.dtype[Any], kinds: str = "fiub", expected: str = "numbers") -> None:
+    if dtype.kind not in kinds:
+        raise W2SError(f"{name}: dtype {dtype}, expected {expected}")
 
 
 def _first(mask: NDArray[np.bool_]) -> int:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Self
 from benchmark.api import Inputs, Lazy, Supervisor, TaskCard, W2SError, register_task
 from benchmark.assets.pretrained import model_missing
 from benchmark.encoders.vision import VisionEncoder
-from benchmark.supervisors.torchvision_models import TorchvisionClassifier
 from tasks._shared import joined
+from tasks._torchvision_models import TorchvisionClassifier
 from tasks._wilds import CAMELYON17, FMOW, IWILDCAM, Images, Index, table_hash
 from tasks._wilds_task import SUPERVISORS, WildsTask
 

@@ -202,7 +202,7 @@ class Bomb:
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (str(self.path), "w")
+        return Path.touch, (self.path,)
 
 
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:

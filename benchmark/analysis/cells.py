@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,10 +27,10 @@ from benchmark.analysis.statistics import (
     recovered_gap,
 )
 from benchmark.base.seeding import numpy_rng
-from benchmark.core.metrics import METRICS, Floats, Split
+from benchmark.core.metrics import METRICS, Floats, Scores, Split
 from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.records import Evaluation, Record, RecordKey
-from benchmark.core.scoring import compute_metrics, metric_names, reference_predictions
+from benchmark.core.scoring import compute_metrics, metric_names, reference_predictions, score
 from benchmark.results.contents import Contents, no_results
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
@@ -40,7 +40,7 @@ FLOOR, CEILING = "mean_supervisor", "ground_truth"
 CellKey = tuple[str, str]  # (task, condition)
 Metrics = Mapping[str, float]
 _Row = tuple[Which, str]  # a trial of a tuned method, or all of an ordinary one
-_NOT_CHOSEN: tuple[Which, ...] = ("default", "oracle")
+_TRIALS: tuple[Which, ...] = ("chosen", "default", "oracle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +60,22 @@ class Cell:
     samples: dict[str, Sample]
     accuracies: dict[str, Sample]
     trials: dict[Which, dict[str, Sample]]
-    supervisor_scores: dict[int, NDArray[np.float64]]
+    supervisor_scores: dict[int, Scores]
 
     def score(self, row: str, which: Which = "chosen") -> Sample | None:
         """A row's score; `which` says by which trial of a tuned method."""
         return (self.samples if which == "chosen" else self.trials[which]).get(row)
 
+    def accuracy(self, row: str) -> Sample | None:
+        return self.accuracies.get(row)
+
     def gain(self, row: str, over: str) -> Sample | None:
         """Score minus another row's, paired."""
-        return self._of(difference, row, over)
+        return self._of(difference, row, over) if row != over else None
 
     def improved(self, row: str, over: str) -> Sample | None:
         """Whether its score is higher than another row's, for each seed."""
-        return self._of(improvement, row, over)
+        return self._of(improvement, row, over) if row != over else None
 
     def recovered(self, row: str) -> Sample | None:
         """PGR; None where it is undefined or not known."""
@@ -180,6 +183,12 @@ def analysis_with_records(store: ResultStore) -> Analysis:
     return analysis
 
 
+def keep_errors(*stores: ResultStore) -> None:
+    """Keep for other commands what was computed of these stores' errors."""
+    for store in stores:
+        analysis_of(store).errors.keep()
+
+
 def _usable(contents: Contents) -> tuple[list[Record], dict[RecordKey, Metrics], list[str]]:
     """Records that count: they fit, are of the newest engine and method, and of one setting a method and cell. And the
     metrics by their predictions, and what is wrong."""
@@ -187,7 +196,11 @@ def _usable(contents: Contents) -> tuple[list[Record], dict[RecordKey, Metrics],
     metrics: dict[RecordKey, Metrics] = {}
     settings: dict[tuple[str, str, str], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     misfits = {key: contents.misfit(record) for key, record in contents.records.items()}
-    newest = _newest(record for key, record in contents.records.items() if misfits[key] is None)
+    newest: dict[tuple[str, str], int] = defaultdict(int)
+    for key, record in contents.records.items():
+        if misfits[key] is None:
+            for of, version in _versions(record).items():
+                newest[of] = max(newest[of], version)
     for key, record in sorted(contents.records.items()):
         where = f"{record.method}/{RECORDS}: {key}"
         if reason := misfits[key] or _outdated(record, newest):
@@ -208,25 +221,16 @@ def _usable(contents: Contents) -> tuple[list[Record], dict[RecordKey, Metrics],
     return chosen, metrics, problems
 
 
-def _versions(record: Record) -> list[tuple[str, str, int]]:
-    """What results are only compared of the same version of: the field, what it is the version of, the version."""
-    return [("engine_version", "", record.engine_version), ("method_version", record.method, record.method_version)]
+def _versions(record: Record) -> dict[tuple[str, str], int]:
+    """Results of different versions of these, the engine and its own method, are not compared."""
+    return {("engine_version", ""): record.engine_version, ("method_version", record.method): record.method_version}
 
 
-def _newest(records: Iterable[Record]) -> dict[str, int]:
-    """Highest version of the engine (under "") and of each method."""
-    newest: dict[str, int] = defaultdict(int)
-    for record in records:
-        for _, of, version in _versions(record):
-            newest[of] = max(newest[of], version)
-    return newest
-
-
-def _outdated(record: Record, newest: dict[str, int]) -> str | None:
+def _outdated(record: Record, newest: Mapping[tuple[str, str], int]) -> str | None:
     """Why a record that is older than others here is left out."""
-    for field_, of, version in _versions(record):
+    for of, version in _versions(record).items():
         if version != newest[of]:
-            return f"{field_}: found {version}, others here are of {newest[of]}; run it again"
+            return f"{of[0]}: found {version}, others here are of {newest[of]}; run it again"
     return None
 
 
@@ -253,25 +257,19 @@ def _cell(
     """Scores of every row, and their bootstrap replicates when they are needed."""
     evaluation = contents.evaluations[key]
     own, truths = evaluation.metric, dict(sorted(evaluation.seeds.items()))
-    references = {seed: reference_predictions(truth) for seed, truth in truths.items()}
-    scores: dict[_Row, dict[int, Metrics]] = {}
+    blocks: dict[int, dict[_Row, NDArray[Any]]] = {seed: {} for seed in truths}
+    scores: dict[_Row, dict[int, Metrics]] = defaultdict(dict)
     for row, by_seed in sorted(records.items()):
-        found = scores["chosen", row] = {seed: metrics[record.key] for seed, record in by_seed.items()}
-        for which in _NOT_CHOSEN if any(map(is_tuned, by_seed.values())) else ():
-            scores[which, row] = {seed: {own: of[f"{which}_{own}"]} for seed, of in found.items()}
-    for row in REFERENCES:
-        scores["chosen", row] = {seed: compute_metrics(evaluation, seed, references[seed][row]) for seed in truths}
-
-    def predictions(at: _Row, seed: int) -> NDArray[Any]:
-        which, row = at
-        if row in REFERENCES:
-            return references[seed][row]
-        return picked(evaluation, records[row][seed], contents.predictions[records[row][seed].key], which)
-
-    @cache
-    def replicates() -> dict[str, dict[_Row, Floats]]:
-        rows = {seed: [at for at in scores if seed in scores[at]] for seed in truths}
-        return _replicates(evaluation, {seed: {at: predictions(at, seed) for at in rows[seed]} for seed in truths})
+        for seed, record in by_seed.items():
+            found = metrics[record.key]
+            for which in _TRIALS if is_tuned(record) else _TRIALS[:1]:
+                blocks[seed][which, row] = picked(evaluation, record, contents.predictions[record.key], which)
+                scores[which, row][seed] = found if which == "chosen" else {own: found[f"{which}_{own}"]}
+    for seed, truth in truths.items():
+        for row, block in reference_predictions(truth).items():
+            blocks[seed]["chosen", row] = block
+            scores["chosen", row][seed] = compute_metrics(evaluation, seed, block)
+    replicates = cache(lambda: _replicates(evaluation, blocks))
 
     def samples(metric: str, which: Which = "chosen") -> dict[str, Sample]:
         return {
@@ -286,15 +284,22 @@ def _cell(
             if at[0] == which
         }
 
-    supervisors = {seed: Split.of(truth.supervisors, truth.labels, truth.groups) for seed, truth in truths.items()}
     return Cell(
         evaluation=evaluation,
         records=records,
         samples=samples(own),
         accuracies=samples("accuracy"),
-        trials={which: samples(own, which) for which in _NOT_CHOSEN},
-        supervisor_scores={seed: METRICS[own].score(split) for seed, split in supervisors.items()},
+        trials={which: samples(own, which) for which in _TRIALS[1:]},
+        supervisor_scores=supervisor_scores(evaluation, own),
     )
+
+
+def supervisor_scores(evaluation: Evaluation, metric: str) -> dict[int, Scores]:
+    """(M,) the supervisors' scores for each seed."""
+    return {
+        seed: score(metric, truth.supervisors, truth.labels, truth.groups, evaluation.num_classes)
+        for seed, truth in sorted(evaluation.seeds.items())
+    }
 
 
 def _replicates(

@@ -14,12 +14,16 @@ from benchmark.results.trials import TOLERANCE
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far `random_supervision` is from chance: mean difference, its standard error, and how many are allowed."""
+    """How far `random_supervision` is from chance: mean difference over runs, and its standard error."""
 
     mean: float
     standard_error: float
-    allowed: float
     runs: int
+
+    @property
+    def allowed(self) -> float:
+        """Three standard errors, or for few runs as many as are exceeded by chance as rarely: 0.27% of the time."""
+        return float(stdtrit(self.runs - 1, ndtr(3)))
 
     @property
     def suspicious(self) -> bool:
@@ -52,13 +56,7 @@ def chance_deviation(analysis: Analysis) -> Deviation | None:
             observations += list(cell.samples["random_supervision"].values - chance)
         else:
             observations += [record.metrics["accuracy"] - chance for record in records.values()]
-    runs = len(observations)
-    if runs < 2:
+    if len(observations) < 2:
         return None
-    error = float(np.std(observations, ddof=1) / np.sqrt(runs))
-    return Deviation(float(np.mean(observations)), error, allowed_errors(runs), runs)
-
-
-def allowed_errors(runs: int) -> float:
-    """Three standard errors, or for few runs as many as are exceeded by chance as rarely: 0.27% of the time."""
-    return float(stdtrit(runs - 1, ndtr(3)))
+    error = np.std(observations, ddof=1) / np.sqrt(len(observations))
+    return Deviation(float(np.mean(observations)), float(error), len(observations))

@@ -30,7 +30,7 @@ def percent(result: Estimate | None, sign: bool = False, of_tasks: int = 0, of_r
     return text
 
 
-def told(share: Estimate) -> Estimate:
+def without_empty_interval(share: Estimate) -> Estimate:
     """A share of (task, seed), without its interval where that holds every share or is of one task's few runs."""
     if share.tasks == 1 or share.half >= max(share.mean, 1 - share.mean):
         return replace(share, seed_error=math.nan)

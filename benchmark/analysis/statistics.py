@@ -140,7 +140,7 @@ def joint_name(samples: Sequence[Sample]) -> str:
 
 def common_seeds(*samples: Sample) -> tuple[int, ...]:
     """Seeds that every sample has, in order."""
-    return tuple(sorted(set.intersection(*(set(sample.seeds) for sample in samples))))
+    return tuple(sorted(set.intersection(*map(set, {sample.seeds for sample in samples}))))
 
 
 def seed_error(values: Floats) -> Floats:
@@ -166,7 +166,7 @@ def example_error(replicates: Floats) -> Floats:
 def half_width(alpha: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, seeds: int) -> NDArray[np.float64]:
     """Half-width of the interval of level 1 - alpha, elementwise; NaN for fewer than two seeds."""
     tail = np.asarray(alpha) / 2
-    return np.hypot(-stdtrit(max(seeds - 1, 1), tail) * seed_error, -ndtri(tail) * example_error)
+    return np.asarray(np.hypot(-stdtrit(max(seeds - 1, 1), tail) * seed_error, -ndtri(tail) * example_error))
 
 
 def p_value(mean: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, seeds: int) -> NDArray[np.float64]:

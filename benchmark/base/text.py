@@ -18,12 +18,12 @@ def escape(text: str) -> str:
 
 def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A GitHub table; cells are Markdown already."""
-    return tabulate.tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return str(tabulate.tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
 def plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for the terminal."""
-    return tabulate.tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
+    return str(tabulate.tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
 
 
 def bold(text: str) -> str:

@@ -12,7 +12,7 @@ from benchmark.core.method import Method, method_options
 from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, suite_names
-from benchmark.core.task import Task
+from benchmark.core.task import Task, TaskCard
 from benchmark.packs.sheet import SHEET, Sheet, check_files, read_sheet
 
 
@@ -36,9 +36,26 @@ def describe_any(name: str) -> str:
     raise unknown_name("name", name, [*TASKS.names(), *METHODS.names(), *suite_names(), *CANARIES, *REFERENCES])
 
 
+def overview(kind: str) -> tuple[dict[str, str], list[str]]:
+    """All tasks, methods or suites, by name, in a few words; and a line for each plug-in that could not be imported."""
+    if kind == "suites":
+        return {name: load_suite(name).description for name in suite_names()}, []
+    if kind == "tasks":
+        return {task.name: f"{task.card.modality}: {task.card.shift}" for task in TASKS}, TASKS.warnings()
+    rows = {method.name: f"{method.kind}: {method.title} ({method.citation})" for method in METHODS}
+    return rows | {name: f"canary: {what}" for name, what in CANARIES.items()}, METHODS.warnings()
+
+
 def _rows(head: str, rows: dict[str, str]) -> str:
     width = max(map(len, rows))
     return "\n".join([head, *(f"  {key:<{width}}  {text}" for key, text in rows.items())])
+
+
+def _card(card: TaskCard, most: int) -> dict[str, str]:
+    """What comes first of a task, and of a pack of it; at `most` so many classes are named."""
+    classes = f"{', '.join(card.classes[:most])}{', ...' * (len(card.classes) > most)}"
+    rows = {"shift": card.shift, "sources": ", ".join(card.sources), "target": card.target}
+    return rows | {"classes": f"{len(card.classes)}: {classes}", "metric": card.metric}
 
 
 def _task(task: Task) -> str:
@@ -51,18 +68,11 @@ def _task(task: Task) -> str:
             + ", adversarial" * s.adversarial
             for s in task.supervisors(0)
         ]
-        made = {
-            "supervisors": f"{len(members)} (seed 0): {'; '.join(members)}",
-            "student": task.student.title,
-        }
+        made = {"supervisors": f"{len(members)} (seed 0): {'; '.join(members)}", "student": task.student.title}
     return _rows(
         f"{task.name}: {card.modality} task, version {task.version}",
         {
-            "shift": card.shift,
-            "sources": ", ".join(card.sources),
-            "target": card.target,
-            "classes": f"{len(card.classes)}: {', '.join(card.classes[:12])}{', ...' * (len(card.classes) > 12)}",
-            "metric": card.metric,
+            **_card(card, 12),
             **made,
             "licence": card.licence + f"; not to be handed on: {card.redistribution}" * bool(card.redistribution),
             "citation": card.citation,
@@ -89,11 +99,7 @@ def _pack(folder: Path, sheet: Sheet) -> str:
     return _rows(
         f"{folder}: feature pack of {sheet.task}, {card.modality} task, version {sheet.task_version}",
         {
-            "shift": card.shift,
-            "sources": ", ".join(card.sources),
-            "target": card.target,
-            "classes": f"{len(card.classes)}: {', '.join(card.classes)}",
-            "metric": card.metric,
+            **_card(card, len(card.classes)),
             "conditions": ", ".join(sheet.conditions),
             "seeds": ", ".join(map(str, sheet.seeds)),
             "supervisors": f"{len(members)} (seed {sheet.seeds[0]}): {'; '.join(members)}",

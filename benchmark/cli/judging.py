@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from benchmark.cli.common import app, guarded, names_in
 
@@ -13,39 +14,35 @@ from benchmark.cli.common import app, guarded, names_in
 @app.command(epilog="Example: w2s judge runs/paper --endpoint http://localhost:8000/v1 --model NAME --dry-run")
 @guarded
 def judge(
-    results: Annotated[Path, typer.Argument(help="results folder with replies (w2s run --replies)")],
-    endpoint: Annotated[str, typer.Option(help="base address of an OpenAI-compatible server, e.g. https://HOST/v1")],
-    model: Annotated[str, typer.Option(help="the judge, as the server names it")],
-    tasks: Annotated[str | None, typer.Option(help="globs, comma-separated; all with replies when left out")] = None,
-    methods: Annotated[str | None, typer.Option(help="globs, comma-separated; all with replies when left out")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="prompts of each task, condition and seed")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print calls, tokens and cost, and ask nothing")] = False,
-    price_in: Annotated[float | None, typer.Option(min=0, help="of a million tokens asked")] = None,
-    price_out: Annotated[float | None, typer.Option(min=0, help="of a million tokens answered")] = None,
-    key_variable: Annotated[str, typer.Option(help="environment variable with the key; may be unset")] = (
-        "OPENAI_API_KEY"
-    ),
-    parallel: Annotated[int, typer.Option(min=1, max=64, help="questions at a time")] = 4,
-    timeout: Annotated[float, typer.Option(min=0.1, help="seconds to wait for an answer")] = 60.0,
+    results: Annotated[Path, Argument(help="results folder with replies (w2s run --replies)")],
+    endpoint: Annotated[str, Option(help="base address of an OpenAI-compatible server, e.g. https://HOST/v1")],
+    model: Annotated[str, Option(help="the judge, as the server names it")],
+    tasks: Annotated[str | None, Option(help="globs, comma-separated; all with replies when left out")] = None,
+    methods: Annotated[str | None, Option(help="globs, comma-separated; all with replies when left out")] = None,
+    limit: Annotated[int | None, Option(min=1, help="prompts of each task, condition and seed")] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="print calls, tokens and cost, and ask nothing")] = False,
+    price_in: Annotated[float | None, Option(min=0, help="of a million tokens asked")] = None,
+    price_out: Annotated[float | None, Option(min=0, help="of a million tokens answered")] = None,
+    key_variable: Annotated[str, Option(help="environment variable with the key; may be unset")] = "OPENAI_API_KEY",
+    parallel: Annotated[int, Option(min=1, max=64, help="questions at a time")] = 4,
+    timeout: Annotated[float, Option(min=0.1, help="seconds to wait for an answer")] = 60.0,
 ) -> None:
     """Let a language model compare students' replies with the data set's chosen responses.
 
     Every reply is asked about in both orders. What has been judged is not asked again.
     """
+    from benchmark.judging.client import Client
     from benchmark.judging.judge import JudgeRequest
     from benchmark.judging.judge import judge as ask
 
     request = JudgeRequest(
         results=results,
-        endpoint=endpoint,
-        model=model,
+        client=Client(endpoint, model, key_variable, timeout),
         tasks=names_in("--tasks", tasks),
         methods=names_in("--methods", methods),
         limit=limit,
         price_in=price_in,
         price_out=price_out,
-        key_variable=key_variable,
         parallel=parallel,
-        timeout=timeout,
     )
     raise typer.Exit(ask(request, dry_run=dry_run, say=typer.echo))

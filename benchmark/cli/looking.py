@@ -6,24 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from benchmark.base.errors import W2SError
-from benchmark.cli.common import DATA_ROOT, app, guarded, use_data_root
+from benchmark.cli.common import DataRoot, Results, app, guarded, prepare
 
 
 @app.command("list", epilog="Example: w2s list methods")
 @guarded
 def list_(
     kind: Annotated[
-        str, typer.Argument(help="tasks, methods or suites, all three when left out; or results: what a folder holds")
+        str, Argument(help="tasks, methods or suites, all three when left out; or results: what a folder holds")
     ] = "",
-    results: Annotated[Path | None, typer.Option(help="with results: the folder [default: results/default]")] = None,
+    results: Annotated[Path | None, Option(help="with results: the folder [default: results/default]")] = None,
 ) -> None:
     """List tasks, methods and suites, a line each; or the rows of a results folder, and which of them are stale."""
-    from benchmark.core import suite
-    from benchmark.core.names import CANARIES
-    from benchmark.core.registry import METHODS, TASKS
-
     known = ("tasks", "methods", "suites")
     if kind and kind not in (*known, "results"):
         raise W2SError(f"unknown kind '{kind}': expected one of {', '.join((*known, 'results'))}")
@@ -36,33 +33,27 @@ def list_(
         for line in overview(ResultStore(results or Path("results/default"))):
             typer.echo(line)
         return
+    from benchmark.cli.describe import overview as all_of
+
     for wanted in (kind,) if kind else known:
         if not kind:
             typer.echo(f"{wanted}:")
-        rows: list[tuple[str, str]] = []
-        if wanted == "tasks":
-            rows = [(task.name, f"{task.card.modality}: {task.card.shift}") for task in TASKS]
-        elif wanted == "methods":
-            rows = [(method.name, f"{method.kind}: {method.title} ({method.citation})") for method in METHODS]
-            rows += [(name, f"canary: {what}") for name, what in CANARIES.items()]
-        else:
-            rows = [(name, suite.load_suite(name).description) for name in suite.suite_names()]
-        width = max((len(name) for name, _ in rows), default=0)
-        for name, text in rows:
+        rows, warnings = all_of(wanted)
+        width = max((len(name) for name in rows), default=0)
+        for name, text in rows.items():
             typer.echo(f"  {name:<{width}}  {text}")
-    for registry in (METHODS, TASKS):
-        for line in registry.warnings():
+        for line in warnings:
             typer.echo(line, err=True)
 
 
 @app.command(epilog="Example: w2s describe sentiment-to-tweets")
 @guarded
 def describe(
-    name: Annotated[str, typer.Argument(help="a task, method, canary or suite, or the folder of a feature pack")],
-    data_root: Annotated[Path | None, DATA_ROOT] = None,
+    name: Annotated[str, Argument(help="a task, method, canary or suite, or the folder of a feature pack")],
+    data_root: DataRoot = None,
 ) -> None:
     """Say what a task, method, suite or feature pack is, without running it, and what this machine lacks to run it."""
-    use_data_root(data_root)
+    prepare(data_root)
     from benchmark.cli.describe import describe_any
 
     typer.echo(describe_any(name))
@@ -71,30 +62,30 @@ def describe(
 @app.command(epilog="Example: w2s leaderboard --results runs/default")
 @guarded
 def leaderboard(
-    results: Annotated[Path, typer.Option(help="results folder")] = Path("results/default"),
-    check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 on anything stale or wrong")] = False,
+    results: Results = Path("results/default"),
+    check: Annotated[bool, Option("--check", help="write nothing; exit 1 on anything stale or wrong")] = False,
 ) -> None:
     """Write the tables of a results folder as Markdown, and print the headline.
 
     results/default gives LEADERBOARD.md beside the folder `results`; any other folder its own LEADERBOARD.md.
     A folder under runs/ is compared with the published one of the same name.
     """
-    from benchmark.reports.publish import publish
+    from benchmark.reports.publish import check_published, publish
 
     if check:
-        from benchmark.running.stale import stale_findings
+        from benchmark.running.stale import stale_findings  # with the versions of methods, and so with torch
 
-        raise typer.Exit(publish(results, typer.echo, stale_findings))
-    raise typer.Exit(publish(results, typer.echo))
+        raise typer.Exit(check_published(results, typer.echo, stale_findings))
+    publish(results, typer.echo)
 
 
 @app.command(epilog="Example: w2s compare raven ensemble --condition ind")
 @guarded
 def compare(
-    first: Annotated[str, typer.Argument(help="a method, canary or reference row")],
-    second: Annotated[str, typer.Argument(help="another")],
-    results: Annotated[Path, typer.Option(help="results folder")] = Path("results/default"),
-    condition: Annotated[str | None, typer.Option(help="ind or ood [default: ood where there is some]")] = None,
+    first: Annotated[str, Argument(help="a method, canary or reference row")],
+    second: Annotated[str, Argument(help="another")],
+    results: Results = Path("results/default"),
+    condition: Annotated[str | None, Option(help="ind or ood [default: ood where there is some]")] = None,
 ) -> None:
     """Print the paired difference of two rows, per task, per modality and over all tasks, with p-values."""
     from benchmark.reports.comparison import compare_rows
@@ -106,9 +97,9 @@ def compare(
 @app.command(epilog="Example: w2s export --format csv --out results.csv")
 @guarded
 def export(
-    format_: Annotated[str, typer.Option("--format", help="csv, latex, json or parquet", metavar="FORMAT")],
-    results: Annotated[Path, typer.Option(help="results folder")] = Path("results/default"),
-    out: Annotated[Path | None, typer.Option(help="file to write; standard output when left out")] = None,
+    format_: Annotated[str, Option("--format", help="csv, latex, json or parquet", metavar="FORMAT")],
+    results: Results = Path("results/default"),
+    out: Annotated[Path | None, Option(help="file to write; standard output when left out")] = None,
 ) -> None:
     """Give results to other programs: all records as csv, json or parquet, or the headline table as LaTeX.
 
@@ -123,8 +114,8 @@ def export(
 @app.command(epilog="Example: w2s page --results runs/default --out page")
 @guarded
 def page(
-    results: Annotated[Path, typer.Option(help="results folder")] = Path("results/default"),
-    out: Annotated[Path, typer.Option(help="folder for index.html")] = Path("page"),
+    results: Results = Path("results/default"),
+    out: Annotated[Path, Option(help="folder for index.html")] = Path("page"),
 ) -> None:
     """Write a results folder, with the suites beside a published one, as one HTML file that opens from disk."""
     from benchmark.page.render import write_page

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from benchmark.cli.common import app, guarded
 
@@ -13,9 +14,9 @@ from benchmark.cli.common import app, guarded
 @app.command(epilog="Example: w2s new method my_method")
 @guarded
 def new(
-    kind: Annotated[str, typer.Argument(help="method or task")],
-    name: Annotated[str, typer.Argument(help="snake_case for a method, kebab-case for a task")],
-    out: Annotated[Path | None, typer.Option(help="folder [default: the plug-in folder of a checkout, else .]")] = None,
+    kind: Annotated[str, Argument(help="method or task")],
+    name: Annotated[str, Argument(help="snake_case for a method, kebab-case for a task")],
+    out: Annotated[Path | None, Option(help="folder [default: the plug-in folder of a checkout, else .]")] = None,
 ) -> None:
     """Write a commented skeleton that already passes the contract tests."""
     from benchmark.cli.skeletons import write_skeleton
@@ -33,7 +34,7 @@ app.add_typer(cache_app, name="cache")
 
 @cache_app.command(epilog="Example: w2s cache info")
 @guarded
-def info(cache: Annotated[Path | None, typer.Option(help="the cache's folder")] = None) -> None:
+def info(cache: Annotated[Path | None, Option(help="the cache's folder")] = None) -> None:
     """Say where the cache is and what it holds."""
     from benchmark.store.cache import Cache
 
@@ -45,7 +46,7 @@ def info(cache: Annotated[Path | None, typer.Option(help="the cache's folder")] 
 
 @cache_app.command(epilog="Example: w2s cache clear --cache /tmp/w2s-cache")
 @guarded
-def clear(cache: Annotated[Path | None, typer.Option(help="the cache's folder")] = None) -> None:
+def clear(cache: Annotated[Path | None, Option(help="the cache's folder")] = None) -> None:
     """Delete the cache; everything in it can be made again."""
     from benchmark.store.cache import Cache
 

@@ -47,7 +47,7 @@ class GroundTruth(Canary):
     @staticmethod
     def supervise(problem: Problem, metric: str) -> NDArray[np.float32]:
         labels, K = problem.truth.labels["train"], problem.soft_labels["train"].shape[-1]
-        return np.eye(K, dtype=np.float32)[labels.clip(0)] * (labels >= 0)[:, None].astype(np.float32)
+        return np.asarray(np.eye(K, dtype=np.float32)[labels.clip(0)] * (labels >= 0)[:, None].astype(np.float32))
 
 
 class BestSupervisor(Canary):
@@ -75,7 +75,7 @@ class RandomSupervision(Canary):
     def supervise(problem: Problem, metric: str) -> NDArray[np.float32]:
         N, _, K = problem.soft_labels["train"].shape
         rng = numpy_rng("random supervision", problem.fingerprint, problem.condition, problem.seed)
-        return np.eye(K, dtype=np.float32)[rng.integers(K, size=N)]
+        return np.asarray(np.eye(K, dtype=np.float32)[rng.integers(K, size=N)])
 
 
 CANARY_METHODS: dict[str, type[Canary]] = {cls.name: cls for cls in (GroundTruth, BestSupervisor, RandomSupervision)}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError, unknown_name
 
+SoftLabels = NDArray[np.float32]
 VERSION = 1  # raise when the same corruption would give other soft labels
 TAG = "stress"
 KINDS = {
@@ -18,6 +19,7 @@ KINDS = {
     "overconfident": "overconfident",
     "copies": "copies of one another",
 }
+LEAST = {"copies": 2}  # supervisors; of other kinds one
 # An overconfident supervisor says p^(1/T). At 0.1 a two-class answer of 60% becomes 98%, and one of 52% becomes 69%:
 # nearly a hard label, so that in a mean it outvotes whoever hesitates, but still in the order of its own confidence.
 # (Neural networks are found to need temperatures of 1 to 3 to be calibrated: Guo et al. 2017, arXiv:1706.04599.)
@@ -46,12 +48,10 @@ class Corruption:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise unknown_name("kind of corruption", self.kind, KINDS)
-        if self.count < (least := _least(self.kind)):
+        if self.count < (least := LEAST.get(self.kind, 1)):
             raise W2SError(f"corruption '{self.kind}' of {self.count} supervisors: expected at least {least}")
 
-    def apply(
-        self, soft_labels: Mapping[str, NDArray[np.float32]], rng: np.random.Generator
-    ) -> dict[str, NDArray[np.float32]]:
+    def apply(self, soft_labels: Mapping[str, SoftLabels], rng: np.random.Generator) -> dict[str, SoftLabels]:
         """Corrupted soft labels, split -> (n, M, K); those given stay as they are.
 
         Args:
@@ -71,9 +71,7 @@ class Corruption:
                 made[split][:, m] = self._corrupted(p[:, m], p[:, chosen[0]], rng)
         return made
 
-    def _corrupted(
-        self, p: NDArray[np.float32], first: NDArray[np.float32], rng: np.random.Generator
-    ) -> NDArray[np.float32]:
+    def _corrupted(self, p: SoftLabels, first: SoftLabels, rng: np.random.Generator) -> SoftLabels:
         """One supervisor's answers (n, K), corrupted; `first` (n, K) is what the first one chosen says."""
         if self.kind == "random":
             return rng.permutation(p)
@@ -83,7 +81,7 @@ class Corruption:
             return first
         relative = p.astype(np.float64) / p.max(-1, keepdims=True)
         sharp = relative ** (1 / TEMPERATURE)
-        return (sharp / sharp.sum(-1, keepdims=True)).astype(np.float32)
+        return np.asarray(sharp / sharp.sum(-1, keepdims=True), np.float32)
 
     def fingerprint(self, data: str) -> str:
         """The fingerprint of a problem with these data that is corrupted so: `data` stays readable in it."""
@@ -118,14 +116,10 @@ def uncorrupted(data_fingerprint: str) -> str:
     return data_fingerprint.partition("+")[0]
 
 
-def _least(kind: str) -> int:
-    return 2 if kind == "copies" else 1
-
-
 def levels(kind: str, supervisors: int) -> range:
     """How many of M supervisors it makes sense to corrupt.
 
     All of them may be random (whatever is above chance then is a leak), overconfident or copies. Of adversarial ones
     M - 1 are the most: with all M the classes have but changed their names, and no method could know.
     """
-    return range(_least(kind), supervisors + (kind != "adversarial"))
+    return range(LEAST.get(kind, 1), supervisors + (kind != "adversarial"))

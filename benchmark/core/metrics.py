@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -55,10 +55,6 @@ class Split:
         return right
 
 
-def _always_defined(groups: Index) -> str | None:
-    return None
-
-
 @dataclass(frozen=True)
 class Metric:
     """One metric.
@@ -78,18 +74,10 @@ class Metric:
     on_resamples: Callable[[Split, Index, Weights], Floats]
     resampled: Literal["groups", "examples", "examples within groups"] = "groups"
     uniform_chance: bool = False
-    undefined: Callable[[Index], str | None] = _always_defined
+    undefined: Callable[[Index], str | None] = lambda groups: None
 
 
-# --- accuracy and balanced accuracy ----------------------------------------------------------------------------------
-
-
-def _accuracy(split: Split) -> Scores:
-    return np.asarray(split.hits.mean(1))
-
-
-def _accuracy_on_resamples(split: Split, unit: Index, weights: Weights) -> Floats:
-    return _weighted_mean(split.hits, unit, weights)
+# --- balanced accuracy -----------------------------------------------------------------------------------------------
 
 
 def _balanced_accuracy(split: Split) -> Scores:
@@ -157,30 +145,22 @@ def _by_identity(labels: Index, groups: Index) -> tuple[Index, Index]:
     return at, identity * (labels.max(initial=0) + 1) + labels[at]
 
 
-def _worst(parts: _Parts) -> Callable[[Split], Scores]:
+def _worst(parts: _Parts, split: Split) -> Scores:
     """Accuracy on the part that fares worst. A part without examples doesn't count (WILDS scores an empty part of
     CivilComments 0, but its official test set has none).
     """
-
-    def worst(split: Split) -> Scores:
-        at, part = parts(split.labels, split.groups)
-        return np.asarray(_mean_over_parts(split.hits[:, at], part).min(1))
-
-    return worst
+    at, part = parts(split.labels, split.groups)
+    return np.asarray(_mean_over_parts(split.hits[:, at], part).min(1))
 
 
-def _worst_on_resamples(parts: _Parts) -> Callable[[Split, Index, Weights], Floats]:
+def _worst_on_resamples(parts: _Parts, split: Split, unit: Index, weights: Weights) -> Floats:
     """A part that a resample lacks is left out of its minimum."""
-
-    def worst_on_resamples(split: Split, unit: Index, weights: Weights) -> Floats:
-        positions, part = parts(split.labels, split.groups)
-        worst = np.full((len(split.hits), weights.shape[1]), np.nan)
-        for one in np.unique(part):
-            at = positions[part == one]
-            np.fmin(worst, _weighted_mean(split.hits[:, at], unit[at], weights), out=worst)
-        return worst
-
-    return worst_on_resamples
+    positions, part = parts(split.labels, split.groups)
+    worst = np.full((len(split.hits), weights.shape[1]), np.nan)
+    for one in np.unique(part):
+        at = positions[part == one]
+        np.fmin(worst, _weighted_mean(split.hits[:, at], unit[at], weights), out=worst)
+    return worst
 
 
 def _no_group(groups: Index) -> str | None:
@@ -260,14 +240,21 @@ def nanmean(values: Floats) -> Floats:
 # that are there: each keeps its size. Parts by identity overlap and another test set has them in other sizes, so single
 # examples are drawn; drawing within each combination of identities would freeze the many that one example has.
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric(_accuracy, _accuracy_on_resamples, uniform_chance=True),
+    "accuracy": Metric(
+        lambda split: np.asarray(split.hits.mean(1)),
+        lambda split, unit, weights: _weighted_mean(split.hits, unit, weights),
+        uniform_chance=True,
+    ),
     "balanced_accuracy": Metric(_balanced_accuracy, _balanced_accuracy_on_resamples, uniform_chance=True),
     "macro_f1": Metric(_macro_f1, _macro_f1_on_resamples),
     "tenth_percentile_accuracy": Metric(_tenth_percentile, _tenth_percentile_on_resamples),
     "worst_group_accuracy": Metric(
-        _worst(_by_group), _worst_on_resamples(_by_group), "examples within groups", undefined=_no_group
+        partial(_worst, _by_group),
+        partial(_worst_on_resamples, _by_group),
+        "examples within groups",
+        undefined=_no_group,
     ),
     "worst_identity_accuracy": Metric(
-        _worst(_by_identity), _worst_on_resamples(_by_identity), "examples", undefined=_no_identity
+        partial(_worst, _by_identity), partial(_worst_on_resamples, _by_identity), "examples", undefined=_no_identity
     ),
 }

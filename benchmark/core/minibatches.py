@@ -71,7 +71,7 @@ class Minibatches:
         else:
             order = [_shuffled(self._all, torch_rng("minibatches", s, epoch), self._windows) for s in self._seeds]
             drawn = torch.stack([o[:length] for o in order])[:, None]
-        return drawn.unflatten(-1, (self.steps_per_epoch, self.batch_size)).movedim(2, 0).contiguous()
+        return drawn.view(*drawn.shape[:2], self.steps_per_epoch, self.batch_size).movedim(2, 0).contiguous()
 
 
 class _Endless:

@@ -13,6 +13,7 @@ from benchmark.base.seeding import numpy_rng
 from benchmark.core.data import SPLITS, Domain, Index, Pool
 from benchmark.core.task import Task
 
+SplitArrays = tuple[Index, Index, Index]  # examples, labels, groups
 SHARES = (0.7, 0.1, 0.2)
 VERSION = 2  # raise when the same seed would deal otherwise
 
@@ -40,9 +41,7 @@ def inputs_of(domain: Domain, examples: Index) -> Index:
 
 def used(domain: Domain) -> Index:
     """Positions of the examples that the task uses: a known class id, or a rating."""
-    if rated(domain):
-        return np.flatnonzero(np.isfinite(domain.labels))
-    return np.flatnonzero(domain.labels >= 0)
+    return np.flatnonzero(np.isfinite(domain.labels) if rated(domain) else domain.labels >= 0)
 
 
 def source_parts(domain: Domain, share: float, seed: int) -> tuple[Index, Index]:
@@ -124,7 +123,9 @@ def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int)
         tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))  # type: ignore[misc]
         for parts in zip(*dealt, strict=True)
     ]
-    size = _round_size(_full_size(mixed), task.max_pool)
+    size = int(_full_size(mixed) + 1e-9)
+    size = size if task.max_pool is None else min(task.max_pool, size)
+    size -= size % (100 if size >= 1000 else 10)
     if size < 10 or not all(len(rows) for rows, _, _ in mixed):
         found = ", ".join(f"{split} {len(rows)}" for split, (rows, _, _) in zip(SPLITS, mixed, strict=True))
         raise W2SError(f"task '{task.name}' ({condition}, seed {seed}): a split is empty or too small ({found})")
@@ -134,11 +135,8 @@ def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int)
             most = round(task.max_train * share / SHARES[0])
             rows, labels, groups = cut[split]
             cut[split] = rows[:most], labels[:most], groups[:most]
-    columns = [{split: cut[split][i] for split in SPLITS} for i in range(3)]
+    columns = [{split: arrays[i] for split, arrays in cut.items()} for i in range(3)]
     return Pool(columns[0], columns[1], columns[2], names)
-
-
-SplitArrays = tuple[Index, Index, Index]  # examples, labels, groups
 
 
 def _full_size(splits: Sequence[SplitArrays]) -> float:
@@ -149,14 +147,5 @@ def _full_size(splits: Sequence[SplitArrays]) -> float:
 def _cut(splits: Sequence[SplitArrays], size: float, rng: np.random.Generator) -> list[SplitArrays]:
     """Random parts of the splits, in random order, for a pool of this size: so a mixed pool has in every split the
     same share of each domain, also where a domain's groups are too large to be dealt evenly."""
-    cut: list[SplitArrays] = []
-    for share, (examples, labels, groups) in zip(SHARES, splits, strict=True):
-        keep = rng.permutation(len(examples))[: round(share * size)]
-        cut.append((examples[keep], labels[keep], groups[keep]))
-    return cut
-
-
-def _round_size(available: float, most: int | None) -> int:
-    """The largest round pool size that is there and allowed."""
-    size = int(available + 1e-9) if most is None else min(most, int(available + 1e-9))
-    return size - size % (100 if size >= 1000 else 10)
+    kept = [rng.permutation(len(split[0]))[: round(share * size)] for share, split in zip(SHARES, splits, strict=True)]
+    return [(split[0][at], split[1][at], split[2][at]) for at, split in zip(kept, splits, strict=True)]

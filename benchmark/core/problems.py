@@ -38,7 +38,18 @@ def build_problem(
     if isinstance(task, ReadyMade):
         problem = task.problem(condition, seed, cache)
     else:
-        problem = _from_domains(task, condition, seed, cache, device, held_out)
+        domains = _domains(task)
+        pool = draw_pool(task, domains, condition, seed)
+        problem = Problem(
+            task=task.name,
+            condition=condition,
+            seed=seed,
+            features=task.student.read(task.name, domains, pool, cache, device, held_out),
+            soft_labels=soft_labels(task, domains, pool, seed, cache, device),
+            truth=Truth(pool.labels, pool.groups),
+            fingerprint=_fingerprint(task, domains),
+            supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),
+        )
     if task.corruption is None:
         return problem
     return replace(
@@ -60,27 +71,9 @@ def training_data(
     labels = np.empty((len(problems), M, N, K), np.float32)
     for own, p in zip(labels, problems, strict=True):
         own[:] = p.soft_labels["train"].transpose(1, 0, 2)
-    tensor = torch.from_numpy(labels).to(device)
-    seeds = tuple(p.seed for p in problems)
-    policy = as_policy(student)
-    return TrainingData(inputs, tensor, seeds, student.start, policy.margin_beta if policy else None), others
-
-
-def _from_domains(
-    task: Task, condition: str, seed: int, cache: Cache, device: str, held_out: tuple[str, ...]
-) -> Problem:
-    domains = _domains(task)
-    pool = draw_pool(task, domains, condition, seed)
-    return Problem(
-        task=task.name,
-        condition=condition,
-        seed=seed,
-        features=task.student.read(task.name, domains, pool, cache, device, held_out),
-        soft_labels=soft_labels(task, domains, pool, seed, cache, device),
-        truth=Truth(pool.labels, pool.groups),
-        fingerprint=_fingerprint(task, domains),
-        supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),
-    )
+    policy, seeds = as_policy(student), tuple(p.seed for p in problems)
+    beta = policy.margin_beta if policy else None
+    return TrainingData(inputs, torch.from_numpy(labels).to(device), seeds, student.start, beta), others
 
 
 def data_fingerprint(task: Task) -> str:

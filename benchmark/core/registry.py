@@ -108,20 +108,13 @@ class Registry(Generic[T]):
             raise unknown_name(self.kind, name, self._items)
         return self._items[name] if name in self._items else self._built_in[name]
 
-    def by_origin(self, origin: str) -> T:
-        """The item that was registered with this origin."""
-        return next(item for name, item in self._items.items() if self._origin[name] == origin)
-
     def select(self, globs: Sequence[str]) -> list[str]:
         """Names that match any of the globs, built-in ones too, sorted; a glob that matches nothing is an error."""
-        known = sorted({*self.names(), *self._built_in})
-        chosen: set[str] = set()
-        for glob in globs:
-            matches = [name for name in known if fnmatchcase(name, glob)]
-            if not matches:
-                raise unknown_name(self.kind, glob, known)
-            chosen.update(matches)
-        return sorted(chosen)
+        known = {*self.names(), *self._built_in}
+        chosen = {glob: {name for name in known if fnmatchcase(name, glob)} for glob in globs}
+        if lost := [glob for glob, names in chosen.items() if not names]:
+            raise unknown_name(self.kind, lost[0], known)
+        return sorted(set().union(*chosen.values()))
 
 
 def _check_method(method: type[Method]) -> None:

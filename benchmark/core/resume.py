@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -35,13 +34,14 @@ class Progress:
 
     def save(self, epochs: int) -> None:
         """Write the state after so many epochs."""
-        if self.checkpoints.path is None or any(_hidden(method) for method in self.methods):
+        states = [_state(method) for method in self.methods]
+        if self.checkpoints.path is None or any(isinstance(v, _CONTAINERS) for own in states for v in own.values()):
             return
         tensors: dict[str, Tensor] = {f"student/{i}": p for i, p in enumerate(self.student.parameters())}
         tensors |= _moments("optimizer", self.optimizer)
         plain: dict[str, Any] = {"epochs": epochs, "schedule": self.schedule.state_dict(), "methods": {}}
-        for method, part in zip(self.methods, part_names(self.methods), strict=True):
-            state, words = _state(method), {}
+        for state, part in zip(states, part_names(self.methods), strict=True):
+            words = plain["methods"][part] = {}
             for key, value in state.items():
                 name = f"method/{part}/{key}"
                 if isinstance(value, Tensor):
@@ -52,7 +52,6 @@ class Progress:
                     tensors |= _moments(name, value)
                 elif value is None or isinstance(value, bool | int | float | str):
                     words[key] = value
-            plain["methods"][part] = words
         tensors = {name: value.clone() for name, value in tensors.items()}  # safetensors refuses shared memory
         self.checkpoints.save(tensors, plain)
 
@@ -86,22 +85,15 @@ class Progress:
 
 def part_names(methods: Sequence[Method]) -> list[str]:
     """What the parts of a checkpoint are called: by the methods' names, numbered from the second of a name on."""
-    seen: Counter[str] = Counter()
-    names = []
-    for method in methods:
-        seen[method.name] += 1
-        names.append(method.name if seen[method.name] == 1 else f"{method.name}-{seen[method.name]}")
-    return names
+    names = [method.name for method in methods]
+    places = [names[: i + 1].count(name) for i, name in enumerate(names)]
+    return [name if place == 1 else f"{name}-{place}" for name, place in zip(names, places, strict=True)]
 
 
 def _state(method: Method) -> dict[str, Any]:
     """What a method keeps beside its options."""
     options = {field.name for field in fields(method)}
     return {key: value for key, value in vars(method).items() if key not in options}
-
-
-def _hidden(method: Method) -> bool:
-    return any(isinstance(value, _CONTAINERS) for value in _state(method).values())
 
 
 def _put(method: Method, key: str, value: Tensor) -> None:

@@ -16,11 +16,7 @@ from benchmark.core.records import Evaluation, SeedEvaluation
 
 
 def score(
-    metric: str,
-    predictions: NDArray[Any],
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64],
-    num_classes: int,
+    metric: str, predictions: NDArray[Any], labels: NDArray[np.int64], groups: NDArray[np.int64], num_classes: int
 ) -> Scores:
     """(R,) scores in 0..1 of predictions (R, n) against labels (n,) in groups (n,).
 

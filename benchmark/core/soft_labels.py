@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
@@ -16,8 +16,7 @@ from benchmark.base.seeding import derive
 from benchmark.base.versions import libraries
 from benchmark.core.data import SPLITS, Domain, Index, Pool
 from benchmark.core.inputs import Inputs, concatenate, take
-from benchmark.core.pools import VERSION, inputs_of, preferred, rated, sample_pairs, source_parts
-from benchmark.core.pools import used as used_examples
+from benchmark.core.pools import VERSION, inputs_of, preferred, rated, sample_pairs, source_parts, used
 from benchmark.core.task import Supervisor, Task
 from benchmark.store.cache import Cache
 from benchmark.store.checkpoints import Checkpoints
@@ -25,29 +24,20 @@ from benchmark.store.checkpoints import Checkpoints
 
 def content(domain: Domain) -> str:
     """Hash of a domain: inputs, labels, groups."""
-    return hashlib.sha256(
-        f"{domain.fingerprint}|".encode() + domain.labels.tobytes() + domain.groups.tobytes()
-    ).hexdigest()
+    whole = f"{domain.fingerprint}|".encode() + domain.labels.tobytes() + domain.groups.tobytes()
+    return hashlib.sha256(whole).hexdigest()
 
 
 def recipe(supervisor: Supervisor) -> dict[str, Any]:
     """What kind of model a supervisor is, apart from whom it learns from."""
-    found = {
-        "model": _name(type(supervisor.model)),
-        "version": supervisor.model.version,
-        "parameters": asdict(supervisor.model),  # type: ignore[call-overload]
-        "size": supervisor.size,
-    }
-    fingerprint = getattr(supervisor.model, "fingerprint", None)
-    return found if fingerprint is None else {**found, "fingerprint": fingerprint}
-
-
-def _name(kind: type) -> str:
-    """The declared name of a weak model's class; an inherited one would take its parent's cached soft labels."""
-    name = vars(kind).get("name")
+    model, kind = supervisor.model, type(supervisor.model)
+    name = vars(kind).get("name")  # an inherited one would take its parent's cached soft labels
     if not isinstance(name, str) or not name:
         raise W2SError(f"weak model {kind.__qualname__}: declare a class attribute `name` of its own (a string)")
-    return name
+    parameters = asdict(model)  # type: ignore[call-overload]
+    found = {"model": name, "version": model.version, "parameters": parameters, "size": supervisor.size}
+    fingerprint = getattr(model, "fingerprint", None)
+    return found if fingerprint is None else {**found, "fingerprint": fingerprint}
 
 
 def supervisor_recipe(supervisor: Supervisor) -> dict[str, Any]:
@@ -106,17 +96,13 @@ def _supervise(
 ) -> dict[str, NDArray[np.float32]]:
     """Train one supervisor on its source domains' first parts; its probabilities on the pool."""
     rng = np.random.default_rng(model_seed)
-
-    def first_part(name: str) -> Index:
-        return source_parts(domains[name], task.source_share, seed)[0]
-
-    inputs, examples, y = _training_examples(task, domains, supervisor.domains, first_part, rng)
+    parts = [(domains[name], source_parts(domains[name], task.source_share, seed)[0]) for name in supervisor.domains]
+    inputs, examples, y = _training_examples(parts, task.pair_gap, rng)
     kept = rng.permutation(len(y))[: supervisor.size]
     wanted: dict[str, Any] = {}
     if supervisor.validation:
-        held_out, rows, labels = _training_examples(
-            task, domains, supervisor.validation, lambda name: used_examples(domains[name]), rng
-        )
+        whole = [(domains[name], used(domains[name])) for name in supervisor.validation]
+        held_out, rows, labels = _training_examples(whole, task.pair_gap, rng)
         wanted["validation"] = take(held_out, rows), labels
     resumable = getattr(supervisor.model, "resumable", False)
     if getattr(supervisor.model, "on_device", False):
@@ -140,18 +126,13 @@ def _supervise(
 
 
 def _training_examples(
-    task: Task,
-    domains: Mapping[str, Domain],
-    names: tuple[str, ...],
-    rows_of: Callable[[str], Index],
-    rng: np.random.Generator,
+    parts: Sequence[tuple[Domain, Index]], gap: float, rng: np.random.Generator
 ) -> tuple[Inputs, Index, Index]:
-    """Inputs of the named domains, positions (n,) or (n, 2) in them, and class ids (n,)."""
+    """Inputs of the domains, positions (n,) or (n, 2) in them of the examples at these rows, and class ids (n,)."""
     inputs, labels, chosen, start = [], [], [], 0
-    for name in names:
-        domain, rows = domains[name], rows_of(name)
+    for domain, rows in parts:
         if rated(domain):
-            rows = rows[sample_pairs(domain.labels[rows], len(rows), task.pair_gap, rng)]
+            rows = rows[sample_pairs(domain.labels[rows], len(rows), gap, rng)]
             labels.append(preferred(domain.labels, rows))
         else:
             labels.append(domain.labels[rows].astype(np.int64))

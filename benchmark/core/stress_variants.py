@@ -16,17 +16,12 @@ def stress_variants(base: Task) -> Iterator[Task]:
     They share cached features and soft labels with the base.
     """
     M = len(base.supervisors(0))
-    yield _variant(base, base_tags(base.name))
-    for kind, what in KINDS.items():
-        for count in levels(kind, M):
-            corruption = Corruption(kind, count, base.name)
-            task = _variant(base, corruption.tags, f"-{kind}-{count}", f"; {count} of {M} supervisors: {what}")
-            task.corruption = corruption
-            yield task
-
-
-def _variant(base: Task, tags: tuple[str, ...], suffix: str = "", what: str = "") -> Task:
-    task = copy.copy(base)
-    task.name = f"{TAG}-{base.name}{suffix}"
-    task.card = replace(base.card, tags=(*base.card.tags, *tags), shift=base.card.shift + what)
-    return task
+    for made in (None, *(Corruption(kind, count, base.name) for kind in KINDS for count in levels(kind, M))):
+        task, tags, shift = copy.copy(base), base_tags(base.name), base.card.shift
+        task.name = f"{TAG}-{base.name}"
+        if made:
+            task.corruption, tags = made, made.tags
+            task.name += f"-{made.kind}-{made.count}"
+            shift += f"; {made.count} of {M} supervisors: {KINDS[made.kind]}"
+        task.card = replace(base.card, tags=(*base.card.tags, *tags), shift=shift)
+        yield task

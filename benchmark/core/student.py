@@ -165,12 +165,6 @@ class ChunkReader(Protocol):
         """Positions of the domain's chunks that the cache lacks."""
 
     def read_chunks(
-        self,
-        task: str,
-        domain: Domain,
-        chunks: Sequence[int],
-        cache: Cache,
-        device: str,
-        made: Callable[[int], None],
+        self, task: str, domain: Domain, chunks: Sequence[int], cache: Cache, device: str, made: Callable[[int], None]
     ) -> None:
         """Make some of them; `made` is told how many are done."""

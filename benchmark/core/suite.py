@@ -6,7 +6,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -39,16 +39,15 @@ class Recipes:
         Raises:
             W2SError: a value of another kind than expected.
         """
-        names = {f.name: type(getattr(self.default, f.name)) for f in fields(Recipe)}
-        mine: dict[str, Any] = {}
-        for name, value in options.items():
-            if name == "precision":
-                mine[name] = value  # checked when the device is known
-            elif name in names:
-                kind = names[name]
-                if isinstance(value, bool) or not isinstance(value, (int, kind)) or not 0 < value < math.inf:
-                    raise W2SError(f"option {name}={value}: expected a positive {kind.__name__}")
-                mine[name] = kind(value)
+        names = {f.name for f in fields(Recipe)}
+        mine = {name: value for name, value in options.items() if name in names}
+        for name, value in mine.items():
+            kind = type(getattr(self.default, name))
+            if kind is str:  # precision: checked when the device is known
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, kind)) or not 0 < value < math.inf:
+                raise W2SError(f"option {name}={value}: expected a positive {kind.__name__}")
+            mine[name] = kind(value)
         changed = tuple((glob, replace(recipe, **mine)) for glob, recipe in self.by_task)
         return Recipes(replace(self.default, **mine), changed)
 
@@ -86,12 +85,8 @@ def suite_names() -> list[str]:
 
 def suite_of_folder(folder: str) -> Suite | None:
     """The suite, or the larger grid of one, whose folder of results has this name."""
-    for name in suite_names():
-        if folder == name:
-            return load_suite(name)
-        if folder == f"{name}-full":
-            return load_suite(name, full=True)
-    return None
+    full, name = folder.endswith("-full"), folder.removesuffix("-full")
+    return load_suite(name, full) if name in suite_names() else None
 
 
 def load_suite(name: str, full: bool = False) -> Suite:
@@ -108,19 +103,12 @@ def load_suite(name: str, full: bool = False) -> Suite:
         raise W2SError(f"--full: suite '{name}' has no larger grid")
     if full:
         content = _merged(content, larger)
-    by_task = content["student"].pop("tasks", {})
-    default = Recipe(**content["student"])
-    return Suite(
-        name=name,
-        description=content["description"],
-        tasks=tuple(content["tasks"]),
-        methods=tuple(content["methods"]),
-        conditions=tuple(content["conditions"]),
-        seeds=content["seeds"],
-        student=Recipes(default, tuple((glob, Recipe(**{**asdict(default), **own})) for glob, own in by_task.items())),
-        options={name: None if value == "none" else value for name, value in content.get("options", {}).items()},
-        full=full,
-    )
+    student = content.pop("student")
+    by_task, default = student.pop("tasks", {}), Recipe(**student)
+    recipes = Recipes(default, tuple((glob, replace(default, **own)) for glob, own in by_task.items()))
+    options = {name: None if value == "none" else value for name, value in content.pop("options", {}).items()}
+    lists: dict[str, Any] = {key: tuple(content.pop(key)) for key in ("tasks", "methods", "conditions")}
+    return Suite(name=name, student=recipes, options=options, full=full, **lists, **content)
 
 
 def read_options(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -151,7 +139,5 @@ def read_options(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[s
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Tables are merged, everything else is replaced."""
-    merged = dict(base)
-    for key, value in changes.items():
-        merged[key] = _merged(base.get(key, {}), value) if isinstance(value, dict) else value
-    return merged
+    own = {k: _merged(base.get(k, {}), value) if isinstance(value, dict) else value for k, value in changes.items()}
+    return {**base, **own}

@@ -45,6 +45,11 @@ class TrainingData:
     student: Callable[[Any, int, tuple[int, ...], int], Student]
     margin_beta: float | None = None
 
+    @property
+    def own(self) -> str:
+        """The student's own of `features`: the last."""
+        return list(self.features)[-1]
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -89,8 +94,7 @@ def train(
             stage.method.start(stage.supervision)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
-        output = list(data.features)[-1]
-        _fit(together, data, recipe, output, on_step=on_step, checkpoints=checkpoints.part("together"))
+        _fit(together, data.own, checkpoints.part("together"))
     for stage in stages:
         if stage not in together:
             with _Blamed(stage.method):
@@ -107,8 +111,7 @@ class _Stage:
         _, M, N, K = data.soft_labels.shape
         if method.min_supervisors > M:
             raise MethodFailed(method.name, f"needs at least {method.min_supervisors} supervisors, found {M}")
-        self.method, self.data, self.recipe, self.on_step = method, data, recipe, on_step
-        self.checkpoints, self.stage = checkpoints, 0
+        self.method, self.data, self.recipe, self.on_step, self.checkpoints = method, data, recipe, on_step, checkpoints
         self.single = method.kind == "single"
         self.heads = M if self.single else 1
         stream = Minibatches(data.seeds, N, recipe.batch_size)
@@ -124,34 +127,29 @@ class _Stage:
             margin_beta=data.margin_beta,
         )
         self.student: Fitted | None = None
-        self.encoder = ""
-        self.steps = 0
+        self.stage, self.encoder, self.steps = 0, "", 0
 
     def own(self, soft_labels: Tensor) -> Tensor:
         """The method's view of (S, M, n, K): (S*M, n, 1, K) for `single`, (S, n, M, K) for `ensemble`."""
         return soft_labels.flatten(0, 1).unsqueeze(2) if self.single else soft_labels.transpose(1, 2)
 
     def fit(self, targets: Tensor | None = None, keep: Tensor | None = None, encoder: str | None = None) -> None:
-        """See `benchmark.core.method.Trainer.fit`."""
         if encoder is not None and encoder not in self.data.features:
             raise MethodFailed(self.method.name, f"no encoder '{encoder}', expected one of {list(self.data.features)}")
         R, N, _, K = self.supervision.soft_labels.shape
         for what, given, shape in (("targets", targets, (R, N, K)), ("keep", keep, (R, N))):
             if given is not None and given.shape != shape:
                 raise MethodFailed(self.method.name, f"{what} has shape {tuple(given.shape)}, expected {shape}")
-        output = encoder or list(self.data.features)[-1]
         self.stage += 1
-        checkpoints = self.checkpoints.part(str(self.stage))
-        _fit([self], self.data, self.recipe, output, targets, keep, self.on_step, checkpoints)
+        _fit([self], encoder or self.data.own, self.checkpoints.part(str(self.stage)), targets, keep)
 
     def predict(self) -> Tensor:
-        """See `benchmark.core.method.Trainer.predict`."""
         if self.student is None:
             raise MethodFailed(self.method.name, "predict() before the first fit()")
         return self.student.predict(self.data.features[self.encoder]).flatten(0, 1)
 
     def result(self) -> Trained:
-        if self.student is None or self.encoder != list(self.data.features)[-1]:
+        if self.student is None or self.encoder != self.data.own:
             raise MethodFailed(self.method.name, "its last stage must train the student's own encoder")
         with _Blamed(self.method):
             diagnostics = {name: value.detach().cpu() for name, value in self.method.diagnostics().items()}
@@ -165,15 +163,13 @@ class _Stage:
 
 def _fit(
     stages: Sequence[_Stage],
-    data: TrainingData,
-    recipe: Recipe,
     encoder: str,
+    checkpoints: Checkpoints,
     targets: Tensor | None = None,
     keep: Tensor | None = None,
-    on_step: OnStep = lambda share: None,
-    checkpoints: Checkpoints = NOWHERE,
 ) -> None:
     """Train one stage of the given methods together, from the initial weights or from where a killed run stopped."""
+    data, recipe, on_step = stages[0].data, stages[0].recipe, stages[0].on_step
     S, _, N, K = data.soft_labels.shape
     device = data.soft_labels.device
     widths = [stage.heads for stage in stages]
@@ -201,18 +197,13 @@ def _fit(
                 soft_labels = labels.at(index)
                 total = logits.new_zeros(())
                 for stage, own in zip(stages, logits.split(widths, dim=1), strict=True):
-                    batch = Batch(
-                        soft_labels=stage.own(soft_labels)
-                        if targets is None
-                        else soft_labels.flatten(0, 1).unsqueeze(2),
-                        index=index.expand(S, stage.heads, -1).flatten(0, 1),
-                        epoch=epoch,
-                        progress=step / total_steps,
-                    )
+                    learned = stage.own(soft_labels) if targets is None else soft_labels.flatten(0, 1).unsqueeze(2)
+                    at = index.expand(S, stage.heads, -1).flatten(0, 1)
+                    batch = Batch(learned, at, epoch, step / total_steps)
                     with _Blamed(stage.method):
                         loss = stage.method.loss(_replicas(own), batch)
-                    if loss.shape != batch.index.shape:
-                        found, expected = tuple(loss.shape), tuple(batch.index.shape)
+                    if loss.shape != at.shape:
+                        found, expected = tuple(loss.shape), tuple(at.shape)
                         raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
                     if not loss.requires_grad:
                         raise MethodFailed(stage.method.name, "loss does not depend on the logits (it has no gradient)")
@@ -255,9 +246,7 @@ class _Blamed:
 
 def _replicas(logits: Tensor) -> Tensor:
     """(S, h, B, K) -> (R, B, K), keeping the layout in which examples are contiguous when logits come in it."""
-    if logits.stride(-1) == 1:
-        return logits.flatten(0, 1)
-    return logits.transpose(2, 3).flatten(0, 1).transpose(1, 2)
+    return logits.flatten(0, 1) if logits.stride(-1) == 1 else logits.mT.flatten(0, 1).mT
 
 
 class LabelTable:

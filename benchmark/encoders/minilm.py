@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
 
 from benchmark.assets.pretrained import MINILM_CONFIG, MINILM_TOKENIZER, MINILM_WEIGHTS
 from benchmark.base.errors import W2SError
@@ -38,7 +39,6 @@ class MiniLM:
 
     @property
     def requires(self) -> dict[str, str]:
-        """Module -> distribution of what must be installed."""
         return {"transformers": "transformers", MINILM_WEIGHTS.module: MINILM_WEIGHTS.distribution}
 
     def encode(self, inputs: Sequence[str], device: str = "cpu") -> dict[str, NDArray[np.float32]]:
@@ -58,15 +58,12 @@ class MiniLM:
         with torch.inference_mode():
             for start in range(0, len(order), _BATCH):
                 rows = order[start : start + _BATCH]
-                ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(tokens[i]) for i in rows], batch_first=True).to(
-                    device
-                )
+                ids = pad_sequence([torch.tensor(tokens[i]) for i in rows], batch_first=True).to(device)
                 lengths = torch.tensor([len(tokens[i]) for i in rows], device=device)
                 mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
                 states = network(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
                 for output, layer in _LAYERS.items():
-                    mean = (states[layer] * mask[..., None]).sum(1) / lengths[:, None]
-                    features[output][rows] = mean.cpu().numpy()
+                    features[output][rows] = ((states[layer] * mask[..., None]).sum(1) / lengths[:, None]).cpu().numpy()
         return features
 
 

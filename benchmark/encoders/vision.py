@@ -73,7 +73,6 @@ class VisionEncoder:
 
     @property
     def requires(self) -> dict[str, str]:
-        """Module -> distribution of what must be installed."""
         return {"transformers": "transformers", "PIL": "pillow"}
 
     def encode(self, inputs: Inputs, device: str = "cpu") -> dict[str, NDArray[np.float32]]:
@@ -100,9 +99,14 @@ class VisionEncoder:
             yield {output: np.concatenate([m[o] for m in made]) for o, output in enumerate(self.outputs)}
 
     def _features(self, network: Any, pixels: Tensor, device: str) -> tuple[NDArray[np.float32], ...]:
+        options = {"output_hidden_states": True}
+        if "interpolate_pos_encoding" in inspect.signature(network.forward).parameters:
+            options["interpolate_pos_encoding"] = pixels.shape[-1] != network.config.image_size
+        half = torch.bfloat16 if device != "cpu" and torch.cuda.is_bf16_supported() else torch.float16
+        precision = nullcontext() if device == "cpu" else torch.autocast(device, half)
         try:
-            with torch.inference_mode(), _autocast(device):
-                out = network(pixel_values=pixels.to(device, non_blocking=True), **_options(network, pixels.shape[-1]))
+            with torch.inference_mode(), precision:
+                out = network(pixel_values=pixels.to(device, non_blocking=True), **options)
                 states = out.hidden_states
                 found = [_pool(network, x) for x in (states[len(states) // 2], out.last_hidden_state)]
                 return tuple(x.float().cpu().numpy() for x in found)
@@ -114,19 +118,6 @@ class VisionEncoder:
 
 def _prepare(processor: Any, image: Any, position: int) -> NDArray[np.float32]:
     return np.asarray(processor(images=rgb(image), return_tensors="np")["pixel_values"][0], np.float32)
-
-
-def _autocast(device: str) -> Any:
-    if device == "cpu":
-        return nullcontext()
-    return torch.autocast(device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
-
-
-def _options(network: Any, pixels: int) -> dict[str, bool]:
-    wanted = {"output_hidden_states": True}
-    if "interpolate_pos_encoding" in inspect.signature(network.forward).parameters:
-        wanted["interpolate_pos_encoding"] = pixels != network.config.image_size
-    return wanted
 
 
 def _pool(network: Any, states: Tensor) -> Tensor:
@@ -143,16 +134,13 @@ def _load(encoder: str, files: ModelFiles, pixels: int | None, device: str) -> t
     from transformers import AutoImageProcessor, AutoModel
 
     quiet()
-    folder = files.folder
     own = {} if pixels is None else {"size": {"height": pixels, "width": pixels}, "do_center_crop": False}
-    weights = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
+    safe = {"local_files_only": True, "trust_remote_code": False}
     try:
         with torch.random.fork_rng(devices=[]):  # weights that the folder lacks (poolers) are random
-            processor = AutoImageProcessor.from_pretrained(
-                folder, backend="pil", local_files_only=True, trust_remote_code=False, **own
-            )
+            processor = AutoImageProcessor.from_pretrained(files.folder, backend="pil", **safe, **own)
             network, loading = AutoModel.from_pretrained(
-                folder, local_files_only=True, output_loading_info=True, **weights
+                files.folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safe
             )
     except (OSError, ValueError, ImportError) as error:
         raise W2SError(f"encoder '{encoder}': transformers can't load it ({' '.join(str(error).split())})") from error

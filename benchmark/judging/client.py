@@ -12,7 +12,6 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,7 +46,7 @@ class Backoff:
 
     def delay(self, attempt: int, rng: random.Random) -> float:
         """Seconds after the attempt (from 0); jitter keeps questions that failed together apart."""
-        return min(self.longest, self.first * 2**attempt) * rng.uniform(0.5, 1.0)
+        return min(self.longest, self.first * 2.0**attempt) * rng.uniform(0.5, 1.0)
 
 
 BACKOFF = Backoff()
@@ -61,7 +60,7 @@ class Client:
         endpoint: base address, e.g. http://localhost:8000/v1.
         key_variable: environment variable with the key; without one, none is sent. The key goes nowhere else.
         timeout: seconds for one attempt, from the connection to the end of the response.
-        wait: waits that many seconds; returns True to give up at once.
+        stop: set when no more answers are wanted; nothing is asked again then.
     """
 
     endpoint: str
@@ -69,7 +68,7 @@ class Client:
     key_variable: str = "OPENAI_API_KEY"
     timeout: float = 60.0
     backoff: Backoff = BACKOFF
-    wait: Callable[[float], bool] = field(default_factory=lambda: threading.Event().wait)
+    stop: threading.Event = field(default_factory=threading.Event)
     _key: str = field(init=False, repr=False)
     _http: httpx2.Client = field(init=False, repr=False)
 
@@ -115,7 +114,7 @@ class Client:
             except _Garbage as error:
                 reason = str(error)
             last = attempt == self.backoff.tries - 1
-            if last or self.wait(max(self.backoff.delay(attempt, rng), asked_to_wait)):
+            if last or self.stop.wait(max(self.backoff.delay(attempt, rng), asked_to_wait)):
                 break
         return Failure(reason)
 

@@ -20,7 +20,7 @@ from benchmark.analysis.cells import analysis_of
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.base.seeding import derive
 from benchmark.core.records import RecordKey
-from benchmark.judging.client import BACKOFF, Backoff, Client, Failure
+from benchmark.judging.client import Client, Failure
 from benchmark.judging.judgements import (
     ORDERS,
     Judge,
@@ -50,17 +50,13 @@ class JudgeRequest:
     """
 
     results: Path
-    endpoint: str
-    model: str
+    client: Client
     tasks: Sequence[str] = ()
     methods: Sequence[str] = ()
     limit: int | None = None
     price_in: float | None = None
     price_out: float | None = None
-    key_variable: str = "OPENAI_API_KEY"
     parallel: int = 4
-    timeout: float = 60.0
-    backoff: Backoff = BACKOFF
 
 
 class Question(NamedTuple):
@@ -84,11 +80,7 @@ def judge(request: JudgeRequest, dry_run: bool, say: Callable[[str], None]) -> i
     """
     if (request.price_in is None) != (request.price_out is None):
         raise W2SError("--price-in and --price-out: found one of them, expected both or none")
-    stop = threading.Event()
-    client = Client(
-        request.endpoint, request.model, request.key_variable, request.timeout, request.backoff, wait=stop.wait
-    )
-    who = Judge(request.model, PROMPT_VERSION)
+    who = Judge(request.client.model, PROMPT_VERSION)
     store = ResultStore(request.results)
     if not request.results.is_dir():
         raise W2SError(f"{request.results}: no such folder of results")
@@ -105,7 +97,7 @@ def judge(request: JudgeRequest, dry_run: bool, say: Callable[[str], None]) -> i
         log = JudgementLog(request.results, judged)
         try:
             with closing(log):
-                reasons = _ask_all(questions, client, who, request.parallel, log, stop)
+                reasons = _ask_all(questions, request.client, who, request.parallel, log)
         except KeyboardInterrupt:
             say(f"stopped: verdicts so far are in {request.results}; the same command goes on from there")
             return 130
@@ -183,7 +175,7 @@ def _estimate(questions: Sequence[Question], request: JudgeRequest) -> str:
 
 
 def _ask_all(
-    questions: Sequence[Question], client: Client, who: Judge, parallel: int, log: JudgementLog, stop: threading.Event
+    questions: Sequence[Question], client: Client, who: Judge, parallel: int, log: JudgementLog
 ) -> Counter[str]:
     """Ask and log; returns how many questions got no verdict, by reason. Gives up after `_GIVE_UP` of them in a row."""
     reasons: Counter[str] = Counter()
@@ -191,7 +183,7 @@ def _ask_all(
     console = Console(stderr=True)
     with (
         Progress(console=console, disable=not sys.stderr.isatty()) as bar,
-        closing(_answers(questions, client, parallel, stop)) as answers,
+        closing(_answers(questions, client, parallel)) as answers,
     ):
         shown = bar.add_task("judging", total=len(questions))
         for question, answer in answers:
@@ -200,31 +192,17 @@ def _ask_all(
                 reasons[answer.reason] += 1
                 in_a_row += 1
                 if in_a_row == _GIVE_UP:
-                    reasons[f"not asked, since {_GIVE_UP} in a row got none"] = len(questions) - int(
-                        bar.tasks[0].completed
-                    )
+                    left = len(questions) - int(bar.tasks[0].completed)
+                    reasons[f"not asked, since {_GIVE_UP} in a row got none"] = left
                     break
             else:
                 in_a_row = 0
-                log.add(_judgement(question, who, answer))
+                log.add(Judgement.of(question.reply, who, question.order, answer))
     return reasons
 
 
-def _judgement(question: Question, who: Judge, verdict: Verdict) -> Judgement:
-    reply = question.reply
-    identity = reply.model_dump(include={"task", "condition", "method", "setting", "seed", "replica", "example"})
-    return Judgement(
-        **identity,
-        text_sha256=reply.text_sha256,
-        judge=who.model,
-        prompt_version=who.prompt_version,
-        order=question.order,
-        verdict=verdict,
-    )
-
-
 def _answers(
-    questions: Sequence[Question], client: Client, parallel: int, stop: threading.Event
+    questions: Sequence[Question], client: Client, parallel: int
 ) -> Generator[tuple[Question, Verdict | Failure], None, None]:
     """Questions with their answers, as they come.
 
@@ -253,7 +231,7 @@ def _answers(
             yield question, answer
             todo.put(next(waiting, None))
     finally:
-        stop.set()
+        client.stop.set()
         for _ in range(parallel):
             todo.put(None)
 

@@ -6,15 +6,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal, NamedTuple, get_args
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field
 
 from benchmark.base.files import atomic_write
 from benchmark.core.records import Sha256, Version
 from benchmark.judging.prompt import Verdict
+from benchmark.results.layout import method_folders
 from benchmark.results.lines import read_lines
-from benchmark.results.replies import OfReply, Reply, ReplyKey, method_folders, read_replies
+from benchmark.results.replies import OfReply, Reply, ReplyKey, read_replies
 
 JUDGEMENTS = "judgements.jsonl"
 Order = Literal["reply first", "reference first"]
@@ -50,6 +51,13 @@ class Judgement(OfReply):
     prompt_version: Version
     order: Order
     verdict: Verdict
+
+    @classmethod
+    def of(cls, reply: Reply, judge: Judge, order: Order, verdict: Verdict) -> Self:
+        """What a judge said about a reply."""
+        own: dict[str, Any] = reply.model_dump(include=set(OfReply.model_fields))
+        own |= {"judge": judge.model, "prompt_version": judge.prompt_version, "order": order, "verdict": verdict}
+        return cls(text_sha256=reply.text_sha256, **own)
 
     @property
     def judgement_key(self) -> JudgementKey:

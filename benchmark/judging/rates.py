@@ -82,43 +82,38 @@ def _unit(
     rows: Mapping[Row, Sequence[ReplyKey]], verdicts: Mapping[ReplyKey, Mapping[Order, Verdict]]
 ) -> dict[Row, WinRate]:
     """The win rates of one (task, condition): each student is a split, and all splits share their resamples."""
-    students: list[tuple[Row, int]] = []  # the row and the seed of each split
-    splits: list[Split] = []
-    judged: dict[Row, int] = dict.fromkeys(rows, 0)
+    students: dict[tuple[Row, int, int], list[tuple[int, float]]] = defaultdict(list)  # row, seed, replica
     first_shown: dict[Row, int] = dict.fromkeys(rows, 0)
     for row, keys in rows.items():
-        by_student: dict[tuple[int, int], list[tuple[int, float]]] = defaultdict(list)
         for key in keys:
             said = verdicts.get(key, {})
-            value = points(said)
-            if value is not None:
-                by_student[key.record.seed, key.replica].append((key.example, value))
+            if (value := points(said)) is not None:
+                students[row, key.record.seed, key.replica].append((key.example, value))
                 first_shown[row] += set(said.values()) == {"A"}
-        for (seed, _), found in by_student.items():
-            judged[row] += len(found)
-            values = np.array([value for _, value in found])
-            # The mean of two rows of hits is the value: 1 + 1, 1 + 0 or 0 + 0.
-            misses = np.stack([values < 0.5, values < 1.0]).astype(np.int64)
-            examples = np.array([example for example, _ in found], np.int64)
-            students.append((row, seed))
-            splits.append(Split(misses, np.zeros(len(found), np.int64), examples))
-
-    replicates = []
-    if splits:
-        unit = next(iter(rows))
-        rng = numpy_rng("judged win rate", unit.task, unit.condition)
-        replicates = bootstrap("accuracy", splits, RESAMPLES, rng)
+    splits = []
+    for found in students.values():
+        values, examples = np.array([value for _, value in found]), np.array([example for example, _ in found])
+        # The mean of two rows of hits is the value: 1 + 1, 1 + 0 or 0 + 0.
+        misses = np.stack([values < 0.5, values < 1.0]).astype(np.int64)
+        splits.append(Split(misses, np.zeros(len(found), np.int64), examples))
+    unit = next(iter(rows))
+    rng = numpy_rng("judged win rate", unit.task, unit.condition)
+    replicates = bootstrap("accuracy", splits, RESAMPLES, rng) if splits else []
     unit_seeds = len({key.record.seed for keys in rows.values() for key in keys})
     rates = {}
     for row, keys in rows.items():
-        seeds = sorted({seed for where, seed in students if where == row})
-        at = [[i for i, student in enumerate(students) if student == (row, seed)] for seed in seeds]
+        by_seed: dict[int, list[int]] = defaultdict(list)
+        for i, (where, seed, _) in enumerate(students):
+            if where == row:
+                by_seed[seed].append(i)
+        judged = sum(len(found) for (where, *_), found in students.items() if where == row)
         sample = None
-        if seeds:
-            values = np.array([np.mean([splits[i].hits.mean() for i in indices]) for indices in at])
-            resampled = np.array([np.mean([replicates[i].mean(0) for i in indices], axis=0) for indices in at])
-            sample = Sample(tuple(seeds), values, resampled)
-        rates[row] = WinRate(sample, len(keys), judged[row], first_shown[row], unit_seeds)
+        if judged:
+            at = [by_seed[seed] for seed in sorted(by_seed)]
+            values = np.array([np.mean([splits[i].hits.mean() for i in own]) for own in at])
+            resampled = np.array([np.mean([replicates[i].mean(0) for i in own], axis=0) for own in at])
+            sample = Sample(tuple(sorted(by_seed)), values, resampled)
+        rates[row] = WinRate(sample, len(keys), judged, first_shown[row], unit_seeds)
     return rates
 
 

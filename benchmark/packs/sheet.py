@@ -26,6 +26,7 @@ from benchmark.base.files import sha256_file
 from benchmark.core.pools import VERSION
 from benchmark.core.records import Condition, Count, Sha256, Strict, TaskName, Version
 from benchmark.core.task import TaskCard
+from benchmark.results.lines import reason
 
 FORMAT = 1  # raise when files or fields change
 SHEET, CARD = "pack.json", "README.md"
@@ -124,21 +125,16 @@ def read_sheet(folder: Path) -> Sheet:
     where = f"pack {folder}"
     try:
         text = (folder / SHEET).read_bytes().decode()
-        found = json.loads(text)
-    except OSError as error:
+        content = json.loads(text)
+    except (OSError, ValueError) as error:
         raise W2SError(
-            f"{where}: cannot read {SHEET} ({error.strerror}); a pack is a folder made by `w2s pack`"
+            f"{where}: cannot read {SHEET} ({reason(error)}); a pack is a folder made by `w2s pack`"
         ) from None
-    except ValueError as error:
+    found = content if isinstance(content, dict) else {}
+    if found.get("format") != FORMAT:
         raise W2SError(
-            f"{where}: {SHEET} is no JSON ({error}); it was altered or is incomplete: get it again"
-        ) from None
-    if not isinstance(found, dict) or "format" not in found:
-        raise W2SError(f"{where}: {SHEET} has no field 'format', so it is not the sheet of a pack")
-    if found["format"] != FORMAT:
-        raise W2SError(
-            f"{where}: has format {found['format']}, this version of w2s-bench reads {FORMAT}; "
-            f"make it again with this version, or install the version that made it (commit {found.get('commit')})"
+            f"{where}: {SHEET} has format {found.get('format')}, this version of w2s-bench reads {FORMAT}; make it "
+            f"again with this version, or install the version that made it (commit {found.get('commit')})"
         )
     stated = found.pop("sha256", None)
     actual = hashlib.sha256(_text(found).encode()).hexdigest()
@@ -154,9 +150,7 @@ def read_sheet(folder: Path) -> Sheet:
     try:
         sheet = Sheet.model_validate_json(_text(found))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise W2SError(f"{where}: {SHEET}: {field}: {first['msg']}") from None
+        raise W2SError(f"{where}: {SHEET}: {reason(error)}") from None
     expected = set(expected_files(sheet.conditions, sheet.seeds))
     if odd := sorted(expected ^ set(sheet.files)):
         raise W2SError(
@@ -168,22 +162,17 @@ def read_sheet(folder: Path) -> Sheet:
 
 
 def check_files(folder: Path, sheet: Sheet) -> None:
-    """Compare every file with the sheet: first all sizes, which is quick, then all hashes.
+    """Compare every file with the sheet.
 
     Raises:
         W2SError: a file is missing or another one.
     """
-    where = f"pack {folder}"
     for name, entry in sheet.files.items():
         if not (folder / name).is_file():
-            raise W2SError(f"{where}: is incomplete: {name} is missing; get it again")
-        if (size := (folder / name).stat().st_size) != entry.bytes:
-            raise W2SError(f"{where}: {name} was altered or cut: {size} bytes, expected {entry.bytes}; get it again")
-    for name, entry in sheet.files.items():
+            raise W2SError(f"pack {folder}: is incomplete: {name} is missing; get it again")
         if (found := sha256_file(folder / name)) != entry.sha256:
-            raise W2SError(
-                f"{where}: {name} was altered: its SHA-256 is {found}, expected {entry.sha256}; get it again"
-            )
+            what = f"{name} was altered or cut: its SHA-256 is {found}, expected {entry.sha256}"
+            raise W2SError(f"pack {folder}: {what}; get it again")
 
 
 def _text(content: dict[str, Any]) -> str:

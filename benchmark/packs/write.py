@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,6 @@ from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.soft_labels import supervisor_recipe
 from benchmark.core.task import ReadyMade, Task
 from benchmark.packs.card import card
-from benchmark.packs.read import PackTask
 from benchmark.packs.sheet import (
     CARD,
     FORMAT,
@@ -45,8 +44,6 @@ from benchmark.running.request import Request, check_options, lacking, resolve
 from benchmark.running.unit import LIBRARIES
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
-
-_LOCK = ".lock"
 
 
 def pack_task(request: Request, out: Path, say: Say) -> None:
@@ -91,7 +88,7 @@ def write_pack(
 
     Raises:
         NotAvailable: the task lacks something on this machine.
-        W2SError: the task cannot be packed, or `out` holds something else.
+        W2SError: the task cannot be packed, or `out` is there already.
     """
     if isinstance(task, ReadyMade):
         raise W2SError(f"task '{task.name}' is made from given arrays, with nothing expensive to pack: share those")
@@ -99,14 +96,15 @@ def write_pack(
         raise W2SError(
             f"task '{task.name}' trains a language model, which no pack can hold: packs are of frozen encoders"
         )
+    if out.exists():
+        raise W2SError(f"--out {out}: is there already; name another folder, or delete it first")
     wanted = list(dict.fromkeys(wanted)) or task.conditions
     if unknown := [c for c in wanted if c not in task.conditions]:
         raise W2SError(f"task '{task.name}' has no condition '{unknown[0]}', only {', '.join(task.conditions)}")
     if lack := lacking(task, fetch, mirror, say):
         raise NotAvailable(f"not packed: {task.name}: {lack}")
     fingerprint = data_fingerprint(task)
-    _check_replaceable(out, task, fingerprint)
-    with _beside(out) as folder:
+    with _beside(out.absolute()) as folder:
         names: dict[int, tuple[str, ...]] = {}
         for condition in wanted:
             table = _Table()
@@ -115,12 +113,9 @@ def write_pack(
                 problem = build_problem(task, condition, seed, cache, device)
                 names[seed] = problem.supervisors
                 examples = {s: table.add({name: x[s] for name, x in problem.features.items()}) for s in SPLITS}
-                _save(
-                    folder / supervision_file(condition, seed),
-                    {"examples": examples, "soft_labels": problem.soft_labels},
-                )
-                truth = {"labels": problem.truth.labels, "groups": problem.truth.groups}
-                _save(folder / truth_file(condition, seed), truth)
+                _save(folder / supervision_file(condition, seed), examples=examples, soft_labels=problem.soft_labels)
+                truth = problem.truth
+                _save(folder / truth_file(condition, seed), labels=truth.labels, groups=truth.groups)
             _write(folder / features_file(condition), save(table.arrays()))
         encoder = task.student.encoder
         assert encoder is not None  # only ready-made tasks have none
@@ -143,7 +138,8 @@ def write_pack(
             "commit": project_commit(),
         }
         _write(folder / CARD, card(Sheet(**content, files={})).encode())
-        files = {name: _entry(folder / name) for name in expected_files(wanted, seeds)}
+        paths = {name: folder / name for name in expected_files(wanted, seeds)}
+        files = {n: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path)) for n, path in paths.items()}
         sheet = Sheet(**content, files=files)
         _write(folder / SHEET, sheet.to_text().encode())
     return sheet
@@ -191,83 +187,29 @@ def _write(path: Path, data: bytes) -> None:
         raise W2SError(f"{path}: cannot be written: {error}") from error
 
 
-def _save(path: Path, kinds: dict[str, dict[str, NDArray[Any]]]) -> None:
+def _save(path: Path, **kinds: Mapping[str, NDArray[Any]]) -> None:
     arrays = {f"{kind}/{split}": np.ascontiguousarray(x) for kind, by in kinds.items() for split, x in by.items()}
     _write(path, save(arrays))
 
 
-def _entry(path: Path) -> FileEntry:
-    return FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))
-
-
-def _check_replaceable(out: Path, task: Task, fingerprint: str) -> None:
-    """Let nothing be lost but a pack of this task that is of no more use: incomplete, altered or older."""
-    if out.exists() and not out.is_dir():
-        raise W2SError(f"--out {out}: is a file, expected a folder")
-    found = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()} if out.exists() else set()
-    if not found:
-        return
-    try:
-        sheet = json.loads((out / SHEET).read_bytes())
-        same = sheet["task"] == task.name
-        known = {SHEET, *sheet["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        same, known = False, set()
-    if not same or found - known:
-        example = min(found - known or found)
-        raise W2SError(
-            f"--out {out}: is not empty and no pack of '{task.name}' (it holds {example}); name another folder"
-        )
-    try:
-        current = PackTask(out).fingerprint == fingerprint
-    except W2SError:
-        return
-    if current:
-        raise W2SError(f"--out {out}: holds a complete pack of '{task.name}'; name another folder, or delete it first")
-
-
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
-    """A folder that takes the place of `out` when all went well."""
-    out = out.resolve()
-    if Path.cwd().is_relative_to(out):
-        raise W2SError(f"--out {out}: is the current folder or holds it, and would be replaced; name another folder")
+    """A folder that is called `out` when all went well."""
+    lock = FileLock(out.with_name(f".{out.name}.packing.lock"))
     folder = out.with_name(f".{out.name}.packing")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK)
+        out.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed one left
+        folder.mkdir()
     except Timeout:
         raise W2SError(f"--out {out}: another `w2s pack` is writing there; wait, or name another folder") from None
     except OSError as error:
         raise W2SError(f"--out {out}: cannot be written: {error}") from error
     try:
-        _empty(folder)  # of what a killed one left
         yield folder
-        _put_in_place(folder, out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        os.rename(folder, out)
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
-
-
-def _put_in_place(folder: Path, out: Path) -> None:
-    (folder / _LOCK).unlink(missing_ok=True)
-    old = out.with_name(f".{out.name}.replaced")
-    shutil.rmtree(old, ignore_errors=True)
-    try:
-        if out.exists():
-            os.replace(out, old)
-        os.replace(folder, out)
-    except OSError as error:
-        raise W2SError(f"--out {out}: cannot be replaced: {error}") from error
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != _LOCK:
-            path.unlink()

@@ -5,20 +5,26 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of
+from benchmark.analysis.cells import (
+    CEILING,
+    FLOOR,
+    Analysis,
+    Cell,
+    analysis_of,
+    analysis_with_records,
+    supervisor_scores,
+)
 from benchmark.analysis.format import percent
 from benchmark.analysis.ranking import ranks
-from benchmark.analysis.statistics import Sample, rank_correlation
-from benchmark.base.errors import W2SError
-from benchmark.base.text import listing
-from benchmark.core.metrics import METRICS, Split
-from benchmark.core.names import CANARIES, REFERENCES
+from benchmark.analysis.statistics import Sample
+from benchmark.core.metrics import METRICS
+from benchmark.core.names import CANARIES, CONDITION_NAMES, REFERENCES
 from benchmark.core.records import Record
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import load_suite, suite_names
@@ -34,19 +40,19 @@ from benchmark.reports.headline import (
     references,
     relative_cost,
 )
-from benchmark.reports.leaderboard import CONDITIONS, learned_weights
-from benchmark.reports.stress import Curve, curves, uncorrupted
+from benchmark.reports.leaderboard import learned_weights, weights_correlation
+from benchmark.reports.provenance import provenance
+from benchmark.reports.stress import Curve, curves, level_zero
 from benchmark.results.layout import TUNED
 from benchmark.results.store import ResultStore
 from benchmark.submissions.reading import read_introduction
 
-Quantity = Callable[[Cell, str], Sample | None]
 SUPERVISORS: dict[str, bool | None] = {"all": None, "sound": False, "broken": True}
-_QUANTITIES: dict[str, Quantity] = {
-    "score": lambda cell, row: cell.score(row),
-    "gain": lambda cell, row: cell.gain(row, BASELINE) if row != BASELINE else None,
-    "pgr": lambda cell, row: cell.recovered(row),
-    "failed": lambda cell, row: cell.failed(row),
+_QUANTITIES: dict[str, Callable[[Cell, str], Sample | None]] = {
+    "score": Cell.score,
+    "gain": lambda cell, row: cell.gain(row, BASELINE),
+    "pgr": Cell.recovered,
+    "failed": Cell.failed,
 }
 
 
@@ -56,18 +62,14 @@ def page_payload(stores: Sequence[ResultStore]) -> payload.Payload:
     Raises:
         W2SError: the first one holds no results; others without any are left out.
     """
-    first = stores[0]
-    problems = analysis_of(first).problems
-    if not analysis_of(first).records:
-        why = f" ({problems[0]})" if problems else ""
-        raise W2SError(f"{first.root}: no results there{why}; make some with `w2s run --results {first.root}`")
+    analysis_with_records(stores[0])
     return {"suites": [suite_payload(store) for store in stores if analysis_of(store).records]}
 
 
 def suite_payload(store: ResultStore) -> payload.Suite:
     """What the page shows of a folder with results; of stress tasks, tables show level 0 and figures the rest."""
     whole = analysis_of(store)
-    own = uncorrupted(whole)
+    own = level_zero(whole)
     by_accuracy = _by_accuracy(own)
     analyses = {"own": own} | ({"accuracy": by_accuracy} if by_accuracy else {})
     name = store.root.resolve().name
@@ -76,7 +78,7 @@ def suite_payload(store: ResultStore) -> payload.Suite:
     return {
         "name": name,
         "description": _description(name),
-        "conditions": [condition for condition in CONDITIONS if own.select(condition)],
+        "conditions": [condition for condition in CONDITION_NAMES if own.select(condition)],
         "modalities": in_order(cell.evaluation.modality for cell in own.cells.values()),
         "metrics": list(analyses),
         "baseline": BASELINE,
@@ -86,15 +88,15 @@ def suite_payload(store: ResultStore) -> payload.Suite:
         "cost_unit": COST_UNIT,
         "rows": [_row(own, row, store.root / row) for row in rows],
         "tasks": _tasks(own),
-        "cells": {"|".join(unit): _cell(cell, rows, by_accuracy) for unit, cell in own.cells.items()},
+        "cells": {"|".join(key): _cell(cell, rows, by_accuracy) for key, cell in own.cells.items()},
         "views": {
-            f"{condition}|{key}|{metric}": view
+            f"{condition}|{choice}|{metric}": view
             for metric, analysis in analyses.items()
-            for condition in CONDITIONS
-            for key, view in _views(analysis, condition, means).items()
+            for condition in CONDITION_NAMES
+            for choice, view in _views(analysis, condition, means).items()
         },
         "stress": [_stress_curve(curve) for curve in curves(whole)],
-        "facts": _facts(whole),
+        "facts": provenance(whole.records),
         "problems": whole.problems,
     }
 
@@ -110,16 +112,16 @@ def _description(name: str) -> str:
 
 def _by_accuracy(own: Analysis) -> Analysis | None:
     """The same analysis with accuracy in the place of the tasks' own metrics; None if they all are accuracy."""
-    swapped = {}
-    for unit, cell in own.cells.items():
-        if cell.evaluation.metric != "accuracy":
-            splits = {s: Split.of(t.supervisors, t.labels, t.groups) for s, t in cell.evaluation.seeds.items()}
-            swapped[unit] = replace(
-                cell,
-                evaluation=cell.evaluation.model_copy(update={"metric": "accuracy"}),
-                samples=cell.accuracies,
-                supervisor_scores={seed: METRICS["accuracy"].score(split) for seed, split in splits.items()},
-            )
+    swapped = {
+        key: replace(
+            cell,
+            evaluation=cell.evaluation.model_copy(update={"metric": "accuracy"}),
+            samples=cell.accuracies,
+            supervisor_scores=supervisor_scores(cell.evaluation, "accuracy"),
+        )
+        for key, cell in own.cells.items()
+        if cell.evaluation.metric != "accuracy"
+    }
     return replace(own, cells={**own.cells, **swapped}) if swapped else None
 
 
@@ -128,9 +130,9 @@ def _stress_curve(curve: Curve) -> payload.Curve:
         "base": curve.base,
         "kind": curve.kind,
         "method": curve.method,
-        "levels": list(curve.levels),
-        "means": [_points(mean) for mean in curve.means],
-        "halves": [_points(half) if math.isfinite(half) else None for half in curve.halves],
+        "levels": [point.level for point in curve.points],
+        "means": [_points(point.score.mean) for point in curve.points],
+        "halves": [_half(point.score.half) for point in curve.points],
     }
 
 
@@ -144,7 +146,7 @@ def _views(analysis: Analysis, condition: str, means: _Means) -> dict[str, paylo
     for modality in ("", *modalities):
         for supervisors, broken in SUPERVISORS.items():
             if cells := analysis.select(condition, modality or None, broken):
-                views[f"{modality}|{supervisors}"] = means.over(analysis, cells)
+                views[f"{modality}|{supervisors}"] = means.over(analysis, tuple(cells))
     return views
 
 
@@ -156,22 +158,19 @@ class _Means:
         self._views: dict[tuple[Cell, ...], payload.View] = {}
         self._samples: dict[tuple[Cell, str, str], Sample | None] = {}
 
-    def over(self, analysis: Analysis, cells: Sequence[Cell]) -> payload.View:
-        if (key := tuple(cells)) not in self._views:
-            self._views[key] = self._view(analysis, cells)
-        return self._views[key]
-
-    def _view(self, analysis: Analysis, cells: Sequence[Cell]) -> payload.View:
-        with_gap = [cell for cell in cells if cell.has_gap]
-        return {
-            "tasks": len(cells),
-            "gap_tasks": len(with_gap),
-            "score": self._quantity("score", cells),
-            "gain": self._quantity("gain", cells),
-            "pgr": self._quantity("pgr", with_gap),
-            "failed": self._quantity("failed", cells),
-            "rank": ranks(analysis, cells),
-        }
+    def over(self, analysis: Analysis, cells: tuple[Cell, ...]) -> payload.View:
+        if cells not in self._views:
+            with_gap = [cell for cell in cells if cell.has_gap]
+            self._views[cells] = {
+                "tasks": len(cells),
+                "gap_tasks": len(with_gap),
+                "score": self._quantity("score", cells),
+                "gain": self._quantity("gain", cells),
+                "pgr": self._quantity("pgr", with_gap),
+                "failed": self._quantity("failed", cells),
+                "rank": ranks(analysis, cells),
+            }
+        return self._views[cells]
 
     def _quantity(self, name: str, cells: Sequence[Cell]) -> dict[str, payload.Interval]:
         def sample(cell: Cell, row: str) -> Sample | None:
@@ -179,17 +178,17 @@ class _Means:
                 self._samples[key] = _QUANTITIES[name](cell, row)
             return self._samples[key]
 
-        column = Column(name, cells, sample, sign=name == "gain", share=name == "failed")
-        return {row: interval for row in self._rows if (interval := _interval(column, row))}
+        return _intervals(Column(name, cells, sample, sign=name == "gain", share=name == "failed"), self._rows)
 
 
-def _interval(column: Column, row: str) -> payload.Interval | None:
-    result = column.value(row)
-    if result is None:
-        return None
-    half = _points(result.half) if math.isfinite(result.half) else None
-    text = percent(result, column.sign, len(column.cells), column.runs)
-    return _points(result.mean), half, text, int(not column.full(row))
+def _intervals(column: Column, rows: Sequence[str]) -> dict[str, payload.Interval]:
+    """By row, where the column has a value."""
+    found: dict[str, payload.Interval] = {}
+    for row in rows:
+        if result := column.value(row):
+            text = percent(result, column.sign, len(column.cells), column.runs)
+            found[row] = _points(result.mean), _half(result.half), text, int(not column.full(row))
+    return found
 
 
 def _points(share: float) -> float:
@@ -197,13 +196,17 @@ def _points(share: float) -> float:
     return round(100 * float(share), 3)
 
 
+def _half(half: float) -> float | None:
+    return _points(half) if math.isfinite(half) else None
+
+
 # --- one (task, condition) -------------------------------------------------------------------------------------------
 
 
-def _cell(cell: Cell, rows: Sequence[str], by_accuracy: Analysis | None) -> payload.Cell:
+def _cell(cell: Cell, rows: Sequence[str], by_accuracy: Analysis | None) -> payload.PayloadCell:
     evaluation = cell.evaluation
     records = [record for by_seed in cell.records.values() for record in by_seed.values()]
-    values: payload.Cell = {
+    values: payload.PayloadCell = {
         "n_train": records[0].n_train if records else 0,
         "n_test": len(next(iter(evaluation.seeds.values())).labels) if evaluation.seeds else 0,
         "seeds": sorted(evaluation.seeds),
@@ -221,8 +224,7 @@ def _scores(cell: Cell, rows: Sequence[str]) -> payload.Scores:
     seeds = sorted(cell.evaluation.seeds)
 
     def on_cell(name: str) -> dict[str, payload.Interval]:
-        column = Column(name, [cell], _QUANTITIES[name], sign=name == "gain")
-        return {row: interval for row in rows if (interval := _interval(column, row))}
+        return _intervals(Column(name, [cell], _QUANTITIES[name], sign=name == "gain"), rows)
 
     failed = {row: sample for row in rows if (sample := cell.failed(row))}
     by_seed = {row: dict(zip(sample.seeds, sample.values, strict=True)) for row, sample in cell.samples.items()}
@@ -243,20 +245,16 @@ def _scores(cell: Cell, rows: Sequence[str]) -> payload.Scores:
 
 
 def _weights(cell: Cell, row: str) -> payload.Weights | None:
-    """Learned weights of a row, if it records any; see `leaderboard.learned_weights`."""
-    members = len(cell.evaluation.supervisors)
-    found = {seed: learned_weights(record, members) for seed, record in sorted(cell.records[row].items())}
-    learned = {seed: weights for seed, weights in found.items() if weights is not None}
-    if not learned:
+    """Learned weights of a row, if it records any."""
+    if not (learned := learned_weights(cell, row)):
         return None
-    correlations = [rank_correlation(weights, cell.supervisor_scores[seed]) for seed, weights in learned.items()]
-    defined = [value for value in correlations if math.isfinite(value)]
+    correlation = weights_correlation(cell, learned)
     return {
         "values": [
             [round(float(w), 4) for w in learned[seed]] if seed in learned else None
             for seed in sorted(cell.evaluation.seeds)
         ],
-        "correlation": round(float(np.mean(defined)), 4) if defined else None,
+        "correlation": None if correlation is None else round(correlation, 4),
     }
 
 
@@ -265,20 +263,18 @@ def _weights(cell: Cell, row: str) -> payload.Weights | None:
 
 def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
     records = [record for record in analysis.records if record.method == name]
-    role: payload.Role = "method"
-    if name in analysis.ablations:
-        role = "ablation"
-    elif name in CANARIES:
-        role = "canary"
-    elif name in REFERENCES:
-        role = "reference"
+    roles: dict[payload.Role, Collection[str]] = {
+        "ablation": analysis.ablations,
+        "canary": CANARIES,
+        "reference": REFERENCES,
+    }
     version = records[0].method_version if records else None
     citation, description = _about(name, version, folder)
     cost = relative_cost(name, analysis.select(main_condition(analysis)))
     return {
         "name": name,
         "title": analysis.titles[name],
-        "role": role,
+        "role": next((role for role, names in roles.items() if name in names), "method"),
         "kind": records[0].kind if records else "",
         "version": version,
         "ablation_of": records[0].ablation_of if records else None,
@@ -305,16 +301,18 @@ def _about(name: str, version: int | None, folder: Path) -> tuple[str, str]:
 def _settings(records: Sequence[Record]) -> list[payload.Setting]:
     """Distinct settings, each with the tasks that it was used on, if there is more than one."""
     tasks: dict[str, set[str]] = {}
-    options: dict[str, dict[str, str]] = {}
     for record in records:
         tasks.setdefault(record.setting, set()).add(record.task)
-        options[record.setting] = {
+    chosen = {record.setting: record.hyperparameters for record in records}
+    options = {
+        setting: {
             f"{part}.{option}": json.dumps(value, ensure_ascii=False, sort_keys=True)
-            for part, values in sorted(record.hyperparameters.items())
+            for part, values in sorted(hyperparameters.items())
             for option, value in (values if isinstance(values, dict) else {"": values}).items()
         }
-    several = len(options) > 1
-    return [{"options": options[key], "tasks": sorted(tasks[key]) if several else []} for key in sorted(options)]
+        for setting, hyperparameters in sorted(chosen.items())
+    }
+    return [{"options": options[key], "tasks": sorted(tasks[key]) if len(options) > 1 else []} for key in options]
 
 
 def _tasks(analysis: Analysis) -> list[payload.Task]:
@@ -342,30 +340,12 @@ def _card(name: str, version: int) -> payload.Card | None:
     task = TASKS[name] if name in TASKS.names() else None
     if task is None or task.version != version:
         return None
-    licence = task.card.licence
-    if task.card.redistribution:
-        licence += f"; not to be handed on: {task.card.redistribution}"
+    card = task.card
     return {
-        "shift": task.card.shift,
-        "sources": list(task.card.sources),
-        "classes": list(task.card.classes),
-        "licence": licence,
-        "citation": task.card.citation,
-        "size": task.card.size,
-    }
-
-
-def _facts(analysis: Analysis) -> dict[str, str]:
-    records = analysis.records
-
-    def several(values: Sequence[object]) -> str:
-        return listing([str(value) for value in sorted(set(values), key=str)])
-
-    return {
-        "records": f"{len(records):,}",
-        "seeds": listing([str(seed) for seed in sorted({record.seed for record in records})]),
-        "engine version": several([record.engine_version for record in records]),
-        "commit": several([record.commit for record in records]),
-        "device": several([record.device for record in records]),
-        "libraries": several([f"{name} {value}" for record in records for name, value in record.libraries.items()]),
+        "shift": card.shift,
+        "sources": list(card.sources),
+        "classes": list(card.classes),
+        "licence": card.licence + f"; not to be handed on: {card.redistribution}" * bool(card.redistribution),
+        "citation": card.citation,
+        "size": card.size,
     }

@@ -55,7 +55,7 @@ interface Weights {
   correlation: number | null;
 }
 
-interface Cell {
+interface PayloadCell {
   n_train: number;
   n_test: number;
   seeds: number[];
@@ -98,7 +98,7 @@ interface Suite {
   cost_unit: string;
   rows: Row[];
   tasks: Task[];
-  cells: { [name: string]: Cell | undefined };
+  cells: { [name: string]: PayloadCell | undefined };
   views: { [name: string]: View | undefined };
   stress: Curve[];
   facts: { [name: string]: string | undefined };

@@ -91,7 +91,7 @@ class Weights(TypedDict):
     correlation: float | None
 
 
-class Cell(TypedDict):
+class PayloadCell(TypedDict):
     """One (task, condition). `accuracy` is left out where the task's own metric is accuracy."""
 
     n_train: int
@@ -149,7 +149,7 @@ class Suite(TypedDict):
     cost_unit: str
     rows: list[Row]
     tasks: list[Task]
-    cells: dict[str, Cell]
+    cells: dict[str, PayloadCell]
     views: dict[str, View]
     stress: list[Curve]
     facts: dict[str, str]

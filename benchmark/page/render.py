@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from benchmark.analysis.cells import Analysis, analysis_of
+from benchmark.analysis.cells import Analysis, analysis_of, keep_errors
 from benchmark.base.files import atomic_write
 from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload
@@ -34,8 +34,9 @@ def write_page(results: Path, out: Path) -> Path:
     Raises:
         W2SError: the folder holds no results.
     """
-    path = out / INDEX
-    atomic_write(path, page([ResultStore(folder) for folder in suites_beside(results)]).encode())
+    path, stores = out / INDEX, [ResultStore(folder) for folder in suites_beside(results)]
+    atomic_write(path, page(stores).encode())
+    keep_errors(*stores)
     return path
 
 

@@ -6,7 +6,7 @@ const viewOf = (suite, ...key) => suite.views[key.join("|")];
 
 const cellOf = (/** @type {Suite} */ suite, /** @type {Task} */ task, /** @type {string} */ condition) => suite.cells[`${task.name}|${condition}`];
 
-/** A cell's scores by the chosen metric; a task whose own metric is accuracy has no second set. @type {(cell: Cell, metric: string) => Scores} */
+/** A cell's scores by the chosen metric; a task whose own metric is accuracy has no second set. @type {(cell: PayloadCell, metric: string) => Scores} */
 const scoresOf = (cell, metric) => (metric === "accuracy" && cell.accuracy) || cell.own;
 
 /** @type {(key: string, label: string, title: string, get: (row: Row) => Interval | undefined, best?: IntervalColumn["best"]) => IntervalColumn} */
@@ -116,7 +116,7 @@ const markButton = (row, i, mark) => h("button", {
 
 /** Heads and cells of a row's numbers on one task and condition. @type {(suite: Suite) => string[]} */
 const numberHeads = (suite) => ["score", `minus ${suite.baseline}`, "PGR", "failed seeds", "steps × heads"];
-const numberCells = (/** @type {Cell} */ cell, /** @type {Scores} */ scores, /** @type {string} */ name, best = false) => [
+const numberCells = (/** @type {PayloadCell} */ cell, /** @type {Scores} */ scores, /** @type {string} */ name, best = false) => [
   intervalCell(scores.score[name], best), intervalCell(scores.gain[name]), intervalCell(scores.pgr[name]),
   ...[scores.failed[name]?.join("/"), cell.cost[name]?.toLocaleString("en")].map((text) => h("td", { class: "num" }, text ?? "–")),
 ];

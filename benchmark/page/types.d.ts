@@ -12,7 +12,7 @@ type MarkOf = (name: string) => number;
 type Point = { row: Row; interval: Interval };
 /** A supervisor of one task and seed. */
 type WeightPoint = { score: number; weight: number; text: string };
-type TaskCell = { task: Task; cell: Cell };
+type TaskCell = { task: Task; cell: PayloadCell };
 /** A line of a figure: one task. */
 type TaskLine = { label: string; group: string; floor?: number; ceiling?: number; points: Point[] };
 

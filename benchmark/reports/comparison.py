@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.analysis.cells import Analysis, Cell, analysis_of
-from benchmark.analysis.format import p_text, percent, told
+from benchmark.analysis.cells import Analysis, Cell, analysis_with_records, keep_errors
+from benchmark.analysis.format import p_text, percent, without_empty_interval
 from benchmark.analysis.statistics import LEVEL, Estimate, holm
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.base.text import plain
-from benchmark.reports.headline import CONDITIONS, in_order, main_condition
+from benchmark.core.names import CONDITION_NAMES
+from benchmark.reports.headline import in_order, main_condition
 from benchmark.reports.stress import without_stress
 from benchmark.results.store import ResultStore
 
@@ -57,16 +58,14 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
     Raises:
         W2SError: there are no results, a name or condition is unknown, or the two have no task and seed in common.
     """
-    analysis = analysis_of(store)
-    if not analysis.records:
-        raise W2SError(f"{store.root}: no results there; make some with `w2s run --results {store.root}`")
+    analysis = analysis_with_records(store)
     for row in (first, second):
         if row not in analysis.titles:
             raise unknown_name(f"method or row of {store.root}", row, analysis.titles)
     if first == second:
         raise W2SError(f"compare: found '{first}' twice, expected two different names")
-    if condition not in (None, *CONDITIONS):
-        raise unknown_name("condition", str(condition), CONDITIONS)
+    if condition not in (None, *CONDITION_NAMES):
+        raise unknown_name("condition", str(condition), CONDITION_NAMES)
     condition = condition or main_condition(analysis)
 
     cells = analysis.select(condition)
@@ -75,20 +74,20 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
     means_of = without_stress(analysis)
     by_modality = contrasts(first, second, {name: means_of.select(condition, name) for name in modalities})
     total = contrasts(first, second, {"all": means_of.select(condition)})
+    keep_errors(store)
+    shown = CONDITION_NAMES[condition]
     if not by_task:
-        raise W2SError(
-            f"{store.root}: '{first}' and '{second}' have no {CONDITIONS[condition]} task and seed in common"
-        )
+        raise W2SError(f"{store.root}: '{first}' and '{second}' have no {shown} task and seed in common")
 
-    def lines(found: Mapping[str, Contrast]) -> list[list[str]]:
-        return [[name, *_texts(contrast, first, second)] for name, contrast in found.items()]
+    def table(what: str, found: Mapping[str, Contrast]) -> str:
+        headers = [what, f"{first} minus {second}", "p", "p (Holm)", f"P({first} > {second})", "ahead"]
+        return plain(headers, [[name, *_texts(contrast, first, second)] for name, contrast in found.items()])
 
-    headers = [f"{first} minus {second}", "p", "p (Holm)", f"P({first} > {second})", "ahead"]
     means = {f"{name} ({c.difference.tasks})": c for found in (by_modality, total) for name, c in found.items()}
     return "\n\n".join(
         [
-            plain([f"task, {CONDITIONS[condition]}", *headers], lines(by_task)),
-            *([plain(["mean over tasks", *headers], lines(means))] if means else []),
+            table(f"task, {shown}", by_task),
+            *([table("mean over tasks", means)] if means else []),
             "mean ± half-width of the 95% interval, in points; paired by seed and by resample of the test examples\n"
             f"Holm: corrected for {len(by_task)} tasks, and for {len(by_modality)} modalities; "
             "ahead: who is, at 5% after the correction",
@@ -102,6 +101,6 @@ def _texts(contrast: Contrast, first: str, second: str) -> list[str]:
         percent(difference, sign=True),
         p_text(difference.p),
         p_text(contrast.adjusted if np.isfinite(difference.p) else difference.p),
-        percent(told(improvement)),
+        percent(without_empty_interval(improvement)),
         {1: first, 0: "–", -1: second}[contrast.sign],
     ]

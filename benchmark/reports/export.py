@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-from benchmark.analysis.cells import analysis_of
-from benchmark.analysis.frame import load_results
+from benchmark.analysis.cells import analysis_with_records, keep_errors
 from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_write
+from benchmark.base.notices import Say
 from benchmark.reports.latex import headline_latex
 from benchmark.reports.stress import without_stress
 from benchmark.results.store import ResultStore
@@ -19,14 +18,12 @@ from benchmark.results.store import ResultStore
 FORMATS = ("csv", "latex", "json", "parquet")
 
 
-def export(
-    results: Path, wanted: str, out: Path | None, say: Callable[[str], None], warn: Callable[[str], None]
-) -> None:
+def export(results: Path, wanted: str, out: Path | None, say: Say, warn: Say) -> None:
     """Write all records (csv, json, parquet) or the headline table (latex) to a file, or say them.
 
     Args:
         out: None for text on standard output.
-        warn: told each line of the results that was left out.
+        warn: given each line of the results that was left out.
 
     Raises:
         W2SError: an unknown format, no results, or parquet without a file or without pyarrow.
@@ -48,30 +45,33 @@ def export(
     say(f"wrote {out}")
 
 
-def _table(results: Path, wanted: str, warn: Callable[[str], None]) -> bytes:
+def _table(results: Path, wanted: str, warn: Say) -> bytes:
+    from benchmark.analysis.frame import load_results  # pandas, which LaTeX does without
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         frame = load_results(results)
     for warning in caught:
         warn(str(warning.message))
     if wanted == "csv":
-        return frame.to_csv(index=False, lineterminator="\n").encode()
+        return str(frame.to_csv(index=False, lineterminator="\n")).encode()
     if wanted == "json":
-        return frame.to_json(orient="records", double_precision=15, force_ascii=False).encode() + b"\n"
+        return str(frame.to_json(orient="records", double_precision=15, force_ascii=False)).encode() + b"\n"
     buffer = BytesIO()
     frame.to_parquet(buffer, index=False)
     return buffer.getvalue()
 
 
-def _latex(results: Path, warn: Callable[[str], None]) -> bytes:
-    analysis = analysis_of(ResultStore(results))
+def _latex(results: Path, warn: Say) -> bytes:
+    store = ResultStore(results)
+    analysis = analysis_with_records(store)
     for problem in analysis.problems:
         warn(f"{results}: {problem}")
     tasks = without_stress(analysis)
-    if not analysis.records:
-        raise W2SError(f"{results}: no results there; make some with `w2s run --results {results}`")
     if not tasks.cells:
         raise W2SError(
             f"{results}: holds stress curves only, which have no headline table; --format csv has all of them"
         )
-    return headline_latex(tasks, results.resolve().name).encode()
+    latex = headline_latex(tasks, results.resolve().name)
+    keep_errors(store)
+    return latex.encode()

@@ -7,24 +7,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.analysis.cells import Analysis, Cell
-from benchmark.analysis.format import NOT_RUN, percent, told
+from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell
+from benchmark.analysis.format import NOT_RUN, percent, without_empty_interval
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Estimate, Sample, difference
-from benchmark.base.text import escape
-from benchmark.core.names import CANARIES, REFERENCES
+from benchmark.base.text import bold, escape
+from benchmark.core.names import CANARIES, CONDITION_NAMES, MODALITIES, REFERENCES
 
-MODALITIES = ("image", "text", "preference")
 _NAMED = tomllib.loads((Path(__file__).parents[1] / "leaderboard.toml").read_text())
 BASELINE: str = _NAMED["baseline"]
 FOCUS: str = _NAMED["focus"]
 COST_UNIT: str = _NAMED["cost_unit"]
-CONDITIONS = {"ood": "OOD", "ind": "InD"}
+ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column of a headline table.
+    """One column of a table of means over tasks.
 
     Attributes:
         quantity: of a cell and a row. cells: what it is averaged over.
@@ -44,7 +43,7 @@ class Column:
     def value(self, row: str) -> Estimate | None:
         if row not in self._values:
             result = Analysis.over(self.cells, lambda cell: self.quantity(cell, row))
-            self._values[row] = told(result) if result and self.share else result
+            self._values[row] = without_empty_interval(result) if result and self.share else result
         return self._values[row]
 
     @property
@@ -59,9 +58,15 @@ class Column:
 
     def text(self, row: str) -> str:
         result = self.value(row)
-        if result is None:
-            return self.missing
-        return percent(result, self.sign, len(self.cells), self.runs)
+        return self.missing if result is None else percent(result, self.sign, len(self.cells), self.runs)
+
+    def leaders(self, rows: Sequence[str]) -> set[str]:
+        """Those rows that hold the best mean, among all that may be compared."""
+        means = {row: result.mean for row in rows if self.full(row) and (result := self.value(row))}
+        if self.best is None or not means:
+            return set()
+        target = self.best(list(means.values()))
+        return {row for row, mean in means.items() if abs(mean - target) < 1e-9}
 
 
 def main_condition(analysis: Analysis) -> str:
@@ -69,64 +74,48 @@ def main_condition(analysis: Analysis) -> str:
     return "ood" if analysis.select("ood") else "ind"
 
 
+def task_columns(cells: Sequence[Cell]) -> list[Column]:
+    """The scores on each task."""
+    return [Column(cell.evaluation.task, [cell], Cell.score, missing=NOT_RUN, best=max) for cell in cells]
+
+
 def headline_columns(analysis: Analysis) -> list[Column]:
     """Columns of the headline table, those without any task left out."""
-    plain_ood = analysis.select("ood", broken=False)
-
-    def scores(header: str, cells: Sequence[Cell]) -> Column:
-        return Column(header, cells, lambda cell, row: cell.score(row), missing=NOT_RUN, best=max)
-
-    names = in_order(cell.evaluation.modality for cell in plain_ood)
-    columns = [scores(f"{escape(name)} OOD", analysis.select("ood", name, broken=False)) for name in names]
-    columns += [
-        scores("broken supervisor OOD", analysis.select("ood", broken=True)),
-        scores("all OOD", analysis.select("ood")),
-        scores("all InD", analysis.select("ind")),
-    ]
-    return [column for column in columns if column.cells]
+    names = in_order(cell.evaluation.modality for cell in analysis.select("ood", broken=False))
+    chosen = {f"{escape(name)} OOD": analysis.select("ood", name, broken=False) for name in names}
+    chosen |= {
+        "broken supervisor OOD": analysis.select("ood", broken=True),
+        "all OOD": analysis.select("ood"),
+        "all InD": analysis.select("ind"),
+    }
+    return [Column(name, cells, Cell.score, missing=NOT_RUN, best=max) for name, cells in chosen.items() if cells]
 
 
 def comparison_columns(analysis: Analysis) -> list[Column]:
     """Columns of the table that sets rows against others, over the main condition; those without any task left out."""
     condition = main_condition(analysis)
-    shown, cells = CONDITIONS[condition], analysis.select(condition)
+    shown, cells = CONDITION_NAMES[condition], analysis.select(condition)
     with_gap = [cell for cell in cells if cell.has_gap]
     other_metric = any(cell.evaluation.metric != "accuracy" for cell in cells)
     ind = {cell.evaluation.task: cell for cell in analysis.select("ind")}
-
-    def improved(over: str) -> Column:
-        return Column(
-            f"P(> {over})", cells, lambda cell, row: cell.improved(row, over) if row != over else None, share=True
-        )
+    in_both = [cell for cell in analysis.select("ood") if cell.evaluation.task in ind]
 
     def drop(cell: Cell, row: str) -> Sample | None:
         there, at_home = cell.score(row), ind[cell.evaluation.task].score(row)
         return difference(there, at_home) if there and at_home else None
 
+    def improved(over: str) -> Column:
+        return Column(f"P(> {over})", cells, lambda cell, row: cell.improved(row, over), share=True)
+
+    gap = f"PGR {shown} ({len(with_gap)}/{len(cells)} tasks)"
     columns = [
-        Column(
-            f"all {shown}, minus {BASELINE}",
-            cells,
-            lambda cell, row: cell.gain(row, BASELINE) if row != BASELINE else None,
-            sign=True,
-        ),
+        Column(f"all {shown}, minus {BASELINE}", cells, lambda cell, row: cell.gain(row, BASELINE), sign=True),
         improved(BASELINE),
         improved(FOCUS),
-        Column(
-            f"PGR {shown} ({len(with_gap)}/{len(cells)} tasks)",
-            with_gap,
-            lambda cell, row: cell.recovered(row),
-            best=max,
-        ),
-        Column(f"failure rate {shown}", cells, lambda cell, row: cell.failed(row), share=True, best=min),
-        Column("OOD minus InD", [c for c in analysis.select("ood") if c.evaluation.task in ind], drop, sign=True),
-        Column(
-            f"accuracy, all {shown}",
-            cells if other_metric else [],
-            lambda cell, row: cell.accuracies.get(row),
-            missing=NOT_RUN,
-            best=max,
-        ),
+        Column(gap, with_gap, Cell.recovered, best=max),
+        Column(f"failure rate {shown}", cells, Cell.failed, share=True, best=min),
+        Column("OOD minus InD", in_both, drop, sign=True),
+        Column(f"accuracy, all {shown}", cells if other_metric else [], Cell.accuracy, missing=NOT_RUN, best=max),
     ]
     return [column for column in columns if column.cells]
 
@@ -159,37 +148,49 @@ class Table:
     lines: dict[str, list[str]]
     best: dict[str, set[str]]
 
+    def marked(self, row: str) -> list[str]:
+        """A line in Markdown, with the best in bold."""
+        pairs = zip(self.headers, self.lines[row], strict=True)
+        return [bold(text) if row in self.best.get(header, ()) else text for header, text in pairs]
+
 
 def score_table(analysis: Analysis) -> Table:
     """Rank and mean scores of every row."""
-    columns = headline_columns(analysis)
     places = ranks(analysis, analysis.select(main_condition(analysis)))
-    return Table(
-        ["rank", *(column.header for column in columns)],
-        {row: [place_text(places[row]), *(column.text(row) for column in columns)] for row in analysis.titles},
-        {column.header: leaders(column, analysis.competitors) for column in columns},
-    )
+    table = table_of(analysis, headline_columns(analysis))
+    lines = {row: [place_text(places[row]), *texts] for row, texts in table.lines.items()}
+    return Table(["rank", *table.headers], lines, table.best)
 
 
 def comparison_table(analysis: Analysis) -> Table:
     """Every row set against others, and what it costs."""
-    columns = comparison_columns(analysis)
     cells = analysis.select(main_condition(analysis))
+    table = table_of(analysis, comparison_columns(analysis))
 
     def cost(row: str) -> str:
         value = relative_cost(row, cells)
         return "–" if value is None else f"{round(value, 9):.2f}"
 
+    return Table([*table.headers, "cost"], {row: [*texts, cost(row)] for row, texts in table.lines.items()}, table.best)
+
+
+def table_of(analysis: Analysis, columns: Sequence[Column]) -> Table:
+    """These columns, for every row."""
     return Table(
-        [*(column.header for column in columns), "cost"],
-        {row: [*(column.text(row) for column in columns), cost(row)] for row in analysis.titles},
-        {column.header: leaders(column, analysis.competitors) for column in columns},
+        [column.header for column in columns],
+        {row: [column.text(row) for column in columns] for row in analysis.titles},
+        {column.header: column.leaders(analysis.competitors) for column in columns},
     )
 
 
 def place_text(place: int | None) -> str:
     """A rank; a dash for rows that have none."""
     return "–" if place is None else str(place)
+
+
+def title(analysis: Analysis, row: str) -> str:
+    """A row's title in Markdown, with a mark if it is an ablation."""
+    return escape(analysis.titles[row]) + " *(ablation)*" * (row in analysis.ablations)
 
 
 def in_order(modalities: Iterable[str]) -> list[str]:
@@ -212,12 +213,3 @@ def ranked(analysis: Analysis) -> list[str]:
 def references(analysis: Analysis) -> list[str]:
     """Canaries and reference rows that are there."""
     return [row for row in (*CANARIES, *REFERENCES) if row in analysis.titles]
-
-
-def leaders(column: Column, rows: Sequence[str]) -> set[str]:
-    """Rows that hold the column's best mean, among those that may be compared."""
-    if column.best is None:
-        return set()
-    means = {row: result.mean for row in rows if column.full(row) and (result := column.value(row))}
-    target = column.best(list(means.values())) if means else 0.0
-    return {row for row, mean in means.items() if abs(mean - target) < 1e-9}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmark.analysis.cells import Analysis
 from benchmark.analysis.ranking import compare_pairs
-from benchmark.reports.headline import Column, headline_columns, leaders, ranked, references
+from benchmark.reports.headline import Column, headline_columns, ranked, references
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -68,7 +68,7 @@ def _signs(text: str) -> str:
 
 def _tied(column: Column, rows: Sequence[str]) -> set[str]:
     """The column's best rows, and those that are not significantly worse than the first of them."""
-    best = leaders(column, rows)
+    best = column.leaders(rows)
     if not best:
         return best
     pairs = compare_pairs([row for row in rows if column.full(row)], column.cells)

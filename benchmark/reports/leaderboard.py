@@ -3,103 +3,104 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of
+from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
-from benchmark.base.errors import W2SError
 from benchmark.base.text import bold, escape, listing, markdown, plain
 from benchmark.core.metrics import METRICS, Floats
+from benchmark.core.names import CONDITION_NAMES, CONDITION_TITLES
 from benchmark.core.records import Record
 from benchmark.core.suite import load_suite, suite_names
 from benchmark.judging.judgements import read_judged
 from benchmark.judging.rates import section as judged_section
-from benchmark.reports import tuned
+from benchmark.reports import stress, tuned
 from benchmark.reports.headline import (
     BASELINE,
     COST_UNIT,
     FOCUS,
-    Table,
+    ROLES,
     comparison_table,
     in_order,
     place_text,
     ranked,
     references,
     score_table,
+    table_of,
+    task_columns,
+    title,
 )
-from benchmark.reports.stress import section as stress_section
-from benchmark.reports.stress import summary as stress_summary
-from benchmark.reports.stress import without_stress
+from benchmark.reports.provenance import command, provenance
 from benchmark.results.store import ResultStore
-
-CONDITIONS = {"ood": "out of distribution (OOD)", "ind": "in distribution (InD)"}
-_ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 
 
 def render(store: ResultStore, *others: ResultStore) -> str:
     """The leaderboard of `results/<suite>` as Markdown, and those of other suites below it.
 
     Tuned results of one of these suites are a section of it.
+
+    Raises:
+        W2SError: one of the folders holds no results.
     """
     stores = [store, *others]
     belonging = {base: other for base in stores for other in others if tuned.belongs_to(other, base)}
-    parts = [f"# Leaderboard\n\n{_intro()}", *sections(_with_records(store), store, belonging.get(store))]
-    for other in others:
-        if other in belonging.values():
+    parts = [f"# Leaderboard\n\n{_intro()}"]
+    for suite in stores:
+        if suite in belonging.values():
             continue
-        name = other.root.name
-        about = f"\n\n{load_suite(name).description}." if name in suite_names() else ""
-        parts += [f"# Suite `{name}`{about}", *sections(_with_records(other), other, belonging.get(other))]
+        if suite is not store:
+            name = suite.root.name
+            about = f"\n\n{load_suite(name).description}." if name in suite_names() else ""
+            parts.append(f"# Suite `{name}`{about}")
+        parts += _sections(suite, belonging.get(suite))
     return "\n\n".join(parts) + "\n"
 
 
-def sections(analysis: Analysis, store: ResultStore, tuned_store: ResultStore | None = None) -> list[str]:
+def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
     """The parts of a suite's leaderboard, each a Markdown section with its heading."""
+    analysis = analysis_with_records(store)
+    problems, parts = list(analysis.problems), []
     if tuned.holds_tuned(store):
-        return [part for part in (tuned.section(store), _problems(analysis.problems)) if part]
-    tuned_problems: list[str] = []
-    if tuned_store is not None:
-        found = _with_records(tuned_store).problems
-        tuned_problems = [f"{tuned_store.root.name}/{problem}" for problem in found]
-    judged = read_judged(store.root)
-    rest = without_stress(analysis)
-    modalities = in_order(cell.evaluation.modality for cell in rest.cells.values())
-    parts = [_headline(rest), *(_modality(rest, name) for name in modalities), _winners(rest)] if rest.cells else []
-    parts += [stress_section(analysis), judged_section(judged, {record.key for record in analysis.records})]
-    parts += [_weights(analysis), tuned.section(tuned_store) if tuned_store else ""]
-    parts += [_provenance(analysis, store.root.name)]
-    parts += [_problems([*analysis.problems, *judged.problems, *tuned_problems])]
+        parts.append(tuned.section(store))
+    else:
+        judged, rest = read_judged(store.root), stress.without_stress(analysis)
+        if rest.cells:
+            modalities = in_order(cell.evaluation.modality for cell in rest.cells.values())
+            parts += [_headline(rest), *(_modality(rest, name) for name in modalities), _winners(rest)]
+        parts += [stress.section(analysis), judged_section(judged, {record.key for record in analysis.records})]
+        parts.append(_weights(analysis))
+        problems += judged.problems
+        if tuned_store is not None:
+            found = analysis_with_records(tuned_store).problems
+            problems += [f"{tuned_store.root.name}/{problem}" for problem in found]
+            parts.append(tuned.section(tuned_store))
+        parts.append(_provenance(analysis, store.root.name))
+    if problems:
+        lines = "\n".join(f"- {escape(problem)}" for problem in problems)
+        parts.append(f"## Problems\n\nNot used, or not as it should be:\n\n{lines}")
     return [part for part in parts if part]
 
 
 def summary(store: ResultStore) -> str:
     """The headline tables for the terminal."""
-    whole = _with_records(store)
+    whole = analysis_with_records(store)
     if tuned.holds_tuned(store):
         return tuned.summary(store)
-    analysis = without_stress(whole)
+    analysis = stress.without_stress(whole)
     if not analysis.cells:
-        return stress_summary(whole)
+        return stress.summary(whole)
     tables = [
         plain(["method", *table.headers], [[row, *table.lines[row]] for row in rows])
         for table in (score_table(analysis), comparison_table(analysis))
         for rows in (ranked(analysis), references(analysis))
     ]
     return "\n\n".join([*tables, "mean ± half-width of the 95% interval, in points"])
-
-
-def _with_records(store: ResultStore) -> Analysis:
-    analysis = analysis_of(store)
-    if not analysis.records:
-        first = f" ({analysis.problems[0]})" if analysis.problems else ""
-        raise W2SError(f"{store.root}: no results there{first}; make some with `w2s run --results {store.root}`")
-    return analysis
 
 
 def _intro() -> str:
@@ -128,68 +129,63 @@ Made by `w2s leaderboard` from the folder of results alone.
 def _headline(analysis: Analysis) -> str:
     scores, comparisons = score_table(analysis), comparison_table(analysis)
 
-    def texts(table: Table, row: str) -> list[str]:
-        pairs = zip(table.headers, table.lines[row], strict=True)
-        return [bold(text) if row in table.best.get(header, ()) else text for header, text in pairs]
-
     def score_lines(rows: Sequence[str]) -> str:
         lines = []
         for row in rows:
-            rank, *means = texts(scores, row)
-            mark = " *(ablation)*" if row in analysis.ablations else ""
-            lines.append([rank, escape(analysis.titles[row]) + mark, f"`{row}`", *means])
+            rank, *means = scores.marked(row)
+            lines.append([rank, title(analysis, row), f"`{row}`", *means])
         return markdown(["rank", "method", "name", *scores.headers[1:]], lines)
 
     def comparison_lines(rows: Sequence[str]) -> str:
-        return markdown(["name", *comparisons.headers], [[f"`{row}`", *texts(comparisons, row)] for row in rows])
+        return markdown(["name", *comparisons.headers], [[f"`{row}`", *comparisons.marked(row)] for row in rows])
 
     methods, others = ranked(analysis), references(analysis)
-    text = f"## Methods\n\n{score_lines(methods)}\n\n"
-    text += "The columns of one modality leave out the tasks with a broken supervisor.\n\n"
-    text += f"### How they compare\n\n{comparison_lines(methods)}\n\n"
-    text += f"### Canaries and reference rows\n\n{score_lines(others)}\n\n{comparison_lines(others)}"
-    text += "\n\n`ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods."
-    if deviation := chance_deviation(analysis):
-        text += (
-            f" `random_supervision` is {number(deviation.mean, sign=True)} points from chance on average "
-            f"(standard error {number(deviation.standard_error)}, {deviation.runs} runs)."
-        )
-    return text
+    deviation = chance_deviation(analysis)
+    at_chance = deviation and (
+        f" `random_supervision` is {number(deviation.mean, sign=True)} points from chance on average "
+        f"(standard error {number(deviation.standard_error)}, {deviation.runs} runs)."
+    )
+    return f"""\
+## Methods
 
+{score_lines(methods)}
 
-def _winning(cell: Cell, rows: Sequence[str]) -> set[str]:
-    """Rows with the cell's best score, among those that have all its seeds."""
-    means = {row: cell.samples[row].mean for row in rows if cell.full(row)}
-    return {row for row, mean in means.items() if max(means.values()) - mean < 1e-9}
+The columns of one modality leave out the tasks with a broken supervisor.
+
+### How they compare
+
+{comparison_lines(methods)}
+
+### Canaries and reference rows
+
+{score_lines(others)}
+
+{comparison_lines(others)}
+
+`ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods.{at_chance or ""}"""
 
 
 def _modality(analysis: Analysis, modality: str) -> str:
     text = f"## Tasks: {escape(modality)}"
-    rows = [*ranked(analysis), *references(analysis)]
-    for condition, title in CONDITIONS.items():
-        cells = analysis.select(condition, modality)
-        if not cells:
+    for condition, name in CONDITION_TITLES.items():
+        if not (cells := analysis.select(condition, modality)):
             continue
-        best = [_winning(cell, analysis.competitors) for cell in cells]
-        places = ranks(analysis, cells)
-        lines = []
-        for row in rows:
-            texts = [_cell_text(cell, row) for cell in cells]
-            marked = [bold(text) if row in top else text for text, top in zip(texts, best, strict=True)]
-            lines.append([place_text(places[row]), f"`{row}`{_ROLES.get(row, '')}", *marked])
-        text += f"\n\n### {escape(modality)}, {title}\n\n"
-        text += markdown(["rank", "method", *(cell.evaluation.task for cell in cells)], lines)
+        places, table = ranks(analysis, cells), table_of(analysis, task_columns(cells))
+        lines = [
+            [place_text(places[row]), f"`{row}`{ROLES.get(row, '')}", *table.marked(row)]
+            for row in [*ranked(analysis), *references(analysis)]
+        ]
         by_metric: dict[str, list[str]] = {}
         for cell in cells:
             by_metric.setdefault(cell.evaluation.metric.replace("_", " "), []).append(cell.evaluation.task)
-        text += f"\n\nMetric: {'; '.join(f'{metric} ({listing(tasks)})' for metric, tasks in by_metric.items())}."
+        metrics = "; ".join(f"{metric} ({listing(tasks)})" for metric, tasks in by_metric.items())
+        text += f"\n\n### {escape(modality)}, {name}\n\n{markdown(['rank', 'method', *table.headers], lines)}"
+        text += f"\n\nMetric: {metrics}."
         if small := [cell.evaluation.task for cell in cells if cell.has_gap is False]:
             text += f" The gap between floor and ceiling is too small for PGR on {listing(small)}."
         if weak := [cell.evaluation.task for cell in cells if _at_chance(cell)]:
-            text += (
-                f" The floor is not above chance (1/K) by more than its interval on {listing(weak)}: differences there "
-                "say little."
-            )
+            text += f" The floor is not above chance (1/K) by more than its interval on {listing(weak)}: differences "
+            text += "there say little."
     return text
 
 
@@ -200,23 +196,16 @@ def _at_chance(cell: Cell) -> bool:
     return known and floor.mean - 1 / cell.evaluation.num_classes <= floor.half
 
 
-def _cell_text(cell: Cell, row: str) -> str:
-    sample = cell.score(row)
-    return percent(estimate([sample]) if sample else None, of_runs=len(cell.evaluation.seeds))
-
-
 def _winners(analysis: Analysis) -> str:
     text = "## Who is best where\n\nBy mean score, among methods that ran all seeds of the task; ablations, canaries "
     text += "and reference rows don't compete. Many of these differences are within their intervals."
-    for condition, title in CONDITIONS.items():
-        cells = analysis.select(condition)
-        if not cells:
+    for condition, name in CONDITION_TITLES.items():
+        if not (cells := analysis.select(condition)):
             continue
         won: dict[str, list[str]] = {}
-        for cell in cells:
-            for row in sorted(_winning(cell, analysis.competitors)):
-                won.setdefault(row, []).append(cell.evaluation.task)
-        text += f"\n\n### {title[0].upper()}{title[1:]}, {len(cells)} tasks\n\n"
+        for column in task_columns(cells):
+            for row in sorted(column.leaders(analysis.competitors)):
+                won.setdefault(row, []).append(column.header)
         lines = [
             f"- `{row}` is best on {len(tasks)}: {listing(tasks)}."
             for row, tasks in sorted(won.items(), key=lambda item: (-len(item[1]), item[0]))
@@ -224,7 +213,7 @@ def _winners(analysis: Analysis) -> str:
         if losers := sorted(set(analysis.competitors) - set(won)):
             lines.append(f"- Best on none: {listing([f'`{row}`' for row in losers])}.")
         lines += _behind(cells)
-        text += "\n".join(lines)
+        text += f"\n\n### {name[0].upper()}{name[1:]}, {len(cells)} tasks\n\n" + "\n".join(lines)
     return text
 
 
@@ -232,15 +221,12 @@ def _behind(cells: Sequence[Cell]) -> list[str]:
     """On which tasks the focus is behind the baseline, and by how much."""
     gains = [(cell.evaluation.task, cell.gain(FOCUS, BASELINE)) for cell in cells]
     results = [(task, estimate([gain])) for task, gain in gains if gain]
-    if not results:
-        return []
     behind = [(task, result) for task, result in results if result.mean < -1e-9]
     clear = sum(result.mean < -result.half for _, result in behind)
     clear_ahead = sum(result.mean > result.half for _, result in results)
-    shown = ", ".join(f"{task} ({percent(result, sign=True)})" for task, result in behind)
-    text = f"- `{FOCUS}` is behind `{BASELINE}` on {len(behind)} of {len(results)} tasks"
-    text += f": {shown}" if behind else ""
-    return [f"{text}. By more than the interval it is behind on {clear} and ahead on {clear_ahead}."]
+    where = ": " * bool(behind) + ", ".join(f"{task} ({percent(result, sign=True)})" for task, result in behind)
+    text = f"- `{FOCUS}` is behind `{BASELINE}` on {len(behind)} of {len(results)} tasks{where}. By more than the "
+    return [f"{text}interval it is behind on {clear} and ahead on {clear_ahead}."] if results else []
 
 
 def _weights(analysis: Analysis) -> str:
@@ -249,21 +235,16 @@ def _weights(analysis: Analysis) -> str:
     for row in analysis.competitors:
         correlations = []
         for cell in analysis.cells.values():
-            found = [
-                (weights, cell.supervisor_scores[seed])
-                for seed, record in sorted(cell.records.get(row, {}).items())
-                if (weights := learned_weights(record, len(cell.evaluation.supervisors))) is not None
-            ]
-            if not found:
+            if not (learned := learned_weights(cell, row)):
                 continue
-            defined = [r for w, s in found if not np.isnan(r := rank_correlation(w, s))]
-            correlations += [float(np.mean(defined))] if defined else []
-            best = np.mean([w[s.argmax()] for w, s in found])
-            worst = np.mean([w[s.argmin()] for w, s in found])
-            correlation = f"{round(np.mean(defined), 9):+.2f}" if defined else "–"
-            where = [cell.evaluation.task, {"ood": "OOD", "ind": "InD"}[cell.evaluation.condition]]
+            pairs = [(weights, cell.supervisor_scores[seed]) for seed, weights in learned.items()]
+            best = np.mean([weights[scores.argmax()] for weights, scores in pairs])
+            worst = np.mean([weights[scores.argmin()] for weights, scores in pairs])
+            correlation = weights_correlation(cell, learned)
+            correlations += [] if correlation is None else [correlation]
+            shown = "–" if correlation is None else f"{round(correlation, 9):+.2f}"
             shares = [f"{round(float(w), 9):.2f}" for w in (1 / len(cell.evaluation.supervisors), best, worst)]
-            lines.append([f"`{row}`", *where, correlation, *shares])
+            lines.append([f"`{row}`", cell.evaluation.task, CONDITION_NAMES[cell.evaluation.condition], shown, *shares])
         if correlations:
             lines.append([f"`{row}`", bold("mean"), "", f"{round(np.mean(correlations), 9):+.2f}", "", "", ""])
     if not lines:
@@ -277,41 +258,46 @@ def _weights(analysis: Analysis) -> str:
     )
 
 
-def learned_weights(record: Record, members: int) -> Floats | None:
-    """The record's learned weights, if it has one for each of M supervisors: (M,)."""
-    weights = record.diagnostics.get("weights")
-    if not isinstance(weights, list) or len(weights) != members or not all(isinstance(w, float) for w in weights):
-        return None
-    return np.array(weights)
+def learned_weights(cell: Cell, row: str) -> dict[int, Floats]:
+    """(M,) the weight of each supervisor at the end of training, for each seed whose record has them."""
+    members = len(cell.evaluation.supervisors)
+    found = {seed: record.diagnostics.get("weights") for seed, record in cell.records.get(row, {}).items()}
+    return {
+        seed: np.array(weights)
+        for seed, weights in found.items()
+        if isinstance(weights, list) and len(weights) == members and all(isinstance(w, float) for w in weights)
+    }
 
 
-def _provenance(analysis: Analysis, suite: str) -> str:
-    records = analysis.records
+def weights_correlation(cell: Cell, learned: Mapping[int, Floats]) -> float | None:
+    """Rank correlation of weights and the supervisors' scores, mean over seeds; None where it is undefined."""
+    found = [rank_correlation(weights, cell.supervisor_scores[seed]) for seed, weights in learned.items()]
+    defined = [value for value in found if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else None
 
-    def several(values: Sequence[str]) -> str:
-        return listing([escape(value) for value in sorted(set(values))])
 
-    def versions(kind: str, found: set[tuple[str, int]]) -> str:
-        usual = Counter(version for _, version in found).most_common(1)[0][0]
+def _provenance(analysis: Analysis, folder: str) -> str:
+    records, evaluations = analysis.records, [cell.evaluation for cell in analysis.cells.values()]
+    made = {name: escape(text) for name, text in provenance(records).items()}
+
+    def versions(found: set[tuple[str, int]]) -> str:
+        usual = Counter(version for _, version in sorted(found)).most_common(1)[0][0]
         others = [f"`{name}` {version}" for name, version in sorted(found) if version != usual]
-        return f"- {kind} versions: {usual}" + (f", but {listing(others)}" if others else "")
+        return f"{usual}" + f", but {listing(others)}" * bool(others)
 
-    evaluations = [cell.evaluation for cell in analysis.cells.values()]
     methods = len({record.method for record in records})
-    lines = [
-        f"- {len(records):,} records: {len(evaluations)} tasks × conditions, {methods} methods and canaries, "
-        f"seeds {listing([str(seed) for seed in sorted({r.seed for r in records})])}",
-        f"- engine version: {several([str(record.engine_version) for record in records])}",
-        versions("method", {(record.method, record.method_version) for record in records}),
-        versions("task", {(evaluation.task, evaluation.task_version) for evaluation in evaluations}),
-        *([f"- students: {several(students)}"] if (students := [s for r in records if (s := _student(r))]) else []),
-        f"- commit: {several([record.commit for record in records])}",
-        f"- device: {several([record.device for record in records])}",
-        f"- libraries: {several([f'{name} {v}' for record in records for name, v in record.libraries.items()])}",
-    ]
-    arrays = suite.startswith("arrays-")
-    command = "w2s run --arrays FILE" if arrays else f"w2s run --suite {suite} --results results/{suite}"
-    return "## How it was made\n\n" + "\n".join(lines) + f"\n\n```\n{command}\n```"
+    students = sorted({student for record in records if (student := _student(record))})
+    lines = {
+        f"{made['records']} records": f"{len(evaluations)} tasks × conditions, {methods} methods and canaries, seeds "
+        + made["seeds"],
+        "engine version": made["engine version"],
+        "method versions": versions({(record.method, record.method_version) for record in records}),
+        "task versions": versions({(evaluation.task, evaluation.task_version) for evaluation in evaluations}),
+        **({"students": escape(listing(students))} if students else {}),
+        **{name: made[name] for name in ("commit", "device", "libraries")},
+    }
+    text = "\n".join(f"- {name}: {value}" for name, value in lines.items())
+    return f"## How it was made\n\n{text}\n\n{command(folder)}"
 
 
 def _student(record: Record) -> str:
@@ -322,10 +308,3 @@ def _student(record: Record) -> str:
     blocks = chosen["lora_blocks"]
     where = "all blocks" if blocks is None else f"the last {blocks} blocks"
     return f"{chosen['model_description']}, as {chosen['objective']}, LoRA of rank {chosen['lora_rank']} on {where}"
-
-
-def _problems(problems: Sequence[str]) -> str:
-    if not problems:
-        return ""
-    lines = "\n".join(f"- {escape(problem)}" for problem in problems)
-    return f"## Problems\n\nNot used, or not as it should be:\n\n{lines}"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
+from benchmark.analysis.cells import keep_errors
 from benchmark.base.files import atomic_write
-from benchmark.reports.checks import check as find_faults
-from benchmark.reports.checks import compare
+from benchmark.base.notices import Say
+from benchmark.reports.checks import Findings, agreement, check
 from benchmark.reports.leaderboard import render, summary
 from benchmark.results.layout import RECORDS, TUNED
 from benchmark.results.store import ResultStore
 
 LEADERBOARD = "LEADERBOARD.md"
-_SHOWN = 20
-StaleFindings = Callable[[ResultStore], list[str]]
 
 
 def markdown_path(results: Path) -> Path:
@@ -33,43 +31,39 @@ def suites_beside(results: Path) -> list[Path]:
         tuned = results.parent / f"{results.name}{TUNED}"
         return [results, *([tuned] if results.name and any(tuned.glob(f"*/{RECORDS}")) else [])]
     folders = {path for path in (results / "..").resolve().iterdir() if any(path.glob(f"*/{RECORDS}"))}
-    beside = {results.resolve(), *folders}
     same = results.resolve()
-    ordered = sorted(beside, key=lambda path: (path.name != "default", path.name))
+    ordered = sorted({same, *folders}, key=lambda path: (path.name != "default", path.name))
     return [results if path == same else results.parent / path.name for path in ordered]
 
 
-def publish(results: Path, say: Callable[[str], None], check: StaleFindings | None = None) -> int:
-    """Write the tables and print the headline, or only say what is wrong; returns the exit status.
-
-    Args:
-        check: see `checks.check`; with it nothing is written.
+def publish(results: Path, say: Say) -> None:
+    """Write the tables and print the headline, and of a run also how far it agrees with what is published.
 
     Raises:
         W2SError: the folder holds no results.
     """
     path = markdown_path(results).resolve()
-    suites = suites_beside(results)
-    store = ResultStore(results)
-    if check is not None:
-        findings = find_faults(suites, path, check)
-        for finding in findings:
-            say(finding)
-        say(f"{results}: {len(findings)} findings" if findings else f"{results}: all adds up, {path.name} is current")
-        return 1 if findings else 0
-    stores = [store if suite == results else ResultStore(suite) for suite in suites]
-    atomic_write(path, render(*stores).encode())
-    say(summary(store))
+    stores = {suite: ResultStore(suite) for suite in suites_beside(results)}
+    atomic_write(path, render(*stores.values()).encode())
+    say(summary(stores[results]))
     say(f"\nwrote {path.name} of {results}")
     published = Path("results") / results.name
     if published.resolve() != results.resolve() and published.is_dir():
-        found = compare(store, ResultStore(published))
-        say(f"compared with {published}: {found.agree} of {found.total} cells agree within their intervals")
-        for line in found.differing[:_SHOWN]:
-            say(f"  {line}")
-        if len(found.differing) > _SHOWN:
-            say(f"  and {len(found.differing) - _SHOWN} more")
-        for count, where in ((found.only_first, results), (found.only_second, published)):
-            if count:
-                say(f"  {count} cells are only in {where}")
-    return 0
+        stores[published] = ResultStore(published)
+        for line in agreement(stores[results], stores[published]):
+            say(line)
+    keep_errors(*stores.values())
+
+
+def check_published(results: Path, say: Say, stale: Findings) -> int:
+    """Say what is wrong with the results and the page, and write nothing; returns the exit status.
+
+    Args:
+        stale: see `check`.
+    """
+    path = markdown_path(results).resolve()
+    findings = check(suites_beside(results), path, stale)
+    for finding in findings:
+        say(finding)
+    say(f"{results}: {len(findings)} findings" if findings else f"{results}: all adds up, {path.name} is current")
+    return 1 if findings else 0

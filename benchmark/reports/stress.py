@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell
+from benchmark.analysis.cells import FLOOR, Analysis, Cell
 from benchmark.analysis.format import NOT_RUN, percent
-from benchmark.analysis.statistics import Estimate, Sample, difference, estimate
+from benchmark.analysis.statistics import Estimate, difference, estimate
 from benchmark.base.text import escape, markdown, plain
 from benchmark.core.corruption import KINDS, TEMPERATURE, read_tags
-from benchmark.reports.headline import references
+from benchmark.core.names import CONDITION_NAMES
+from benchmark.reports.headline import ROLES, references
 
-CONDITIONS = {"ood": "OOD", "ind": "InD"}
-_ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
+_ABOUT = {
+    "random": "their answers are dealt to other examples: as confident as before, and without information",
+    "adversarial": "their classes are rotated by one",
+    "overconfident": f"p^(1/{TEMPERATURE:g}) instead of p, normalised; the most probable class stays",
+    "copies": "they all say what one of them says",
+}
+_BREAKING = (
+    "Each cell: the first level at which the method is below its own level 0 / below the mean of its supervisors (that "
+    "level's floor), both by more than the 95% interval of the paired difference; – for never. Read it with the tables "
+    "of scores: a wide interval hides a break, a method that starts low has less to lose, and of so many comparisons "
+    "(not corrected for their number) some are chance."
+)
+Family = tuple[str, str, str]  # base task, condition, kind of corruption
 Levels = Mapping[int, Cell]  # how many supervisors are corrupted, from 0
+
+
+class Point(NamedTuple):
+    """A row's score where `level` supervisors are corrupted.
+
+    Attributes:
+        drop: change against its own level 0, paired by seed and by resample; None where that was not run.
+        gain: minus the mean supervisor of the same level, paired.
+    """
+
+    level: int
+    score: Estimate
+    drop: Estimate | None
+    gain: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -22,12 +49,10 @@ class Curve:
     """One row's scores on one task, as more and more supervisors are corrupted in one way.
 
     Attributes:
-        base: name of the uncorrupted task. kind: a key of `corruption.KINDS`.
+        base: name of the task as it is. kind: a key of `corruption.KINDS`.
         method: name of a method, canary or reference row.
         supervisors: M.
-        levels: how many supervisors are corrupted, rising; those that were run.
-        scores: at each level. drops: change against the row's own level 0, paired by seed and by resample; None where
-            that was not run. gains: minus the mean supervisor of the same level, paired.
+        points: by level, rising; those that were run.
     """
 
     base: str
@@ -35,34 +60,21 @@ class Curve:
     kind: str
     method: str
     supervisors: int
-    levels: tuple[int, ...]
-    scores: tuple[Estimate, ...]
-    drops: tuple[Estimate | None, ...]
-    gains: tuple[Estimate | None, ...]
+    points: tuple[Point, ...]
 
     @property
-    def means(self) -> tuple[float, ...]:
-        """Mean score at each level, a share."""
-        return tuple(score.mean for score in self.scores)
-
-    @property
-    def halves(self) -> tuple[float, ...]:
-        """Half-width of its 95% interval at each level; NaN for fewer than two seeds."""
-        return tuple(score.half for score in self.scores)
+    def family(self) -> Family:
+        return self.base, self.condition, self.kind
 
     @property
     def breaks(self) -> int | None:
         """The first level at which it is below its own level 0 by more than the interval."""
-        return self._first(self.drops)
+        return next((point.level for point in self.points if below_zero(point.drop)), None)
 
     @property
     def fails(self) -> int | None:
         """The first level at which it is below the mean of its supervisors by more than the interval."""
-        return self._first(self.gains)
-
-    def _first(self, changes: Sequence[Estimate | None]) -> int | None:
-        pairs = zip(self.levels, changes, strict=True)
-        return next((level for level, change in pairs if below_zero(change)), None)
+        return next((point.level for point in self.points if below_zero(point.gain)), None)
 
 
 def below_zero(change: Estimate | None) -> bool:
@@ -73,8 +85,8 @@ def below_zero(change: Estimate | None) -> bool:
 def curves(analysis: Analysis) -> list[Curve]:
     """A curve for each base task, condition, kind of corruption and row, in this order."""
     return [
-        _curve(analysis, base, condition, kind, row, levels)
-        for (base, condition, kind), levels in _families(analysis).items()
+        _curve(family, row, levels)
+        for family, levels in _families(analysis).items()
         for row in [*analysis.methods, *references(analysis)]
         if any(row in cell.samples for cell in levels.values())
     ]
@@ -82,16 +94,47 @@ def curves(analysis: Analysis) -> list[Curve]:
 
 def without_stress(analysis: Analysis) -> Analysis:
     """The tasks that are on no curve: a mean over levels would depend on how many there are, and say nothing."""
-    on_curves = [cell for levels in _families(analysis).values() for cell in levels.values()]
-    cells = {unit: cell for unit, cell in analysis.cells.items() if cell not in on_curves}
-    return replace(analysis, cells=cells) if on_curves else analysis
+    return _without(analysis, [cell for levels in _families(analysis).values() for cell in levels.values()])
 
 
-def uncorrupted(analysis: Analysis) -> Analysis:
+def level_zero(analysis: Analysis) -> Analysis:
     """The same without the tasks whose supervisors are corrupted: of each curve, level 0 is left."""
-    corrupted = [cell for levels in _families(analysis).values() for level, cell in levels.items() if level]
-    cells = {unit: cell for unit, cell in analysis.cells.items() if cell not in corrupted}
-    return replace(analysis, cells=cells) if corrupted and cells else analysis
+    levels = [item for levels in _families(analysis).values() for item in levels.items()]
+    left = _without(analysis, [cell for level, cell in levels if level])
+    return left if left.cells else analysis
+
+
+def _without(analysis: Analysis, cells: Collection[Cell]) -> Analysis:
+    kept = {key: cell for key, cell in analysis.cells.items() if cell not in cells}
+    return replace(analysis, cells=kept) if cells else analysis
+
+
+def _families(analysis: Analysis) -> dict[Family, Levels]:
+    """The levels of each curve; level 0 is shared by all kinds."""
+    started: dict[tuple[str, str], Cell] = {}
+    found: dict[Family, dict[int, Cell]] = {}
+    for (_, condition), cell in analysis.cells.items():
+        if tagged := read_tags(cell.evaluation.tags):
+            base, corruption = tagged
+            if corruption is None:
+                started[base, condition] = cell
+            else:
+                found.setdefault((base, condition, corruption.kind), {})[corruption.count] = cell
+    for (base, condition, _), levels in found.items():
+        if (base, condition) in started:
+            levels[0] = started[base, condition]
+    order = sorted(found, key=lambda family: (*family[:2], list(KINDS).index(family[2])))
+    return {family: dict(sorted(found[family].items())) for family in order}
+
+
+def _curve(family: Family, row: str, levels: Levels) -> Curve:
+    start = levels[0].score(row) if 0 in levels else None
+    points = []
+    for level, cell in levels.items():
+        if score := cell.score(row):
+            drop, gain = difference(score, start) if start else None, cell.gain(row, FLOOR)
+            points.append(Point(level, estimate([score]), *(estimate([x]) if x else None for x in (drop, gain))))
+    return Curve(*family, row, len(next(iter(levels.values())).evaluation.supervisors), tuple(points))
 
 
 def section(analysis: Analysis) -> str:
@@ -99,13 +142,22 @@ def section(analysis: Analysis) -> str:
     found = curves(analysis)
     if not found:
         return ""
+    kinds = {curve.kind for curve in found}
+    about = "\n".join(f"- **{kind}**: {_ABOUT[kind]}." for kind in KINDS if kind in kinds)
     headers, rows = _breaking(analysis, found)
-    cells = [[f"`{row[0]}`", *row[1:]] for row in rows]
-    parts = [_about(found), f"### Which methods break, and when\n\n{_BREAKING}\n\n{markdown(headers, cells)}"]
-    for base, condition in dict.fromkeys((curve.base, curve.condition) for curve in found):
-        own = [curve for curve in found if (curve.base, curve.condition) == (base, condition)]
-        parts.append(f"### {escape(base)}, {CONDITIONS[condition]}")
-        parts += [_table(analysis, [c for c in own if c.kind == kind]) for kind in dict.fromkeys(c.kind for c in own)]
+    table = markdown(headers, [[f"`{row[0]}`", *row[1:]] for row in rows])
+    parts = [
+        "## Stress: supervisors made worse\n\n"
+        "Of a task's M supervisors, 1, 2, ... are corrupted after training, in random order by seed; a level keeps the "
+        f"corrupted supervisors of the one before. Level 0 is the task as it is.\n\n{about}",
+        f"### Which methods break, and when\n\n{_BREAKING}\n\n{table}",
+    ]
+    headings = set()
+    for family in dict.fromkeys(curve.family for curve in found):
+        heading = f"### {escape(family[0])}, {CONDITION_NAMES[family[1]]}"
+        parts += [heading] * (heading not in headings)
+        headings.add(heading)
+        parts.append(_table(analysis, [curve for curve in found if curve.family == family]))
     return "\n\n".join(parts)
 
 
@@ -115,111 +167,43 @@ def summary(analysis: Analysis) -> str:
     return f"{plain(*_breaking(analysis, found))}\n\n{_BREAKING}" if found else ""
 
 
-def _families(analysis: Analysis) -> dict[tuple[str, str, str], Levels]:
-    """(base, condition, kind) -> level -> cell; level 0 is shared by all kinds."""
-    started: dict[tuple[str, str], Cell] = {}
-    found: dict[tuple[str, str, str], dict[int, Cell]] = {}
-    for (_, condition), cell in analysis.cells.items():
-        if (told := read_tags(cell.evaluation.tags)) is None:
-            continue
-        base, corruption = told
-        if corruption is None:
-            started[base, condition] = cell
-        else:
-            found.setdefault((base, condition, corruption.kind), {})[corruption.count] = cell
-    order = sorted(
-        found, key=lambda family: (family[0], -list(CONDITIONS).index(family[1]), list(KINDS).index(family[2]))
-    )
-    return {
-        family: dict(sorted({**({0: started[family[:2]]} if family[:2] in started else {}), **found[family]}.items()))
-        for family in order
-    }
-
-
-def _curve(analysis: Analysis, base: str, condition: str, kind: str, row: str, levels: Levels) -> Curve:
-    there = {level: cell for level, cell in levels.items() if row in cell.samples}
-    start = there[0].samples[row] if 0 in there else None
-    return Curve(
-        base=base,
-        condition=condition,
-        kind=kind,
-        method=row,
-        supervisors=len(next(iter(levels.values())).evaluation.supervisors),
-        levels=tuple(there),
-        scores=tuple(estimate([cell.samples[row]]) for cell in there.values()),
-        drops=tuple(_estimated(difference(cell.samples[row], start) if start else None) for cell in there.values()),
-        gains=tuple(_estimated(cell.gain(row, FLOOR)) for cell in there.values()),
-    )
-
-
-def _estimated(sample: Sample | None) -> Estimate | None:
-    return estimate([sample]) if sample else None
-
-
-def _about(found: Sequence[Curve]) -> str:
-    kinds = {curve.kind for curve in found}
-    said = {
-        "random": "their answers are dealt to other examples: as confident as before, and without information",
-        "adversarial": "their classes are rotated by one",
-        "overconfident": f"p^(1/{TEMPERATURE:g}) instead of p, normalised; the most probable class stays",
-        "copies": "they all say what one of them says",
-    }
-    lines = "\n".join(f"- **{kind}**: {said[kind]}." for kind in KINDS if kind in kinds)
-    return (
-        "## Stress: supervisors made worse\n\n"
-        "Of a task's M supervisors, 1, 2, ... are corrupted after training, in random order by seed; a level keeps the "
-        f"corrupted supervisors of the one before. Level 0 is the task as it is.\n\n{lines}"
-    )
-
-
-_BREAKING = (
-    "Each cell: the first level at which the method is below its own level 0 / below the mean of its supervisors (that "
-    "level's floor), both by more than the 95% interval of the paired difference; – for never. Read it with the tables "
-    "of scores: a wide interval hides a break, a method that starts low has less to lose, and of so many comparisons "
-    "(not corrected for their number) some are chance."
-)
-
-
 def _breaking(analysis: Analysis, found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
     """Headers and rows, a method each."""
-    families = list(dict.fromkeys((curve.base, curve.condition, curve.kind) for curve in found))
+    families = list(dict.fromkeys(curve.family for curve in found))
     several = len({condition for _, condition, _ in families}) > 1
-    at = {(curve.method, curve.base, curve.condition, curve.kind): curve for curve in found}
-    headers = [f"{base}{f' {CONDITIONS[where]}' * several}, {kind}" for base, where, kind in families]
-    rows = [[row, *(_levels_text(at.get((row, *family))) for family in families)] for row in analysis.methods]
+    at = {(curve.method, curve.family): curve for curve in found}
+
+    def text(curve: Curve | None) -> str:
+        if curve is None:
+            return NOT_RUN
+        return " / ".join("–" if level is None else str(level) for level in (curve.breaks, curve.fails))
+
+    headers = [f"{base}{f' {CONDITION_NAMES[where]}' * several}, {kind}" for base, where, kind in families]
+    rows = [[row, *(text(at.get((row, family))) for family in families)] for row in analysis.methods]
     return ["method", *headers], rows
 
 
-def _levels_text(curve: Curve | None) -> str:
-    if curve is None:
-        return NOT_RUN
-    return " / ".join("–" if level is None else str(level) for level in (curve.breaks, curve.fails))
-
-
 def _table(analysis: Analysis, found: Sequence[Curve]) -> str:
-    """Rows x levels of one base and kind."""
-    levels = sorted({level for curve in found for level in curve.levels})
-    known = list(_ordered(analysis, found))
-    runs = max(score.runs for curve in known for score in curve.scores)
-    lines = [[f"`{curve.method}`{_ROLES.get(curve.method, '')}", *_texts(curve, levels, runs)] for curve in known]
+    """Rows x levels of one family."""
+    levels = sorted({point.level for curve in found for point in curve.points})
+    runs = max(point.score.runs for curve in found for point in curve.points)
+
+    def text(point: Point | None) -> str:
+        return NOT_RUN if point is None else percent(point.score, of_runs=runs) + " ↓" * below_zero(point.drop)
+
+    lines = []
+    for curve in _ordered(analysis, found):
+        at = {point.level: point for point in curve.points}
+        lines.append([f"`{curve.method}`{ROLES.get(curve.method, '')}", *(text(at.get(level)) for level in levels)])
     table = markdown(["method", *(f"{level} of {found[0].supervisors}" for level in levels)], lines)
     return (
         f"**{found[0].kind}**, supervisors corrupted (↓: below its own level 0 by more than the interval):\n\n{table}"
     )
 
 
-def _ordered(analysis: Analysis, found: Sequence[Curve]) -> Iterator[Curve]:
+def _ordered(analysis: Analysis, found: Sequence[Curve]) -> list[Curve]:
     """Methods by their score at the lowest level, then the canaries and reference rows."""
     apart = references(analysis)
-    yield from sorted((c for c in found if c.method not in apart), key=lambda c: (c.levels[0], -round(c.means[0], 9)))
-    yield from (curve for row in apart for curve in found if curve.method == row)
-
-
-def _texts(curve: Curve, levels: Sequence[int], runs: int) -> list[str]:
-    at = {level: i for i, level in enumerate(curve.levels)}
-    return [
-        percent(curve.scores[at[level]], of_runs=runs) + " ↓" * below_zero(curve.drops[at[level]])
-        if level in at
-        else NOT_RUN
-        for level in levels
-    ]
+    methods = [curve for curve in found if curve.method not in apart]
+    methods.sort(key=lambda curve: (curve.points[0].level, -round(curve.points[0].score.mean, 9)))
+    return [*methods, *(curve for row in apart for curve in found if curve.method == row)]

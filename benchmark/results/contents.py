@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from benchmark.base.errors import W2SError
 from benchmark.core.records import Evaluation, Record, RecordKey, SeedEvaluation, compact, digest
-from benchmark.results.layout import PREDICTIONS, RECORDS, TRUTH_FOLDER, truth_file
+from benchmark.results.layout import PREDICTIONS, RECORDS, TRUTH_FOLDER, method_folders, truth_file
+from benchmark.results.lines import read_keyed, reason
 from benchmark.results.trials import choice_fault, trial_count
 
 
@@ -43,10 +43,9 @@ class Contents:
         evaluation = self.evaluations.get((record.task, record.condition))
         if evaluation is None:
             return f"{name} is missing"
-        if record.task_version != evaluation.task_version:
-            return f"task_version: found {record.task_version}, but {name} has {evaluation.task_version}"
-        if record.data_fingerprint != evaluation.data_fingerprint:
-            return f"data_fingerprint: found {record.data_fingerprint}, but {name} has {evaluation.data_fingerprint}"
+        for what in ("task_version", "data_fingerprint"):
+            if (found := getattr(record, what)) != (there := getattr(evaluation, what)):
+                return f"{what}: found {found}, but {name} has {there}"
         if record.seed not in evaluation.seeds:
             return f"seed: {name} has no seed {record.seed}"
         if fault := choice_fault(record):
@@ -77,9 +76,8 @@ def read_contents(root: Path) -> Contents:
             contents.problems.append(f"{TRUTH_FOLDER}/{path.name}: {reason(error)}")
         else:
             contents.evaluations[evaluation.task, evaluation.condition] = evaluation
-    for folder in sorted(path for path in root.glob("[!._]*") if path.is_dir()):
-        if (folder / RECORDS).exists():
-            read_records(folder, contents)
+    for folder in method_folders(root):
+        read_records(folder, contents)
         if (folder / PREDICTIONS).exists():
             read_predictions(folder, contents)
     return contents
@@ -121,24 +119,9 @@ def _read_evaluation(path: Path) -> Evaluation:
 
 def read_records(folder: Path, contents: Contents) -> None:
     """Add the records in the folder of a method."""
-    try:
-        lines = (folder / RECORDS).read_bytes().splitlines()
-    except OSError as error:
-        contents.problems.append(f"{folder.name}/{RECORDS}: {reason(error)}")
-        return
-    for number, line in enumerate(lines, 1):
-        where = f"{folder.name}/{RECORDS}:{number}"
-        try:
-            record = Record.model_validate_json(line)
-        except ValidationError as error:
-            contents.problems.append(f"{where}: {reason(error)}")
-            continue
-        if record.method != folder.name:
-            contents.problems.append(f"{where}: method: found '{record.method}', expected the folder's name")
-        elif record.key in contents.records:
-            contents.problems.append(f"{where}: repeats the record of {record.key}")
-        else:
-            contents.records[record.key] = record
+    records, problems = read_keyed(folder / RECORDS, Record)
+    contents.records |= records
+    contents.problems += problems
 
 
 def read_predictions(folder: Path, contents: Contents) -> None:
@@ -159,19 +142,3 @@ def no_results(root: Path, problems: Sequence[str] = ()) -> W2SError:
     """What to raise where a folder holds no results; the first problem may say why."""
     why = f" ({problems[0]})" if problems else ""
     return W2SError(f"{root}: no results there{why}; make some with `w2s run --results {root}`")
-
-
-def reason(error: Exception) -> str:
-    """One line: 'field: reason' for each invalid field, or what went wrong with the file."""
-    if isinstance(error, ValidationError):
-        found = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors(include_url=False)]
-        return _one_line("; ".join(f"{where}: {message}" if where else message for where, message in found))
-    if isinstance(error, KeyError):
-        return f"{error} is missing"
-    if isinstance(error, SafetensorError):
-        return f"not a readable safetensors file ({error})"
-    return _one_line(str(error))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

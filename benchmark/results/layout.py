@@ -10,6 +10,8 @@ _tasks/<task>-<condition>.safetensors   an `Evaluation`
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from benchmark.core.records import RecordKey
 
 TRUTH_FOLDER, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
@@ -20,6 +22,11 @@ TUNED = "-tuned"  # ends the name of the folder of tuned results that belongs to
 def truth_file(task: str, condition: str) -> str:
     """Where the `Evaluation` of a (task, condition) stands."""
     return f"{TRUTH_FOLDER}/{task}-{condition}.safetensors"
+
+
+def method_folders(root: Path) -> list[Path]:
+    """The folders of `results/<suite>` that belong to a method, sorted."""
+    return sorted(path for path in root.glob("[!._]*") if path.is_dir())
 
 
 def array_name(key: RecordKey) -> str:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from benchmark.base.files import atomic_write
 from benchmark.base.fingerprint import fingerprint
 from benchmark.core.records import Condition, Count, MethodName, RecordKey, SettingHash, Strict, TaskName
-from benchmark.results.lines import read_lines
+from benchmark.results.layout import method_folders
+from benchmark.results.lines import read_keyed
 
 REPLIES = "replies.jsonl"
 
@@ -59,17 +60,12 @@ class Reply(OfReply):
         return fingerprint([self.prompt, self.reply, self.reference])
 
 
-def method_folders(root: Path) -> list[Path]:
-    """The folders of `results/<suite>` that belong to a method, sorted."""
-    return sorted(path for path in root.glob("[!._]*") if path.is_dir())
-
-
 def read_replies(root: Path) -> tuple[dict[ReplyKey, Reply], list[str]]:
     """All replies in `results/<suite>`, and a line for each that can't be used, beginning with its file."""
     replies: dict[ReplyKey, Reply] = {}
     problems: list[str] = []
     for folder in method_folders(root):
-        found, faults = _read_folder(folder)
+        found, faults = read_keyed(folder / REPLIES, Reply)
         replies |= found
         problems += faults
     return replies, problems
@@ -89,23 +85,9 @@ def write_replies(root: Path, replies: Iterable[Reply], renewed: Collection[Reco
         by_method.setdefault(reply.method, {})[reply.key] = reply
     for method in sorted({*by_method, *(key.method for key in renewed)}):
         fresh = by_method.get(method, {})
-        before, _ = _read_folder(root / method)
+        before, _ = read_keyed(root / method / REPLIES, Reply)
         kept = {key: reply for key, reply in before.items() if key.record not in renewed}
         if not fresh and len(kept) == len(before):
             continue
         merged = sorted({**kept, **fresh}.items())
         atomic_write(root / method / REPLIES, "".join(f"{reply.to_line()}\n" for _, reply in merged).encode())
-
-
-def _read_folder(folder: Path) -> tuple[dict[ReplyKey, Reply], list[str]]:
-    found, problems = read_lines(folder / REPLIES, Reply)
-    replies: dict[ReplyKey, Reply] = {}
-    for number, reply in found:
-        where = f"{folder.name}/{REPLIES}:{number}"
-        if reply.method != folder.name:
-            problems.append(f"{where}: method: found '{reply.method}', expected the folder's name")
-        elif reply.key in replies:
-            problems.append(f"{where}: repeats the reply to example {reply.example} of {reply.key.record}")
-        else:
-            replies[reply.key] = reply
-    return replies, problems

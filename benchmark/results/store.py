@@ -25,15 +25,10 @@ from safetensors.numpy import save
 from benchmark.base.errors import Vanished, W2SError
 from benchmark.base.files import atomic_write, remove_temporaries, sync_folder
 from benchmark.base.notices import notice
-from benchmark.core.records import (
-    Evaluation,
-    Record,
-    RecordKey,
-    Versions,
-    compact,
-)
-from benchmark.results.contents import Contents, read_contents, read_unit, reason
+from benchmark.core.records import Evaluation, Record, RecordKey, Versions, compact
+from benchmark.results.contents import Contents, read_contents, read_unit
 from benchmark.results.layout import PREDICTIONS, RECORDS, array_name, truth_file
+from benchmark.results.lines import reason
 
 _LOCK, _UNIT = ".lock", ".unit.safetensors"
 
@@ -65,7 +60,7 @@ class ResultStore:
         self._contents: Contents | None = None
         self._locked: tuple[int, int] | None = None  # which file the lock is
         self._folder: int | None = None  # the root, open while it is locked
-        self._lines: dict[RecordKey, str] = {}  # canonical JSON of what is in `_contents.records`
+        self._lines: dict[RecordKey, str] = {}  # canonical JSON of records, as far as it was needed
 
     def load(self) -> Contents:
         """The folder's contents; what can't be read is in `problems` and doesn't stop the rest."""
@@ -78,25 +73,17 @@ class ResultStore:
         Raises:
             W2SError: another run has it, or nothing can be written here.
         """
-        try:
+        with self._writable():
             self.root.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.root / _LOCK)
             lock.acquire(timeout=0)
-        except Timeout:
-            raise W2SError(
-                f"{self.root}: another run is writing here; wait until it ends, or name another folder with --results"
-            ) from None
-        except OSError as error:
-            raise self._unwritable(error) from error
         try:
-            try:
+            with self._writable():
                 self._contents = None
                 self._folder = os.open(self.root, os.O_RDONLY)
                 self._locked = _identity(self.root / _LOCK)
                 remove_temporaries(self.root)
                 self._finish()
-            except OSError as error:
-                raise self._unwritable(error) from error
             yield
         finally:
             if self._folder is not None:
@@ -104,28 +91,12 @@ class ResultStore:
             self._locked = self._folder = None
             lock.release()
 
-    def present(self) -> None:
-        """Look whether the files are still there that were read or written.
-
-        Raises:
-            Vanished: some are gone.
-        """
-        self._present()
-
     def complete(self, key: RecordKey, versions: Versions, data_fingerprint: str) -> bool:
         """Whether this result is here, with its predictions and evaluation, made by these versions from these data."""
-        contents = self.load()
-        record = contents.records.get(key)
-        return (
-            record is not None
-            and record.versions == versions
-            and record.data_fingerprint == data_fingerprint
-            and contents.misfit(record) is None
-        )
-
-    def check_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
-        """Raise what `write_unit` would of what it is given, and write nothing."""
-        self._checked(evaluation, entries)
+        record = self.load().records.get(key)
+        if record is None or (record.versions, record.data_fingerprint) != (versions, data_fingerprint):
+            return False
+        return self.load().misfit(record) is None
 
     def write_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> None:
         """Add the results of one (task, condition), replacing records of the same key; all else stays.
@@ -141,7 +112,7 @@ class ResultStore:
             Vanished: files that were here are gone.
             W2SError: an entry that is not of this unit or does not fit, or that would spoil others.
         """
-        self._present()
+        self.present()
         try:
             self._finish()
         except OSError:  # there is no room for that one, perhaps for this one
@@ -155,10 +126,11 @@ class ResultStore:
         Raises:
             Vanished: files that were here are gone.
         """
-        contents = self._present()
+        contents = self.present()
         self.revision += 1
         for key in keys:
-            del contents.records[key], self._lines[key]
+            del contents.records[key]
+            self._lines.pop(key, None)
             contents.predictions.pop(key, None)
         for method in sorted({key.method for key in keys}):
             self._write_method(method)
@@ -166,7 +138,7 @@ class ResultStore:
     def _write_unit(
         self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]], as_a_whole: bool = True
     ) -> None:
-        evaluation, new, lines = self._checked(evaluation, entries)
+        evaluation, new, lines = self.check_unit(evaluation, entries)
         contents, unit = self.load(), (evaluation.task, evaluation.condition)
         methods = sorted({record.method for record, _ in entries})
         own = {truth_file(*unit): _evaluation_bytes(evaluation)}
@@ -187,13 +159,17 @@ class ResultStore:
                 self._forget_unit()
         except OSError:  # a full disk: what is here is what got there
             self._read_anew()
-            self._present()
+            self.present()
             raise
 
-    def _checked(
+    def check_unit(
         self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]
     ) -> tuple[Evaluation, Contents, dict[RecordKey, str]]:
-        """The evaluation with the seeds that are there, what the unit holds, and its lines."""
+        """The evaluation with the seeds that are there, what the unit holds, and its lines.
+
+        Raises:
+            W2SError: what `write_unit` would of what it is given.
+        """
         contents, unit = self.load(), (evaluation.task, evaluation.condition)
         old = contents.evaluations.get(unit)
         if old is not None and old.same_data(evaluation):
@@ -230,17 +206,21 @@ class ResultStore:
             self._forget_unit()
 
     def _forget_unit(self) -> None:
-        sync_folder(self.root if self._folder is None else Path(), self._folder)  # with new methods' folders
-        os.unlink(self.root / _UNIT if self._folder is None else _UNIT, dir_fd=self._folder)
+        sync_folder(self._at(""), self._folder)  # with new methods' folders
+        os.unlink(self._at(_UNIT), dir_fd=self._folder)
 
     def _read_anew(self) -> Contents:
         self.revision += 1
         self._contents = read_contents(self.root)
-        self._lines = {key: record.to_line() for key, record in self._contents.records.items()}
+        self._lines = {}
         return self._contents
 
-    def _present(self) -> Contents:
-        """The contents, whose files are still there: what is written beside them must not refer to lost ones."""
+    def present(self) -> Contents:
+        """The contents, whose files are still there: what is written beside them must not refer to lost ones.
+
+        Raises:
+            Vanished: some are gone.
+        """
         contents = self.load()
         expected = [truth_file(*unit) for unit in contents.evaluations]
         expected += [f"{method}/{RECORDS}" for method in {key.method for key in contents.records}]
@@ -271,19 +251,29 @@ class ResultStore:
 
     def _write_method(self, method: str) -> None:
         contents = self.load()
-        lines = {key: self._lines[key] for key in contents.records}
+        own = {key: record for key, record in contents.records.items() if key.method == method}
+        self._lines |= {key: record.to_line() for key, record in own.items() if key not in self._lines}
+        lines = {key: self._lines[key] for key in own}
         for name, data in _files_of(method, lines, contents.predictions).items():
             self._write(name, data)
 
     def _write(self, name: str, data: bytes) -> None:
-        """A file of this folder: while it is locked, of the one that was locked, wherever it is now."""
-        if self._folder is None:
-            atomic_write(self.root / name, data)
-        else:
-            atomic_write(Path(name), data, self._folder)
+        atomic_write(self._at(name), data, self._folder)
 
-    def _unwritable(self, error: OSError) -> W2SError:
-        return W2SError(f"{self.root}: results can't be written here: {error}")
+    def _at(self, name: str) -> Path:
+        """A file of this folder: while it is locked, of the one that was locked, wherever it is now."""
+        return (self.root if self._folder is None else Path()) / name
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except Timeout:
+            raise W2SError(
+                f"{self.root}: another run is writing here; wait until it ends, or name another folder with --results"
+            ) from None
+        except OSError as error:
+            raise W2SError(f"{self.root}: results can't be written here: {error}") from error
 
 
 def _files_of(

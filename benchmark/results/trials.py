@@ -94,7 +94,7 @@ def picked(evaluation: Evaluation, record: Record, predictions: NDArray[Any], wh
     number = {"chosen": _number(record), "default": 0}.get(which)
     if number is None:
         number = int(_scores(evaluation, record.seed, predictions).argmax())
-    return predictions.reshape(GRID_SIZE, -1, predictions.shape[1])[number]
+    return np.asarray(predictions.reshape(GRID_SIZE, -1, predictions.shape[1])[number])
 
 
 def _number(record: Record) -> int:
@@ -107,7 +107,7 @@ def _scores(evaluation: Evaluation, seed: int, predictions: NDArray[Any]) -> NDA
     """(T,) scores by the task's metric, each the mean over replicas."""
     truth = evaluation.seeds[seed]
     scores = score(evaluation.metric, predictions, truth.labels, truth.groups, evaluation.num_classes)
-    return scores.reshape(GRID_SIZE, -1).mean(1)
+    return np.asarray(scores.reshape(GRID_SIZE, -1).mean(1))
 
 
 def _show(value: float | None) -> str:

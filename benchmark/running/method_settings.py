@@ -79,10 +79,10 @@ class MethodSetting:
         kind = METHODS[method]
         trials = tuple(
             Trial(
-                method=method,
-                number=number,
-                options={**options, **{name: value for name, value in setting.items() if name not in TIMES}},
-                recipe=recipe.times(*(setting.get(times, 1) for times in TIMES)),
+                method,
+                number,
+                {**options, **{name: value for name, value in setting.items() if name not in TIMES}},
+                recipe.times(*(setting.get(times, 1) for times in TIMES)),
             )
             for number, setting in enumerate(kind.grid if tune else ({},))
         )

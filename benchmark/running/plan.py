@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from benchmark.base.errors import W2SError
 from benchmark.core.method import method_options
@@ -63,12 +64,7 @@ def make_plan(run: Run) -> list[Unit]:
             these.
     """
     _refuse_mixture(run)
-    enough = _enough_replies(run.store, run.setup.replies)
-    units = []
-    for condition in run.conditions:
-        for task, data in run.available:
-            if condition in task.conditions:
-                units += _units(run, task, condition, data, enough)
+    units = _units(run, run.available, _enough_replies(run.store, run.setup.replies))
     has = sorted({c for task, _ in run.available for c in task.conditions})
     if run.available and not set(has) & set(run.conditions):
         raise W2SError(f"no task here has the condition '{', '.join(run.conditions)}', only {', '.join(has)}")
@@ -77,36 +73,36 @@ def make_plan(run: Run) -> list[Unit]:
 
 def absent_units(run: Run) -> list[Unit]:
     """The units of the tasks that can't be run here: of all that was asked for, as nothing is known of their data."""
-    absent = [task for task in run.tasks if task.name in run.lacking]
-    return [
-        unit
-        for condition in run.conditions
-        for task in absent
-        if condition in task.conditions
-        for unit in _units(run, task, condition, "not here", lambda key: True)
-    ]
+    return _units(run, [(task, "not here") for task in run.tasks if task.name in run.lacking], lambda key: True)
 
 
-def _units(run: Run, task: Task, condition: str, data: str, enough: Callable[[RecordKey], bool]) -> list[Unit]:
-    student, settings = task.student, run.settings(task)
-    trainings: dict[tuple[MethodSetting, ...], list[int]] = {}
-    for seed in run.seeds:
-        keys = {s: RecordKey(task.name, condition, s.method, s.hash, seed) for s in settings}
-        lacking = tuple(
-            setting
-            for setting, key in keys.items()
-            if run.among(key)
-            if run.force
-            or not run.store.complete(key, Versions(ENGINE_VERSION, task.version, setting.version), data)
-            or (as_policy(student) and not enough(key))
-        )
-        if lacking:
-            trainings.setdefault(lacking, []).append(seed)
-    if student.costly:
-        apart = sorted((seed, own) for own, seeds in trainings.items() for seed in seeds)
-        return [Unit(task.name, condition, (Training(own, (seed,)),), split=True) for seed, own in apart]
-    whole = tuple(Training(own, tuple(seeds)) for own, seeds in trainings.items())
-    return [Unit(task.name, condition, whole)] if whole else []
+def _units(run: Run, tasks: Sequence[tuple[Task, str]], enough: Callable[[RecordKey], bool]) -> list[Unit]:
+    """The units of tasks with the fingerprints of their data, condition by condition."""
+    units: list[Unit] = []
+    for condition, (task, data) in product(run.conditions, tasks):
+        if condition not in task.conditions:
+            continue
+        settings = run.settings(task)
+        trainings: dict[tuple[MethodSetting, ...], list[int]] = {}
+        for seed in run.seeds:
+            keys = {s: RecordKey(task.name, condition, s.method, s.hash, seed) for s in settings}
+            lacking = tuple(
+                setting
+                for setting, key in keys.items()
+                if run.among(key)
+                if run.force
+                or not run.store.complete(key, Versions(ENGINE_VERSION, task.version, setting.version), data)
+                or (as_policy(task.student) and not enough(key))
+            )
+            if lacking:
+                trainings.setdefault(lacking, []).append(seed)
+        if task.student.costly:
+            apart = sorted((seed, own) for own, seeds in trainings.items() for seed in seeds)
+            units += [Unit(task.name, condition, (Training(own, (seed,)),), split=True) for seed, own in apart]
+        elif trainings:
+            whole = tuple(Training(own, tuple(seeds)) for own, seeds in trainings.items())
+            units.append(Unit(task.name, condition, whole))
+    return units
 
 
 def _refuse_mixture(run: Run) -> None:

@@ -7,18 +7,10 @@ import sys
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmark.running.executors.contract import Job
 from benchmark.running.plan import Unit
-
-
-class _UnitsColumn(ProgressColumn):
-    """Finished units of all."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{int(task.completed)}/{int(task.total or 0)}")
 
 
 class UnitsBar:
@@ -53,7 +45,7 @@ class UnitsBar:
 @contextlib.contextmanager
 def progress(total: int) -> Iterator[UnitsBar]:
     """The bar of a run of so many units."""
-    columns = (TextColumn("{task.description}"), BarColumn(), _UnitsColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
         yield UnitsBar(bar, total)

@@ -19,7 +19,7 @@ from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.source import Source
 from benchmark.core.student import as_policy
 from benchmark.core.suite import Suite, load_suite, read_options
-from benchmark.core.task import ReadyMade, Task
+from benchmark.core.task import Task
 from benchmark.results.layout import TUNED
 from benchmark.results.store import ResultStore, results_folder
 from benchmark.running.method_settings import MethodSetting, check_method_options
@@ -76,7 +76,6 @@ class Run:
         outdated: what is redone, if only stale records are.
     """
 
-    suite: Suite
     tasks: tuple[Task, ...]
     available: tuple[tuple[Task, str], ...]
     lacking: Mapping[str, str]
@@ -91,10 +90,9 @@ class Run:
 
     def settings(self, task: Task) -> tuple[MethodSetting, ...]:
         """The methods as they are run on a task."""
-        recipe, own = self.setup.student.of(task.name), task.student.parameters
-        options = self.method_options
+        recipe, own, tune = self.setup.student.of(task.name), task.student.parameters, self.setup.tune
         return tuple(
-            MethodSetting.of(name, recipe, own, options.get(name, {}), self.setup.tune and name not in CANARIES)
+            MethodSetting.of(name, recipe, own, self.method_options.get(name, {}), tune and name not in CANARIES)
             for name in self.methods
         )
 
@@ -115,25 +113,43 @@ def resolve(request: Request, say: Say) -> Run:
     suite = load_suite(request.suite, request.full)
     setup, method_options = _setup(request, suite)
     given = setup.load()
-    for registry in (METHODS, TASKS):
-        for line in registry.warnings():
-            say(line)
+    for line in (*METHODS.warnings(), *TASKS.warnings()):
+        say(line)
     request, store, outdated = _narrowed(request, suite)
-    tasks, conditions, seeds = _problems(request, suite, setup, given)
-    methods = _methods(request, suite, say)
+    tasks = [given] if given else [setup.task(name) for name in TASKS.select(request.tasks or suite.tasks)]
+    conditions = request.conditions or (given.conditions if given else suite.conditions)
+    if unknown := [c for c in conditions if c not in CONDITIONS]:
+        raise W2SError(f"unknown condition '{unknown[0]}': expected ind, ood or both")
+    seeds = tuple(range(request.seeds or suite.seeds))
+    if given:
+        seeds = given.seeds if given.seeds and request.seeds is None else seeds
+        given.require(conditions, seeds)
+    methods = METHODS.select(request.methods or suite.methods)
+    if request.tune:
+        if left_out := [name for name in CANARIES if name in request.methods]:
+            say(f"--tune: canaries are not tuned, left out: {', '.join(left_out)}")
+        if not (methods := [name for name in methods if name not in CANARIES]):
+            raise W2SError("--tune: found canaries only, which are not tuned; name a method")
     check_options(request.options, tasks, [field.name for field in fields(Recipe)])
     check_method_options(method_options, methods)
     if request.replies and not any(as_policy(task.student) for task in tasks):
         raise W2SError("--replies: only policies (DPO students) write replies, and none of these tasks has one")
-    available, absent = _available(tasks, request, say) if outdated is None or outdated.places else ([], {})
+    available: list[tuple[Task, str]] = []
+    absent: dict[str, str] = {}
+    for task in tasks if outdated is None or outdated.places else []:
+        try:
+            if lack := lacking(task, request.download and request.fetch, request.mirror, say):
+                raise NotAvailable(lack)
+            available.append((task, data_fingerprint(task)))
+        except (Exception, SystemExit) as error:  # a plug-in's fault must not stop the others
+            absent[task.name] = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
     return Run(
-        suite=suite,
         tasks=tuple(tasks),
         available=tuple(available),
         lacking=absent,
         methods=tuple(methods),
         conditions=tuple(conditions),
-        seeds=tuple(seeds),
+        seeds=seeds,
         method_options=method_options,
         setup=setup,
         store=store,
@@ -149,9 +165,8 @@ def check_options(given: Sequence[str], tasks: Sequence[Task], also: Sequence[st
         W2SError: one doesn't; the nearest name is suggested.
     """
     known = set(also).union(*(task.options for task in tasks))
-    for name in read_options(given)[0]:
-        if name not in known:
-            raise unknown_name("option", name, known)
+    if unknown := [name for name in read_options(given)[0] if name not in known]:
+        raise unknown_name("option", unknown[0], known)
 
 
 def _setup(request: Request, suite: Suite) -> tuple[Setup, Mapping[str, Mapping[str, Any]]]:
@@ -171,13 +186,12 @@ def _setup(request: Request, suite: Suite) -> tuple[Setup, Mapping[str, Mapping[
     for recipe in (recipes.default, *(own for _, own in recipes.by_task)):
         check_precision(recipe.precision, device)
     folder, address = split_address(request.cache)
+    cache, fetch = (folder or cache_root()).absolute(), request.fetch
     setup = Setup(
         device=device,
         student=recipes,
         options={**suite.options, **options},
-        settings=Settings(
-            (folder or cache_root()).absolute(), settings().data, request.download and request.fetch, request.fetch
-        ),
+        settings=Settings(cache, settings().data, request.download and fetch, fetch),
         cache_address=address,
         tune=request.tune,
         replies=request.replies,
@@ -206,45 +220,6 @@ def _narrowed(request: Request, suite: Suite) -> tuple[Request, ResultStore, Sta
         seeds=1 + max((place.seed for place in places), default=0),
     )
     return narrowed if places else request, store, outdated
-
-
-def _problems(
-    request: Request, suite: Suite, setup: Setup, given: ReadyMade | None
-) -> tuple[Sequence[Task], Sequence[str], Sequence[int]]:
-    """The tasks, conditions and seeds."""
-    tasks = [given] if given else [setup.task(name) for name in TASKS.select(request.tasks or suite.tasks)]
-    conditions = request.conditions or (given.conditions if given else suite.conditions)
-    if unknown := [c for c in conditions if c not in CONDITIONS]:
-        raise W2SError(f"unknown condition '{unknown[0]}': expected ind, ood or both")
-    seeds: Sequence[int] = range(request.seeds or suite.seeds)
-    if given:
-        seeds = given.seeds if given.seeds and request.seeds is None else seeds
-        given.require(conditions, seeds)
-    return tasks, conditions, seeds
-
-
-def _methods(request: Request, suite: Suite, say: Say) -> list[str]:
-    methods = METHODS.select(request.methods or suite.methods)
-    if not request.tune:
-        return methods
-    if left_out := [name for name in CANARIES if name in request.methods]:
-        say(f"--tune: canaries are not tuned, left out: {', '.join(left_out)}")
-    if not (left := [name for name in methods if name not in CANARIES]):
-        raise W2SError("--tune: found canaries only, which are not tuned; name a method")
-    return left
-
-
-def _available(tasks: Sequence[Task], request: Request, say: Say) -> tuple[list[tuple[Task, str]], dict[str, str]]:
-    """The tasks whose data are here, with their fingerprints; and why the others can't be run, by name."""
-    available, absent = [], {}
-    for task in tasks:
-        try:
-            if lack := lacking(task, request.download and request.fetch, request.mirror, say):
-                raise NotAvailable(lack)
-            available.append((task, data_fingerprint(task)))
-        except (Exception, SystemExit) as error:  # a plug-in's fault must not stop the others
-            absent[task.name] = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
-    return available, absent
 
 
 def lacking(task: Task, fetch: bool, mirror: str | None, say: Say) -> str | None:

@@ -15,7 +15,7 @@ import torch
 from benchmark.base.errors import Vanished, W2SError
 from benchmark.results.replies import write_replies
 from benchmark.results.store import ResultStore
-from benchmark.running.executors.contract import Outcome, Outcomes, TellJob
+from benchmark.running.executors.contract import Outcomes, TellJob
 from benchmark.running.executors.local import in_this_process
 from benchmark.running.executors.processes import in_processes
 from benchmark.running.plan import Unit
@@ -61,11 +61,14 @@ class Workforce:
             from benchmark.running.executors.ray import on_ray
 
             return on_ray(plan, setup, tell, self.workers, self.limit, self.ray_address, self.memory)
-        gpus = _gpus() if setup.device == "cuda" else []
-        workers = self.workers or max(1, min(len(gpus) or _cores(), len(plan), MOST_WORKERS))
-        if self.executor is None and self.limit is None and self.workers is None and workers == 1:
-            return in_this_process(plan, setup, tell)
-        if self.executor == "local":
+        gpus: list[str] = []  # ids of those that this process may use
+        if setup.device == "cuda":
+            named = os.environ.get("CUDA_VISIBLE_DEVICES")
+            gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = self.workers or max(1, min(len(gpus) or cores, len(plan), MOST_WORKERS))
+        alone = self.executor is None and self.limit is None and self.workers is None and workers == 1
+        if alone or self.executor == "local":
             return in_this_process(plan, setup, tell)
         return in_processes(plan, setup, tell, workers, self.limit, gpus)
 
@@ -108,29 +111,18 @@ def execute(
         KeyboardInterrupt: finished units are written.
         Vanished: the results' folder, or a part of it, is gone.
     """
-    report.planned = len(plan)
-    with (
-        progress(len(plan)) as bar,
-        contextlib.closing(workforce.outcomes(plan, setup, bar.tell)) as results,
-    ):
+    report.planned, report.results = len(plan), str(store.root)
+    with progress(len(plan)) as bar, contextlib.closing(workforce.outcomes(plan, setup, bar.tell)) as results:
         for job, outcome in results:
             with _whole():
                 if isinstance(job, Unit):
-                    _ended(job, outcome, store, report)
+                    made = outcome if isinstance(outcome, UnitResult) else None
+                    unwritten = [f"{job.label}: {outcome}"] if made is None else _write(made, store)
+                    report.failures += [*(made.failures if made else ()), *unwritten]
+                    report.failed += bool(unwritten)
+                    report.units += 1
                 bar.finished(job)
     store.present()
-
-
-def _ended(unit: Unit, outcome: Outcome, store: ResultStore, report: Report) -> None:
-    """Write what came of a unit, and report it."""
-    if isinstance(outcome, UnitResult):
-        unwritten = _write(outcome, store)
-        report.failures += outcome.failures + unwritten
-        report.failed += bool(unwritten)
-    else:
-        report.failures.append(f"{unit.label}: {outcome}")
-        report.failed += 1
-    report.units += 1
 
 
 def _write(result: UnitResult, store: ResultStore) -> list[str]:
@@ -152,16 +144,6 @@ def _write(result: UnitResult, store: ResultStore) -> list[str]:
     for checkpoints in result.checkpoints:
         checkpoints.discard()
     return []
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gpus() -> list[str]:
-    """Ids of the GPUs that this process may use."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
 @contextlib.contextmanager

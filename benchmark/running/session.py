@@ -21,14 +21,12 @@ def start(request: Request, say: Say, workforce: Workforce = USUAL) -> int:
     Raises:
         W2SError: bad input; nothing was run. Or the run can't go on: then what has failed is said, but for this.
     """
-    report = Report()
-    return _to_its_end(report, say, lambda: _carry_out(resolve(request, say), report, workforce, say))
+    return _to_its_end(lambda: resolve(request, say), say, workforce)
 
 
 def carry_out(run: Run, say: Say, workforce: Workforce = USUAL) -> int:
     """Plan what is resolved already, and run it; see `start`."""
-    report = Report()
-    return _to_its_end(report, say, lambda: _carry_out(run, report, workforce, say))
+    return _to_its_end(lambda: run, say, workforce)
 
 
 def foresee(request: Request, say: Say) -> int:
@@ -44,9 +42,9 @@ def foresee(request: Request, say: Say) -> int:
         say(str(unit))
         if task.disk is not None and task.name not in disk:  # once a task
             disk[task.name] = task.disk
-            here = "; data or models are missing here" * (task.name in run.lacking)
             say(f"  student: {task.student.title}; requires {task.card.requires}")
-            say(f"  its data take {task.disk / 1e9:.3g} GB of disk{here}")
+            missing = "; data or models are missing here" * (task.name in run.lacking)
+            say(f"  its data take {task.disk / 1e9:.3g} GB of disk{missing}")
     if len(disk) > 1:
         say(f"in all {sum(disk.values()) / 1e9:.3g} GB of disk")
     each = f", {GRID_SIZE} settings a method" * run.setup.tune
@@ -55,26 +53,22 @@ def foresee(request: Request, say: Say) -> int:
     return 1 if run.lacking or (run.outdated and run.outdated.left_out) else 0
 
 
-def _carry_out(run: Run, report: Report, workforce: Workforce, say: Say) -> int:
-    """See `start`; the report tells how far it has come."""
-    report.results = str(run.store.root)
-    if run.outdated and _nothing_outdated(run, say):
-        return 1 if run.outdated.left_out else 0
-    report.failures += _not_run(run)
-    with run.store.lock():
-        units = make_plan(run)
-        execute(units, run.setup, run.store, report, workforce)
-        if run.outdated:
-            run.store.drop(run.outdated.superseded(run.store))
-    say(f"{report}, results in {run.store.root}" if units else f"nothing to do: all is in {run.store.root}")
-    _say_failures(report.failures, say)
-    return 1 if report.failures or (run.outdated and run.outdated.left_out) else 0
-
-
-def _to_its_end(report: Report, say: Say, work: Callable[[], int]) -> int:
-    """Whatever ends a run early, what is done and what has failed is said."""
+def _to_its_end(resolved: Callable[[], Run], say: Say, workforce: Workforce) -> int:
+    """See `start`. Whatever ends a run early, what is done and what has failed is said."""
+    report = Report()
     try:
-        return work()
+        run = resolved()
+        if run.outdated and _nothing_outdated(run, say):
+            return 1 if run.outdated.left_out else 0
+        report.failures += _not_run(run)
+        with run.store.lock():
+            units = make_plan(run)
+            execute(units, run.setup, run.store, report, workforce)
+            if run.outdated:
+                run.store.drop(run.outdated.superseded(run.store))
+        say(f"{report}, results in {run.store.root}" if units else f"nothing to do: all is in {run.store.root}")
+        _say_failures(report.failures, say)
+        return 1 if report.failures or (run.outdated and run.outdated.left_out) else 0
     except KeyboardInterrupt:
         left = f"{report.planned - report.units} left, results in {report.results}"
         done = f"{report}, {left}" if report.planned else "no unit was begun"

@@ -54,35 +54,41 @@ def stale_records(records: Iterable[Record]) -> list[Record]:
 
 def stale_findings(store: ResultStore) -> list[str]:
     """A finding for each method with stale records: how many, what was raised, the command that redoes them."""
-    by_method: dict[str, list[Record]] = defaultdict(list)
-    for record in stale_records(store.load().records.values()):
-        by_method[record.method].append(record)
     return [
-        f"{store.root}: {method}: {len(records)} stale records ({_why(records)}); run `{_redo(store, method)}`"
-        for method, records in sorted(by_method.items())
+        f"{store.root}: {method}: {len(records)} stale records ({_why(records)}); "
+        f"run `{_redo(store, method, _suite(store))}`"
+        for method, records in _by_method(stale_records(store.load().records.values()))
     ]
 
 
-def _redo(store: ResultStore, method: str) -> str:
-    """The command that runs the stale records of a method again."""
-    folder = store.root.resolve().name
-    suite, tuned = suite_of_folder(folder.removesuffix(TUNED)), folder.endswith(TUNED)
+def _by_method(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
+    """Each method, by name, with its records by key."""
+    by_method: dict[str, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.key):
+        by_method[record.method].append(record)
+    return sorted(by_method.items())
+
+
+def _suite(store: ResultStore) -> Suite | None:
+    """The suite that a folder of results is named after."""
+    return suite_of_folder(store.root.resolve().name.removesuffix(TUNED))
+
+
+def _option(suite: Suite | None) -> str:
+    return f"--suite {suite.name}{' --full' * suite.full}" if suite else "--suite SUITE"
+
+
+def _redo(store: ResultStore, method: str, suite: Suite | None) -> str:
+    """The command that runs a method's stale records again, or makes the submission again whose manifest names them."""
     if _submitted(store, method):
-        return _submit(store, method, suite)
-    options = f"--suite {suite.name}{' --full' * suite.full}" if suite else "--suite SUITE"
-    options += " --tune" * tuned
+        return f"w2s submit {store.root / method / SOURCE} {_option(suite)}"
+    tune = " --tune" * store.root.resolve().name.endswith(TUNED)
     plugin = "" if method in METHODS else " --plugin FILE"
-    return f"w2s run --stale {options} --results {store.root}{plugin}"
+    return f"w2s run --stale {_option(suite)}{tune} --results {store.root}{plugin}"
 
 
 def _submitted(store: ResultStore, method: str) -> bool:
     return (store.root / method / MANIFEST).exists()
-
-
-def _submit(store: ResultStore, method: str, suite: Suite | None) -> str:
-    """The command that makes a submission again, whose manifest holds the hash of its records."""
-    options = f"--suite {suite.name}{' --full' * suite.full}" if suite else "--suite SUITE"
-    return f"w2s submit {store.root / method / SOURCE} {options}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,10 @@ def stale_run(
     Raises:
         W2SError: an unknown name, or the folder holds another suite's results: its recipe would give other settings.
     """
-    _refuse_another_suite(store, suite)
+    named = _suite(store)
+    if named and named.folder != suite.folder:
+        other = f"{store.root} holds results of another suite than '{suite.folder}'"
+        raise W2SError(f"--stale: {other}; add {_option(named)}")
     places = {place(record.key) for record in stale_records(store.load().records.values())}
     if tasks:
         chosen = TASKS.select(tasks)
@@ -132,23 +141,16 @@ def stale_run(
         places = {at for at in places if at.method in chosen}
     places = {at for at in places if at.condition in conditions and (seeds is None or at.seed < seeds)}
     submitted = {at.method for at in places if _submitted(store, at.method)}
-    lines = [
-        f"not redone: method '{method}' is a submission; run `{_submit(store, method, suite)}` and put its folder here"
-        for method in sorted(submitted)
-    ]
     places = {at for at in places if at.method not in submitted}
     unknown = {f"task '{at.task}'" for at in places if at.task not in TASKS.names()}
     unknown |= {f"method '{at.method}'" for at in places if at.method not in METHODS}
+    lines = [
+        f"not redone: method '{method}' is a submission; run `{_redo(store, method, suite)}` and put its folder here"
+        for method in sorted(submitted)
+    ]
     lines += [f"not redone: {what} is not registered here; name its file with --plugin" for what in sorted(unknown)]
     known = {at for at in places if not {f"task '{at.task}'", f"method '{at.method}'"} & unknown}
     return StaleRun(frozenset(known), tuple(lines))
-
-
-def _refuse_another_suite(store: ResultStore, suite: Suite) -> None:
-    named = suite_of_folder(store.root.resolve().name.removesuffix(TUNED))
-    if named and named.folder != suite.folder:
-        options = f"--suite {named.name}{' --full' * named.full}"
-        raise W2SError(f"--stale: {store.root} holds results of another suite than '{suite.folder}'; add {options}")
 
 
 def overview(store: ResultStore) -> list[str]:
@@ -158,13 +160,10 @@ def overview(store: ResultStore) -> list[str]:
         W2SError: there are none.
     """
     contents = store.load()
-    by_method: dict[str, list[Record]] = defaultdict(list)
-    for key in sorted(contents.records):
-        by_method[key.method].append(contents.records[key])
-    if not by_method and not contents.problems:
+    if not contents.records and not contents.problems:
         raise W2SError(f"{store.root}: no results there; make some with `w2s run --results {store.root}`")
     rows = []
-    for method, records in sorted(by_method.items()):
+    for method, records in _by_method(contents.records.values()):
         stale = stale_records(records)
         settings = len({record.setting for record in records})
         rows.append([method, str(len(records)), str(settings), f"{len(stale)}: {_why(stale)}" if stale else "0"])

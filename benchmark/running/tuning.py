@@ -54,15 +54,12 @@ def train_trials(
         Each method's results, in the order of its grid.
     """
     trained: dict[tuple[str, int], Trained] = {}
-    failed: set[str] = set()
-
-    def fail(method: str, line: str) -> None:
-        failed.add(method)
-        report(line)
-
+    failed: dict[str, str] = {}  # method -> what went wrong
     for number, run in enumerate(runs):
         own = checkpoints if len(runs) == 1 else checkpoints.part(f"run-{number}")
-        trained |= _train(run, data, on_step, own, failed, fail)
+        trained |= _train(run, data, on_step, own, failed)
+    for line in failed.values():
+        report(line)
     results: dict[str, list[Trained]] = {}
     for method, number in sorted(trained):
         if method not in failed:
@@ -71,12 +68,7 @@ def train_trials(
 
 
 def _train(
-    trials: Sequence[Trial],
-    data: TrainingData,
-    on_step: OnStep,
-    checkpoints: Checkpoints,
-    failed: set[str],
-    fail: Callable[[str, str], None],
+    trials: Sequence[Trial], data: TrainingData, on_step: OnStep, checkpoints: Checkpoints, failed: dict[str, str]
 ) -> dict[tuple[str, int], Trained]:
     """One run, less the methods that have `failed`, and again without each that fails in it."""
     trials = [trial for trial in trials if trial.method not in failed]
@@ -86,21 +78,21 @@ def _train(
         trained = train([t.instance() for t in trials], data, trials[0].recipe, on_step, checkpoints)
         return {(t.method, t.number): own for t, own in zip(trials, trained, strict=True)}
     except MethodFailed as error:
-        fail(error.method, str(error))
+        failed[error.method] = str(error)
         if not next(t for t in trials if t.method == error.method).staged:  # which has checkpoints of its own
             checkpoints = checkpoints.part(f"without-{error.method}")
-        return _train(trials, data, on_step, checkpoints, failed, fail)
+        return _train(trials, data, on_step, checkpoints, failed)
     except (torch.OutOfMemoryError, W2SError):  # no method's fault: trying them one by one would not help
         raise
     except Exception as error:  # not blamed on a method: in its backward pass, say
         names = list(dict.fromkeys(trial.method for trial in trials))
         if len(names) == 1:
-            fail(names[0], str(MethodFailed(names[0], f"{type(error).__name__}: {error}")))
+            failed[names[0]] = str(MethodFailed(names[0], f"{type(error).__name__}: {error}"))
             return {}
         alone: dict[tuple[str, int], Trained] = {}
         for name in names:
             own = [trial for trial in trials if trial.method == name]
-            alone |= _train(own, data, on_step, checkpoints.part(name), failed, fail)
+            alone |= _train(own, data, on_step, checkpoints.part(name), failed)
         return alone
 
 

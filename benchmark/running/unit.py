@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -23,7 +23,7 @@ from benchmark.core.problems import build_problem, training_data
 from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest
 from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
-from benchmark.core.student import Fitted, Policy, as_policy
+from benchmark.core.student import as_policy
 from benchmark.core.task import Task
 from benchmark.core.training import NOWHERE, Trained, train
 from benchmark.results.replies import Reply
@@ -77,24 +77,21 @@ def execute(unit: Unit, setup: Setup, tell: Tell = lambda text, share: None) -> 
 
 
 def _execute(task: Task, unit: Unit, setup: Setup, tell: Tell) -> UnitResult:
-    cache = setup.cache
-    seeds = sorted({seed for training in unit.trainings for seed in training.seeds})
     problems: dict[int, Problem] = {}
-    for seed in seeds:
+    for seed in sorted({seed for training in unit.trainings for seed in training.seeds}):
         tell(f"problem of seed {seed}", 0)
-        problems[seed] = build_problem(task, unit.condition, seed, cache, setup.device, setup.held_out)
-    result = UnitResult(unit, evaluate(task, list(problems.values())))
-    runs = []
+        problems[seed] = build_problem(task, unit.condition, seed, setup.cache, setup.device, setup.held_out)
+    groups: list[tuple[tuple[MethodSetting, ...], list[Problem]]] = []
     for training in unit.trainings:
         # replicas of one run share the number of examples; the order of seeds stays
-        by_size = sorted(training.seeds, key=lambda s: (_size(problems[s]), s))
-        sizes = groupby(by_size, lambda s: _size(problems[s]))
-        runs += [(training.settings, [problems[s] for s in group]) for _, group in sizes]
-    epochs = sum(expected_epochs(_runs(task, settings)) for settings, _ in runs)
-    epochs += sum(any(s.canary for s in settings) for settings, _ in runs) * setup.student.of(task.name).epochs
-    on_step = _Epochs(tell, epochs)
-    for settings, group in runs:
-        _train_and_score(task, group, settings, setup, on_step, result)
+        own = sorted((problems[seed] for seed in training.seeds), key=lambda p: (_size(p), p.seed))
+        groups += [(training.settings, list(group)) for _, group in groupby(own, _size)]
+    epochs = sum(expected_epochs(_runs(task, settings)) for settings, _ in groups)
+    epochs += sum(any(s.canary for s in settings) for settings, _ in groups) * setup.student.of(task.name).epochs
+    result = UnitResult(unit, evaluate(task, list(problems.values())))
+    work = _Work(task, setup, _Epochs(tell, epochs), result)
+    for settings, group in groups:
+        work.train_and_score(group, settings)
     return result
 
 
@@ -117,9 +114,10 @@ def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
                 groups=p.truth.groups["test"],
                 supervisors=p.soft_labels["test"].argmax(-1).T,
                 ensemble=p.soft_labels["test"].mean(1).argmax(-1),
-                majority=_majority(p),
+                majority=int(np.bincount(y[y >= 0], minlength=1).argmax()),  # 0 where nothing is known
             )
             for p in problems
+            for y in [p.truth.labels["train"]]
         },
     )
 
@@ -134,126 +132,6 @@ def _size(problem: Problem) -> int:
     return len(problem.truth.labels["train"])
 
 
-def _majority(problem: Problem) -> int:
-    known = problem.truth.labels["train"]
-    known = known[known >= 0]
-    return int(np.bincount(known).argmax()) if len(known) else 0
-
-
-def _train_and_score(
-    task: Task,
-    problems: list[Problem],
-    settings: Sequence[MethodSetting],
-    setup: Setup,
-    on_step: Callable[[float], None],
-    result: UnitResult,
-) -> None:
-    """Train methods and canaries on problems of one size, and add their entries to `result`."""
-    data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
-    canaries = [setting for setting in settings if setting.canary]
-    methods = [setting for setting in settings if not setting.canary]
-    checkpoints = _checkpoints(task, problems, methods, setup)
-    result.checkpoints.append(checkpoints)
-    outcomes = train_trials(
-        _runs(task, methods),
-        data,
-        on_step,
-        checkpoints,
-        report=lambda line: result.failures.append(f"{result.unit.label}: {line}"),
-    )
-    if canaries and not all((p.truth.labels["train"] >= 0).any() for p in problems):
-        result.failures.append(f"{result.unit.label}: canaries need known labels in the train split, found none")
-    elif canaries:
-        wanted = [name for name in CANARY_METHODS if name in {setting.method for setting in canaries}]
-        supervision = canary_data(data, problems, task.card.metric, wanted)
-        checkpoints = _checkpoints(task, problems, canaries, setup)
-        result.checkpoints.append(checkpoints)
-        recipe = setup.student.of(task.name)
-        (trained_canaries,) = train([CrossEntropy()], supervision, recipe, on_step, checkpoints)
-        for position, name in enumerate(wanted):
-            heads = trained_canaries.student.heads(slice(position, position + 1))
-            outcomes[name] = [replace(trained_canaries, student=heads)]
-    by_name = {setting.method: setting for setting in settings}
-    for name, tried in outcomes.items():
-        if not tried[0].student.finite():  # another trial that isn't is not chosen
-            result.failures.append(
-                f"method '{name}' on {result.unit.label}: training gave NaN or infinity; nothing recorded"
-            )
-            continue
-        for s, problem in enumerate(problems):
-            tests = held_out["test"][s]
-            predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])
-            choice = _choice(tried, s, held_out["val"][s], problem) if setup.tune else {}
-            outcome = tried[choice.get(CHOSEN, 0)]
-            diagnostics = _diagnostics(name, outcome, s, len(problems), problem, task.card.metric)
-            diagnostics |= task.student.diagnostics(problem) | choice
-            if setup.tune:
-                metrics = trial_metrics(result.evaluation, problem.seed, predictions, choice[CHOSEN])
-            else:
-                metrics = compute_metrics(result.evaluation, problem.seed, predictions)
-            evaluation_sha256 = result.evaluation.seeds[problem.seed].sha256
-            cost = sum(trained.steps for trained in tried) * (len(predictions) // len(tried))
-            record = _record(
-                task, problem, by_name[name], cost, predictions, evaluation_sha256, metrics, diagnostics, setup
-            )
-            result.entries.append((record, predictions))
-            if setup.replies and (policy := as_policy(task.student)):
-                result.replies += _replies(policy, record, outcome.student.seed(s), tests, problem, setup.replies)
-
-
-def _predicted(trained: Trained, position: int, inputs: Any) -> NDArray[np.int64]:
-    """Class ids (h, n) that the heads of one seed predict."""
-    classes: NDArray[np.int64] = trained.student.seed(position).predict(inputs)[0].argmax(-1).cpu().numpy()
-    return classes
-
-
-def _choice(tried: Sequence[Trained], position: int, inputs: Any, problem: Problem) -> dict[str, Any]:
-    """Which trial of one seed is chosen on the validation split, by what. Training that diverged agrees with nobody."""
-    ensemble = problem.soft_labels["val"].mean(1).argmax(-1)
-    agreements = [
-        agreement(_predicted(trained, position, inputs), ensemble) if trained.student.seed(position).finite() else 0.0
-        for trained in tried
-    ]
-    return {AGREEMENT: agreements, CHOSEN: chosen(agreements)}
-
-
-def _replies(
-    policy: Policy, record: Record, student: Fitted, inputs: Any, problem: Problem, count: int
-) -> Iterator[Reply]:
-    """What the policies of one record answer, beside the responses that the data set prefers."""
-    chosen = dict(zip(inputs[0].examples.tolist(), problem.truth.labels["test"].tolist(), strict=True))
-    for answer in policy.replies(student, inputs, count):
-        yield Reply(
-            **record.key._asdict(),
-            replica=answer.replica,
-            example=answer.example,
-            prompt=answer.prompt,
-            reply=answer.reply,
-            reference=answer.second if chosen[answer.example] else answer.first,
-        )
-
-
-def _checkpoints(
-    task: Task, problems: Sequence[Problem], settings: Sequence[MethodSetting], setup: Setup
-) -> Checkpoints:
-    """Where a costly training of these methods keeps its state; nowhere for others."""
-    if not task.student.costly:
-        return NOWHERE
-    cache = setup.cache
-    return Checkpoints.of(
-        cache.root,
-        {
-            "task": [task.name, task.version, problems[0].condition, problems[0].fingerprint],
-            "seeds": [p.seed for p in problems],
-            "methods": {setting.method: [setting.version, setting.hyperparameters] for setting in settings},
-            "engine": ENGINE_VERSION,
-            "device": setup.device,
-            "libraries": libraries("torch", "transformers", "peft"),
-        },
-        cache.mirror,
-    )
-
-
 class _Epochs:
     """Tells the progress bar how epochs go on. No closure: methods can reach it, and must not reach the problems."""
 
@@ -265,54 +143,123 @@ class _Epochs:
         self._done += share == 1
 
 
-def _diagnostics(
-    name: str, outcome: Trained, position: int, seeds: int, problem: Problem, metric: str
-) -> dict[str, Any]:
-    """One seed's diagnostics as plain numbers and lists; a value of a single replica loses the replica axis."""
-    if name in CANARY_METHODS:
-        return CANARY_METHODS[name].remarks(problem, metric)
-    plain = {}
-    for key, value in outcome.diagnostics.items():
-        own = value.unflatten(0, (seeds, -1))[position].double().numpy().round(6)
-        plain[key] = (own if len(own) > 1 else own[0]).tolist()
-    return plain
+@dataclass
+class _Work:
+    """A unit on its way: `result` grows."""
+
+    task: Task
+    setup: Setup
+    on_step: _Epochs
+    result: UnitResult
+
+    def train_and_score(self, problems: list[Problem], settings: Sequence[MethodSetting]) -> None:
+        """Train methods and canaries on problems of one size, and add their entries."""
+        task, setup, failures, label = self.task, self.setup, self.result.failures, self.result.unit.label
+        data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
+        canaries = {setting.method: setting for setting in settings if setting.canary}
+        checkpoints = self._checkpoints(problems, [setting for setting in settings if not setting.canary])
+        runs = _runs(task, settings)
+        outcomes = train_trials(runs, data, self.on_step, checkpoints, lambda line: failures.append(f"{label}: {line}"))
+        if canaries and not all((p.truth.labels["train"] >= 0).any() for p in problems):
+            failures.append(f"{label}: canaries need known labels in the train split, found none")
+        elif canaries:
+            wanted = [name for name in CANARY_METHODS if name in canaries]
+            supervision = canary_data(data, problems, task.card.metric, wanted)
+            checkpoints = self._checkpoints(problems, list(canaries.values()))
+            recipe = setup.student.of(task.name)
+            (trained,) = train([CrossEntropy()], supervision, recipe, self.on_step, checkpoints)
+            for position, name in enumerate(wanted):
+                outcomes[name] = [replace(trained, student=trained.student.heads(slice(position, position + 1)))]
+        by_name = {setting.method: setting for setting in settings}
+        for name, tried in outcomes.items():
+            if not tried[0].student.finite():  # another trial that isn't is not chosen
+                failures.append(f"method '{name}' on {label}: training gave NaN or infinity; nothing recorded")
+                continue
+            for s in range(len(problems)):
+                self._score(by_name[name], tried, problems, s, {split: own[s] for split, own in held_out.items()})
+
+    def _checkpoints(self, problems: Sequence[Problem], settings: Sequence[MethodSetting]) -> Checkpoints:
+        """Where a costly training of these methods keeps its state; nowhere for others."""
+        task, cache = self.task, self.setup.cache
+        if not task.student.costly:
+            return NOWHERE
+        key = {
+            "task": [task.name, task.version, problems[0].condition, problems[0].fingerprint],
+            "seeds": [p.seed for p in problems],
+            "methods": {setting.method: [setting.version, setting.hyperparameters] for setting in settings},
+            "engine": ENGINE_VERSION,
+            "device": self.setup.device,
+            "libraries": libraries("torch", "transformers", "peft"),
+        }
+        self.result.checkpoints.append(Checkpoints.of(cache.root, key, cache.mirror))
+        return self.result.checkpoints[-1]
+
+    def _score(
+        self, setting: MethodSetting, tried: Sequence[Trained], problems: list[Problem], s: int, inputs: dict[str, Any]
+    ) -> None:
+        """Add what a method gives for the seed at position `s`: its record, predictions (replicas, n) and replies.
+
+        Args:
+            inputs: held-out split -> what the student reads of that seed.
+        """
+        task, setup, problem, evaluation = self.task, self.setup, problems[s], self.result.evaluation
+        seed, tests = problem.seed, inputs["test"]
+        predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])
+        choice: dict[str, Any] = {}
+        if setup.tune:  # training that diverged agrees with nobody
+            ensemble = problem.soft_labels["val"].mean(1).argmax(-1)
+            agreements = [
+                agreement(_predicted(t, s, inputs["val"]), ensemble) if t.student.seed(s).finite() else 0.0
+                for t in tried
+            ]
+            choice = {AGREEMENT: agreements, CHOSEN: chosen(agreements)}
+            metrics = trial_metrics(evaluation, seed, predictions, choice[CHOSEN])
+        else:
+            metrics = compute_metrics(evaluation, seed, predictions)
+        outcome = tried[choice.get(CHOSEN, 0)]
+        if setting.canary:
+            diagnostics = CANARY_METHODS[setting.method].remarks(problem, task.card.metric)
+        else:  # plain numbers and lists; a value of a single replica loses the replica axis
+            own = {name: v.unflatten(0, (len(problems), -1))[s] for name, v in outcome.diagnostics.items()}
+            rounded = {name: value.double().numpy().round(6) for name, value in own.items()}
+            diagnostics = {name: (v if len(v) > 1 else v[0]).tolist() for name, v in rounded.items()}
+        method = METHODS[setting.method]
+        record = Record(
+            task=task.name,
+            condition=problem.condition,  # type: ignore[arg-type]
+            method=setting.method,
+            setting=setting.hash,
+            seed=seed,
+            metrics=metrics,
+            diagnostics={**diagnostics, **task.student.diagnostics(problem), **choice},
+            hyperparameters=dict(setting.hyperparameters),
+            cost=sum(trained.steps for trained in tried) * (len(predictions) // len(tried)),
+            n_train=_size(problem),
+            n_test=predictions.shape[1],
+            predictions_sha256=digest(predictions),
+            evaluation_sha256=evaluation.seeds[seed].sha256,
+            device=torch.cuda.get_device_name() if setup.device == "cuda" else setup.device,
+            libraries=libraries(*LIBRARIES),
+            commit=setup.commit,
+            data_fingerprint=problem.fingerprint,
+            engine_version=ENGINE_VERSION,
+            task_version=task.version,
+            method_version=setting.version,
+            kind="canary" if setting.canary else method.kind,
+            ablation_of=method.ablation_of,
+            title=method.title,
+        )
+        self.result.entries.append((record, predictions))
+        if setup.replies and (policy := as_policy(task.student)):
+            truth = dict(zip(tests[0].examples.tolist(), problem.truth.labels["test"].tolist(), strict=True))
+            for answer in policy.replies(outcome.student.seed(s), tests, setup.replies):
+                said = answer._asdict()
+                first, second = said.pop("first"), said.pop("second")
+                reference = second if truth[answer.example] else first
+                self.result.replies.append(Reply(**record.key._asdict(), **said, reference=reference))
 
 
-def _record(
-    task: Task,
-    problem: Problem,
-    setting: MethodSetting,
-    cost: int,
-    predictions: NDArray[Any],
-    evaluation_sha256: str,
-    metrics: dict[str, float],
-    diagnostics: dict[str, Any],
-    setup: Setup,
-) -> Record:
-    """The record of one (task, condition, method, seed) with test predictions (replicas, n)."""
-    method = METHODS[setting.method]
-    return Record(
-        task=task.name,
-        condition=problem.condition,  # type: ignore[arg-type]
-        method=setting.method,
-        setting=setting.hash,
-        seed=problem.seed,
-        metrics=metrics,
-        diagnostics=diagnostics,
-        hyperparameters=dict(setting.hyperparameters),
-        cost=cost,
-        n_train=_size(problem),
-        n_test=predictions.shape[1],
-        predictions_sha256=digest(predictions),
-        evaluation_sha256=evaluation_sha256,
-        device=torch.cuda.get_device_name() if setup.device == "cuda" else setup.device,
-        libraries=libraries(*LIBRARIES),
-        commit=setup.commit,
-        data_fingerprint=problem.fingerprint,
-        engine_version=ENGINE_VERSION,
-        task_version=task.version,
-        method_version=setting.version,
-        kind="canary" if setting.canary else method.kind,
-        ablation_of=method.ablation_of,
-        title=method.title,
-    )
+def _predicted(trained: Trained, position: int, inputs: Any) -> NDArray[np.int64]:
+    """Class ids (h, n) that the heads of one seed predict."""
+    classes: NDArray[np.int64] = trained.student.seed(position).predict(inputs)[0].argmax(-1).cpu().numpy()
+    return classes

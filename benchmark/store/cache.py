@@ -14,7 +14,7 @@ import mmap
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from filelock import FileLock
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_file, atomic_write, remove_temporaries, remove_temporaries_of
 from benchmark.base.fingerprint import canonical, fingerprint
 from benchmark.base.notices import notice
@@ -31,6 +30,7 @@ from benchmark.store.mirror import Mirror
 from benchmark.store.stored_rows import CHUNK, Part, StoredRows, blocks, read_header
 
 Arrays = dict[str, NDArray[Any]]
+Loaded = TypeVar("Loaded", bound=Mapping[str, Part])
 _FORMAT = 1
 KINDS = ("features", "tables", "soft_labels", "downloads", "checkpoints", "models", "analyses")
 
@@ -57,7 +57,7 @@ class Cache:
         if (found := self._read(path, text, quiet=True)) is not None:
             self._share(path)
             return found
-        with _locked(path):
+        with locked(path):
             if (found := self._read(path, text, quiet=self.mirror is not None)) is not None:
                 return found
             if self._fetch([path]) and (found := self._read(path, text)) is not None:
@@ -75,15 +75,13 @@ class Cache:
         self._write(self.path(kind, key), _text(key), arrays)
 
     def get_rows(self, kind: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> dict[str, list[Part]]:
-        """As `get`, in one part that is not read: for `chunks.gather`. What can't be written stays in memory."""
+        """As `get`, in one part that is not read: for `stored_rows.gather`. What can't be written stays in memory."""
         text, path = _text(key), self.path(kind, key)
-        found: Mapping[str, Part] | None = self._stored(path, text)
-        if found is None:
-            made = self.get(kind, key, build)
-            found = self._stored(path, text) or made
-        else:
+        if (found := _stored(path, text)) is not None:
             self._share(path)
-        return _by_name([found])
+            return _by_name([found])
+        made = self.get(kind, key, build)
+        return _by_name([_stored(path, text) or made])
 
     def get_tables(
         self, kind: str, key: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], fill: Callable[[BinaryIO], None]
@@ -101,10 +99,10 @@ class Cache:
         """
         folder = self.path(kind, key).with_suffix("")
         path, text = folder / "tables.safetensors", _text(key)
-        if (found := self._stored(path, text)) is not None:
+        if (found := _stored(path, text)) is not None:
             return found
-        with _locked(folder):
-            if (found := self._stored(path, text, quiet=False)) is not None:
+        with locked(folder):
+            if (found := _stored(path, text, quiet=False)) is not None:
                 return found
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +123,7 @@ class Cache:
     def get_chunks(
         self, kind: str, key: Mapping[str, Any], n: int, build: Callable[[list[slice]], Iterator[Arrays]]
     ) -> dict[str, list[Part]]:
-        """The arrays of n examples stored under `key`, in parts of at most `CHUNK` examples, for `chunks.gather`.
+        """The arrays of n examples stored under `key`, in parts of at most `CHUNK` examples, as `get_rows`.
 
         For what is too large to hold at once: each part is on disk before the next is built, so an interrupted build
         goes on where it stopped. Broken parts are reported in one line, and only they are built again. Where nothing
@@ -138,7 +136,7 @@ class Cache:
         if chunked.mark.exists() and None not in (found := chunked.read()):
             self._share(*(path for path, _ in chunked.entries))
             return _by_name(found)
-        with _locked(chunked.folder):
+        with locked(chunked.folder):
             found = chunked.read()
             if self._fetch([path for (path, _), part in zip(chunked.entries, found, strict=True) if part is None]):
                 found = chunked.read()
@@ -175,16 +173,14 @@ class Cache:
             made: told how many are done, one by one.
         """
         chunked = _Chunked(self, kind, key, n)
-        there = self._there([chunked.entries[i][0] for i in wanted])
-        lacking = [
-            i for i in wanted if chunked.entries[i][0] not in there and self._stored(*chunked.entries[i]) is None
-        ]
+        there = self._share(*(chunked.entries[i][0] for i in wanted))
+        lacking = [i for i in wanted if chunked.entries[i][0] not in there and _stored(*chunked.entries[i]) is None]
         for count, _ in enumerate(chunked.build(lacking, build), 1):
             made(count)
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
         """Where the entry of `key` is, or would be."""
-        return self.root / kind / f"{fingerprint(_whole(key))[:32]}.safetensors"
+        return self.root / kind / f"{fingerprint({'format': _FORMAT, **key})[:32]}.safetensors"
 
     def info(self) -> dict[str, tuple[int, int]]:
         """Kind -> (files, bytes), downloads included."""
@@ -202,37 +198,8 @@ class Cache:
         return freed
 
     def _read(self, path: Path, text: str, quiet: bool = False) -> Arrays | None:
-        if not path.exists():
-            return None
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            if metadata.get("key") != text:
-                raise ValueError("it holds another key")
-            if metadata.get("checksum") != _checksum(arrays):
-                raise ValueError("its checksum differs")
-        except Exception as error:  # whatever a broken file makes the reader raise
-            if not quiet:  # said once, by whoever builds it
-                notice(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
-            return None
-        return arrays
-
-    def _stored(self, path: Path, text: str, quiet: bool = True) -> dict[str, StoredRows] | None:
-        """As `_read`, but the arrays are only looked through, block by block, not held."""
-        if not path.exists():
-            return None
-        try:
-            metadata, arrays = read_header(path)
-            if metadata.get("key") != text:
-                raise ValueError("it holds another key")
-            if metadata.get("checksum") != _checksum(arrays):
-                raise ValueError("its checksum differs")
-        except Exception as error:  # whatever a broken file makes the reader raise
-            if not quiet:
-                notice(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
-            return None
-        return arrays
+        """The arrays of an entry, None when it is not there or broken."""
+        return _sound(path, text, _load, quiet)
 
     def _write(self, path: Path, text: str, arrays: Arrays) -> bool:
         try:
@@ -240,48 +207,22 @@ class Cache:
         except OSError as error:
             notice(f"cache: could not write {path.name} ({error}); going on without")
             return False
-        self._put(path)
+        if self.mirror is not None:
+            self.mirror.put([self._name(path)])
         return True
 
     def _share(self, *paths: Path) -> set[Path]:
         """Put those entries (of one folder) at the address that are here and not there; which were there."""
-        there = self._there(paths)
-        for path in paths:
-            if path not in there and path.exists():
-                self._put(path)
-        return there
-
-    def _put(self, path: Path) -> None:
-        if self.mirror is not None:
-            try:
-                self.mirror.put(self._name(path))
-            except W2SError as error:
-                notice(f"cache: {error}; going on without")
-
-    def _there(self, paths: Sequence[Path]) -> set[Path]:
-        """Those of some entries of one folder that are at the address."""
-        if self.mirror is None or not paths:
+        if self.mirror is None:
             return set()
-        try:
-            if len(paths) == 1:
-                return set(paths) if self.mirror.has(self._name(paths[0])) else set()
-            names = set(self.mirror.files(self._name(paths[0].parent)))
-        except W2SError as error:
-            notice(f"cache: {error}; going on without")
-            return set()
-        return {path for path in paths if self._name(path) in names}
+        names = {self._name(path): path for path in paths}
+        there = self.mirror.has(list(names))
+        self.mirror.put([name for name, path in names.items() if name not in there and path.exists()])
+        return {names[name] for name in there}
 
     def _fetch(self, paths: Sequence[Path]) -> bool:
         """Bring entries here from the address; whether any came."""
-        if self.mirror is None:
-            return False
-        came = False
-        try:
-            for path in paths:
-                came |= self.mirror.fetch(self._name(path))
-        except (W2SError, OSError) as error:
-            notice(f"cache: {error}; going on without")
-        return came
+        return self.mirror is not None and self.mirror.fetch([self._name(path) for path in paths])
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -303,7 +244,7 @@ class _Chunked:
 
     def read(self) -> list[Any]:
         """Each chunk's arrays as they lie in its file, None for those that lack or are broken."""
-        return [self._cache._stored(*entry) for entry in self.entries]
+        return [_stored(*entry) for entry in self.entries]
 
     def build(
         self, wanted: Sequence[int], build: Callable[[list[slice]], Iterator[Arrays]]
@@ -315,12 +256,36 @@ class _Chunked:
             yield i, arrays, self._cache._write(*self.entries[i], arrays)
 
 
-def _whole(key: Mapping[str, Any]) -> dict[str, Any]:
-    return {"format": _FORMAT, **key}
+def _sound(path: Path, text: str, load: Callable[[Path], tuple[dict[str, str], Loaded]], quiet: bool) -> Loaded | None:
+    """The arrays that `load` finds in a file; None where it is not there, another entry's, or broken (said in a line
+    unless `quiet`: once, by whoever builds it)."""
+    if not path.exists():
+        return None
+    try:
+        metadata, arrays = load(path)
+        if metadata.get("key") != text:
+            raise ValueError("it holds another key")
+        if metadata.get("checksum") != _checksum(arrays):
+            raise ValueError("its checksum differs")
+    except Exception as error:  # whatever a broken file makes the reader raise
+        if not quiet:
+            notice(f"cache: {path.parent.name}/{path.name} is broken ({error}); building it again")
+        return None
+    return arrays
+
+
+def _stored(path: Path, text: str, quiet: bool = True) -> dict[str, StoredRows] | None:
+    """As `Cache._read`, but the arrays are only looked through, block by block, not held."""
+    return _sound(path, text, read_header, quiet)
+
+
+def _load(path: Path) -> tuple[dict[str, str], Arrays]:
+    with safe_open(path, framework="numpy") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
 
 
 def _text(key: Mapping[str, Any]) -> str:
-    return canonical(_whole(key))
+    return canonical({"format": _FORMAT, **key})
 
 
 def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
@@ -332,7 +297,7 @@ def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> 
         content[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [start, stop]}
         start = stop
     header = json.dumps(content).encode()
-    begins = content[largest]["data_offsets"][0]
+    begins: int = content[largest]["data_offsets"][0]
     header += b" " * (-(8 + len(header) + begins) % mmap.PAGESIZE)  # so that the largest begins at a page
     return len(header).to_bytes(8, "little") + header
 
@@ -355,18 +320,16 @@ def _checksum(arrays: Mapping[str, Part]) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Others wait; what killed writers of the file left is removed."""
+def locked(path: Path) -> Iterator[OSError | None]:
+    """Others wait; what killed writers of the file left is removed. Yields why nothing can be locked here, if so."""
+    lock, failure = FileLock(path.with_suffix(".lock")), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_suffix(".lock"))
         lock.acquire()
-    except OSError:  # a read-only cache: build without a lock
-        yield
-        return
+        remove_temporaries_of(path)
+    except OSError as error:  # a read-only cache
+        failure = error
     try:
-        with contextlib.suppress(OSError):
-            remove_temporaries_of(path)
-        yield
+        yield failure
     finally:
         lock.release()

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -24,6 +23,7 @@ from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_write
 from benchmark.base.fingerprint import canonical, fingerprint
 from benchmark.base.notices import notice
+from benchmark.store.cache import locked
 from benchmark.store.mirror import Mirror
 
 FOLDER = "checkpoints"
@@ -65,10 +65,11 @@ class Checkpoints:
             metadata = {"checkpoint": text, "checksum": _checksum(state, text)}
             try:
                 atomic_write(self.path, save(state, metadata=metadata))
-                if self.mirror is not None:
-                    self.mirror.put(f"{FOLDER}/{self.path.name}")
-            except (OSError, W2SError) as error:
+            except OSError as error:
                 notice(f"checkpoint {self.path} cannot be written ({error}); going on without")
+                return
+            if self.mirror is not None:
+                self.mirror.put([f"{FOLDER}/{self.path.name}"])
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The state that was saved last (on the CPU), or None; a broken file is reported in a line and counts as none.
@@ -79,8 +80,7 @@ class Checkpoints:
         if self.path is None:
             return None
         if self.mirror is not None:
-            with contextlib.suppress(W2SError):  # then what is here must do
-                self.mirror.fetch(f"{FOLDER}/{self.path.name}")
+            self.mirror.fetch([f"{FOLDER}/{self.path.name}"])
         if not self.path.exists():
             return None
         try:
@@ -103,26 +103,15 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Checkpoints]:
-        """Only one process at a time trains this; a second one waits, and finds it done.
-
-        Yields:
-            These; where nothing can be written, such that keep nothing.
-        """
+        """Only one process at a time trains this; a second one waits, and finds it done. Yields these; where nothing
+        can be written, such that keep nothing."""
         if self.path is None:
             yield self
             return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path.with_suffix(".lock"))
-            lock.acquire()
-        except OSError as error:
-            notice(f"checkpoint {self.path} cannot be written ({error}); going on without")
-            yield Checkpoints(None)
-            return
-        try:
-            yield self
-        finally:
-            lock.release()
+        with locked(self.path) as failure:
+            if failure is not None:
+                notice(f"checkpoint {self.path} cannot be written ({failure}); going on without")
+            yield self if failure is None else Checkpoints(None)
 
     def discard(self) -> None:
         """Delete the state, those of all parts, and what was left of them by a kill."""
@@ -133,10 +122,8 @@ class Checkpoints:
             except OSError as error:  # it is in nobody's way
                 notice(f"checkpoint {self.path} cannot be deleted ({error}); it stays")
             if self.mirror is not None:
-                with contextlib.suppress(W2SError):  # what stays is in nobody's way
-                    for name in self.mirror.files(FOLDER):
-                        if name.startswith(f"{FOLDER}/{self.path.stem}"):
-                            self.mirror.remove(name)
+                own = f"{FOLDER}/{self.path.stem}"
+                self.mirror.remove([name for name in self.mirror.files(FOLDER) if name.startswith(own)])
 
 
 def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -8,11 +8,11 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,25 +26,12 @@ _DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
     **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"},
 }
-_DIRECT = getattr(os, "O_DIRECT", 0)  # Linux
 
 
-def _direct(path: str, flags: int) -> int:
-    return os.open(path, flags | _DIRECT)
-
-
-class State(NamedTuple):
-    """What changes when a file is written or replaced."""
-
-    inode: int
-    size: int
-    modified: int
-
-    @classmethod
-    def of(cls, path: Path | int) -> State:
-        """Of a file, or of an open one."""
-        found = os.stat(path)
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+def _state(file: Path | int) -> tuple[int, int, int]:
+    """Inode, size and time of a file, or of an open one: one of them changes when it is written or replaced."""
+    found = os.stat(file)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -60,7 +47,7 @@ class StoredRows:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int
-    state: State
+    state: tuple[int, int, int]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -69,11 +56,6 @@ class StoredRows:
     def ndim(self) -> int:
         """Number of dimensions."""
         return len(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all rows."""
-        return len(self) * self._row
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """The rows, (*rows.shape, ...).
@@ -91,58 +73,24 @@ class StoredRows:
             W2SError: as `opened`.
         """
         found = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        view = memoryview(found.data).cast("B")
         with self.opened() as file:
-            self._read(file, start, memoryview(found.data).cast("B"), found.nbytes)
+            file.seek(self.offset + start * found.strides[0])
+            while view:
+                if not (count := file.readinto(view)):
+                    raise OSError(errno.EIO, "it ends too early")
+                view = view[count:]
         return found
 
-    def past_cache(self, size: int) -> bool:
-        """Whether this system can read blocks of `size` rows past its page cache, straight into memory of ours."""
-        if self.offset % mmap.PAGESIZE or size * self._row % mmap.PAGESIZE or not _DIRECT:
-            return False
-        try:
-            with open(self.path, "rb", 0, opener=_direct) as file, mmap.mmap(-1, mmap.PAGESIZE) as page:
-                return file.readinto(page) > 0
-        except OSError:
-            return False
-
-    def read_blocks(self, blocks: Sequence[int], size: int, room: mmap.mmap) -> NDArray[Any]:
-        """Blocks of `size` rows, where `past_cache(size)`: (len(blocks) * size, ...) in `room`, in the order given.
-
-        What follows the rows of a shorter last block is undefined.
-
-        Raises:
-            W2SError: as `opened`.
-        """
-        length, view = size * self._row, memoryview(room)
-        with self.opened(_direct) as file:
-            for place, block in enumerate(blocks):
-                wanted = min(size, len(self) - block * size) * self._row
-                self._read(file, block * size, view[place * length : (place + 1) * length], wanted)
-        count = len(blocks) * size
-        return np.frombuffer(room, self.dtype, count * math.prod(self.shape[1:])).reshape(count, *self.shape[1:])
-
-    @property
-    def _row(self) -> int:
-        """Bytes."""
-        return self.dtype.itemsize * math.prod(self.shape[1:])
-
-    def _read(self, file: FileIO, start: int, view: memoryview, wanted: int) -> None:
-        """From row `start`: so many bytes, or up to a full view."""
-        file.seek(self.offset + start * self._row)
-        while wanted > 0:
-            if not (count := file.readinto(view)):
-                raise OSError(errno.EIO, "it ends too early")
-            view, wanted = view[count:], wanted - count
-
     @contextlib.contextmanager
-    def opened(self, opener: Callable[[str, int], int] | None = None) -> Iterator[FileIO]:
+    def opened(self) -> Iterator[FileIO]:
         """The file, as it was when it was checked: compared when it is opened and before it is closed.
 
         Raises:
             W2SError: the file was changed or deleted since.
         """
         try:
-            with open(self.path, "rb", 0, opener=opener) as file:
+            with open(self.path, "rb", 0) as file:
                 self._check(file)
                 yield file
                 self._check(file)
@@ -150,7 +98,7 @@ class StoredRows:
             raise W2SError(f"{self.path} cannot be read any more ({error.strerror}); run again") from error
 
     def _check(self, file: FileIO) -> None:
-        if State.of(file.fileno()) != self.state:
+        if _state(file.fileno()) != self.state:
             raise W2SError(f"{self.path} was changed while it was in use; run again")
 
 
@@ -188,9 +136,9 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredRows]]:
             NumPy lacks.
     """
     with path.open("rb") as file:  # the length of the header, the header, the data
-        state = State.of(file.fileno())  # before anything is checked: what is read later is that file, or none
+        state = _state(file.fileno())  # before anything is checked: what is read later is that file, or none
         length = int.from_bytes(file.read(8), "little")
-        if 8 + length > state.size:
+        if 8 + length > state[1]:
             raise ValueError("its header is cut off")
         header = json.loads(file.read(length))
     metadata = header.pop("__metadata__", {})
@@ -198,7 +146,7 @@ def read_header(path: Path) -> tuple[dict[str, str], dict[str, StoredRows]]:
     for name, entry in header.items():
         start, stop = entry["data_offsets"]
         rows = StoredRows(path, tuple(entry["shape"]), np.dtype(_DTYPES[entry["dtype"]]), 8 + length + start, state)
-        if 8 + length + stop > state.size or stop - start != rows.dtype.itemsize * math.prod(rows.shape):
+        if 8 + length + stop > state[1] or stop - start != rows.dtype.itemsize * math.prod(rows.shape):
             raise ValueError(f"'{name}' is cut off")
         arrays[name] = rows
     return metadata, arrays

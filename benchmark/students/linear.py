@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.store.stored_rows import READ_ROWS
-from benchmark.students.streamed import Streamed, source
+from benchmark.students.streamed import InMemory, ReadAhead, Streamed
 
 
 class Standardiser(NamedTuple):
@@ -117,7 +117,8 @@ class LinearStudent:
     def __init__(self, features: Tensor | Streamed, num_classes: int, seeds: tuple[int, ...], heads: int) -> None:
         self.pairs = len(features.shape) == 4
         self.outputs = 1 if self.pairs else num_classes
-        self._heads, self._dim, self._source = heads, features.shape[-1], source(features)
+        self._heads, self._dim = heads, features.shape[-1]
+        self._source = InMemory(features) if isinstance(features, Tensor) else ReadAhead(features)
         start = [initial_head(seed, self.outputs, self._dim) for seed in seeds]
         # (S, H*K, D) and (S, H*K, 1): W x^T puts examples last, the layout that both products and the losses like best
         weight = torch.stack([w.repeat(heads, 1) for w, _ in start])

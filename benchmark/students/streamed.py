@@ -6,11 +6,9 @@ one a head. Pairs are (..., 2, D); their two sides are rows of their own in a mi
 
 from __future__ import annotations
 
-import math
-import mmap
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, product
 from typing import NamedTuple
@@ -20,15 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.base.process import memory
 from benchmark.core.minibatches import SHUFFLE_BLOCK, WINDOW, one_ahead
 from benchmark.store.stored_rows import Mapped, Part, StoredRows, blocks
 
 _ROOM = 0.5  # of the GPU's free memory may be filled with features
-_KEPT = 0.25  # of the memory may be filled with tables by the system, which keeps other files, too
 _PIECE = 1_024  # examples that are gathered in one go
 _AHEAD = 2  # pieces that are gathered, or being gathered
-_BLOCKS = 4 * WINDOW // SHUFFLE_BLOCK  # at most so many are read for a window
 
 
 class Streamed:
@@ -95,11 +90,6 @@ class InMemory:
         return self._rows.view(S * streams, -1, self._dim)
 
 
-def source(features: Tensor | Streamed) -> InMemory | ReadAhead:
-    """What gathers minibatches of these features."""
-    return InMemory(features) if isinstance(features, Tensor) else ReadAhead(features)
-
-
 class Window(NamedTuple):
     """A few steps of the stream: arrays of S seeds, and where in them the examples are, (steps, S, streams, B)."""
 
@@ -107,72 +97,17 @@ class Window(NamedTuple):
     places: NDArray[np.int64]
 
 
-class Windows:
-    """Tables, opened for one window after the other, the next by a thread while one is in use.
+class ReadAhead:
+    """The same minibatches gathered from tables by threads, a few steps ahead of the training; on a GPU through pinned
+    memory, and sent beside the computation.
 
-    A window is what the stream shuffles as a whole (`benchmark.core.minibatches`): a few blocks of consecutive
-    rows. Files that the system can keep in memory are mapped, and it is told what will be needed. Of larger ones blocks
-    are read past its page cache, which would be swept without use, into memory that is used again and again.
+    One thread gathers from a window while another opens the next. A window is what the stream shuffles as a whole
+    (`benchmark.core.minibatches`): a few blocks of consecutive rows. Files are mapped, and the system is told which
+    blocks will be needed.
     """
 
-    def __init__(self, tables: Sequence[Part]) -> None:
-        self._tables = tables
-        stored = [table for table in tables if isinstance(table, StoredRows)]
-        self._past_cache = sum(table.nbytes for table in stored) > _KEPT * memory() and all(
-            table.past_cache(SHUFFLE_BLOCK) for table in stored
-        )
-        self._rooms: dict[tuple[int, int], mmap.mmap] = {}
-
-    def of(self, epochs: Iterable[Tensor]) -> Iterator[Window]:
-        """Those of the minibatches (steps, S, streams, B) of one epoch after the other, each valid until the next."""
-        turns = cycle((0, 1))
-        with ThreadPoolExecutor(1) as reader:
-            opened = (reader.submit(self._opened, part, next(turns)) for epoch in epochs for part in _parts(epoch))
-            for window in one_ahead(opened):
-                yield window.result()
-
-    def close(self) -> None:
-        """Let go of memory."""
-        self._rooms.clear()
-
-    def _opened(self, part: Tensor, turn: int) -> Window:
-        arrays, places = [], part.numpy().copy()
-        for s, table in enumerate(self._tables):
-            if isinstance(table, StoredRows):
-                own = places[:, s]
-                blocks = np.flatnonzero(np.bincount(own.ravel() // SHUFFLE_BLOCK))
-                if self._past_cache and len(blocks) <= _BLOCKS:
-                    table = table.read_blocks(blocks.tolist(), SHUFFLE_BLOCK, self._room(s, turn))
-                    own[:] = np.searchsorted(blocks, own // SHUFFLE_BLOCK) * SHUFFLE_BLOCK + own % SHUFFLE_BLOCK
-                else:  # mapped anew, so that pages of the window before count no more
-                    mapped = Mapped(table)
-                    mapped.will_need(blocks, SHUFFLE_BLOCK)
-                    table = mapped.array
-            arrays.append(table)
-        return Window(arrays, places)
-
-    def _room(self, s: int, turn: int) -> mmap.mmap:
-        """For a window of a table; it takes memory only as far as it is filled."""
-        if (s, turn) not in self._rooms:
-            size = _BLOCKS * SHUFFLE_BLOCK * 4 * math.prod(self._tables[s].shape[1:])
-            room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            room.madvise(mmap.MADV_HUGEPAGE)
-            self._rooms[s, turn] = room
-        return self._rooms[s, turn]
-
-
-def _parts(minibatches: Tensor) -> Sequence[Tensor]:
-    """An epoch's minibatches by windows."""
-    _, _, streams, B = minibatches.shape
-    return minibatches.split(max(1, WINDOW // (streams * B)))
-
-
-class ReadAhead:
-    """The same minibatches gathered from windows of tables by a thread, a few steps ahead of the training; on a GPU
-    through pinned memory, and sent beside the computation."""
-
     def __init__(self, features: Streamed) -> None:
-        self._features, self._windows = features, Windows(features.tables)
+        self._features = features
         self._epochs: deque[Tensor] = deque()
         self._coming = self._rows()
         self._process = os.getpid()
@@ -190,7 +125,6 @@ class ReadAhead:
     def close(self) -> None:
         """End the threads, and let go of what they hold."""
         self._coming.close()
-        self._windows.close()
 
     def _rows(self) -> Generator[Tensor]:
         with ThreadPoolExecutor(1) as thread:
@@ -199,24 +133,47 @@ class ReadAhead:
                 coming = deque(thread.submit(next, pieces, None) for _ in range(_AHEAD))
                 while (piece := coming.popleft().result()) is not None:
                     coming.append(thread.submit(next, pieces, None))
-                    yield from piece.arrived().unbind(1)
+                    rows, copied = piece
+                    if copied is not None:  # the current stream waits for the copy; this thread does not
+                        stream = torch.cuda.current_stream(rows.device)
+                        stream.wait_event(copied)
+                        rows.record_stream(stream)
+                    yield from rows.unbind(1)
 
-    def _announced(self) -> Iterator[Tensor]:
-        while self._epochs:
-            yield self._epochs.popleft()
-
-    def _pieces(self) -> Iterator[Piece]:
-        """What was announced, a few steps at a time."""
+    def _pieces(self) -> Iterator[tuple[Tensor, torch.cuda.Event | None]]:
+        """What was announced, a few steps at a time: rows (S * streams, steps, B or 2 B, D) that are here, or on their
+        way to a GPU until an event."""
         _, S, streams, B = self._epochs[0].shape
         steps = max(1, _PIECE // (streams * B))
         buffers = self._buffers(S, streams, steps, B, *self._features.shape[2:])
-        for arrays, places in self._windows.of(self._announced()):
+        for arrays, places in self._windows():
             for first in range(0, len(places), steps):
                 part = places[first : first + steps]
                 buffer = next(buffers)[:, :, : len(part)]
                 for s, h in product(range(S), range(streams)):  # (a mode other than "clip" copies twice)
                     np.take(arrays[s], part[:, s, h], axis=0, out=buffer[s, h].numpy(), mode="clip")
                 yield self._sent(buffer.view(S * streams, len(part), -1, buffer.shape[-1]))
+
+    def _windows(self) -> Iterator[Window]:
+        """What was announced, the next window opened while one is in use."""
+        with ThreadPoolExecutor(1) as reader:
+            parts = (part for epoch in self._announced() for part in epoch.split(max(1, WINDOW // epoch[0, 0].numel())))
+            for window in one_ahead(reader.submit(self._opened, part) for part in parts):
+                yield window.result()
+
+    def _announced(self) -> Iterator[Tensor]:
+        while self._epochs:
+            yield self._epochs.popleft()
+
+    def _opened(self, part: Tensor) -> Window:
+        arrays, places = [], part.numpy()
+        for s, table in enumerate(self._features.tables):
+            if isinstance(table, StoredRows):
+                mapped = Mapped(table)  # anew, so that pages of the window before count no more
+                mapped.will_need(np.flatnonzero(np.bincount(places[:, s].ravel() // SHUFFLE_BLOCK)), SHUFFLE_BLOCK)
+                table = mapped.array
+            arrays.append(table)
+        return Window(arrays, places)
 
     def _buffers(self, *shape: int) -> Iterator[Tensor]:
         """On a GPU pinned memory, which torch keeps, and knows when a copy from it is done."""
@@ -225,25 +182,9 @@ class ReadAhead:
                 yield torch.empty(shape, pin_memory=True)
         yield from cycle([torch.empty(shape) for _ in range(_AHEAD + 1)])
 
-    def _sent(self, rows: Tensor) -> Piece:
+    def _sent(self, rows: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
         device = self._features.device
         if device.type != "cuda":
-            return Piece(rows)
+            return rows, None
         with torch.cuda.stream(torch.cuda.Stream(device)):
-            there = rows.to(device, non_blocking=True)
-            return Piece(there, torch.cuda.current_stream(device).record_event())
-
-
-class Piece:
-    """Rows (S * streams, steps, B or 2 B, D) that are here, or on their way to a GPU."""
-
-    def __init__(self, rows: Tensor, copied: torch.cuda.Event | None = None) -> None:
-        self._rows, self._copied = rows, copied
-
-    def arrived(self) -> Tensor:
-        """The rows, for use on the current stream, which waits for them; this thread does not."""
-        if self._copied is not None:
-            stream = torch.cuda.current_stream(self._rows.device)
-            stream.wait_event(self._copied)
-            self._rows.record_stream(stream)
-        return self._rows
+            return rows.to(device, non_blocking=True), torch.cuda.current_stream(device).record_event()

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from benchmark.base.errors import W2SError
 from benchmark.core.registry import METHODS
 from benchmark.judging.judgements import JUDGEMENTS
-from benchmark.results.contents import Contents, read_predictions, read_records, reason
+from benchmark.results.contents import Contents, read_predictions, read_records
 from benchmark.results.layout import MANIFEST, PREDICTIONS, README, RECORDS, SOURCE
+from benchmark.results.lines import reason
 from benchmark.results.replies import REPLIES
 from benchmark.results.store import method_files
 from benchmark.submissions.about import PLACEHOLDERS, is_link, read_about

@@ -17,6 +17,7 @@ from benchmark.core.problems import build_problem
 from benchmark.core.records import Evaluation, RecordKey, Versions
 from benchmark.core.registry import METHODS, TASKS, load_plugin
 from benchmark.core.suite import Suite, load_suite, read_options
+from benchmark.core.task import Task
 from benchmark.results.contents import Contents
 from benchmark.results.layout import MANIFEST, README, SOURCE
 from benchmark.results.store import ResultStore, method_files
@@ -56,8 +57,12 @@ def submit(request: Request, wanted: str | None, out: Path | None, published: Pa
     for task, why in run.lacking.items():
         raise NotAvailable(f"a submission needs every task of the suite, but {task} can't be run here: {why}")
 
-    known = ResultStore(published or Path("results") / suite.folder)
-    _compare_first(known.load(), run, known.root, say)
+    published = published or Path("results") / suite.folder
+    known = ResultStore(published).load()
+    if known.evaluations:
+        _compare_first(known, run, published, say)
+    else:
+        say(f"warning: no results in {published}: whether your supervisors are the published ones is not known")
     status = carry_out(run, say)
     if status not in (0, 1):
         return status
@@ -67,7 +72,7 @@ def submit(request: Request, wanted: str | None, out: Path | None, published: Pa
         return 1
     contents = run.store.load()
     for evaluation in contents.evaluations.values():
-        if difference := _difference(known.load(), evaluation):
+        if difference := _difference(known, evaluation):
             say(f"nothing written: {difference}")
             status = 1
     if status:
@@ -75,10 +80,9 @@ def submit(request: Request, wanted: str | None, out: Path | None, published: Pa
     if file.read_bytes() != source:
         raise W2SError(f"{file}: was changed while it ran; nothing written: run the command again")
     _write(out, suite.folder, contents, keys, source)
-    if known.load().evaluations:
-        then = f"fill in {README} there, then: w2s validate {out}"
-    else:
-        then = f"nothing is published in {known.root}, so there is no truth to validate it against"
+    then = f"fill in {README} there, then: w2s validate {out}"
+    if not known.evaluations:
+        then = f"nothing is published in {published}, so there is no truth to validate it against"
     say(f"wrote {out}: {len(keys)} records; {then}")
     return 0
 
@@ -108,84 +112,69 @@ def _check_options(given: Sequence[str], suite: Suite, name: str) -> None:
         raise W2SError(f"--set {name}.…: a submission's options are the defaults of its file; change them there")
 
 
+def _grid(run: Run) -> list[tuple[Task, str, str]]:
+    """All (task, condition) of the run, with the fingerprint of the task's data between them."""
+    return [(task, data, c) for c in run.conditions for task, data in run.available if c in task.conditions]
+
+
 def _keys(run: Run) -> tuple[list[RecordKey], int]:
     """The records of the whole grid that are there, and how many are missing."""
-    keys, missing = [], 0
-    for task, data in run.available:
+    made_of = {}
+    for task, data, condition in _grid(run):
         (setting,) = run.settings(task)
-        versions = Versions(ENGINE_VERSION, task.version, setting.version)
-        for condition in run.conditions:
-            if condition in task.conditions:
-                for seed in run.seeds:
-                    key = RecordKey(task.name, condition, setting.method, setting.hash, seed)
-                    if run.store.complete(key, versions, data):
-                        keys.append(key)
-                    else:
-                        missing += 1
-    return keys, missing
+        for seed in run.seeds:
+            key = RecordKey(task.name, condition, setting.method, setting.hash, seed)
+            made_of[key] = Versions(ENGINE_VERSION, task.version, setting.version), data
+    keys = [key for key, (versions, data) in made_of.items() if run.store.complete(key, versions, data)]
+    return keys, len(made_of) - len(keys)
 
 
-def _compare_first(contents: Contents, run: Run, root: Path, say: Say) -> None:
+def _compare_first(published: Contents, run: Run, root: Path, say: Say) -> None:
     """Before the long run: all that is known by then must be what the published results were scored against.
 
     Raises:
         W2SError: the data, or the supervisors of the first problem, differ.
     """
-    if not contents.evaluations:
-        say(f"warning: no results in {root}: whether your supervisors are the published ones is not known")
-        return
-    data = {task.name: fingerprint for task, fingerprint in run.available}
-    grid = {(task.name, c): task for c in run.conditions for task, _ in run.available if c in task.conditions}
-    for (name, condition), evaluation in contents.evaluations.items():
-        if (name, condition) in grid and data[name] != evaluation.data_fingerprint:
+    for task, data, condition in _grid(run):
+        evaluation = published.evaluations.get((task.name, condition))
+        if evaluation and data != evaluation.data_fingerprint:
             raise W2SError(
-                f"{name}: its data here differ from those of {root} (fingerprint {data[name]}, expected "
+                f"{task.name}: its data here differ from those of {root} (fingerprint {data}, expected "
                 f"{evaluation.data_fingerprint}); use the commit and the data that the results were made with"
             )
-    done = [evaluation for unit, evaluation in run.store.load().evaluations.items() if unit in grid]
+    done = list(run.store.load().evaluations.values())
     if not done:
-        (name, condition), task = next(iter(grid.items()))
-        say(f"comparing the supervisors of {name} ({condition}), seed {run.seeds[0]}, with those of {root}")
+        task, _, condition = _grid(run)[0]
+        say(f"comparing the supervisors of {task.name} ({condition}), seed {run.seeds[0]}, with those of {root}")
         problem = build_problem(task, condition, run.seeds[0], run.setup.cache, run.setup.device)
         done = [evaluate(task, [problem])]
     for evaluation in done:
-        if difference := _difference(contents, evaluation):
+        if difference := _difference(published, evaluation):
             raise W2SError(difference)
 
 
 def _difference(published: Contents, found: Evaluation) -> str | None:
     """How truth or supervisors differ from the published ones, and what to do about it; None if they don't."""
     unit = (found.task, found.condition)
-    expected = published.evaluations.get(unit)
-    if expected is None:
-        return None
+    expected = published.evaluations[unit].seeds if unit in published.evaluations else {}
     for seed, truth in sorted(found.seeds.items()):
-        known = expected.seeds.get(seed)
+        known = expected.get(seed)
         if known is None or known.sha256 == truth.sha256:
             continue
+        what = "the test split or the number of supervisors differs"
         if known.supervisors.shape == truth.supervisors.shape:
             what = f"{(known.supervisors != truth.supervisors).mean():.2%} of the supervisors' test predictions differ"
-        else:
-            what = "the test split or the number of supervisors differs"
+        here = libraries(*LIBRARIES)
+        there = next((r.libraries for k, r in sorted(published.records.items()) if (k.task, k.condition) == unit), {})
+        others = [name for name in sorted(here) if there.get(name, here[name]) != here[name]]
+        versions = "; ".join(f"{name} {here[name]} here, {there[name]} there" for name in others)
         return (
             f"{found.task} ({found.condition}), seed {seed}: {what} from the published ones, so scores could not be "
-            f"compared: supervisors come out otherwise on this machine{_versions(published, unit)}. Install the "
-            "versions of constraints.txt in a fresh environment and run the same command; if they still differ, open a "
-            "pull request with your file alone, and a maintainer runs it"
+            f"compared: supervisors come out otherwise on this machine{f' ({versions})' if versions else ''}. Install "
+            "the versions of constraints.txt in a fresh environment and run the same command; if they still differ, "
+            "open a pull request with your file alone, and a maintainer runs it"
         )
     return None
-
-
-def _versions(published: Contents, unit: tuple[str, str]) -> str:
-    """The libraries whose versions differ from those that the published records of this unit were made with."""
-    here = libraries(*LIBRARIES)
-    there = next((r.libraries for k, r in sorted(published.records.items()) if (k.task, k.condition) == unit), {})
-    differ = [
-        f"{name} {here[name]} here, {there[name]} there"
-        for name in sorted(here)
-        if there.get(name, here[name]) != here[name]
-    ]
-    return f" ({'; '.join(differ)})" if differ else ""
 
 
 def _write(out: Path, suite: str, contents: Contents, keys: Sequence[RecordKey], source: bytes) -> None:

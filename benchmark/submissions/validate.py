@@ -7,29 +7,34 @@ predictions came from the source: whoever writes predictions can write hashes th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from unicodedata import normalize
 
 from benchmark.base.errors import W2SError
+from benchmark.base.notices import Say
 from benchmark.base.paths import cache_root
-from benchmark.core.names import CANARIES, REFERENCES, RESERVED
+from benchmark.core.data import Recipe
+from benchmark.core.method import method_options
+from benchmark.core.names import CANARIES, ENGINE_VERSION, REFERENCES, RESERVED
 from benchmark.core.problems import build_problem
+from benchmark.core.records import Record, RecordKey, Versions
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, suite_of_folder
 from benchmark.results.contents import Contents
 from benchmark.results.layout import MANIFEST, PREDICTIONS, SOURCE
 from benchmark.results.store import ResultStore
+from benchmark.results.trials import expected_metrics, metric_faults
 from benchmark.running.unit import evaluate
 from benchmark.store.cache import Cache
 from benchmark.submissions.findings import Finding, report
 from benchmark.submissions.manifest import Grid, Manifest, grid_of, manifest_of
 from benchmark.submissions.reading import Submission, read_submission
-from benchmark.submissions.scores import check_records
 from benchmark.submissions.verify import tolerated
 
-Say = Callable[[str], None]
+_WEIGHTS_TOLERANCE = 1e-3  # they are rounded, and made in single precision
+_Training = tuple[int, object]  # n_train and the student's hyperparameters
 
 
 def validate(
@@ -56,13 +61,14 @@ def validate(
     others = {key: record for key, record in published.records.items() if key.method != submission.name}
     findings += _names(submission, published, root)
     findings += _manifest(submission, suite)
-    findings += check_records(submission, suite, grid, Contents(others, published.evaluations))
+    findings += _records(submission, suite, grid, replace(published, records=others))
     findings += _complete(submission, grid)
-    findings += _copied(submission, Contents(others))
+    findings += _copied(submission, others)
     if rebuild:
         findings += _rebuild(published, grid, suite, Cache((cache or cache_root()).absolute()), say)
-    what = f"{submission.name}, {len(submission.contents.records)} records, suite {suite.folder}"
-    for line in report(what, findings):
+    for line in report(
+        f"{submission.name}, {len(submission.contents.records)} records, suite {suite.folder}", findings
+    ):
         say(line)
     return 1 if any(not finding.warning for finding in findings) else 0
 
@@ -115,6 +121,69 @@ def _manifest(submission: Submission, suite: Suite) -> Iterator[Finding]:
             yield Finding("manifest-mismatch", f"{MANIFEST}: {text}")
 
 
+def _records(submission: Submission, suite: Suite, grid: Grid, published: Contents) -> Iterator[Finding]:
+    """What is wrong with each record, by the published truth and the records of other methods."""
+    own = submission.contents
+    scored = Contents(own.records, published.evaluations, own.predictions)
+    trainings: dict[tuple[str, str, int], list[_Training]] = defaultdict(list)
+    for key, other in sorted(published.records.items()):
+        trainings[key.task, key.condition, key.seed].append((other.n_train, other.hyperparameters.get("student")))
+    options = submission.manifest.options if submission.manifest else None
+    if options is None and submission.name in METHODS:
+        options = method_options(METHODS[submission.name]())
+    for key, record in sorted(own.records.items()):
+        unit = (record.task, record.condition)
+        if record.seed not in grid.get(unit, ()):
+            text = f"{key}: suite {suite.folder} has no such task, condition or seed (it has {suite.seeds}, from 0)"
+            yield Finding("foreign-record", text)
+            continue
+        method_version = METHODS[record.method].version if record.method in METHODS else record.method_version
+        here = Versions(ENGINE_VERSION, TASKS[record.task].version, method_version)
+        for what, then, now in zip(Versions._fields, record.versions, here, strict=True):
+            if then != now:
+                yield Finding("other-version", f"{key}: {what} version {then}, here it is {now}")
+        if options is not None and record.hyperparameters.get("method") != options:
+            text = f"{key}: options {record.hyperparameters.get('method')}, those of the method are {options}"
+            yield Finding("other-setting", text)
+        yield from _training(record, suite, trainings[*unit, record.seed])
+        yield from _weights(record)
+        if key not in own.predictions and not submission.whole:
+            continue  # they may be there, unread
+        if misfit := scored.misfit(record):
+            yield Finding("misfit", f"{key}: {misfit}")
+            continue
+        # every stage of every method takes the recipe's steps, in epochs as `Minibatches` has them
+        recipe, n_train, heads = suite.student.of(record.task), record.n_train, len(own.predictions[key])
+        steps = n_train // min(recipe.batch_size, n_train) * recipe.epochs if n_train else 0
+        if not steps or record.cost <= 0 or record.cost % (steps * heads):
+            text = f"{key}: cost {record.cost}, expected a multiple of {steps} steps of a stage x {heads} heads"
+            yield Finding("impossible-value", text)
+        for fault in metric_faults(record, expected_metrics(published.evaluations[unit], record, own.predictions[key])):
+            yield Finding("edited-score", f"{key}: {fault}")
+
+
+def _training(record: Record, suite: Suite, others: list[_Training]) -> Iterator[Finding]:
+    """The student's recipe is the suite's, and all else of its training that of other methods on the same seed."""
+    student, recipe = record.hyperparameters.get("student"), suite.student.of(record.task).chosen()
+    names = {field.name for field in fields(Recipe)}
+    as_suite = isinstance(student, dict) and recipe == {k: v for k, v in student.items() if k in names}
+    if record.hyperparameters.keys() != {"method", "student"} or not as_suite:
+        yield Finding("other-setting", f"{record.key}: {record.hyperparameters}, in the suite the student is {recipe}")
+    elif others and (record.n_train, student) not in others:
+        n_train, expected = others[0]
+        text = f"{record.key}: {student} on {record.n_train} examples, published are {expected} on {n_train}"
+        yield Finding("other-setting", text)
+
+
+def _weights(record: Record) -> Iterator[Finding]:
+    """Learned weights are published beside the supervisors' scores; that they are finite, the record's schema says."""
+    weights = record.diagnostics.get("weights", [1.0])
+    numbers = [w for w in weights if isinstance(w, float) and w >= 0] if isinstance(weights, list) else []
+    if numbers != weights or abs(sum(numbers) - 1) > _WEIGHTS_TOLERANCE:
+        text = f"{record.key}: diagnostics.weights: found {weights!s:.100}, expected numbers from 0 that sum to 1"
+        yield Finding("impossible-value", text)
+
+
 def _complete(submission: Submission, grid: Grid) -> Iterator[Finding]:
     """What is missing, there twice, or without a record."""
     records, predictions = submission.contents.records, submission.contents.predictions
@@ -133,12 +202,11 @@ def _complete(submission: Submission, grid: Grid) -> Iterator[Finding]:
         yield Finding("foreign-record", f"{PREDICTIONS}: predictions of {key} belong to no record")
 
 
-def _copied(submission: Submission, others: Contents) -> Iterator[Finding]:
+def _copied(submission: Submission, others: Mapping[RecordKey, Record]) -> Iterator[Finding]:
     """Of which other methods it has all predictions."""
     hashes: dict[str, set[tuple[str, str, int, str]]] = defaultdict(set)
-    for contents in (submission.contents, others):
-        for key, record in contents.records.items():
-            hashes[key.method].add((key.task, key.condition, key.seed, record.predictions_sha256))
+    for key, record in (*others.items(), *submission.contents.records.items()):
+        hashes[key.method].add((key.task, key.condition, key.seed, record.predictions_sha256))
     mine = hashes.pop(submission.name, set())
     for method, theirs in sorted(hashes.items()):
         if mine and mine <= theirs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from benchmark.base.notices import Say
 from benchmark.core.records import Record, RecordKey, SeedEvaluation
 from benchmark.core.registry import METHODS, load_plugin
 from benchmark.core.suite import load_suite, suite_of_folder
+from benchmark.results.contents import Contents
 from benchmark.results.layout import SOURCE
 from benchmark.results.store import ResultStore
 from benchmark.running.plan import Training, Unit
@@ -43,15 +44,22 @@ def verify(request: Request, results: Path, seed: int, say: Say) -> int:
     Raises:
         W2SError: no such cell, a method that is not known here, or one of other versions or settings than published.
     """
-    store = ResultStore(results)
     cell = RecordKey(request.tasks[0], request.conditions[0], request.methods[0], "", seed)
+    source = results / cell.method / SOURCE
     for plugin in request.plugins:
-        _check_source(plugin, store.root / cell.method / SOURCE)
+        if plugin.is_file() and source.is_file() and plugin.read_bytes() != source.read_bytes():
+            raise W2SError(f"--plugin {plugin}: is not the source that was submitted, {source}")
         load_plugin(plugin)
-    records = _published(store, cell)
+    published = ResultStore(results).load()
+    records = _records_of(cell, published, results)
     name = request.suite or results.resolve().name
     suite = suite_of_folder(name) or load_suite(name)
-    _check_known(store, cell.method)
+    if cell.method not in METHODS:
+        where = f"read {source}, and if you trust it add --plugin {source}"
+        raise W2SError(
+            f"method '{cell.method}' is not registered here, and code from submissions is never run unasked; "
+            f"{where if source.is_file() else 'name it with --plugin'}"
+        )
     run = resolve(replace(request, suite=suite.name, full=suite.full), say)
     (task,) = run.tasks
     if run.lacking:
@@ -65,9 +73,9 @@ def verify(request: Request, results: Path, seed: int, say: Say) -> int:
         )
     if old := raised(record):
         raise W2SError(f"{record.key}: is stale ({', '.join(old)}): run it again instead (w2s run --stale)")
-    evaluation = store.load().evaluations.get((record.task, record.condition))
-    if evaluation is None or (reason := store.load().misfit(record)):
-        raise W2SError(f"{record.key}: {reason if evaluation else 'its published truth is missing'}")
+    evaluation = published.evaluations.get((task.name, cell.condition))
+    if evaluation is None or (misfit := published.misfit(record)):
+        raise W2SError(f"{record.key}: {misfit if evaluation else 'its published truth is missing'}")
 
     say(f"running {record.key}, on {run.setup.device}")
     training = Training((setting,), (seed,))
@@ -75,62 +83,38 @@ def verify(request: Request, results: Path, seed: int, say: Say) -> int:
     if not result.entries:
         raise W2SError("; ".join(result.failures))
     ((again, predictions),) = result.entries
-    for line in _circumstances(record, again):
-        say(line)
-    _say_supervisors(evaluation.seeds[record.seed], result.evaluation.seeds[record.seed], say)
-    return _compare(record, store.load().predictions[record.key], again, predictions, evaluation.metric, say)
+    for line in _circumstances(record, again, evaluation.seeds[seed], result.evaluation.seeds[seed]):
+        say(f"differs: {line}")
+    return _compare(record, published.predictions[record.key], again, predictions, evaluation.metric, say)
 
 
-def _published(store: ResultStore, cell: RecordKey) -> list[Record]:
+def _records_of(cell: RecordKey, published: Contents, root: Path) -> list[Record]:
     """The published records of the cell, one for each setting."""
-    records = store.load().records
+    records = published.records
     if not records:
-        raise W2SError(f"{store.root}: no results there")
-    for kind, name, known in (
-        ("method", cell.method, {key.method for key in records}),
-        ("task", cell.task, {key.task for key in records}),
-    ):
-        if name not in known:
-            raise unknown_name(f"{kind} in {store.root}", name, known)
+        raise W2SError(f"{root}: no results there")
+    for what, name in (("method", cell.method), ("task", cell.task)):
+        if name not in (known := {getattr(key, what) for key in records}):
+            raise unknown_name(f"{what} in {root}", name, known)
     if found := [record for key, record in sorted(records.items()) if key._replace(setting="") == cell]:
         return found
     has = sorted({(k.condition, k.seed) for k in records if (k.task, k.method) == (cell.task, cell.method)})
     there = ", ".join(f"{condition} {seed}" for condition, seed in has) or "none"
-    raise W2SError(f"{cell}: not in {store.root}; conditions and seeds there: {there}")
+    raise W2SError(f"{cell}: not in {root}; conditions and seeds there: {there}")
 
 
-def _check_known(store: ResultStore, method: str) -> None:
-    """Code from a submission runs only when it is named."""
-    if method in METHODS:
-        return
-    source = store.root / method / SOURCE
-    where = f"read {source}, and if you trust it add --plugin {source}" if source.is_file() else "name it with --plugin"
-    raise W2SError(f"method '{method}' is not registered here, and code from submissions is never run unasked; {where}")
-
-
-def _check_source(plugin: Path, submitted: Path) -> None:
-    if plugin.is_file() and submitted.is_file():
-        hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (plugin, submitted)]
-        if hashes[0] != hashes[1]:
-            raise W2SError(f"--plugin {plugin}: is not the source that was submitted, {submitted}")
-
-
-def _circumstances(record: Record, again: Record) -> list[str]:
-    """A line for each thing that may explain a difference."""
-    here, there = again.libraries, record.libraries
-    pairs = [(name, there.get(name, "none"), here.get(name, "none")) for name in sorted(here.keys() | there.keys())]
+def _circumstances(record: Record, again: Record, old: SeedEvaluation, new: SeedEvaluation) -> Iterator[str]:
+    """What may explain a difference."""
+    names, there, here = sorted(record.libraries | again.libraries), record.libraries, again.libraries
+    pairs = [(name, there.get(name, "none"), here.get(name, "none")) for name in names]
     pairs += [(name, getattr(record, name), getattr(again, name)) for name in ("device", "commit", "data_fingerprint")]
-    return [f"differs: {what}: published {then}, here {now}" for what, then, now in pairs if then != now]
-
-
-def _say_supervisors(published: SeedEvaluation, here: SeedEvaluation, say: Say) -> None:
-    if published.sha256 == here.sha256:
-        return
-    if published.supervisors.shape != here.supervisors.shape or (published.labels != here.labels).any():
-        say("differs: the test split: other labels than published")
-        return
-    share = (published.supervisors != here.supervisors).mean()
-    say(f"differs: supervisors: {share:.2%} of their test predictions")
+    for what, then, now in pairs:
+        if then != now:
+            yield f"{what}: published {then}, here {now}"
+    if old.supervisors.shape != new.supervisors.shape or (old.labels != new.labels).any():
+        yield "the test split: other labels than published"
+    elif old.sha256 != new.sha256:
+        yield f"supervisors: {(old.supervisors != new.supervisors).mean():.2%} of their test predictions"
 
 
 def _compare(
@@ -139,15 +123,14 @@ def _compare(
     if published.shape != predictions.shape:
         say(f"not reproduced: {record.key}: predictions {predictions.shape}, published are {published.shape}")
         return 1
-    count, share = int((published != predictions).sum()), float((published != predictions).mean())
-    if not count:
-        say(f"equal: {record.key}: all {predictions.size} predictions, {metric} {record.metrics[metric]:.4f}")
+    differ, then, now = published != predictions, record.metrics[metric], again.metrics[metric]
+    if not differ.any():
+        say(f"equal: {record.key}: all {predictions.size} predictions, {metric} {then:.4f}")
         return 0
-    change = again.metrics[metric] - record.metrics[metric]
-    fits = tolerated(share) and abs(change) <= SCORE
+    fits = tolerated(float(differ.mean())) and abs(now - then) <= SCORE
     say(
-        f"{'within the tolerance' if fits else 'not reproduced'}: {record.key}: {count} of {predictions.size} "
-        f"predictions differ ({share:.2%}, allowed {DIFFERING:.0%}), {metric} {record.metrics[metric]:.4f}, here "
-        f"{again.metrics[metric]:.4f} ({100 * change:+.2f} points, allowed {100 * SCORE:g})"
+        f"{'within the tolerance' if fits else 'not reproduced'}: {record.key}: {differ.sum()} of {predictions.size} "
+        f"predictions differ ({differ.mean():.2%}, allowed {DIFFERING:.0%}), {metric} {then:.4f}, here {now:.4f} "
+        f"({100 * (now - then):+.2f} points, allowed {100 * SCORE:g})"
     )
     return 0 if fits else 1

@@ -17,21 +17,8 @@ from benchmark.core.method import CrossEntropy
 from benchmark.core.training import NOWHERE, TrainingData, train
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.language.network import Objective
-from benchmark.students.language.student import LanguageHeads, LanguageModel
-
-
-@dataclass(frozen=True)
-class Labeller:
-    """A fitted `FineTuned`."""
-
-    kind: LanguageModel
-    heads: LanguageHeads
-    device: str
-
-    def predict_proba(self, inputs: Any) -> NDArray[np.float64]:
-        """(n, K) probabilities of n texts; of pairs (first, second), softmax of the two rewards."""
-        probabilities = self.heads.predict([self.kind.sequences(inputs).to(self.device)])
-        return probabilities[0, 0].double().cpu().numpy()
+from benchmark.students.language.student import LanguageModel
+from benchmark.supervisors.fitted import Fitted
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ class FineTuned:
         *,
         checkpoints: Checkpoints = NOWHERE,
         device: str = "cpu",
-    ) -> Labeller:
+    ) -> Fitted:
         """Train on n texts, or n pairs (first responses, second responses), and class ids (n,).
 
         Raises:
@@ -83,11 +70,19 @@ class FineTuned:
         truth = torch.from_numpy(np.eye(num_classes, dtype=np.float32)[labels])[None, None].to(device)
         data = TrainingData({"tokens": [kind.sequences(inputs).to(device)]}, truth, (seed,), kind.start)
         recipe = Recipe(self.learning_rate, self.epochs, self.batch_size)
+        trained = None
         with suppress(torch.OutOfMemoryError):
             (trained,) = train([CrossEntropy()], data, recipe, checkpoints=checkpoints)
-            assert isinstance(trained.student, LanguageHeads)
-            return Labeller(kind, trained.student, device)
-        raise W2SError(
-            f"out of GPU memory while supervisor '{self.model}' was trained; run again with a smaller --set "
-            f"supervisor_tokens={self.max_tokens // 2} or a smaller --set supervisor_model=..."
-        )
+        if trained is None:
+            raise W2SError(
+                f"out of GPU memory while supervisor '{self.model}' was trained; run again with a smaller --set "
+                f"supervisor_tokens={self.max_tokens // 2} or a smaller --set supervisor_model=..."
+            )
+        student = trained.student
+
+        def predict_proba(inputs: Any) -> NDArray[np.float64]:
+            """Of pairs: softmax of the two rewards."""
+            probabilities = student.predict([kind.sequences(inputs).to(device)])
+            return probabilities[0, 0].double().cpu().numpy()
+
+        return Fitted(predict_proba)

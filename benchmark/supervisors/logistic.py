@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True)
-class Logistic:
-    """A fitted classifier of features that `read` makes of inputs; classes that training lacked have probability 0."""
-
-    read: Callable[[Any], Any]
-    classifier: Any  # None when training saw one class only
-    classes: NDArray[np.int64]
-    num_classes: int
-
-    def predict_proba(self, inputs: Any) -> NDArray[np.float64]:
-        """(n, num_classes) probabilities of n inputs."""
-        features = self.read(inputs)
-        probabilities = np.zeros((features.shape[0], self.num_classes))
-        probabilities[:, self.classes] = 1 if self.classifier is None else self.classifier.predict_proba(features)
-        return probabilities
+from benchmark.supervisors.fitted import Fitted
 
 
 def fit_logistic(
     read: Callable[[Any], Any], features: Any, labels: NDArray[np.int64], num_classes: int, C: float, balanced: bool
-) -> Logistic:
-    """Fit on features (n, D), dense or sparse, and class ids (n,).
+) -> Fitted:
+    """Fit on features (n, D), dense or sparse, and class ids (n,). Classes that training lacks have probability 0.
 
     Args:
         read: makes features of new inputs.
@@ -39,8 +23,15 @@ def fit_logistic(
     """
     from sklearn.linear_model import LogisticRegression
 
-    classes, classifier = np.unique(labels), None
+    classes = np.unique(labels)
+    model = LogisticRegression(C=C, class_weight="balanced" if balanced else None, max_iter=1000)
     if len(classes) > 1:
-        model = LogisticRegression(C=C, class_weight="balanced" if balanced else None, max_iter=1000)
-        classifier = model.fit(features, labels)
-    return Logistic(read, classifier, classes, num_classes)
+        model.fit(features, labels)
+
+    def predict_proba(inputs: Any) -> NDArray[np.float64]:
+        given = read(inputs)
+        probabilities = np.zeros((given.shape[0], num_classes))
+        probabilities[:, classes] = model.predict_proba(given) if len(classes) > 1 else 1
+        return probabilities
+
+    return Fitted(predict_proba)

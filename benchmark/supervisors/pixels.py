@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.supervisors.logistic import Logistic, fit_logistic
+from benchmark.supervisors.fitted import Fitted
+from benchmark.supervisors.logistic import fit_logistic
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class PixelLogistic:
     name: ClassVar[str] = "benchmark.supervisors.pixels.PixelLogistic"
     version: ClassVar[int] = 1
 
-    def fit(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, seed: int) -> Logistic:
+    def fit(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, seed: int) -> Fitted:
         """Train on images (n, H, W[, 3]) and class ids (n,); nothing in it is random."""
         return fit_logistic(_pixels, _pixels(inputs), labels, num_classes, self.C, balanced=False)
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.supervisors.logistic import Logistic, fit_logistic
+from benchmark.supervisors.fitted import Fitted
+from benchmark.supervisors.logistic import fit_logistic
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class TfidfClassifier:
     name: ClassVar[str] = "benchmark.supervisors.tfidf.TfidfClassifier"
     version: ClassVar[int] = 1
 
-    def fit(self, inputs: Sequence[str], labels: NDArray[np.int64], num_classes: int, seed: int) -> Logistic:
+    def fit(self, inputs: Sequence[str], labels: NDArray[np.int64], num_classes: int, seed: int) -> Fitted:
         """Train on n texts and class ids (n,); nothing in it is random."""
         vectorizer = _vectorizer()
         features = vectorizer.fit_transform(inputs)
@@ -28,28 +29,8 @@ class TfidfClassifier:
 
 
 @dataclass(frozen=True)
-class RewardModel:
-    """A fitted `TfidfBradleyTerry`: the reward of a text is r(x) = w · tfidf(x)."""
-
-    vectorizer: Any
-    weights: NDArray[np.float64]
-
-    def reward(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """(n,) rewards."""
-        return np.asarray(self.vectorizer.transform(texts) @ self.weights)
-
-    def predict_proba(self, inputs: tuple[Sequence[str], Sequence[str]]) -> NDArray[np.float64]:
-        """(n, 2): softmax of the rewards of the first and the second responses."""
-        from scipy.special import expit
-
-        first, second = inputs
-        margin = self.reward(first) - self.reward(second)
-        return np.asarray(expit(np.stack([margin, -margin], axis=1)))
-
-
-@dataclass(frozen=True)
 class TfidfBradleyTerry:
-    """A linear reward on TF-IDF, fitted to preferences by the Bradley–Terry likelihood."""
+    """A linear reward on TF-IDF, r(x) = w · tfidf(x), fitted to preferences by the Bradley–Terry likelihood."""
 
     C: float = 10.0
     name: ClassVar[str] = "benchmark.supervisors.tfidf.TfidfBradleyTerry"
@@ -57,9 +38,10 @@ class TfidfBradleyTerry:
 
     def fit(
         self, inputs: tuple[Sequence[str], Sequence[str]], labels: NDArray[np.int64], num_classes: int, seed: int
-    ) -> RewardModel:
+    ) -> Fitted:
         """Train on n pairs, label 0 = the first response is preferred; nothing in it is random."""
         from scipy.sparse import vstack
+        from scipy.special import expit
         from sklearn.linear_model import LogisticRegression
 
         first, second = (list(texts) for texts in inputs)
@@ -68,7 +50,14 @@ class TfidfBradleyTerry:
         # each pair also the other way round: the likelihood is the same, and both classes are there for any labels
         both, wins = vstack([difference, -difference]), np.concatenate([labels == 0, labels != 0])
         model = LogisticRegression(C=self.C / 2, fit_intercept=False, max_iter=1000).fit(both, wins)
-        return RewardModel(vectorizer, model.coef_[0])
+
+        def predict_proba(pairs: tuple[Sequence[str], Sequence[str]]) -> NDArray[np.float64]:
+            """Softmax of the rewards of the first and the second responses."""
+            first, second = (vectorizer.transform(texts) @ model.coef_[0] for texts in pairs)
+            margin = first - second
+            return np.asarray(expit(np.stack([margin, -margin], axis=1)))
+
+        return Fitted(predict_proba)
 
 
 def _vectorizer() -> Any:

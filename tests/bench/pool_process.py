@@ -53,7 +53,7 @@ def run(path: Path, heads: int, epochs: int, limit: float, features: str) -> dic
 
     Args:
         limit: stop training after so many seconds; then nothing is predicted.
-        features: "usual"; tables "mapped" or read "past-cache", whatever the machine's memory; or "in-memory".
+        features: "usual", which lie in mapped tables if the pool is large; or "in-memory".
     """
     import torch
 
@@ -63,7 +63,6 @@ def run(path: Path, heads: int, epochs: int, limit: float, features: str) -> dic
     from benchmark.core.registry import METHODS
     from benchmark.core.training import train
     from benchmark.store.cache import Cache
-    from benchmark.students import streamed
 
     torch.set_num_threads(1)
     begun = time.perf_counter()
@@ -72,8 +71,6 @@ def run(path: Path, heads: int, epochs: int, limit: float, features: str) -> dic
     data, held_out = training_data(task.student, problems)
     if features == "in-memory":
         data.features["features"] = data.features["features"].whole()
-    elif features != "usual":
-        streamed.memory = lambda: 2**60 if features == "mapped" else 0
     prepared = time.perf_counter() - begun
     own = heads // SEEDS
     methods = [METHODS["naive"]() for _ in range(own // M)] + [METHODS["ensemble"]() for _ in range(own % M)]
@@ -135,7 +132,7 @@ if __name__ == "__main__":
     parser.add_argument("--heads", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--limit", type=float, default=1e9)
-    parser.add_argument("--features", default="usual", choices=["usual", "mapped", "past-cache", "in-memory"])
+    parser.add_argument("--features", default="usual", choices=["usual", "in-memory"])
     given = parser.parse_args()
     if given.make:
         make(given.file, given.make)

@@ -71,12 +71,12 @@ def test_time_and_memory(n: int, heads: int, epochs: int, folder: Path, report: 
 @pytest.mark.parametrize("heads", [10, 50])
 @pytest.mark.parametrize("n", [100_000, 1_000_000])
 def test_from_disk_beside_in_memory(n: int, heads: int, folder: Path, report: list[str], benchmark) -> None:  # type: ignore[no-untyped-def]
-    """The same minibatches from tensors, from mapped tables, and from tables past the page cache, in turn.
+    """The same minibatches from tensors and from mapped tables, in turn.
 
     A million examples in memory are 13 GB.
     """
     path = pool(n, folder)
-    sides: dict[str, list[dict[str, Any]]] = {"in-memory": [], "mapped": [], "past-cache": []}
+    sides: dict[str, list[dict[str, Any]]] = {"in-memory": [], "usual": []}
 
     def turns() -> None:
         for _ in range(3):

@@ -11,15 +11,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import SUPPORT, marked
-from test_kill import DEADLINE, LIMIT, PER_UNIT, TASKS, Run, assert_sound, contents, release
+from support.disturbed import PER_UNIT, TASKS, Run, assert_sound, assert_whole, environment, undisturbed
+from support.forked_runs import DEADLINE, TESTS, Forker
+from support.verdict import Reference, contents
 
+pytestmark = pytest.mark.cluster
 pytest.importorskip("ray")
+LIMIT = 10  # seconds of silence
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
 COMMANDS = [line for block in re.findall(r"^```run\n(.*?)^```", PAGE, re.S | re.M) for line in block.splitlines()]
@@ -113,7 +118,7 @@ def for_ray(folder: Path) -> dict[str, str]:
     """The environment of a cluster, by which its processes are known; with a cache of its own in a folder."""
     own = {**marked.token(), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **SECRET}
     own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    own["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    own["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(TESTS), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, **own, "W2S_CACHE": str(folder / "cache of the nodes")}
 
 
@@ -139,65 +144,80 @@ def nodes(folder: Path) -> Iterator[RayNodes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(folder: Path) -> dict[str, bytes]:
+def forker(folder: Path) -> Iterator[Forker]:
+    """Who starts runs."""
+    (folder / "local").mkdir()
+    forker = Forker(folder / "local", environment(folder / "local") | SECRET)
+    yield forker
+    forker.close()
+
+
+@pytest.fixture(scope="module")
+def reference(forker: Forker) -> Reference:
     """What a run in one process leaves."""
-    run = Run(folder / "local", options=("--executor", "local"))
-    assert run.ended() == (0, f"{len(TASKS)} units run, results in {run.results}\n", "")
-    return contents(run.results)
+    return undisturbed(forker, forker.folder)
 
 
-def on_ray(nodes: RayNodes, folder: Path, hold_from: int | None = None, *options: str, **extra: str) -> Run:
-    return Run(
-        folder,
-        hold_from,
-        extra={**SECRET, **extra},
-        options=("--executor", "ray", "--ray-address", nodes.address, *options),
-    )
+@pytest.fixture
+def on_ray(nodes: RayNodes, forker: Forker, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Starts runs on the cluster."""
+    runs: list[Run] = []
+
+    def begin(hold_from: int | None, *options: str, **more: Any) -> Run:
+        cluster = ("--executor", "ray", "--ray-address", nodes.address)
+        runs.append(Run(forker, tmp_path, hold_from, *cluster, *options, **more))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.close()
 
 
 def test_a_stopped_run_leaves_the_cluster_and_the_next_one_survives_the_loss_of_a_worker_and_of_a_node(
-    nodes: RayNodes, undisturbed: dict[str, bytes], tmp_path: Path
+    nodes: RayNodes, reference: Reference, on_ray: Callable[..., Run]
 ) -> None:
-    run = on_ray(nodes, tmp_path, 1)
+    run = on_ray(1)
     run.wait_until_held(at_once=3)
-    run.process.terminate()
-    status, out, _ = run.ended()
-    assert status == 130
-    assert out.splitlines()[-1] == (
+    os.kill(run.process.pid, signal.SIGTERM)
+    ended = run.ended()
+    assert ended.status == 130, ended
+    assert ended.out.splitlines()[-1] == (
         f"stopped: 1 units run, {len(TASKS) - 1} left, results in {run.results}; the same command goes on from there"
     )
-    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT
+    assert assert_sound(run.results, reference) == PER_UNIT
     assert len(nodes.processes("raylet")) == 3
 
-    run = on_ray(nodes, tmp_path, 0)
+    run = on_ray(0)
     run.wait_until_held(at_once=3)
     run.wait_for(lambda: all(path.read_text() for path in run.held.iterdir()))
     node, workers = nodes.raylets.pop(), [int(path.read_text()) for path in run.held.iterdir()]
     assert [parent(worker) for worker in workers].count(node) == 1
     os.kill(next(worker for worker in workers if parent(worker) != node), signal.SIGKILL)
     os.kill(node, signal.SIGKILL)  # with its worker
-    release(run)
-    status, out, err = run.ended()
-    assert status == 0, (out, err)
-    assert out.splitlines()[-1] == f"{len(TASKS) - 1} units run, results in {run.results}"
-    assert contents(run.results) == undisturbed
+    run.release()
+    ended = run.ended()
+    assert ended.status == 0, ended
+    assert ended.out.splitlines()[-1] == f"{len(TASKS) - 1} units run, results in {run.results}"
+    assert_whole(run.results, reference)
 
 
 def test_units_that_die_hang_or_fail_are_named_and_the_rest_is_done(
-    nodes: RayNodes, undisturbed: dict[str, bytes], tmp_path: Path
+    reference: Reference, on_ray: Callable[..., Run]
 ) -> None:
-    bad = {"W2S_TEST_DIES": TASKS[0], "W2S_TEST_HANGS": TASKS[1], "W2S_TEST_EXITS": TASKS[2]}
-    run = on_ray(nodes, tmp_path, None, "--limit", str(LIMIT), **bad, W2S_TEST_FORKS="1")
-    status, out, _ = run.ended()
-    assert status == 1
-    said = out.splitlines()
-    assert said[-4] == f"{len(TASKS) - 3} units run, 3 failed, results in {run.results}"
-    assert sorted(said[-3:]) == [
-        f"{TASKS[0]} (ood): its worker died 3 times, last with WorkerCrashedError (killed, or out of memory?)",
-        f"{TASKS[1]} (ood): stopped: it said nothing for more than {LIMIT} seconds (--limit)",
-        f"{TASKS[2]} (ood): SystemExit: 5",
-    ]
-    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT * (len(TASKS) - 3)
+    bad = ("bad-encoder-exits", "bad-supervisor-dies", "bad-supervisor-hangs")
+    forks = {"W2S_TEST_WAY": "forks", "W2S_TEST_LINGERS": "1"}
+    run = on_ray(None, "--limit", str(LIMIT), tasks=[*bad, *TASKS], environment=forks)
+    ended = run.ended()
+    assert ended.status == 1, ended
+    said = ended.out.splitlines()
+    assert said[-4] == f"{len(TASKS)} units run, {len(bad)} failed, results in {run.results}"
+    exits, dies, hangs = sorted(said[-3:])
+    assert exits == f"{bad[0]} (ood): encoder 'columns' of task '{bad[0]}': SystemExit: 5"
+    assert dies == (
+        f"{bad[1]} (ood): its worker died 3 times, last with WorkerCrashedError (killed, or out of memory?)"
+    )
+    assert hangs == f"{bad[2]} (ood): stopped: it said nothing for more than {LIMIT} seconds (--limit)"
+    assert_whole(run.results, reference)
 
 
 def test_the_pages_commands_run(nodes: RayNodes, tmp_path: Path) -> None:

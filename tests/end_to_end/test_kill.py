@@ -1,354 +1,313 @@
-"""A kill at any moment loses at most what is in flight; the same command goes on and ends with the same bytes."""
+"""A kill at any moment loses at most what is in flight, and the same command goes on to the same bytes; what goes wrong
+in a plug-in is named, and everything else is done. `tests/faults` does it at random, on real data."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from support import SUPPORT, forked_runs, marked
+from support.disturbed import (
+    BAD,
+    IN_WORKERS,
+    PER_UNIT,
+    TASKS,
+    Run,
+    asked,
+    assert_sound,
+    assert_whole,
+    environment,
+    undisturbed,
+)
+from support.forked_runs import Ended, Forker
+from support.verdict import Reference, Tally, contents
 
-from benchmark.base.files import atomic_write
 from benchmark.results.store import ResultStore
-
-TASKS = ("kill-a", "kill-b", "kill-c", "kill-d", "kill-e")  # of killed_run.py
-METHODS = ("ground_truth", "held", "naive")  # sorted, as they are written
-SEEDS = 2
-PER_UNIT = len(METHODS) * SEEDS
-DEADLINE = 240
-LIMIT = 10  # seconds of silence
-
-
-def arguments(results: Path, tasks: tuple[str, ...] = TASKS) -> list[str]:
-    asked = ["run", "--suite", "smoke", "--plugin", str(SUPPORT / "killed_run.py"), "--tasks", ",".join(tasks)]
-    return [*asked, "--methods", ",".join(METHODS), "--seeds", str(SEEDS), "--results", str(results)]
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """One thread, and no git, as a commit may be made while tests run."""
-    (folder / "no-programs").mkdir(exist_ok=True, parents=True)
-    extra = {"PATH": str(folder / "no-programs"), "OMP_NUM_THREADS": "1", "W2S_CACHE": str(folder / "cache")}
-    return {**os.environ, **extra, **marked.token()}
-
-
-# `w2s` as on a machine with two cores, whatever this one has: two worker processes
-DRIVER = "import os; os.sched_getaffinity = lambda pid: {0, 1}; from benchmark.cli import main; main()"
-
-
-@dataclass
-class Run:
-    """A `w2s run` in processes of its own."""
-
-    folder: Path
-    hold_from: int | None = None
-    tasks: tuple[str, ...] = TASKS
-    extra: dict[str, str] = field(default_factory=dict)
-    options: tuple[str, ...] = ()
-    process: subprocess.Popen[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.results = self.folder / "results"
-        self.held = self.folder / f"held-{uuid.uuid4().hex}"
-        self.held.mkdir(parents=True)
-        self.environment = environment(self.folder) | self.extra
-        if self.hold_from is not None:
-            self.environment |= {"W2S_TEST_HOLD": str(self.held), "W2S_TEST_HOLD_FROM": str(self.hold_from)}
-        call = [sys.executable, "-c", DRIVER, *arguments(self.results, self.tasks)]
-        call += self.options
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            call, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True
-        )
-
-    def wait_for(self, what: Callable[[], bool]) -> None:
-        until = time.monotonic() + DEADLINE
-        while not what():
-            if self.process.poll() is not None:
-                pytest.fail(f"ended too early: {self.process.communicate()}")
-            assert time.monotonic() < until, "took too long"
-            time.sleep(0.002)
-
-    def wait_until_held(self, already: int = 0, at_once: int = 2) -> None:
-        """`hold_from` units are written, besides those that were there already, and all that run at once wait."""
-        assert self.hold_from is not None
-        written = (self.hold_from + already) * PER_UNIT
-        self.wait_for(lambda: len(os.listdir(self.held)) == self.hold_from + at_once)
-        self.wait_for(lambda: lines(self.results) >= written)
-
-    def processes(self) -> dict[int, str]:
-        """Process id -> command line of everything that this run started and that lives, the driver included."""
-        return marked.processes(self.environment)
-
-    def workers(self) -> list[int]:
-        return [pid for pid, command in self.processes().items() if "spawn_main" in command]
-
-    def ended(self) -> tuple[int, str, str]:
-        """Exit status, standard output and error; nothing that was started may be left."""
-        out, err = self.process.communicate(timeout=DEADLINE)
-        until = time.monotonic() + 30
-        while left := self.processes():
-            assert time.monotonic() < until, f"left behind: {left}"
-            time.sleep(0.01)
-        return self.process.returncode, out, err
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Run]]:
-    """Starts runs, and sees to it that no process outlives the test."""
-    runs: list[Run] = []
-
-    def begin(folder: Path, hold_from: int | None = None, **more: Any) -> Run:
-        runs.append(Run(folder, hold_from, **more))
-        return runs[-1]
-
-    yield begin
-    for run in runs:
-        for pid in run.processes():
-            os.kill(pid, signal.SIGKILL)
-        run.process.wait()
-        for pipe in (run.process.stdout, run.process.stderr):
-            if pipe is not None:
-                pipe.close()
-
-
-def release(run: Run) -> None:
-    """Units that are held go on."""
-    (run.held / "released").touch()
-
-
-def lines(results: Path) -> int:
-    """Number of lines in all records files."""
-    total = 0
-    for method in METHODS:
-        path = results / method / "records.jsonl"
-        total += path.read_bytes().count(b"\n") if path.exists() else 0
-    return total
-
-
-def contents(results: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(results)): path.read_bytes()
-        for path in sorted(results.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
-
-
-def assert_sound(results: Path, undisturbed: dict[str, bytes]) -> set[bytes]:
-    """What a killed run left: no torn, doubled or foreign record, predictions and truth to each; the records' lines."""
-    found = ResultStore(results).load()
-    assert found.problems == []
-    assert [found.misfit(record) for record in found.records.values() if found.misfit(record)] == []
-    ours: list[bytes] = []
-    for method in METHODS:
-        path = results / method / "records.jsonl"
-        own = path.read_bytes().splitlines() if path.exists() else []
-        assert set(own) <= set(undisturbed[f"{method}/records.jsonl"].splitlines())
-        ours += own
-    assert len(ours) == len(set(ours)) == len(found.records)
-    return set(ours)
-
-
-LAST_TWO = TASKS[-2:]
-MOMENTS = 3 * (2 + 2 * len(METHODS))  # of writing one unit: as a whole, then file by file
-
-
-class Forker:
-    """Runs of the suite above in forks of one process."""
-
-    def __init__(self, folder: Path) -> None:
-        self._forked = forked_runs.Forker(folder, environment(folder))
-        self.close = self._forked.close
-
-    def run(
-        self, results: Path, *, data: int = 0, moment: int = 0, delay: float = 0, tasks: tuple[str, ...] = TASKS
-    ) -> int:
-        """Exit status of a run that is killed at a moment or after a delay, or not at all."""
-        extra = {"W2S_TEST_DATA": str(data)}
-        asked = arguments(results, tasks)
-        return self._forked.run(*asked, environment=extra, moment=moment, delay=delay).status
 
 
 @pytest.fixture(scope="module")
 def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
-    """Ready to run."""
-    forker = Forker(tmp_path_factory.mktemp("forker"))
+    folder = tmp_path_factory.mktemp("forker")
+    forker = Forker(folder, environment(folder))
     yield forker
     forker.close()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(forker: Forker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What a run that nobody kills leaves."""
-    results = tmp_path_factory.mktemp("undisturbed")
-    assert forker.run(results) == 0
-    assert lines(results) == PER_UNIT * len(TASKS)
-    return contents(results)
+def reference(forker: Forker) -> Reference:
+    """What a run leaves that nobody disturbs, in `results` and `cache` of the forker's folder."""
+    return undisturbed(forker, forker.folder)
+
+
+@pytest.fixture
+def start(forker: Forker, tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Starts runs, and sees to it that no process outlives the test."""
+    runs: list[Run] = []
+
+    def begin(hold_from: int | None, *options: str, **more: Any) -> Run:
+        runs.append(Run(forker, tmp_path, hold_from, *options, **more))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.close()
+
+
+# a process that is killed between every two writes
+
+FEW = ("ground_truth", "naive")
+
+
+class Writing:
+    """A run of one seed in `folder`, which holds results and a cache, after what is in `begun`, if anything."""
+
+    def __init__(
+        self, forker: Forker, folder: Path, tasks: Sequence[str], begun: Path | None = None, data: int = 0
+    ) -> None:
+        self.forker, self.folder, self.tasks, self.begun, self.data = forker, folder, tasks, begun, data
+        self.results, self.cache = folder / "results", folder / "cache"
+        self.whole = self.anew().to_the_end()
+
+    def anew(self) -> Writing:
+        """With what it begins with."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.begun is not None:
+            shutil.copytree(self.begun, self.folder)
+        return self
+
+    def run(self, moment: int = 0) -> Ended:
+        """Once, killed at this moment of writing."""
+        own = {"W2S_TEST_DATA": str(self.data), "W2S_CACHE": str(self.cache)}
+        return self.forker.run(*asked(self.results, self.tasks, FEW, seeds=1), environment=own, moment=moment)
+
+    def to_the_end(self) -> Reference:
+        """What is there then."""
+        assert self.run().status == 0
+        return Reference.of(self.results, self.cache)
+
+    def killed(self, step: int = 1) -> Iterator[int]:
+        """Moments, up to the last one, at which it was killed; each time the next run must end as ever."""
+        for moment in count(1, step):
+            if (ended := self.anew().run(moment)).status == 0:
+                assert ended.moments < moment
+                return
+            assert ended.status == -signal.SIGKILL, ended
+            yield moment
+            assert self.to_the_end() == self.whole, f"after a kill at moment {moment}"
+
+
+def test_killed_between_every_two_writes_of_a_unit_that_is_replaced(forker: Forker, tmp_path: Path) -> None:
+    """The second task's data have changed: its records, predictions, truth and cache entries are there, of the old."""
+    first, second = last_two = TASKS[-2:]
+    old = Writing(forker, tmp_path / "old", last_two).whole
+    runs = Writing(forker, tmp_path / "killed", last_two, begun=tmp_path / "old", data=1)
+    new = runs.whole
+    states, cached = set(), set()
+    for moment in runs.killed():
+        found = ResultStore(runs.results).load()
+        assert found.problems == []
+        for name in (f"{method}/records.jsonl" for method in FEW):
+            own = (runs.results / name).read_bytes()
+            assert own in (old.files[name], new.files[name]), f"torn at moment {moment}"
+            assert of_task(first, own) == of_task(first, new.files[name])
+        for record in found.records.values():
+            assert found.misfit(record) is None or record.task == second, "the other task's are whole"
+        tally = Tally()
+        new.examine_cache(runs.cache, tally)
+        assert tally.clean, (moment, tally.notes)
+        now = Reference.of(runs.results, runs.cache)
+        states.add(tuple(now.files.get(name) for name in sorted(new.files)))
+        cached.add(len(now.cache))
+    assert len(states) == 1 + 2 * len(FEW) + 1, "each file of the results was once the last to be replaced"
+    assert cached == set(range(len(old.cache), len(new.cache) + 1)), "and each entry of the cache the last to be made"
+
+
+def of_task(name: str, lines: bytes) -> list[bytes]:
+    return [line for line in lines.splitlines() if b'"task":"%s"' % name.encode() in line]
+
+
+def test_killed_while_writing_into_an_empty_folder(forker: Forker, tmp_path: Path) -> None:
+    runs = Writing(forker, tmp_path / "killed", TASKS[:1])
+    kept = [assert_sound(runs.results, runs.whole) for _ in runs.killed(step=4)]
+    assert {0, 1} <= set(kept), "before and after its first method was written"
+
+
+# workers and their driver
 
 
 def test_a_killed_driver_takes_its_workers_along_and_the_next_run_goes_on(
-    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run]
+    reference: Reference, start: Callable[..., Run], forker: Forker
 ) -> None:
-    """Killed again and again at other moments; each run begins with what the one before has left."""
-    results = tmp_path / "results"
-
-    def kill(run: Run) -> set[bytes]:
-        run.process.kill()
-        assert run.ended()[:2] == (-signal.SIGKILL, "")
-        return assert_sound(results, undisturbed)
-
-    # while workers start
-    run = start(tmp_path)
-    run.wait_for(lambda: len(run.workers()) > 0)
-    assert kill(run) == set()
-
-    # in the middle of the first two units
-    run = start(tmp_path, hold_from=0)
+    """In the middle of the second and the third unit."""
+    run = start(1)
     run.wait_until_held()
-    assert len(run.workers()) == 2
-    assert kill(run) == set()
+    assert len(forker.started("spawn_main")) == 2
+    os.kill(run.process.pid, signal.SIGKILL)
+    ended = run.ended()
+    assert (ended.status, ended.out) == (-signal.SIGKILL, "")
+    assert assert_sound(run.results, reference) == PER_UNIT
 
-    # when the first record appears, in the middle of writing a unit or just after
-    run = start(tmp_path)
-    run.wait_for(lambda: lines(results) > 0)
-    kept = kill(run)
-    assert kept
-
-    run = start(tmp_path)
-    status, out, err = run.ended()
-    assert (status, err) == (0, "")
-    assert out.endswith(f" units run, results in {results}\n")
-    assert contents(results) == undisturbed
+    again = forker.run(*asked(run.results))
+    assert (again.status, again.out) == (0, f"{len(TASKS) - 1} units run, results in {run.results}\n")
+    assert_whole(run.results, reference)
 
 
 def test_a_killed_workers_unit_is_done_by_another_one_and_the_others_are_not_disturbed(
-    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run]
+    reference: Reference, start: Callable[..., Run], forker: Forker
 ) -> None:
-    run = start(tmp_path, hold_from=1)
+    run = start(1)
     run.wait_until_held()
-    first, second = run.workers()
-    os.kill(first, signal.SIGKILL)
-    os.kill(second, signal.SIGKILL)
-    release(run)
-    status, out, err = run.ended()
-    assert (status, err) == (0, "")
-    assert out == f"{len(TASKS)} units run, results in {run.results}\n"
-    assert contents(run.results) == undisturbed
+    os.kill(next(iter(forker.started("spawn_main"))), signal.SIGKILL)
+    run.release()
+    ended = run.ended()
+    said = f"{len(TASKS)} units run, results in {run.results}\n"
+    assert (ended.status, ended.out, ended.err) == (0, said, "")
+    assert_whole(run.results, reference)
 
 
-def test_units_that_die_or_hang_are_named_and_plug_ins_that_fork_and_print_disturb_nothing(
-    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run], forker: Forker
+@pytest.mark.slow
+def test_a_sigterm_ends_workers_and_finished_units_stay(
+    reference: Reference, start: Callable[..., Run], forker: Forker
+) -> None:
+    run = start(1)
+    run.wait_until_held()
+    os.kill(run.process.pid, signal.SIGTERM)
+    ended = run.ended()
+    count = f"1 units run, {len(TASKS) - 1} left"
+    said = f"stopped: {count}, results in {run.results}; the same command goes on from there\n"
+    assert (ended.status, ended.out, ended.err) == (130, said, "")
+    assert assert_sound(run.results, reference) == PER_UNIT
+    assert not list(run.results.rglob(".writing-*"))
+    assert forker.run(*asked(run.results)).status == 0
+    assert_whole(run.results, reference)
+
+
+# plug-ins
+
+LIMIT = 10  # seconds of silence
+SAID = {
+    "raises": "RuntimeError: made to fail",
+    "exits": "SystemExit: 5",
+    "nan": "NaN",
+    "rows": ", expected ",
+    "dtype": ", expected ",
+    "hangs": f"stopped: it said nothing for more than {LIMIT} seconds (--limit)",
+    "dies": "its worker died 3 times, last with SIGKILL (killed, or out of memory?)",
+}
+
+
+def assert_named(ended: Ended, results: Path, reference: Reference, bad: Sequence[str]) -> None:
+    """Each of the bad tasks has its line, and the good ones are whole."""
+    assert ended.status == 1, ended
+    first, *failures = [line for line in ended.out.splitlines() if line != "printed by a plug-in"]
+    assert first == f"{len(TASKS)} units run, {len(bad)} failed, results in {results}"
+    assert sorted(line.split(" (ood): ")[0] for line in failures) == sorted(bad)
+    for line in failures:
+        name, said = line.split(" (ood): ")
+        _, part, way = name.split("-")
+        assert said == SAID[way] if way in ("hangs", "dies") else said.startswith(f"{part} ") and SAID[way] in said
+    assert_whole(results, reference)
+
+
+def test_bad_parts_of_tasks_are_named_and_the_rest_is_done(
+    forker: Forker, reference: Reference, tmp_path: Path
+) -> None:
+    bad = [f"bad-{part}-{way}" for part, ways in BAD.items() for way in ways if way not in ("hangs", "dies")]
+    own = {"W2S_CACHE": str(tmp_path / "cache")}
+    ended = forker.run(*asked(tmp_path / "results", [*bad, *TASKS]), environment=own)
+    assert_named(ended, tmp_path / "results", reference, bad)
+
+
+@pytest.mark.slow
+def test_so_are_those_that_hang_or_die_in_workers_and_forked_copies_disturb_nothing(
+    reference: Reference, start: Callable[..., Run]
 ) -> None:
     """Each unit forks twice: a copy of the worker that goes on as it does, and one that stays until the run ends."""
-    bad = {"W2S_TEST_DIES": TASKS[0], "W2S_TEST_HANGS": TASKS[1], "W2S_TEST_EXITS": TASKS[2]}
-    run = start(tmp_path, extra={**bad, "W2S_TEST_FORKS": "60"}, options=("--limit", str(LIMIT)))
-    status, out, _ = run.ended()
-    assert status == 1
-    said = [line for line in out.splitlines() if line != "printed by a plug-in"]
-    assert said[0] == f"{len(TASKS) - 3} units run, 3 failed, results in {run.results}"
-    assert sorted(said[1:]) == [
-        f"{TASKS[0]} (ood): its worker died 3 times, last with SIGKILL (killed, or out of memory?)",
-        f"{TASKS[1]} (ood): stopped: it said nothing for more than {LIMIT} seconds (--limit)",
-        f"{TASKS[2]} (ood): SystemExit: 5",
-    ]
-    assert out.count("printed by a plug-in") == len(TASKS) - 3
-    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT * (len(TASKS) - 3)
-    assert forker.run(run.results) == 0
-    assert contents(run.results) == undisturbed
+    bad = [f"bad-{part}-{way}" for part, ways in BAD.items() for way in ways]
+    run = start(None, *IN_WORKERS, "--limit", str(LIMIT), tasks=[*bad, *TASKS], environment={"W2S_TEST_WAY": "forks"})
+    ended = run.ended()
+    assert_named(ended, run.results, reference, bad)
+    assert "printed by a plug-in" in ended.out
 
 
-def test_a_sigterm_ends_the_run_with_one_line_and_finished_units_stay(
-    tmp_path: Path, undisturbed: dict[str, bytes], start: Callable[..., Run], forker: Forker
+@pytest.mark.parametrize("way", ["prints", "forks", "exits", "seeds", "draws"])
+def test_an_unruly_method_changes_nothing_of_others(
+    forker: Forker, reference: Reference, tmp_path: Path, way: str
 ) -> None:
-    run = start(tmp_path, hold_from=1)
-    run.wait_until_held()
-    run.process.terminate()
-    status, out, err = run.ended()
-    assert (status, err) == (130, "")
-    count = f"1 units run, {len(TASKS) - 1} left"
-    assert out == f"stopped: {count}, results in {run.results}; the same command goes on from there\n"
-    assert len(assert_sound(run.results, undisturbed)) == PER_UNIT
-    assert not list(run.results.rglob(".writing-*"))
-
-    assert forker.run(run.results) == 0
-    assert contents(run.results) == undisturbed
-
-
-def test_killed_at_random_times(tmp_path: Path, undisturbed: dict[str, bytes], forker: Forker) -> None:
-    """The times are seeded, but where they hit depends on the machine; the outcome must not."""
-    begun = time.monotonic()
-    assert forker.run(tmp_path / "whole") == 0
-    whole = time.monotonic() - begun
-    killed = 0
-    for position, share in enumerate(np.random.default_rng(0).uniform(0.05, 0.95, size=8)):
-        results = tmp_path / str(position)
-        killed += forker.run(results, delay=float(share * whole)) == -signal.SIGKILL
-        assert_sound(results, undisturbed)
-        assert forker.run(results) == 0
-        assert contents(results) == undisturbed
-    assert killed > 0
+    results = tmp_path / "results"
+    ended = forker.run(*asked(results), environment={"W2S_TEST_WAY": way})
+    if way == "exits":  # the others train without it
+        said = [line for line in ended.out.splitlines() if "method 'unruly': SystemExit: 5" in line]
+        assert (ended.status, len(said)) == (1, len(TASKS))
+        assert not (results / "unruly").exists()
+        whole = {name: data for name, data in reference.files.items() if not name.startswith("unruly/")}
+        assert contents(results) == whole
+    else:
+        assert ended.status == 0, ended
+        assert_whole(results, reference)
 
 
-def test_killed_at_every_step_of_writing_a_unit(forker: Forker, tmp_path: Path) -> None:
-    """The second task's data have changed, so its unit replaces records, predictions and truth that are there."""
-    begun, expected = tmp_path / "begun", tmp_path / "expected"
-    assert forker.run(begun, tasks=LAST_TWO) == 0
-    assert forker.run(expected, data=1, tasks=LAST_TWO) == 0
-    goal = contents(expected)
-    first, second = (name.encode() for name in LAST_TWO)
-    old = contents(begun)
-    states = set()
-    for moment in range(1, MOMENTS + 1):
-        results = tmp_path / f"killed-{moment}"
-        shutil.copytree(begun, results)
-        assert forker.run(results, data=1, moment=moment, tasks=LAST_TWO) == -signal.SIGKILL
-
-        found = ResultStore(results).load()
-        assert found.problems == []
-        for method in METHODS:
-            name = f"{method}/records.jsonl"
-            own = (results / name).read_bytes()
-            assert own in (old[name], goal[name]), "never torn"
-            kept = [line for line in own.splitlines() if b'"task":"%s"' % first in line]
-            assert kept == [line for line in goal[name].splitlines() if b'"task":"%s"' % first in line]
-        for record in found.records.values():
-            fits = found.misfit(record) is None
-            assert fits or record.task == second.decode(), "the other task's are whole"
-        states.add(tuple(contents(results).get(name) for name in sorted(goal)))
-
-        assert forker.run(results, data=1, tasks=LAST_TWO) == 0
-        assert contents(results) == goal, f"after a kill at moment {moment}"
-    assert len(states) == 1 + 2 * len(METHODS) + 1, "each file was once the last to be replaced"
-    results = tmp_path / "never"
-    shutil.copytree(begun, results)
-    assert forker.run(results, data=1, moment=MOMENTS + 1, tasks=LAST_TWO) == 0, "that was every moment"
+# what the verdict would notice
 
 
-@pytest.mark.parametrize("moment", range(1, MOMENTS + 1, 4))
-def test_killed_while_writing_into_an_empty_folder(forker: Forker, tmp_path: Path, moment: int) -> None:
-    expected, results = tmp_path / "expected", tmp_path / "results"
-    assert forker.run(expected, tasks=TASKS[:1]) == 0
-    goal = contents(expected)
-    assert forker.run(results, moment=moment, tasks=TASKS[:1]) == -signal.SIGKILL
-    assert_sound(results, goal)
-    assert forker.run(results, tasks=TASKS[:1]) == 0
-    assert contents(results) == goal
-
-
-def test_the_comparison_would_notice_a_torn_file(undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    for name, data in undisturbed.items():
-        atomic_write(tmp_path / name, data)
-    assert len(assert_sound(tmp_path, undisturbed)) == PER_UNIT * len(TASKS)
-    path = tmp_path / "naive" / "records.jsonl"
+def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(AssertionError):
-        assert_sound(tmp_path, undisturbed)
+
+
+def without_a_line(path: Path) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+
+
+def a_line_twice(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
+
+
+def another_number(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"accuracy":0.', b'"accuracy":0.1', 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "counted"),
+    [
+        ("naive/records.jsonl", cut, {"torn", "lost"}),
+        ("naive/records.jsonl", without_a_line, {"lost"}),
+        ("naive/records.jsonl", a_line_twice, {"doubled"}),
+        ("naive/records.jsonl", another_number, {"wrong", "lost"}),
+        ("naive/predictions.safetensors", cut, {"torn"}),
+        ("naive/predictions.safetensors", Path.unlink, {"torn"}),
+        (f"_tasks/{TASKS[0]}-ood.safetensors", Path.unlink, {"torn"}),
+        ("unruly/records.jsonl", Path.unlink, {"lost"}),
+        ("naive/.writing-0.tmp", Path.touch, set()),  # in the end only
+    ],
+)
+def test_the_verdict_on_results_notices(
+    forker: Forker, reference: Reference, tmp_path: Path, name: str, change: Callable[[Path], None], counted: set[str]
+) -> None:
+    results = shutil.copytree(forker.folder / "results", tmp_path / "results")
+    tally = Tally()
+    had = reference.examine(results, set(), tally)
+    reference.compare(results, tally)
+    assert tally.clean
+    assert len(had) == PER_UNIT * len(TASKS)
+
+    change(results / name)
+    reference.examine(results, had, tally)
+    assert {kind for kind in ("lost", "doubled", "torn", "wrong", "misreported") if getattr(tally, kind)} == counted
+    in_the_end = Tally()
+    reference.compare(results, in_the_end)
+    assert in_the_end.wrong + in_the_end.torn == 1
+
+
+def test_the_verdict_on_a_cache_notices(forker: Forker, reference: Reference, tmp_path: Path) -> None:
+    cache = shutil.copytree(forker.folder / "cache", tmp_path / "cache")
+    first, second, third, *_ = sorted(cache.glob("soft_labels/*.safetensors"))
+    cut(first)
+    shutil.copy(third, second)
+    tally = Tally()
+    reference.examine_cache(cache, tally)
+    assert (tally.torn, tally.wrong) == (1, 1)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from support.command_line import CommandLine
-from support.made_up import Blobs, Columns, registries_restored
+from support.forked_runs import Forker
+from support.made_up import Blobs, Columns
 
 from benchmark.base.errors import NotAvailable
 from benchmark.base.paths import data_root, settings
@@ -159,7 +158,7 @@ def test_describe_prints_the_sheet(w2s: CommandLine, packed: Path) -> None:
     for row in ("conditions   ind, ood", "seeds        0, 1", "files        complete and unaltered", "centroids"):
         assert row in shown.out
     (packed / "pack.json").write_text("{}")
-    assert "has no field 'format'" in w2s("describe", "pack").refusal
+    assert "pack.json has format None" in w2s("describe", "pack").refusal
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ def test_describe_prints_the_sheet(w2s: CommandLine, packed: Path) -> None:
         (["blobs", "--out", "pack", "--device", "gpu"], "--device gpu: expected auto, cpu or cuda"),
         (
             ["blobs", "--out", "."],
-            "--out .: is not empty and no pack of 'blobs' (it holds thesis.tex); name another folder",
+            "--out .: is there already; name another folder, or delete it first",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -249,13 +248,7 @@ def test_download_fetches_data_and_models_and_says_what_is_still_missing(w2s: Co
     assert remote.here == [(None, str(Path("data").absolute()))]
 
 
-def in_a_process(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    call = [sys.executable, "-m", "benchmark.cli", *arguments]
-    where = {**os.environ, **environment}
-    return subprocess.run(call, cwd=cwd, capture_output=True, text=True, check=False, timeout=900, env=where)
-
-
-def test_without_a_network_one_line_says_so_soon(tmp_path: Path) -> None:
+def test_without_a_network_one_line_says_so_soon(forker: Forker, tmp_path: Path) -> None:
     """The real library, in a process of its own as it reads its settings once."""
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
     reasons = {
@@ -265,29 +258,29 @@ def test_without_a_network_one_line_says_so_soon(tmp_path: Path) -> None:
     }
     for arguments, reason in reasons.items():
         start = time.monotonic()
-        done = in_a_process("run", "--pack", "user/name", *arguments, cwd=tmp_path, **nowhere)
+        done = forker.run("run", "--pack", "user/name", *arguments, folder=str(tmp_path), environment=nowhere)
         assert time.monotonic() - start < 60
-        assert (done.returncode, done.stdout) == (2, "")
-        (line,) = done.stderr.splitlines()
+        assert (done.status, done.out) == (2, "")
+        (line,) = done.err.splitlines()
         assert line.startswith(f"error: --pack user/name: no such folder, and the data set {reason}")
         assert line.endswith("download it elsewhere and give its folder")
 
 
-def test_a_shipped_task_with_all_methods(tmp_path: Path) -> None:
-    """Texts, encoder, supervisors and the user's ordinary cache; in worker processes; the pack on an empty cache."""
-    name, run = "sentiment-to-tweets", ("run", "--suite", "smoke", "--conditions", "ind,ood")
-    assert name in TASKS.names()
+def test_a_shipped_task_with_all_methods(forker: Forker, smoke_results: Path, tmp_path: Path) -> None:
+    """Texts, encoder, supervisors and the user's ordinary cache; from the pack with an empty one."""
+    name, run = "sentiment-to-tweets", ("run", "--suite", "smoke", "--pack", "pack", "--results", "from-pack")
     for arguments in (
-        ("pack", name, "--seeds", "2", "--out", "pack", "--device", "cpu"),
-        (*run, "--tasks", name, "--device", "cpu", "--results", "full"),
-        (*run, "--pack", "pack", "--device", "cpu", "--results", "from-pack", "--cache", "empty"),
+        ("pack", name, "--seeds", "2", "--conditions", "ood", "--out", "pack", "--device", "cpu"),
+        (*run, "--device", "cpu", "--cache", "empty"),
     ):
-        done = in_a_process(*arguments, cwd=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert contents(tmp_path / "from-pack") == contents(tmp_path / "full")
-    with registries_restored():
-        shipped = {*METHODS.select(["*"]), *CANARIES}
-    records = ResultStore(tmp_path / "from-pack").load().records
-    assert {record.method for record in records.values()} == shipped
-    assert len(records) == len(shipped) * 2 * 2
+        done = forker.run(*arguments, folder=str(tmp_path))
+        assert done.status == 0, done
+    full, found = ResultStore(smoke_results).load(), ResultStore(tmp_path / "from-pack").load()
+    expected = {key: record for key, record in full.records.items() if key.task == name}
+    assert found.records == expected
+    assert {key.method for key in expected} == {*METHODS.select(["*"]), *CANARIES}
+    for key in expected:
+        np.testing.assert_array_equal(found.predictions[key], full.predictions[key])
+    truth = f"_tasks/{name}-ood.safetensors"
+    assert (tmp_path / "from-pack" / truth).read_bytes() == (smoke_results / truth).read_bytes()
     assert not (tmp_path / "empty").exists()

@@ -8,19 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.command_line import CommandLine
+from support.forked_runs import Forker
 
 from benchmark.analysis.frame import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
-
-
-def w2s(*arguments: str, cwd: Path) -> str:
-    call = [sys.executable, "-m", "benchmark.cli", *arguments]
-    done = subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +28,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_add_a_method_is_a_complete_file_of_at_most_25_lines_that_runs(folder: Path) -> None:
+def test_add_a_method_is_a_complete_file_of_at_most_25_lines_that_runs(folder: Path, forker: Forker) -> None:
     assert len(BLOCKS[0].splitlines()) <= 25
     subprocess.run([sys.executable, "make_arrays.py"], cwd=folder, check=True)
     methods = "agreement,ensemble"
-    w2s("run", "--plugin", "agreement.py", "--methods", methods, "--arrays", "mine.npz", "--seeds", "2", cwd=folder)
+    asked = ("run", "--plugin", "agreement.py", "--methods", methods, "--arrays", "mine.npz", "--seeds", "2")
+    call = [sys.executable, "-m", "benchmark.cli", *asked]
+    subprocess.run(call, cwd=folder, capture_output=True, timeout=300, check=True)
     assert (folder / "runs/arrays-mine/agreement/records.jsonl").read_text().count("\n") == 2
-    table = w2s("leaderboard", "--results", "runs/arrays-mine", cwd=folder)
-    assert "agreement" in table
+    table = forker.run("leaderboard", "--results", "runs/arrays-mine", folder=str(folder))
+    assert table.status == 0, table
+    assert "agreement" in table.out
     assert (folder / "runs/arrays-mine/LEADERBOARD.md").is_file()
 
 
@@ -48,11 +46,8 @@ def test_the_methods_file_passes_the_contract(folder: Path) -> None:
     from benchmark.core.registry import METHODS, load_plugin
     from benchmark.testing import check_method
 
-    try:
-        load_plugin(folder / "agreement.py")
-        check_method(METHODS["agreement"])
-    finally:  # leave the registry as it was for other tests
-        METHODS._items.pop("agreement", None)
+    load_plugin(folder / "agreement.py")
+    check_method(METHODS["agreement"])
 
 
 def test_results_are_read_as_a_table_and_every_column_is_named() -> None:
@@ -77,8 +72,8 @@ def _cells(line: str) -> list[str]:
     return [cell.strip().strip("*") for cell in line.strip().strip("|").split("|")]
 
 
-def test_commands_and_files_that_the_readme_names_exist() -> None:
-    help_text = w2s("--help", cwd=ROOT)
+def test_commands_and_files_that_the_readme_names_exist(w2s: CommandLine) -> None:
+    help_text = w2s("--help").out
     for command in set(re.findall(r"^w2s (\w+)", README, re.M)):
         assert command in help_text
     for target in set(re.findall(r"^make (\w+)", README, re.M)):

@@ -1,16 +1,16 @@
-"""The smoke suite on the real data and encoders, with the user's ordinary cache: a minute cold, seconds warm."""
+"""The smoke suite on the real data and encoders, with the user's ordinary cache."""
 
 from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.forked_runs import Forker
 
 from benchmark.base.versions import libraries
 from benchmark.core.names import CANARIES
@@ -27,22 +27,19 @@ SHIPPED = METHODS.select(list(SUITE.methods))  # before any test registers its o
 UNITS = [(task, condition) for task in TASKS.select(list(SUITE.tasks)) for condition in SUITE.conditions]
 
 
-def w2s(*arguments: str, cwd: Path) -> str:
-    """Standard output of a command that must succeed."""
-    call = [sys.executable, "-m", "benchmark.cli", *arguments]
-    done = subprocess.run(call, cwd=cwd, capture_output=True, text=True, check=False, timeout=900)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
-
-
 @dataclass(frozen=True)
 class Smoke:
     """What the suite left."""
 
-    folder: Path
+    forker: Forker
     results: Path
     contents: Contents
+
+    def w2s(self, *arguments: str) -> str:
+        """Standard output of a command that must succeed."""
+        ended = self.forker.run(*arguments, "--results", "results", folder=str(self.results.parent))
+        assert (ended.status, ended.err) == (0, ""), ended
+        return ended.out
 
     def records(self, task: str, method: str) -> list[Record]:
         found = [r for key, r in sorted(self.contents.records.items()) if (r.task, r.method) == (task, method)]
@@ -65,12 +62,10 @@ class Smoke:
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
-    """The suite, run as a user runs it."""
-    folder = tmp_path_factory.mktemp("smoke")
-    out = w2s("run", "--suite", "smoke", "--results", "results", cwd=folder)
-    assert out == f"{len(UNITS)} units run, results in results\n"
-    return Smoke(folder, folder / "results", ResultStore(folder / "results").load())
+def smoke(forker: Forker, smoke_results: Path, tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    """The suite, run as a user runs it; a copy of what it left."""
+    results = shutil.copytree(smoke_results, tmp_path_factory.mktemp("smoke") / "results")
+    return Smoke(forker, results, ResultStore(results).load())
 
 
 def test_every_method_and_canary_is_recorded_for_every_unit_and_seed(smoke: Smoke) -> None:
@@ -136,13 +131,13 @@ def test_the_adversarial_supervisor_is_worse_than_the_others(smoke: Smoke) -> No
 
 def test_running_again_does_nothing(smoke: Smoke) -> None:
     before = {path: path.stat().st_mtime_ns for path in smoke.results.rglob("*.*")}
-    again = w2s("run", "--suite", "smoke", "--results", "results", cwd=smoke.folder)
+    again = smoke.w2s("run", "--suite", "smoke")
     assert again == "nothing to do: all is in results\n"
     assert {path: path.stat().st_mtime_ns for path in smoke.results.rglob("*.*")} == before
 
 
 def test_the_leaderboard_renders_and_checks_out(smoke: Smoke) -> None:
-    shown = w2s("leaderboard", "--results", "results", cwd=smoke.folder)
+    shown = smoke.w2s("leaderboard")
     text = (smoke.results / "LEADERBOARD.md").read_text()
     for method in SHIPPED:
         title = method if method in CANARIES else METHODS[method].title
@@ -151,11 +146,11 @@ def test_the_leaderboard_renders_and_checks_out(smoke: Smoke) -> None:
         assert task in text
     assert "nan" not in text.lower().replace("finance", "").split()
     assert shown
-    checked = w2s("leaderboard", "--results", "results", "--check", cwd=smoke.folder)
+    checked = smoke.w2s("leaderboard", "--check")
     assert "all adds up" in checked
     assert (smoke.results / "LEADERBOARD.md").read_text() == text
 
 
-def test_the_ordinary_cache_was_used(smoke: Smoke) -> None:
+def test_the_ordinary_cache_was_used(smoke_results: Path) -> None:
     """So that the next test run is warm; the tests' own folder holds results only."""
-    assert sorted(os.listdir(smoke.folder)) == ["results"]
+    assert sorted(os.listdir(smoke_results.parent)) == ["made", "results"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import SUPPORT
 from support.command_line import CommandLine, command_line
+from support.disturbed import PLUGIN
 from support.made_up import make_arrays
 
 from benchmark.core.names import GRID_SIZE
@@ -161,8 +161,7 @@ def test_a_kill_loses_the_unit_in_flight_only(tmp_path: Path, monkeypatch: pytes
     class Killed(BaseException):
         pass
 
-    plugin = SUPPORT / "killed_run.py"
-    asked = ["run", "--suite", "smoke", "--plugin", plugin, "--tasks", "kill-a,kill-b", "--methods", "held,naive"]
+    asked = ["run", "--suite", "smoke", "--plugin", PLUGIN, "--tasks", "kill-a,kill-b", "--methods", "naive,unruly"]
     asked += ["--seeds", "2", "--tune", "--results"]
 
     def run(results: str) -> str:

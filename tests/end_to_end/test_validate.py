@@ -23,7 +23,7 @@ from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
 from benchmark.results.store import ResultStore, _evaluation_bytes
 from benchmark.running import plan
-from benchmark.submissions import scores
+from benchmark.submissions import validate as validate_module
 from benchmark.submissions.findings import KINDS, Finding, report
 from benchmark.submissions.manifest import HASHED, Manifest, manifest_of
 
@@ -81,10 +81,11 @@ class Copy:
         for line, _ in self.rows:
             line |= changes
 
-    def set(self, part: str, **values: Any) -> None:
+    def set(self, **changes: dict[str, Any]) -> None:
         """Other hyperparameters in the last record, with their hash."""
         line = self.rows[-1][0]
-        line["hyperparameters"] = {**line["hyperparameters"], part: {**line["hyperparameters"][part], **values}}
+        chosen = line["hyperparameters"]
+        line["hyperparameters"] = {**chosen, **{part: {**chosen.get(part, {}), **new} for part, new in changes.items()}}
         line["setting"] = setting_hash(line["hyperparameters"])
         self.rows.sort(key=lambda row: name_of(row[0]))
 
@@ -138,10 +139,27 @@ def from_ensemble(copy: Copy) -> None:
         row[:] = {**row[0], **{name: line[name] for name in ("metrics", "predictions_sha256")}}, array
 
 
+def as_float8(data: bytes) -> bytes:
+    """A safetensors file whose first tensor says that it is of float8."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = data[8:end].replace(b'"U8"', b'"F8_E4M3"', 1)
+    return len(header).to_bytes(8, "little") + header + data[end:]
+
+
 def swapped(copy: Copy) -> None:
     """The predictions of two seeds."""
     one, two = copy.rows[:2]
     one[1], two[1] = two[1], one[1]
+
+
+def two_settings(copy: Copy) -> None:
+    also()(copy)
+    copy.set(method={"sharpness": 9.0})
+
+
+def linked(copy: Copy) -> None:
+    copy["README.md"].unlink()
+    copy["README.md"].symlink_to("/etc/hostname")
 
 
 def called(name: str, title: str = "Agreement", **more: Any) -> Spoil:
@@ -178,6 +196,19 @@ def also(**changes: Any) -> Spoil:
     return lambda copy: copy.rows.append([{**copy.rows[-1][0], **changes}, copy.rows[-1][1]])
 
 
+def more(name: str) -> Spoil:
+    """A tensor of no record."""
+    return lambda copy: copy.more.update({name: copy.rows[0][1]})
+
+
+def without(name: str) -> Spoil:
+    return lambda copy: copy[name].unlink()
+
+
+def beside(name: str) -> Spoil:
+    return lambda copy: copy[name].write_text("")
+
+
 def edited(name: str, change: Callable[[bytes], bytes]) -> Spoil:
     """The bytes of one file, and a manifest with their hash."""
 
@@ -208,12 +239,8 @@ CONTENT: dict[str, tuple[Spoil, str, str]] = {
     "a missing seed": (lost(task="tiny-one", condition="ood", seed=1), "missing-record", "seeds 1"),
     "a task of no suite": (also(task="zebra"), "foreign-record", "zebra"),
     "a seed that nobody else has": (also(seed=9), "foreign-record", "seed 9"),
-    "predictions of no record": (
-        lambda c: c.more.update({f"a/ood/{0:012}/7": c.rows[0][1]}),
-        "foreign-record",
-        "on a/ood",
-    ),
-    "a tensor of no record's form": (lambda c: c.more.update(notes=c.rows[0][1]), "unreadable", "notes"),
+    "predictions of no record": (more(f"a/ood/{0:012}/7"), "foreign-record", "on a/ood"),
+    "a tensor of no record's form": (more("notes"), "unreadable", "notes"),
     "predictions that are numbers": (predicted(lambda x: x.astype("float32")), "unreadable", "found float32"),
     "predictions with NaN": (predicted(lambda x: np.full(x.shape, np.nan, "float32")), "unreadable", "nan"),
     "predictions below 0": (predicted(lambda x: x.astype("int8") - 1), "unreadable", "minimum -1"),
@@ -227,21 +254,22 @@ CONTENT: dict[str, tuple[Spoil, str, str]] = {
     "a field that is missing": (lambda c: c.rows[0][0].pop("device"), "unreadable", "device"),
     "a schema of the future": (first(schema_version=2), "unreadable", "schema_version"),
     "a setting that is not its hash": (first(setting="0" * 12), "unreadable", "setting"),
-    "a doubled record": (also(), "unreadable", "repeats the record"),
-    "a record with two scores": (also(metrics={"accuracy": 0.5}), "unreadable", "repeats the record"),
+    "a doubled record": (also(), "unreadable", "repeats line"),
+    "a record with two scores": (also(metrics={"accuracy": 0.5}), "unreadable", "repeats line"),
     "records of another method": (each(method="ensemble"), "unreadable", "found 'ensemble'"),
     "one record of another method": (first(method="ensemble"), "unreadable", "records.jsonl:1: method"),
-    "two settings": (lambda c: (also()(c), c.set("method", sharpness=9.0)), "doubled-record other-setting", "seeds 1"),
-    "an unknown setting": (lambda c: c.set("method", sharpness=9.0), "other-setting", "'sharpness': 9.0"),
-    "a student that trained longer": (lambda c: c.set("student", epochs=5), "other-setting", "'epochs': 5"),
-    "a student in less precision": (lambda c: c.set("student", precision="bf16"), "other-setting", "bf16"),
-    "a student that is another": (lambda c: c.set("student", layers=2), "other-setting", "'layers': 2"),
+    "two settings": (two_settings, "doubled-record other-setting", "seeds 1"),
+    "an unknown setting": (lambda c: c.set(method={"sharpness": 9.0}), "other-setting", "'sharpness': 9.0"),
+    "a student that trained longer": (lambda c: c.set(student={"epochs": 5}), "other-setting", "'epochs': 5"),
+    "a student in less precision": (lambda c: c.set(student={"precision": "bf16"}), "other-setting", "bf16"),
+    "hyperparameters of a third kind": (lambda c: c.set(more={"a": 1}), "other-setting", "'more': {'a': 1}"),
+    "a student that is another": (lambda c: c.set(student={"layers": 2}), "other-setting", "'layers': 2"),
     "more train examples": (first(n_train=10**12), "other-setting impossible-value", "1000000000000 examples"),
     "a cost that no training has": (first(cost=12345), "impossible-value", "cost 12345"),
     "no cost": (first(cost=0), "impossible-value", "cost 0"),
     "weights below 0": (weights(-0.5, 1.0, 0.5), "impossible-value", "weights"),
     "weights that don't sum to 1": (weights(0.5, 0.3, 0.1), "impossible-value", "weights"),
-    "weights in lists": (weights([0.5, 0.5], [0.5, 0.5]), "impossible-value", "weights"),
+    "weights in lists": (weights(1.0, [0.0]), "impossible-value", "weights"),
     "no weights in their list": (weights(), "impossible-value", "weights"),
     "an engine of the future": (each(engine_version=99), "other-version", "engine version 99, here it is 1"),
     "another version of the task": (first(task_version=9), "other-version misfit", "task version 9, here it is 1"),
@@ -264,20 +292,10 @@ CONTENT: dict[str, tuple[Spoil, str, str]] = {
 FILES: dict[str, tuple[Spoil, str, str]] = {
     "an edited prediction, hash and score": (consistently, "manifest-mismatch", "records.jsonl: is not the file"),
     "an edited source": (lambda c: c["method.py"].write_text("# faster\n"), "manifest-mismatch", "method.py: is not"),
-    "no manifest": (lambda c: c["manifest.json"].unlink(), "missing-file", "manifest.json"),
-    "no source": (lambda c: c["method.py"].unlink(), "missing-file", "method.py"),
-    "no records": (lambda c: c["records.jsonl"].unlink(), "missing-file", "records.jsonl"),
-    "no predictions": (lambda c: c["predictions.safetensors"].unlink(), "missing-file", "predictions.safetensors"),
-    "no README": (lambda c: c["README.md"].unlink(), "missing-file", "README.md"),
-    "a file more": (lambda c: c["weights.bin"].write_bytes(b"\0"), "foreign-file", "weights.bin"),
-    "replies": (lambda c: c["replies.jsonl"].write_text(""), "foreign-file", "replies.jsonl"),
-    "judgements": (lambda c: c["judgements.jsonl"].write_text(""), "foreign-file", "judgements.jsonl"),
+    **{f"no {name}": (without(name), "missing-file", name) for name in (*HASHED, "manifest.json", "README.md")},
+    **{f"{name} too": (beside(name), "foreign-file", name) for name in ("a.bin", "replies.jsonl", "judgements.jsonl")},
     "a folder more": (lambda c: c["__pycache__"].mkdir(), "foreign-file", "__pycache__"),
-    "a link": (
-        lambda c: (c["README.md"].unlink(), c["README.md"].symlink_to("/etc/hostname")),
-        "foreign-file missing-file",
-        "a link",
-    ),
+    "a link": (linked, "foreign-file missing-file", "a link"),
     "a huge file": (edited("method.py", lambda d: b"#" * (2**20 + 1)), "foreign-file missing-file", "1048577 bytes"),
     "spaces after a manifest": (edited("manifest.json", lambda d: d + b"\n"), "not-canonical", "manifest.json"),
     "spaces in a line": (edited("records.jsonl", lambda d: d.replace(b"{", b"{ ", 1)), "not-canonical", "records"),
@@ -287,6 +305,7 @@ FILES: dict[str, tuple[Spoil, str, str]] = {
         "not-canonical",
         "records",
     ),
+    "predictions of a type that numpy lacks": (edited("predictions.safetensors", as_float8), "unreadable", "float8"),
     "content hidden in the predictions": (lambda c: c.write(note="hidden"), "not-canonical", "predictions"),
     "a link that is no address": (edited("README.md", lambda d: d.replace(b"https:", b"java:")), "readme", "'java:"),
     "a README that is not filled in": (lambda c: c["README.md"].write_text("# A\n"), "readme", "authors, link, descr"),
@@ -342,18 +361,25 @@ def test_any_byte_that_is_flipped_and_any_file_that_is_cut_is_found(
     assert (status, bool(found)) == (1, True), out
 
 
-@pytest.mark.parametrize("module", [plan, scores])
+@pytest.mark.parametrize("module", [plan, validate_module])
 def test_a_stale_engine(suite: CommandLine, copy: Copy, monkeypatch: pytest.MonkeyPatch, module: object) -> None:
     monkeypatch.setattr(module, "ENGINE_VERSION", 2)
-    expected = {"other-version"} if module is scores else set()
+    expected = {"other-version"} if module is validate_module else set()
     assert validate(suite, copy.folder)[:2] == (int(bool(expected)), expected)
 
 
 def test_a_suite_that_is_not_published_whole(suite: CommandLine, copy: Copy, tmp_path: Path) -> None:
     shutil.copytree(PUBLISHED, tmp_path / "tiny")
+    for folder in tmp_path.glob("tiny/[!_.]*"):
+        shutil.rmtree(folder)
+    asked = ("--results", tmp_path / "tiny")
+    assert validate(suite, copy.folder, *asked)[:2] == (0, set())
+    copy.set(student={"epochs": 5})
+    copy.write()
+    assert validate(suite, copy.folder, *asked)[:2] == (1, {"other-setting"})
     (tmp_path / "tiny/_tasks/tiny-two-ood.safetensors").unlink()
-    status, found, out = validate(suite, copy.folder, "--results", tmp_path / "tiny")
-    assert (status, found) == (1, {"misfit"})
+    status, found, out = validate(suite, copy.folder, *asked)
+    assert (status, found) == (1, {"misfit", "other-setting"})
     assert out.count("_tasks/tiny-two-ood.safetensors is missing") == 2
 
 
@@ -431,11 +457,12 @@ def test_nothing_is_imported(suite: CommandLine, copy: Copy) -> None:
 
 
 def test_what_a_submission_says_stays_one_harmless_line(suite: CommandLine, copy: Copy) -> None:
-    copy.each(title="\x1b[31m::error::Agreement\nvalid: ")
+    copy.each(title="\x1b]0;owned\x07\x1b[31m::error::Agreement\nvalid: \u202e")
     copy.write(seal=False)
     lines = suite("validate", copy.folder).out.splitlines()
     assert all(line.startswith(("[", "not valid: ")) for line in lines)
-    assert not any("\x1b" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
+    assert "owned" in " ".join(lines)
 
 
 def test_many_findings_of_a_kind_are_counted() -> None:

@@ -7,12 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from places import Campaign, Place
+from places import Place
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from verdict import Tally
-
-IN_A_RUN = 5  # one of each kind
 
 
 def flip_a_bit(path: Path, other: Path, rng: np.random.Generator) -> list[Path]:
@@ -66,21 +63,17 @@ KINDS: tuple[Callable[[Path, Path, np.random.Generator], list[Path]], ...] = (
 )
 
 
-def corrupted(campaign: Campaign, count: int) -> Tally:
+def corrupted(place: Place, rng: np.random.Generator) -> None:
     """A run over several broken entries names each of them, makes it again, and ends with the undisturbed results."""
-
-    def trial(place: Place, rng: np.random.Generator) -> None:
-        paths = sorted((place.cache / "soft_labels").glob("*.safetensors"))
-        dealt = [Path(path) for path in rng.permutation(paths)[: 2 * IN_A_RUN]]
-        own, others = dealt[:IN_A_RUN], dealt[IN_A_RUN:]
-        if rng.random() < 0.2:  # features take long to make again
-            own[int(rng.integers(IN_A_RUN))] = Path(rng.choice(sorted((place.cache / "features").glob("*.saf*"))))
-        broken = [path for spoil, one, other in zip(KINDS, own, others, strict=True) for path in spoil(one, other, rng)]
-        place.tally.faults += IN_A_RUN
-        ended = place.finish()
-        place.tally.expect(ended.out == f"{campaign.units} units run, results in {place.results}\n", f"{ended}")
-        for path in broken:
-            named = f"{path.parent.name}/{path.name} is broken"
-            place.tally.expect(named in ended.err, f"{named}: not said in {ended.err!r}")
-
-    return campaign.each("corrupted", -(-count // IN_A_RUN), trial)
+    paths = sorted((place.cache / "soft_labels").glob("*.safetensors"))
+    dealt = [Path(path) for path in rng.permutation(paths)[: 2 * len(KINDS)]]
+    own, others = dealt[: len(KINDS)], dealt[len(KINDS) :]
+    if rng.random() < 0.2:  # features take long to make again
+        own[int(rng.integers(len(KINDS)))] = Path(rng.choice(sorted((place.cache / "features").glob("*.saf*"))))
+    broken = [path for spoil, one, other in zip(KINDS, own, others, strict=True) for path in spoil(one, other, rng)]
+    place.tally.faults += len(KINDS)
+    ended = place.finish()
+    place.tally.expect(place.did_all(ended), f"{ended}")
+    for path in broken:
+        named = f"{path.parent.name}/{path.name} is broken"
+        place.tally.expect(named in ended.err, f"{named}: not said in {ended.err!r}")

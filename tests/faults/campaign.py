@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cache_files
 import kills
-import plugins
 import storage
-from places import Campaign, campaign
+from places import AT_ONCE, Campaign, Trial, campaign
+from support.verdict import Tally
 from tabulate import tabulate
-from verdict import Tally
 
 from benchmark.core.suite import load_suite
 
@@ -26,33 +25,39 @@ class Row:
     """One kind of fault.
 
     Attributes:
-        full: how many of them in `make faults`.
-        short: how many in `make test`.
+        full: how many trials in `make faults`.
+        short: how many in `make test-all`.
+        faults: in each trial.
+        at_once: how many trials.
     """
 
     title: str
-    faults: Callable[[Campaign, int], Tally]
+    trial: Trial
     full: int
     short: int
+    faults: int = 1
+    at_once: int = AT_ONCE
+
+    def tried(self, under_way: Campaign, trials: int) -> Tally:
+        """What came of so many of them."""
+        return under_way.tried(self.title.replace(" ", "-"), self.trial, trials, self.at_once)
 
 
 ROWS = (
-    Row("SIGKILL at a random time", kills.at_random_times, 80, 5),
-    Row("SIGKILL between the steps of writing results and cache", kills.while_writing, 100, 5),
+    Row("SIGKILL at a random time", kills.at_random_times, 16, 1, kills.IN_A_ROW),
+    Row("SIGKILL between the steps of writing results and cache", kills.while_writing, 20, 1, kills.IN_A_ROW),
     Row("SIGKILL of a worker", kills.of_workers, 16, 1),
     Row("SIGKILL of the driver of two workers", kills.of_drivers, 16, 1),
-    Row("SIGINT", kills.by_sigint, 10, 1),
-    Row("SIGTERM", kills.by_sigterm, 10, 1),
-    Row("cache file flipped, cut, emptied, swapped, of another version", cache_files.corrupted, 110, 5),
+    Row("SIGINT", kills.stopped_by(signal.SIGINT), 10, 1),
+    Row("SIGTERM", kills.stopped_by(signal.SIGTERM), 10, 1),
+    Row("cache file flipped, cut, emptied, swapped, of another version", cache_files.corrupted, 22, 1, 5),
     Row("full disk, results", storage.full_disk_of_results, 10, 1),
     Row("full disk, cache", storage.full_disk_of_cache, 6, 1),
     Row("read-only cache", storage.read_only_cache, 4, 1),
     Row("results folder vanishes", storage.vanished_results, 10, 1),
-    Row("two runs at once on one folder", storage.two_at_once, 6, 1),
-    Row("four runs at once on one folder", storage.four_at_once, 4, 0),
-    Row("two runs at once on one cache", storage.on_one_cache, 4, 0),
-    Row("supervisor or encoder that raises, exits, hangs, gives NaN, a wrong shape or dtype", plugins.bad_parts, 1, 1),
-    Row("method that prints, forks, exits, seeds or draws", plugins.unruly_methods, 10, 5),
+    Row("two runs at once on one folder", storage.at_once(2), 6, 1, at_once=1),
+    Row("four runs at once on one folder", storage.at_once(4), 4, 0, at_once=1),
+    Row("two runs at once on one cache", storage.on_one_cache, 4, 0, at_once=1),
 )
 HEADERS = ("fault", "faults", "lost", "doubled", "torn", "wrong", "misreported", "seconds")
 
@@ -69,7 +74,7 @@ def main() -> int:
     ):
         for row in (row for row in ROWS if chosen.only in row.title):
             begun = time.monotonic()
-            tally = row.faults(under_way, row.full)
+            tally = row.tried(under_way, row.full)
             lines.append([row.title, *tally.numbers, round(time.monotonic() - begun)])
             total += tally
             print(f"{row.title}: {tally.numbers}", *tally.notes, sep="\n  ", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Where faults happen: the smoke suite in folders of its own, run by forks, over and over."""
+"""Where faults happen: the smoke suite on its real data, in folders of its own, run by forks, over and over."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from support import marked
+from support.disturbed import environment
 from support.forked_runs import Ended, Forker
-from verdict import Reference, Tally
+from support.verdict import Reference, Tally
 
 METHODS = ("ground_truth", "naive", "raven")
 PER_UNIT = len(METHODS) * 2  # records
-AT_ONCE = 2  # forks
-_NO_PROGRAMS = "no-programs"
+AT_ONCE = 2  # trials
 
 
 @dataclass
 class Place:
-    """A results folder and a cache for one row of faults.
+    """A results folder and a cache for one trial.
 
     Attributes:
         number: of the trial.
@@ -52,9 +51,8 @@ class Place:
         while self.tally.faults < faults and tries < 20 * faults:
             tries += 1
             yield
-        assert self.tally.faults >= faults, (
-            f"{self.folder.name}: in {tries} runs {self.tally.faults} of {faults} faults hit"
-        )
+        hit = f"{self.folder.name}: in {tries} runs {self.tally.faults} of {faults} faults hit"
+        assert self.tally.faults >= faults, hit
 
     def forget(self, rng: np.random.Generator, count: int) -> None:
         """Take so many soft labels out of the cache."""
@@ -66,11 +64,15 @@ class Place:
         shutil.rmtree(self.results, ignore_errors=True)
         self.had = set()
 
-    def run(self, *more: str, results: Path | None = None, **how: Any) -> Ended:
-        """A run into this place, or into other results; `how` as in `Asked`."""
-        environment = {"W2S_CACHE": str(self.cache), **how.pop("environment", {})}
-        asked = (*self.campaign.asked, "--results", results or self.results, *more)
-        return self.forker.run(*asked, folder=str(self.folder), environment=environment, **how)
+    def run(self, *more: str, **how: Any) -> Ended:
+        """A run into this place; `how` as in `Asked`."""
+        call = (*self.campaign.asked, "--results", self.results, *more)
+        return self.forker.run(*call, folder=str(self.folder), environment={"W2S_CACHE": str(self.cache)}, **how)
+
+    def did_all(self, ended: Ended) -> bool:
+        """Whether it says that it has done every unit."""
+        said = f"{self.campaign.units} units run, results in {self.results}\n"
+        return (ended.status, ended.out) == (0, said)
 
     def examine(self) -> int:
         """Judge what is there now; how many records it holds."""
@@ -78,29 +80,34 @@ class Place:
         self.campaign.reference.examine_cache(self.cache, self.tally)
         return len(self.had)
 
-    def finish(self, *more: str) -> Ended:
+    def finish(self) -> Ended:
         """A run that nothing disturbs: it must end well, with the undisturbed run's results."""
-        ended = self.run(*more)
-        self.tally.expect(ended.status == 0, f"the last run ended with {ended.status}: {ended.out}{ended.err}")
+        ended = self.run()
+        self.tally.expect(ended.status == 0, f"the last run: {ended}")
         self.campaign.reference.compare(self.results, self.tally)
         self.campaign.reference.examine_cache(self.cache, self.tally)
         for path in self.cache.rglob(".writing-*"):
             self.tally.count("torn", f"{path} is left")
         return ended
 
-    def processes(self, kind: str = "") -> list[int]:
-        """What this forker has started and lives, and whose command line holds `kind`: `spawn_main` in workers."""
-        found = marked.processes(self.forker.environment).items()
-        return [pid for pid, command in found if kind in command and pid != self.forker.process.pid]
+    def beside(self, count: int) -> list[Place]:
+        """So many places more, each with a forker of its own."""
+        return [
+            Place(self.folder / str(i), self.campaign.extra(AT_ONCE + i), self.campaign, tally=self.tally)
+            for i in range(count)
+        ]
 
-    def expect_gone(self, what: str, seconds: float = 10) -> None:
+    def expect_gone(self, what: str, seconds: float = 30) -> None:
         """Misreported if anything that was started is left, and stays."""
         until = time.monotonic() + seconds
-        while left := self.processes():
+        while left := self.forker.started():
             if time.monotonic() > until:
-                self.tally.count("misreported", f"{what}: processes {left} are left")
+                self.tally.count("misreported", f"{what}: {left} are left")
                 return
             time.sleep(0.05)
+
+
+Trial: TypeAlias = Callable[[Place, np.random.Generator], None]
 
 
 @dataclass
@@ -137,11 +144,11 @@ class Campaign:
             self.forkers.append(_forker(self.folder))
         return self.forkers[number]
 
-    def each(self, name: str, count: int, trial: Callable[[Place, np.random.Generator], None]) -> Tally:
-        """`count` trials, each with a place and random numbers of its own, as many at once as there are forkers."""
+    def tried(self, name: str, trial: Trial, count: int, at_once: int = AT_ONCE) -> Tally:
+        """What came of so many trials, each in a place and with random numbers of its own, some of them at once."""
         idle: queue.SimpleQueue[Forker] = queue.SimpleQueue()
-        for forker in self.forkers[:AT_ONCE]:
-            idle.put(forker)
+        for number in range(at_once):
+            idle.put(self.extra(number))
 
         def one(number: int) -> Tally:
             forker = idle.get()
@@ -154,32 +161,30 @@ class Campaign:
                 idle.put(forker)
 
         tally = Tally()
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             for own in pool.map(one, range(count)):
                 tally += own
         return tally
 
 
 def _forker(folder: Path) -> Forker:
-    """With a token of its own, and without git: a commit may be made meanwhile, and records name it."""
-    extra = {"PATH": str(folder / _NO_PROGRAMS), "OMP_NUM_THREADS": "1", **marked.token()}
-    return Forker(folder, {**os.environ, **extra})
+    return Forker(folder, environment(folder))
 
 
-def _asked(tasks: Sequence[str]) -> tuple[str, ...]:
+def _asked(tasks: tuple[str, ...]) -> tuple[str, ...]:
     return "run", "--suite", "smoke", "--tasks", ",".join(tasks), "--methods", ",".join(METHODS), "--seeds", "2"
 
 
 @contextmanager
 def campaign(folder: Path, tasks: tuple[str, ...]) -> Iterator[Campaign]:
     """Run the suite once undisturbed with an empty cache, and once more to see how long it takes with a full one."""
-    (folder / _NO_PROGRAMS).mkdir(parents=True)
-    forkers = [_forker(folder) for _ in range(AT_ONCE)]
+    folder.mkdir(parents=True, exist_ok=True)
+    forkers = [_forker(folder)]
     results, cache = folder / "undisturbed", folder / "cache"
     try:
         for _ in range(2):
             shutil.rmtree(results, ignore_errors=True)
-            ended = forkers[0].run(*_asked(tasks), "--results", results, environment={"W2S_CACHE": str(cache)})
+            ended = forkers[0].run(*_asked(tasks), "--results", results)
             assert (ended.status, ended.out) == (0, f"{len(tasks)} units run, results in {results}\n"), ended
         yield Campaign(folder, tasks, forkers, Reference.of(results, cache), cache, ended.seconds, ended.moments)
     finally:

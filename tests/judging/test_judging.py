@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,8 @@ def server() -> Iterator[FakeJudge]:
 def run(root: Path, endpoint: str, dry_run: bool = False, **options: Any) -> tuple[int, str]:
     """Exit status and what was said."""
     said: list[str] = []
-    request = JudgeRequest(**{"results": root, "endpoint": endpoint, "model": "m", "backoff": QUICK, **options})
+    asked = {name: options.pop(name) for name in [*options] if name in JudgeRequest.__dataclass_fields__}
+    request = JudgeRequest(root, Client(endpoint, **{"model": "m", "backoff": QUICK, **options}), **asked)
     return judge(request, dry_run, said.append), "\n".join(said)
 
 
@@ -222,7 +224,8 @@ def client(server: FakeJudge, waited: list[float] | None = None, **options: Any)
             waited.append(seconds)
         return False
 
-    return Client(server.endpoint, "m", **{"timeout": 0.3, "backoff": QUICK, "wait": wait, **options})
+    stop: Any = SimpleNamespace(wait=wait)
+    return Client(server.endpoint, "m", **{"timeout": 0.3, "backoff": QUICK, "stop": stop, **options})
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -591,7 +594,7 @@ def test_replies_hold_any_text(tmp_path: Path) -> None:
         ({"seed": -1}, "raven/replies.jsonl:2: seed: "),
         ({"extra": 1}, "raven/replies.jsonl:2: extra: "),
         ({"method": "naive"}, "raven/replies.jsonl:2: method: found 'naive', expected the folder's name"),
-        ({"example": 1}, "raven/replies.jsonl:2: repeats the reply to example 1"),
+        ({"example": 1}, "raven/replies.jsonl:2: repeats line 1"),
     ],
 )
 def test_a_bad_line_is_named_and_does_not_stop_the_rest(tmp_path: Path, edit: dict[str, Any], problem: str) -> None:

@@ -1,7 +1,5 @@
 """Results for other programs: the tidy table, its files, and the headline in LaTeX."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
@@ -13,39 +11,26 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
-from support.synthetic import Task, default_tasks, entry, evaluation, fill
+from support.snapshots import Snapshots
+from support.synthetic import Task, entry, evaluation, fill, level
 
 import benchmark
-from benchmark.analysis.cells import FLOOR, analyse
+from benchmark.analysis.cells import FLOOR, analysis_of
 from benchmark.analysis.frame import COLUMNS, DTYPES
 from benchmark.base.errors import W2SError
-from benchmark.core.corruption import Corruption, base_tags
 from benchmark.core.names import CANARIES, REFERENCES
+from benchmark.core.records import digest
+from benchmark.core.scoring import compute_metrics
 from benchmark.reports.export import export
-from benchmark.reports.headline import comparison_columns, headline_columns
+from benchmark.reports.headline import comparison_columns
 from benchmark.reports.latex import escape
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
 
-HOSTILE = r"""50% \input{x} & $x_1^2$ #1 {~} <b>"|" \\ \end{tabular} %"""
-SEEDS = range(3)
-
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("made") / "demo"
-    store = ResultStore(root)
-    fill(store, default_tasks())
-    with store.lock():
-        task = default_tasks()[0]
-        evaluated = evaluation(task, "ood", SEEDS)
-        store.write_unit(evaluated, [entry(task, evaluated, "hostile", seed, title=HOSTILE) for seed in SEEDS])
-    return root
-
-
-@pytest.fixture(scope="module")
-def frame(made: Path) -> pd.DataFrame:
-    return benchmark.load_results(made)
+def frame(default: ResultStore) -> pd.DataFrame:
+    return benchmark.load_results(default.root)
 
 
 def given(results: Path, wanted: str, out: Path | None = None) -> tuple[str, list[str]]:
@@ -59,23 +44,22 @@ def given(results: Path, wanted: str, out: Path | None = None) -> tuple[str, lis
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
-def test_a_row_is_a_task_condition_method_and_seed(made: Path, frame: pd.DataFrame) -> None:
+def test_a_row_is_a_task_condition_method_and_seed(default: ResultStore, frame: pd.DataFrame) -> None:
     assert list(frame.columns) == list(COLUMNS)
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == DTYPES
     keys = ["task", "condition", "method", "seed"]
     assert not frame.duplicated(keys).any()
     assert frame[keys].equals(frame[keys].sort_values(keys, ignore_index=True))
-    expected = {(k.task, k.condition, k.method, k.seed) for k in ResultStore(made).load().records}
+    expected = {(k.task, k.condition, k.method, k.seed) for k in default.load().records}
     assert set(frame[keys].itertuples(index=False, name=None)) == expected
     assert not set(frame["method"]) & set(REFERENCES)
 
 
-def test_values_are_the_tables(made: Path, frame: pd.DataFrame) -> None:
-    contents = ResultStore(made).load()
-    analysis = analyse(contents, resamples=50)
+def test_values_are_the_tables(default: ResultStore, frame: pd.DataFrame) -> None:
+    analysis = analysis_of(default)
     for row in frame.to_dict("records"):
         cell = analysis.cells[row["task"], row["condition"]]
-        (record,) = [r for r in cell.records[row["method"]].values() if r.seed == row["seed"]]
+        record = cell.records[row["method"]][row["seed"]]
         for name in ("title", "kind", "cost", "n_train", "n_test", "setting", "commit", "device", "method_version"):
             assert row[name] == getattr(record, name)
         assert row["score"] == pytest.approx(record.metrics[row["metric"]], abs=1e-12)
@@ -102,7 +86,7 @@ def test_what_is_not_known_is_missing_not_zero(tmp_path: Path) -> None:
     assert frame["floor"].notna().all()
 
 
-def test_what_cannot_be_used_is_warned_of(made: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_warned_of(tmp_path: Path) -> None:
     root = tmp_path / "demo"
     fill(ResultStore(root), [Task("t")], ("naive", "raven"))
     path = root / "naive" / RECORDS
@@ -123,11 +107,6 @@ def test_what_cannot_be_used_is_warned_of(made: Path, tmp_path: Path) -> None:
         assert given(root, wanted)[1] == texts
 
 
-def test_no_results_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(W2SError, match="nowhere: no results there; make some with `w2s run --results"):
-        benchmark.load_results(tmp_path / "nowhere")
-
-
 def test_importing_the_package_imports_no_library() -> None:
     code = "import sys, benchmark; print(sorted({'pandas', 'numpy', 'torch', 'scipy'} & set(sys.modules)))"
     root = Path(__file__).parents[2]
@@ -140,12 +119,11 @@ def test_importing_the_package_imports_no_library() -> None:
 
 @pytest.mark.parametrize("wanted", ["csv", "json", "parquet"])
 def test_a_file_is_read_back_equal_and_its_bytes_are_the_same_each_time(
-    made: Path, frame: pd.DataFrame, tmp_path: Path, wanted: str
+    default: ResultStore, frame: pd.DataFrame, tmp_path: Path, wanted: str
 ) -> None:
     path, again = tmp_path / "a" / f"x.{wanted}", tmp_path / f"y.{wanted}"
-    said, warned = given(made, wanted, path)
-    given(made, wanted, again)
-    assert (said, warned) == (f"wrote {path}", [])
+    assert given(default.root, wanted, path) == (f"wrote {path}", [])
+    given(default.root, wanted, again)
     assert path.read_bytes() == again.read_bytes()
     read: dict[str, Any] = {
         "csv": lambda: pd.read_csv(path, dtype=DTYPES),
@@ -153,120 +131,69 @@ def test_a_file_is_read_back_equal_and_its_bytes_are_the_same_each_time(
         "parquet": lambda: pd.read_parquet(path),
     }
     assert_frame_equal(read[wanted](), frame, check_exact=wanted == "parquet", rtol=1e-14)
+    if wanted != "parquet":
+        assert given(default.root, wanted)[0] + "\n" == path.read_text(), "text goes to standard output, too"
 
 
-def test_text_goes_to_standard_output(made: Path, tmp_path: Path) -> None:
-    for wanted in ("csv", "json", "latex"):
-        given(made, wanted, tmp_path / wanted)
-        assert given(made, wanted)[0] + "\n" == (tmp_path / wanted).read_text()
+def test_bad_requests_are_refused(default: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(message: str, results: Path, wanted: str, out: Path | None = None) -> None:
+        with pytest.raises(W2SError, match=message):
+            given(results, wanted, out)
 
-
-def test_bad_requests_are_refused(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(W2SError, match="--format excel: expected one of csv, latex, json, parquet"):
-        given(made, "excel")
-    with pytest.raises(W2SError, match="--format parquet: is no text; name a file with --out"):
-        given(made, "parquet")
+    refused("--format excel: expected one of csv, latex, json, parquet", default.root, "excel")
+    refused("--format parquet: is no text; name a file with --out", default.root, "parquet")
     (tmp_path / "file").touch()
-    with pytest.raises(W2SError, match=r"--out .*: cannot be written"):
-        given(made, "csv", tmp_path / "file" / "x.csv")
+    refused(r"--out .*: cannot be written", default.root, "csv", tmp_path / "file" / "x.csv")
     for wanted in ("csv", "latex"):
-        with pytest.raises(W2SError, match="no results there"):
-            given(tmp_path / "nowhere", wanted)
+        refused("nowhere: no results there; make some with `w2s run --results", tmp_path / "nowhere", wanted)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(W2SError, match=r"--format parquet: needs pyarrow; pip install -c constraints\.txt pyarrow"):
-        given(made, "parquet", tmp_path / "x.parquet")
+    message = r"--format parquet: needs pyarrow; pip install -c constraints\.txt pyarrow"
+    refused(message, default.root, "parquet", tmp_path / "x.parquet")
 
 
 # --- LaTeX -----------------------------------------------------------------------------------------------------------
 
 
-def body(latex: str) -> list[list[list[str]]]:
-    """The cells of each part between rules."""
-    parts = re.split(r"\\(?:top|mid|bottom)rule\n", latex)[1:-1]
-    return [[re.split(r"(?<!\\) & ", line.removesuffix(r" \\")) for line in part.splitlines()] for part in parts]
-
-
-def test_the_headline_is_a_booktabs_table(made: Path) -> None:
-    latex, _ = given(made, "latex")
-    assert latex.startswith("% \\usepackage{booktabs}\n")
-    assert "suite demo" in latex.splitlines()[1]
-    analysis = analyse(ResultStore(made).load())
-    columns = headline_columns(analysis)
-    assert f"\\begin{{tabular}}{{l{'r' * len(columns)}}}" in latex
-    assert latex.endswith("\\bottomrule\n\\end{tabular}")
-    (head,), methods, apart = body(latex)
-    assert head == ["method", *(column.header for column in columns)]
-    assert all(len(row) == len(columns) + 1 for row in [*methods, *apart])
-    assert len(methods) == len(analysis.methods)
-    assert len(apart) == len(CANARIES) + len(REFERENCES)
-    at = head.index("all OOD")
-    raven = next(row for row in methods if row[0] == "Raven")
-    column = columns[at - 1]
-    assert raven[at] == f"\\textbf{{{column.text('raven').replace('±', '$' + chr(92) + 'pm$')}}}"
-    assert [row[0] for row in methods if "emph" in row[0]] == [r"Raven No Easy \emph{(ablation)}"]
-    assert not any("textbf" in cell for row in apart for cell in row)
+def test_the_headline_is_a_booktabs_table(made: Path, snapshot: Snapshots) -> None:
+    """Columns and rows of the headline; bold; hostile titles as text."""
+    tables = [given(made / name, "latex") for name in ("default", "odd")]
+    assert [warned for _, warned in tables] == [[], []]
+    snapshot("headlines.tex", "\n\n".join(text for text, _ in tables) + "\n")
+    assert escape("a\nb\n\nc\x00\x1b[0m\u202e\u200bd") == "a b c[0md", "no line breaks, nothing invisible"
+    assert escape("Größe, 東京") == "Größe, 東京"
 
 
 def test_best_and_tied_are_bold(tmp_path: Path) -> None:
     """Equal methods tie with the best; one that is clearly worse, one that lacks a seed, and ablations do not."""
     task, store = Task("t", metric="accuracy", pool=2000, test=600), ResultStore(tmp_path / "ties")
     evaluated = evaluation(task, "ood", range(5))
-    chosen = ("ensemble", "raven", "raven_no_easy", "naive", "few", "twin")
-    entries = {name: [entry(task, evaluated, name, seed) for seed in range(5)] for name in chosen}
-    best = {record.seed: predictions for record, predictions in entries["raven"]}
+    entries = {name: [entry(task, evaluated, name, s) for s in range(5)] for name in ("ensemble", "raven", "naive")}
     rng = np.random.default_rng(0)
 
-    def nearly(name: str) -> list[Any]:
+    def nearly_raven(name: str, seeds: int = 5) -> list[Any]:
         """Predictions of `raven` with some examples changed, to either side."""
-        from benchmark.core.records import digest
-        from benchmark.core.scoring import compute_metrics
-
         made = []
-        for record, _ in entries[name]:
-            labels = evaluated.seeds[record.seed].labels
-            predictions = best[record.seed].copy()
-            right = np.flatnonzero(predictions[0] == labels)
-            wrong = np.flatnonzero(predictions[0] != labels)
-            flip = [*rng.choice(right, 12 + record.seed % 2, replace=False), *rng.choice(wrong, 12, replace=False)]
+        for raven, best in entries["raven"][:seeds]:
+            labels, predictions = evaluated.seeds[raven.seed].labels, best.copy()
+            right, wrong = (np.flatnonzero((predictions[0] == labels) == hit) for hit in (True, False))
+            flip = [*rng.choice(right, 12 + raven.seed % 2, replace=False), *rng.choice(wrong, 12, replace=False)]
             predictions[0, flip] = 1 - predictions[0, flip]
-            metrics = compute_metrics(evaluated, record.seed, predictions)
+            metrics = compute_metrics(evaluated, raven.seed, predictions)
             changes = {"metrics": metrics, "predictions_sha256": digest(predictions)}
-            made.append((record.model_copy(update=changes), predictions))
+            made.append((entry(task, evaluated, name, raven.seed, **changes)[0], predictions))
         return made
 
-    entries["twin"], entries["raven_no_easy"] = nearly("twin"), nearly("raven_no_easy")
-    entries["few"] = nearly("few")[:3]
+    entries |= {name: nearly_raven(name) for name in ("twin", "raven_no_easy")} | {"few": nearly_raven("few", 3)}
     with store.lock():
         store.write_unit(evaluated, [one for some in entries.values() for one in some])
-    latex, warned = given(tmp_path / "ties", "latex")
+    latex, warned = given(store.root, "latex")
     assert warned == []
-    (head,), methods, _ = body(latex)
-    at = head.index("all OOD")
-    bold = {row[0] for row in methods if row[at].startswith(r"\textbf{")}
-    assert bold == {"Raven", "Twin"}
-
-
-def test_hostile_titles_are_text(made: Path) -> None:
-    latex, _ = given(made, "latex")
-    (line,) = [line for line in latex.splitlines() if line.startswith(r"50\%")]
-    assert line.startswith(
-        r"50\% \textbackslash{}input\{x\} \& \$x\_1\textasciicircum{}2\$ \#1 \{\textasciitilde{}\} "
-        r'\textless{}b\textgreater{}"\textbar{}" \textbackslash{}\textbackslash{} '
-        r"\textbackslash{}end\{tabular\} \% & "
-    )
-    assert latex.count(r"\end{tabular}") == 1
-
-
-def test_escaped_text_has_no_line_breaks_and_nothing_invisible() -> None:
-    assert escape("a\nb\n\nc\x00\x1b[0m\u202e\u200bd") == "a b c[0md"
-    assert escape("Größe, 東京") == "Größe, 東京"
+    assert set(re.findall(r"^(\w[\w ]*?)(?: \\emph.*?)? & \\textbf", latex, re.M)) == {"Raven", "Twin"}
 
 
 def test_latex_of_a_stress_suite_names_what_has_it_all(tmp_path: Path) -> None:
     store = ResultStore(tmp_path / "stress")
-    corrupted = Corruption("random", 1, "pens").tags
-    tasks = [Task("stress-pens", tags=base_tags("pens")), Task("stress-pens-random-1", tags=corrupted)]
-    fill(store, tasks, ("naive",), conditions=("ood",))
+    fill(store, [level("random", 0), level("random", 1)], ("naive",), conditions=("ood",))
     with pytest.raises(W2SError, match="holds stress curves only"):
         given(store.root, "latex")
     with warnings.catch_warnings():

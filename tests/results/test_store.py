@@ -341,7 +341,7 @@ def test_a_doubled_line_is_named(store: ResultStore) -> None:
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, lines[0]]) + "\n")
     contents = ResultStore(store.root).load()
-    assert contents.problems == ["raven/records.jsonl:9: repeats the record of raven on a/ind, seed 0"]
+    assert contents.problems == ["raven/records.jsonl:9: repeats line 1"]
     assert contents.records == store.load().records
 
 

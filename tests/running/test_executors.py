@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import SUPPORT
-from support.made_up import Blobs, Columns, make_arrays, registries_restored
+from support.made_up import Blobs, Columns, make_arrays
 from support.units import setup_of, unit_of
 
 from benchmark.api import register_task
@@ -36,7 +35,6 @@ from benchmark.running.unit import Setup, UnitResult
 from benchmark.store import cache as cache_module
 
 RECIPES = Recipes(Recipe(epochs=2, batch_size=32))
-HERE = SUPPORT / "killed_run.py"
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,12 @@ class StreamedColumns(Columns):
 
 
 PLUGIN = b"""
+from dataclasses import dataclass
+
+import numpy as np
 from support.made_up import Blobs, Centroids
-from benchmark.core.task import Supervisor
+
+from benchmark.api import ArrayTask, Supervisor, register_task
 
 @dataclass(frozen=True)
 class Own(Centroids):
@@ -61,18 +63,16 @@ class Own(Centroids):
 class Sent(Blobs):
     pass
 
+class Given(ArrayTask):
+    pass
+
+register_task(Given(np.zeros((40, 2)), np.full((40, 1, 2), 0.5), np.arange(40) % 2, name="given"))
 register_task(Sent(name="sent", supervisors=[Supervisor(Own(), ("left",)), Supervisor(Own(), ("right",))]))
 """
 
 
 def unit(task: str, condition: str = "ood") -> Unit:
     return unit_of(task, condition, ((("naive",), (0,)),))
-
-
-@pytest.fixture(autouse=True)
-def registries() -> Iterator[None]:
-    with registries_restored():
-        yield
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_worker_that_answers_as_it_is_stopped_gets_no_other_job(
             self.job = job
 
         def look(self, limit: float | None) -> None:
-            self._inbox.put((self, processes._Ended() if self.stopped else processes._Done(None)))
+            self._inbox.put((self, None if self.stopped else processes._Done(None)))
             self.stopped = True
 
         def dismiss(self) -> None:
@@ -273,11 +273,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_plug_ins_and_arrays_arrive_and_mean_the_same_there(tmp_path: Path, elsewhere: Path, setup: Setup) -> None:
     plugin, arrays = tmp_path / "plug_in.py", tmp_path / "mine.npz"
-    plugin.write_bytes(HERE.read_bytes() + PLUGIN)
+    plugin.write_bytes(PLUGIN)
     np.savez(arrays, **make_arrays())
     here = replace(setup, plugins=(plugin,), source=ArraysSource(arrays))
     here.load()
-    known = [data_fingerprint(TASKS[name]) for name in ("sent", "kill-a", "mine")]
+    known = [data_fingerprint(TASKS[name]) for name in ("sent", "given", "mine")]
     modules = {name for name in sys.modules if name.startswith("w2s_plugin_")}
 
     store = Store()
@@ -288,7 +288,7 @@ def test_plug_ins_and_arrays_arrive_and_mean_the_same_there(tmp_path: Path, else
     there = files.unpack(here, store.__getitem__)
     assert there.copies.keys() == {plugin, arrays}
     there.load()
-    assert [data_fingerprint(TASKS[name]) for name in ("sent", "kill-a", "mine")] == known
+    assert [data_fingerprint(TASKS[name]) for name in ("sent", "given", "mine")] == known
     assert {name for name in sys.modules if name.startswith("w2s_plugin_")} == modules
 
     copy = there.copies[plugin]

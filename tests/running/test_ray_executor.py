@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.made_up import Blobs, registries_restored
+from support.made_up import Blobs
 from support.units import setup_of, unit_of
 
 from benchmark.api import register_task
@@ -130,12 +130,11 @@ class FakeRay:
 
 
 @pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with registries_restored():
-        for unit in PLAN:
-            register_task(Blobs(name=unit.task))
-        yield setup_of(tmp_path / "cache", Recipe(epochs=2, batch_size=32))
+    for unit in PLAN:
+        register_task(Blobs(name=unit.task))
+    return setup_of(tmp_path / "cache", Recipe(epochs=2, batch_size=32))
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.made_up import registries_restored
 from support.synthetic import Task, entry, evaluation, fill
 
 from benchmark.arrays import ArrayTask
@@ -21,12 +19,6 @@ from benchmark.running import stale as stale_module
 from benchmark.running.stale import Place, overview, raised, stale_findings, stale_run
 
 TASK = Task("stale-task")
-
-
-@pytest.fixture(autouse=True)
-def _registered() -> Iterator[None]:
-    with registries_restored():
-        yield
 
 
 @pytest.fixture

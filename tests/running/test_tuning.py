@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.made_up import registries_restored
 from support.rounding import assert_trained_alike
 from support.units import setup_of, unit_of
 from torch import Tensor
@@ -34,11 +33,10 @@ RECIPE = Recipe(learning_rate=1e-2, epochs=4, batch_size=8)
 
 
 @pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # tensors are tiny
-    with registries_restored():
-        yield
+    yield
     torch.set_num_threads(threads)
 
 

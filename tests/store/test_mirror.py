@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.shaky import Shaky, shaky
 
-from benchmark.base.errors import W2SError
+from benchmark.base.errors import NotAvailable
 from benchmark.store import cache as cache_module
 from benchmark.store.cache import Arrays, Cache
 from benchmark.store.checkpoints import Checkpoints
@@ -36,12 +36,12 @@ def test_plain_paths_and_file_addresses_are_folders() -> None:
     assert split_address(None) == (None, None)
     assert split_address("a/b") == (Path("a/b"), None)
     assert split_address("file:///a/b") == (Path("/a/b"), None)
-    assert split_address("s3://bucket/a/") == (None, "s3://bucket/a")
+    assert split_address("memory://a/b/") == (None, "memory://a/b")
 
 
-def test_an_address_that_fsspec_does_not_know_is_refused() -> None:
-    with pytest.raises(W2SError, match="nowhere://x: fsspec can't use this address here"):
-        Mirror("nowhere://x", Path("unused")).files()
+def test_an_address_that_fsspec_can_not_use_is_refused() -> None:
+    with pytest.raises(NotAvailable, match="nowhere://x: fsspec can't use this address here"):
+        split_address("nowhere://x")
 
 
 class Builder:
@@ -107,7 +107,7 @@ def test_a_line_that_breaks_in_the_middle_leaves_no_torn_file_and_the_next_run_p
     build = Builder()
     there.fails = staticmethod(lambda what, name: what == operation)
     Cache(tmp_path / "a", ADDRESS).get("features", KEY, build)
-    assert "can't be written (ConnectionError: the line broke); going on without" in capsys.readouterr().err
+    assert "can't be brought there (ConnectionError: the line broke); going on without" in capsys.readouterr().err
     assert contents(there.root / "there") == {}
     there.fails = staticmethod(lambda what, name: False)
     Cache(tmp_path / "a", ADDRESS).get("features", KEY, build)

@@ -127,9 +127,11 @@ def test_the_reward_model_learns_to_prefer():
     assert (probabilities.argmax(1) == y_test).mean() > 0.9
     swapped = fitted.predict_proba(test_inputs[::-1])
     assert np.allclose(swapped, probabilities[:, ::-1])
-    margin = fitted.reward(test_inputs[0]) - fitted.reward(test_inputs[1])
-    assert np.allclose(np.log(probabilities[:, 0] / probabilities[:, 1]), margin)
-    assert fitted.reward(["it is lovely"]) > fitted.reward(["it is awful"])
+    neutral = ["it is"] * 100
+    through = [fitted.predict_proba(pair) for pair in ((test_inputs[0], neutral), (neutral, test_inputs[1]))]
+    margin, *parts = (np.log(p[:, 0] / p[:, 1]) for p in (probabilities, *through))
+    assert np.allclose(margin, sum(parts)), "a difference of rewards"
+    assert fitted.predict_proba((["it is lovely"], ["it is awful"]))[0, 0] > 0.5
 
 
 def test_the_reward_model_does_not_mind_which_side_wins():

@@ -1,6 +1,7 @@
 """`w2s` in forks of one process that has imported everything: a command starts at once, and can be killed anywhere.
 
-As a program this is that process: it reads a request in JSON from each line and answers in a line.
+As a program this is that process: it reads a request in JSON from each line, and answers with the fork's process id
+and, when that has ended, with what came of it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from support import marked
 
 DEADLINE = 240
+TESTS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Asked:
     """One command, and the signal that it gets, if any.
 
     Attributes:
+        cores: how many it believes to have. With one it does its units itself, unless told otherwise.
         moment: the signal comes at the n-th of these moments: before a file is synced, before one is renamed, after it
             is renamed. 0: at none.
         delay: the signal comes after so many seconds. 0: not by time.
@@ -32,6 +38,7 @@ class Asked:
     arguments: list[str]
     folder: str
     environment: dict[str, str] = field(default_factory=dict)
+    cores: int = 1
     signal: int = signal.SIGKILL
     moment: int = 0
     delay: float = 0.0
@@ -53,27 +60,54 @@ class Ended:
     moments: int
 
 
+@dataclass
+class Running:
+    """A command under way."""
+
+    pid: int
+    _answers: IO[str]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return Path(f"/proc/{self.pid}").exists()
+
+    def ended(self) -> Ended:
+        """Wait for it; once."""
+        return Ended(**json.loads(self._answers.readline()))
+
+
 class Forker:
     """See the module. One command at a time.
 
     Args:
         folder: where commands run, unless they are given another one.
-        environment: of all of them; with one core they do their units themselves, unless told otherwise.
+        environment: of all of them, with a token (`marked`).
     """
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder, self.environment = folder, environment
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        path = os.pathsep.join([str(TESTS.parent), str(TESTS), *filter(None, [environment.get("PYTHONPATH")])])
+        self.folder, self.environment = folder, {**environment, "PYTHONPATH": path}
         pipe = subprocess.PIPE
-        call = [sys.executable, "-P", __file__]  # beside it lies a folder `benchmark`
-        self.process = subprocess.Popen(call, cwd=folder, env=environment, stdin=pipe, stdout=pipe, text=True)
+        call = [sys.executable, "-P", __file__]
+        self.process = subprocess.Popen(call, cwd=folder, env=self.environment, stdin=pipe, stdout=pipe, text=True)
 
-    def run(self, *arguments: str | Path, **more: Any) -> Ended:
-        """Run `w2s` with these arguments; `more` as in `Asked`."""
+    def start(self, *arguments: str | Path, **more: Any) -> Running:
+        """Begin `w2s` with these arguments; `more` as in `Asked`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         asked = Asked([str(a) for a in arguments], **{"folder": str(self.folder), **more})
         print(json.dumps(asdict(asked)), file=self.process.stdin, flush=True)
-        return Ended(**json.loads(self.process.stdout.readline()))
+        return Running(json.loads(self.process.stdout.readline()), self.process.stdout)
+
+    def run(self, *arguments: str | Path, **more: Any) -> Ended:
+        """The same, to its end."""
+        return self.start(*arguments, **more).ended()
+
+    def started(self, kind: str = "") -> dict[int, str]:
+        """Process id -> command line, which holds `kind`, of what this process has started and lives."""
+        found = marked.processes(self.environment)
+        return {pid: line for pid, line in found.items() if pid != self.process.pid and kind in line}
 
     def close(self) -> None:
         """End it."""
@@ -103,6 +137,7 @@ def _command(asked: Asked, count: int) -> int:
         step()
 
     os.fsync, os.replace = sync, rename  # type: ignore[assignment]
+    os.sched_getaffinity = lambda pid: set(range(asked.cores))  # type: ignore[assignment]
     os.environ.update(asked.environment)
     os.chdir(asked.folder)
     sys.argv[1:] = asked.arguments
@@ -119,7 +154,8 @@ def _command(asked: Asked, count: int) -> int:
     return status
 
 
-def _forked(asked: Asked) -> Ended:
+def _forked(asked: Asked) -> Iterator[Any]:
+    """The process id of a fork that does this, then what came of it."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as count:
         begun = time.monotonic()
         child = os.fork()
@@ -136,6 +172,7 @@ def _forked(asked: Asked) -> Ended:
                 sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
             finally:
                 os._exit(status)
+        yield child
         if asked.delay:
             time.sleep(asked.delay)
             if asked.signal == signal.SIGINT:  # a terminal sends it to all that it runs
@@ -147,11 +184,10 @@ def _forked(asked: Asked) -> Ended:
         for file in (out, err, count):
             file.seek(0)
         said = out.read().decode(), err.read().decode()
-        return Ended(status, *said, seconds, int(count.read() or 0))
+        yield asdict(Ended(status, *said, seconds, int(count.read() or 0)))
 
 
 def _serve() -> None:
-    os.sched_getaffinity = lambda pid: {0}  # type: ignore[assignment]
     import torch._dynamo  # noqa: F401 (the first optimizer would import it, for more than a second)
 
     from benchmark.core.registry import METHODS, TASKS
@@ -159,7 +195,8 @@ def _serve() -> None:
     METHODS.discover()
     TASKS.discover()
     for line in sys.stdin:
-        print(json.dumps(asdict(_forked(Asked(**json.loads(line))))), flush=True)
+        for answer in _forked(Asked(**json.loads(line))):
+            print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,13 +31,18 @@ def registries_restored() -> Iterator[None]:
     METHODS.discover()
     TASKS.discover()
     saved = [(r, dict(r._items), dict(r._origin), dict(r.broken)) for r in (METHODS, TASKS)]
+    plugins = _plugins()
     try:
         yield
     finally:
         for registry, items, origin, broken in saved:
             registry._items, registry._origin, registry.broken = items, origin, broken
-        for name in [name for name in sys.modules if name.startswith("w2s_plugin_")]:
+        for name in _plugins() - plugins:
             del sys.modules[name]
+
+
+def _plugins() -> set[str]:
+    return {name for name in sys.modules if name.startswith("w2s_plugin_")}
 
 
 def make_arrays(
@@ -56,6 +64,18 @@ def make_arrays(
     return {"features": features.astype(np.float32), "soft_labels": soft_labels, "labels": labels}
 
 
+def _go_wrong(way: str) -> None:
+    """What no values come out of."""
+    if way == "raises":
+        raise RuntimeError("made to fail")
+    if way == "exits":
+        raise SystemExit(5)
+    if way == "hangs":
+        time.sleep(3600)
+    if way == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 @dataclass(frozen=True)
 class Columns:
     """An encoder whose features are its inputs; `calls` holds the number of inputs of each call."""
@@ -69,10 +89,7 @@ class Columns:
 
     def encode(self, inputs: Floats, device: str = "cpu") -> dict[str, NDArray[Any]]:
         self.calls.append(len(inputs))
-        if self.spoil == "raises":
-            raise RuntimeError("made to fail")
-        if self.spoil == "exits":
-            raise SystemExit(5)
+        _go_wrong(self.spoil)
         features = inputs.astype(np.float64 if self.spoil == "dtype" else np.float32)
         if self.spoil == "nan":
             features[3, 1] = np.nan
@@ -99,10 +116,7 @@ class Centroids:
     seen: ClassVar[list[NDArray[np.int64]]] = []
 
     def fit(self, inputs: Any, labels: NDArray[np.int64], num_classes: int, seed: int) -> FittedCentroids:
-        if self.spoil == "raises":
-            raise RuntimeError("made to fail")
-        if self.spoil == "exits":
-            raise SystemExit(5)
+        _go_wrong(self.spoil)
         noise = np.random.default_rng(seed).normal(size=(num_classes, 3)) / 4
         if isinstance(inputs, tuple):
             self.seen.append(np.concatenate([part[:, 0] for part in inputs]).astype(np.int64))

@@ -23,7 +23,7 @@ class Payload:
         self.witness = witness
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (str(self.witness), "w")
+        return Path.touch, (self.witness,)
 
 
 def _saved(write: Callable[[Any], None]) -> bytes:

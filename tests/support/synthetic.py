@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.core.corruption import Corruption, base_tags
+from benchmark.core.names import GRID_SIZE
 from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
 from benchmark.core.scoring import compute_metrics
 from benchmark.results.store import ResultStore
+from benchmark.results.trials import trial_metrics
 
 Ints = NDArray[np.int64]
 
@@ -96,11 +101,12 @@ METHODS: dict[str, tuple[float, str, str | None]] = {
 }
 
 
-def entry(task: Task, evaluated: Evaluation, method: str, seed: int, **changes: Any) -> tuple[Record, NDArray[Any]]:
+def entry(
+    task: Task, evaluated: Evaluation, method: str, seed: int, accuracy: float | None = None, **changes: Any
+) -> tuple[Record, NDArray[Any]]:
     """A record and its predictions; `changes` replace fields of the record."""
-    accuracy, kind, ablation_of = METHODS.get(method, (0.7, "ensemble", None))
-    if method == "random_supervision":
-        accuracy = 1 / task.num_classes
+    usual, kind, ablation_of = METHODS.get(method, (0.7, "ensemble", None))
+    accuracy = accuracy or (1 / task.num_classes if method == "random_supervision" else usual)
     rows = task.chosen(evaluated.condition, seed)
     rng = np.random.default_rng([seed, hash_of(method), hash_of(task.name), evaluated.condition == "ood"])
     predictions = np.stack([task.answers(rows, accuracy, rng) for _ in range(task.members if kind == "single" else 1)])
@@ -149,6 +155,21 @@ def fill(
                 store.write_unit(evaluated, [entry(task, evaluated, m, seed) for m in methods for seed in seeds])
 
 
+def put(
+    store: ResultStore,
+    task: Task,
+    method: str,
+    seeds: range = range(3),
+    conditions: tuple[str, ...] = ("ood", "ind"),
+    **changes: Any,
+) -> None:
+    """Write the results of one method on one task; `changes` are those of `entry`."""
+    with store.lock():
+        for condition in conditions:
+            evaluated = evaluation(task, condition, seeds)
+            store.write_unit(evaluated, [entry(task, evaluated, method, seed, **changes) for seed in seeds])
+
+
 def default_tasks() -> list[Task]:
     return [
         Task("solar", "image", fingerprint="a1"),
@@ -157,3 +178,126 @@ def default_tasks() -> list[Task]:
         Task("tweets-broken", "text", fingerprint="c3", tags=("broken",)),
         Task("pairs", "preference", "accuracy", fingerprint="d4"),
     ]
+
+
+# --- a page with all that a page can have ----------------------------------------------------------------------------
+
+HOSTILE = "<script>alert(1)</script> | **x** `y` [z](http://a)\n## Heading $m$ & \\| 50% \\input{x} #1 {~}^"
+
+
+class Guessing(Task):
+    """A task on which everybody guesses."""
+
+    def answers(self, rows: Ints, accuracy: float, rng: np.random.Generator) -> Ints:
+        return rng.integers(self.num_classes, size=len(rows))
+
+
+def odd(store: ResultStore) -> None:
+    """Tasks and methods of which each lacks something, or is something else than the others."""
+    flat, mine = Task("flat", pool=900, test=400), Task("mine", "arrays", "worst_group_accuracy")
+    mine.groups = mine.groups % 4
+    tasks, ood = [flat, mine, Guessing("guessed", "image")], {"conditions": ("ood",)}
+    fill(store, tasks, ("naive", "raven"), **ood)
+    for task in tasks:
+        put(store, task, "hasty", range(2), accuracy=0.95, **ood)
+    fill(store, tasks[:2], ("ensemble",), **ood)
+    put(store, flat, "ground_truth", accuracy=0.6, **ood)  # too small a gap for PGR
+    put(store, mine, "ground_truth", **ood)
+    put(store, mine, "lucky", accuracy=0.95, diagnostics={"weights": [1 / 3] * 3}, **ood)
+    put(store, flat, "dear", cost=250, method_version=2, title=HOSTILE, **ood)
+    language_model = {"model_description": "A model", "objective": "policy", "lora_blocks": 2, "lora_rank": 8}
+    options = {"student": language_model, "method": {}}
+    put(store, mine, "other", hyperparameters=options, diagnostics={"weights": [[0.1], [0.5]]}, **ood)
+
+
+# method -> accuracy of each trial; agreements of each trial, for seeds 0 and 1; seed 2 chooses the default
+TRIED = {
+    "raven": ([0.6, 0.6, 0.6, 0.9, 0.6, 0.6, 0.6, 0.6], [0.5, 0.5, 0.6, 0.8, 0.8, 0.5, 0.5, 0.5]),  # better, chosen
+    "naive": ([0.8, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.95], [0.5, 0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.4]),  # worse, chosen
+    "raven_no_easy": ([0.7] * 8, [0.5] * 8),
+}
+
+
+def tuned_entry(task: Task, evaluated: Evaluation, method: str, seed: int) -> tuple[Record, NDArray[Any]]:
+    """A record of eight trials and their predictions."""
+    accuracies, agreements = TRIED[method]
+    if seed == 2:
+        agreements = [0.9, *agreements[1:]] if max(agreements) < 0.9 else [0.9] * 8
+    rows, rng = task.chosen(evaluated.condition, seed), np.random.default_rng([seed, len(method), len(task.name)])
+    replicas = task.members if method == "naive" else 1
+    predictions = np.concatenate([np.stack([task.answers(rows, a, rng) for _ in range(replicas)]) for a in accuracies])
+    hyperparameters = {"trials": [{"student": {}, "method": {"option": number}} for number in range(GRID_SIZE)]}
+    number = int(np.argmax(agreements))
+    record, _ = entry(
+        task,
+        evaluated,
+        method,
+        seed,
+        hyperparameters=hyperparameters,
+        metrics=trial_metrics(evaluated, seed, predictions, number),
+        diagnostics={"agreement": agreements, "chosen": number},
+        predictions_sha256=digest(predictions),
+    )
+    return record, predictions
+
+
+def tuned(store: ResultStore, conditions: tuple[str, ...] = ("ood",)) -> None:
+    """Tuned results on two of the default tasks."""
+    with store.lock():
+        for task in (default_tasks()[0], default_tasks()[-1]):
+            for condition in conditions:
+                evaluated = evaluation(task, condition, range(3))
+                entries = [tuned_entry(task, evaluated, method, seed) for method in TRIED for seed in range(3)]
+                store.write_unit(evaluated, entries)
+
+
+# method -> its accuracy at levels 0, 1, 2, 3; the mean supervisor's is .65 at all
+STEADY = {"raven": (0.8, 0.8, 0.8, 0.8), "naive": (0.75, 0.75, 0.5, 0.35), "ensemble": (0.8, 0.55, 0.85, 0.7)}
+
+
+@dataclass
+class Level(Task):
+    """A made-up task on the examples of another one, with its own supervisors."""
+
+    base: str = ""
+
+    def __post_init__(self) -> None:
+        own, self.name = self.name, self.base
+        super().__post_init__()
+        self.name = own
+
+    def chosen(self, condition: str, seed: int) -> Ints:
+        return Task(self.base, pool=self.pool, test=self.test).chosen(condition, seed)
+
+
+def level(kind: str, count: int) -> Level:
+    """The task `pens` with so many supervisors corrupted in this way; as it is for 0."""
+    if not count:
+        return Level("stress-pens", metric="accuracy", tags=base_tags("pens"), base="pens", pool=3000, test=1000)
+    corruption = Corruption(kind, count, "pens")
+    name, mark = f"stress-pens-{kind}-{count}", corruption.fingerprint("f" * 8)
+    return Level(name, metric="accuracy", tags=corruption.tags, base="pens", fingerprint=mark, pool=3000, test=1000)
+
+
+def stressed(store: ResultStore, kind: str, count: int, as_if: int | None = None, methods: Sequence[str] = ()) -> None:
+    """Write one level, at which methods are as good as `STEADY` says of it, or of the level `as_if`."""
+    task = level(kind, count)
+    for method in methods or (*STEADY, "ground_truth"):
+        accuracy = STEADY[method][count if as_if is None else as_if] if method in STEADY else None
+        put(store, task, method, range(5), ("ood",), accuracy=accuracy)
+
+
+def stress(store: ResultStore) -> None:
+    """Curves of random answers at levels 0 to 3, and of copies at 0 and 2."""
+    for count in range(4):
+        stressed(store, "random", count)
+    stressed(store, "copies", 2, as_if=1)
+
+
+def world(results: Path) -> Path:
+    """A suite, its tuned results, one with stress curves and an odd one."""
+    fill(ResultStore(results / "default"), default_tasks())
+    tuned(ResultStore(results / "default-tuned"))
+    odd(ResultStore(results / "odd"))
+    stress(ResultStore(results / "stress"))
+    return results

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.base.paths import Settings
 from benchmark.core.data import Recipe
-from benchmark.core.suite import Recipes, Suite
+from benchmark.core.suite import Recipes
 from benchmark.core.task import Task
 from benchmark.results.store import ResultStore
 from benchmark.running.method_settings import NOTHING, MethodSetting
@@ -56,10 +56,9 @@ def run_of(
 ) -> Run:
     """A resolved run on tasks that are there, with the fingerprints of their data."""
     setup = setup or setup_of(store.root / "cache")
-    suite = Suite("made-up", "", ("*",), ("*",), tuple(conditions), len(seeds), setup.student)
     own: dict[str, Any] = {"lacking": {}, "method_options": {}, **others}
     tasks = tuple(task for task, _ in available)
     return Run(
-        suite, tasks, tuple(available), own.pop("lacking"), tuple(methods), tuple(conditions), tuple(seeds),
+        tasks, tuple(available), own.pop("lacking"), tuple(methods), tuple(conditions), tuple(seeds),
         own.pop("method_options"), setup, store, **own,
     )  # fmt: skip

@@ -6,7 +6,6 @@ import csv
 import gzip
 import hashlib
 import io
-import os
 import shutil
 import socket
 import ssl
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import SUPPORT, miniature
+from support import miniature
 from support.planted import WRAPPINGS, pickles, watched
 
 import tasks._wilds as wilds_data
@@ -457,27 +456,21 @@ def test_space_is_needed_for_what_is_still_to_come(server, tmp_path, monkeypatch
         download(archive, tmp_path, server.address, lambda line: None)
 
 
-def test_download_from_the_command_line(server, tmp_path):
-    def w2s(*arguments: str) -> subprocess.CompletedProcess[str]:
-        call = [sys.executable, str(SUPPORT / "small_cli.py"), *arguments, "--data-root", str(tmp_path)]
-        root = Path(__file__).parents[2]
-        paths = os.pathsep.join([str(root), str(root / "tests"), os.environ.get("PYTHONPATH", "")])
-        return subprocess.run(call, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
-
-    described = w2s("describe", "civilcomments")
-    assert f"{tmp_path / CIVILCOMMENTS.folder}: no such folder" in described.stdout
-    assert CIVILCOMMENTS.url in described.stdout
-    dry = w2s("run", "--tasks", "civilcomments", "--dry-run", "--download", "--mirror", server.address)
-    assert "no such folder" in dry.stdout
+def test_download_from_the_command_line(server, w2s, tmp_path):
+    root, mirror = ("--data-root", tmp_path), ("--mirror", server.address)
+    described = w2s("describe", "civilcomments", *root).out
+    assert f"{tmp_path / CIVILCOMMENTS.folder}: no such folder" in described
+    assert CIVILCOMMENTS.url in described
+    dry = w2s("run", "--tasks", "civilcomments", "--dry-run", "--download", *mirror, *root)
+    assert "no such folder" in dry.out
     assert server.asked == []  # nothing is downloaded for a plan
-    done = w2s("download", "civilcomments", "--mirror", server.address)
+    done = w2s("download", "civilcomments", *mirror, *root)
     assert lacking_data(CIVILCOMMENTS, tmp_path) is None
-    assert "downloading civilcomments_v1.0: 90.6 MB" in done.stdout
-    again = w2s("download", "civilcomments", "--mirror", server.address)
+    assert "downloading civilcomments_v1.0: 90.6 MB" in done.out
+    again = w2s("download", "civilcomments", *mirror, *root)
     assert len(server.asked) == 1
-    assert "downloading" not in again.stdout
-    refused = w2s("run", "--tasks", "civilcomments", "--mirror", server.address)
-    assert "--mirror: only with --download" in refused.stderr
+    assert "downloading" not in again.out
+    assert "--mirror: only with --download" in w2s("run", "--tasks", "civilcomments", *mirror, *root).refusal
 
 
 def test_miniatures_have_the_versions_of_the_tasks():

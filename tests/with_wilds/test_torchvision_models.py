@@ -20,8 +20,8 @@ from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.core.inputs import Lazy
 from benchmark.encoders import images
 from benchmark.store.checkpoints import Checkpoints
-from benchmark.supervisors import torchvision_models
-from benchmark.supervisors.torchvision_models import TorchvisionClassifier
+from tasks import _torchvision_models as torchvision_models
+from tasks._torchvision_models import TorchvisionClassifier
 
 SMALL = TorchvisionClassifier("resnet18", pixels=32, epochs=4, batch=16, lr=0.05, patience=4)
 needs_torchvision = pytest.mark.skipif(find_spec("torchvision") is None, reason="needs torchvision")

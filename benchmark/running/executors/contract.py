@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NoReturn
 
 from benchmark.base.errors import W2SError
 from benchmark.base.notices import Tell
@@ -61,21 +60,24 @@ def do(job: Job, setup: Setup, tell: Tell) -> Outcome:
 
     def own(text: str, share: float) -> None:
         if os.getpid() != process:
-            _end_copy()
+            os._exit(1)
         tell(text, share)
 
     try:
-        if isinstance(job, Pass):
-            _read(job, setup, own)
-            return None
-        return execute(job, setup, own)
-    except W2SError as error:
-        return W2SError(_one_line(error))
+        if isinstance(job, Unit):
+            return execute(job, setup, own)
+        task = setup.task(job.task)
+        student, chunks = task.student, job.chunks
+        assert isinstance(student, ChunkReader)
+        made = lambda count: own(f"{count} of {len(chunks)} chunks", 0)  # noqa: E731
+        student.read_chunks(job.task, task.domain(job.domain), chunks, setup.cache, setup.device, made)
+        return None
     except (Exception, SystemExit) as error:  # one unit's fault must not stop the others
-        return W2SError(f"{type(error).__name__}: {_one_line(error)}")
+        line = " ".join(str(error).split())
+        return W2SError(line if isinstance(error, W2SError) else f"{type(error).__name__}: {line}")
     finally:
         if os.getpid() != process:
-            _end_copy()
+            os._exit(1)
 
 
 def passes(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Pass]:
@@ -133,34 +135,16 @@ class Queue:
         if isinstance(job, Pass):
             self._open.subtract(job.readers)
 
-    def died(self, job: Job, how: str) -> W2SError | None:
-        """Its worker died: it comes again, after the others, or has failed (the error) when that was too often."""
+    def died(self, job: Job, how: str, silent: float | None = None) -> W2SError | None:
+        """Its worker died: it comes again, after the others, or has failed (the error) when that was too often.
+
+        Args:
+            silent: the limit, if it was stopped as it had said nothing for longer; then it has failed.
+        """
+        if silent is not None:
+            return W2SError(f"stopped: it said nothing for more than {silent:g} seconds (--limit)")
         self._deaths[job] += 1
         if self._deaths[job] < ATTEMPTS:
             self._waiting.append(job)
             return None
         return W2SError(f"its worker died {ATTEMPTS} times, last with {how} (killed, or out of memory?)")
-
-
-def silent(limit: float) -> W2SError:
-    """The error of a job that said nothing for longer than the limit."""
-    return W2SError(f"stopped: it said nothing for more than {limit:g} seconds (--limit)")
-
-
-def _read(share: Pass, setup: Setup, tell: Tell) -> None:
-    task = setup.task(share.task)
-    student, domain = task.student, task.domain(share.domain)
-    assert isinstance(student, ChunkReader)
-
-    def made(count: int) -> None:
-        tell(f"{count} of {len(share.chunks)} chunks", 0)
-
-    student.read_chunks(share.task, domain, share.chunks, setup.cache, setup.device, made)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def _end_copy() -> NoReturn:
-    os._exit(1)

@@ -14,13 +14,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from benchmark.base.errors import W2SError
-from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, TellJob, do, passes, silent
+from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, TellJob, do, passes
 from benchmark.running.plan import Unit
 from benchmark.running.setup import Setup
 
@@ -28,7 +27,7 @@ _LOOK = 0.5  # seconds between looks at workers that say nothing
 _GRACE = 5.0  # seconds for a dead worker's last words, or an idle one's end
 _START = 60.0  # seconds that a worker may take to import what it needs, besides the limit
 
-_Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, Any]]"
+_Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, _Said | _Done | None]]"  # None: it is gone
 
 
 def in_processes(
@@ -60,49 +59,47 @@ def in_processes(
                 if worker not in slots:  # late words of one that was given up
                     continue
                 if isinstance(message, _Said):
-                    worker.heard_now()
+                    worker.heard, worker.starting = time.monotonic(), 0.0
                     if worker.job is not None:
                         tell(worker.job, message.text, message.share)
                     continue
-                if isinstance(message, _Ended):
+                if message is None:
                     slots[slots.index(worker)] = None
-                if worker.job is not None and (ended := _outcome(worker, message, jobs, limit)) is not None:
-                    job, worker.job = worker.job, None
-                    jobs.ended(job)
-                    yield job, ended.outcome
-            for worker in slots:
-                if worker is not None:
-                    worker.look(limit)
+                if worker.job is None:
+                    continue
+                if message is None:
+                    outcome: Outcome = jobs.died(worker.job, worker.how(), limit if worker.stopped else None)
+                    if outcome is None:  # it is tried again
+                        continue
+                else:
+                    outcome = message.outcome
+                job, worker.job = worker.job, None
+                jobs.ended(job)
+                yield job, outcome
+            for worker in filter(None, slots):
+                worker.look(limit)
     except BaseException:
-        for worker in slots:
-            if worker is not None:
-                worker.end()
+        for worker in filter(None, slots):
+            worker.end()
         raise
-    for worker in slots:
-        if worker is not None:
-            worker.dismiss()
+    for worker in filter(None, slots):
+        worker.dismiss()
 
 
-@dataclass(frozen=True)
-class _Said:
+class _Said(NamedTuple):
     """What a worker's job is at."""
 
     text: str
     share: float
 
 
-@dataclass(frozen=True)
-class _Done:
+class _Done(NamedTuple):
     """What came of a worker's job."""
 
     outcome: Outcome
 
 
-class _Ended:
-    """A worker's last message: it is gone."""
-
-
-def _news(inbox: _Inbox) -> Iterator[tuple[_Worker, Any]]:
+def _news(inbox: _Inbox) -> Iterator[tuple[_Worker, _Said | _Done | None]]:
     """What workers have said, without waiting for long."""
     with contextlib.suppress(queue.Empty):
         yield inbox.get(timeout=_LOOK)
@@ -110,22 +107,11 @@ def _news(inbox: _Inbox) -> Iterator[tuple[_Worker, Any]]:
             yield inbox.get_nowait()
 
 
-def _outcome(worker: _Worker, message: _Done | _Ended, jobs: Queue, limit: float | None) -> _Done | None:
-    """What came of the worker's job, or None if it is to be tried again."""
-    if isinstance(message, _Done):
-        return message
-    assert worker.job is not None
-    if worker.stopped and limit is not None:
-        return _Done(silent(limit))
-    failed = jobs.died(worker.job, worker.how())
-    return None if failed is None else _Done(failed)
-
-
 class _Worker:
     """One process, the job that it has, and when it was last heard.
 
     Args:
-        inbox: where its messages go: `_Said`, `_Done`, `_Ended`.
+        inbox: where its messages go.
     """
 
     def __init__(self, setup: Setup, gpu: str | None, inbox: _Inbox) -> None:
@@ -134,7 +120,7 @@ class _Worker:
         self._process = context.Process(target=_serve, args=(self._theirs, setup, gpu))
         self._inbox, self._died_at = inbox, 0.0
         self.job: Job | None = None
-        self.heard, self.stopped, self._starting = 0.0, False, _START
+        self.heard, self.stopped, self.starting = 0.0, False, _START
 
     @property
     def idle(self) -> bool:
@@ -152,10 +138,6 @@ class _Worker:
         with contextlib.suppress(OSError):  # it has died; that is noticed below
             self._pipe.send(job)
 
-    def heard_now(self) -> None:
-        """It was heard."""
-        self.heard, self._starting = time.monotonic(), 0.0
-
     def look(self, limit: float | None) -> None:
         """End it if it has been silent for too long; end what a dead one has left behind."""
         if self._process.exitcode is not None:
@@ -163,8 +145,8 @@ class _Worker:
                 self._died_at = time.monotonic()
                 _kill_group(self._process)  # its children hold the pipe open
             elif time.monotonic() - self._died_at > _GRACE:  # one has got away: don't wait for its end
-                self._inbox.put((self, _Ended()))
-        elif limit is not None and self.job is not None and time.monotonic() - self.heard > limit + self._starting:
+                self._inbox.put((self, None))
+        elif limit is not None and self.job is not None and time.monotonic() - self.heard > limit + self.starting:
             self.stopped = True
             _kill_group(self._process)
 
@@ -193,7 +175,7 @@ class _Worker:
                 self._inbox.put((self, self._pipe.recv()))
         except Exception:  # the end of the pipe, or something in it that is no message
             _kill_group(self._process)
-        self._inbox.put((self, _Ended()))
+        self._inbox.put((self, None))
 
 
 @contextlib.contextmanager

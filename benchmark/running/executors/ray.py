@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.notices import notice
-from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, TellJob, do, passes, silent
+from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, TellJob, do, passes
 from benchmark.running.executors.node_files import NodeFiles
 from benchmark.running.plan import Unit
 from benchmark.running.setup import Setup
@@ -56,39 +56,47 @@ def on_ray(
         NotAvailable: Ray is not installed. W2SError: there is no cluster at the address, or a node can't take part.
     """
     with _cluster(setup, address, workers) as ray, _token(setup, address) as token:
-        slots = workers or _slots(ray, setup.device)
-        jobs = Queue(plan, passes(plan, setup, slots))
-        board = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=_beside_driver(ray))(_Board).remote()
+        room = int(ray.cluster_resources().get("GPU" if setup.device == "cuda" else "CPU", 1))  # now, roughly
+        jobs = Queue(plan, passes(plan, setup, workers or max(1, room)))
+        node = ray.get_runtime_context().get_node_id()  # this process's: no other node's end takes the board along
+        beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
+        board = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=beside)(_Board).remote()
         # workers of a cluster that was started here see the run's files
         sent = setup if address is not None else replace(setup, plugins=(), source=None)
         files = ray.put(NodeFiles.of(sent, ray.put, token))
         here = ray.put(setup)
         cores = int(os.environ.get("OMP_NUM_THREADS") or 1)
-        needed = _Needed(cores, float(setup.device == "cuda"), int((memory or _MEMORY) * 1e9))
+        share = _Share(cores, float(setup.device == "cuda"), int((memory or _MEMORY) * 1e9))
+        needed = {"num_cpus": share.cores, "num_gpus": share.gpus, "memory": share.memory}
         submitted: dict[Any, _Submitted] = {}
-        room = _Room(ray, needed)
         try:
             while len(jobs) or submitted:
                 while len(submitted) < (workers or sys.maxsize) and (job := jobs.take()) is not None:
                     own = _Submitted(job, secrets.token_hex(8))
-                    task = ray.remote(max_retries=0, **needed.options)(_run_job)
+                    task = ray.remote(max_retries=0, **needed)(_run_job)
                     submitted[task.remote(job, here, files, board, own.name)] = own
                 if not submitted:
                     break  # the last ones could not even be asked for
                 ready, _ = ray.wait(list(submitted), num_returns=1, timeout=_LOOK)
                 if not ready:
-                    room.look([own.job for own in submitted.values() if own.heard is None])
+                    share.look(ray, [own.job for own in submitted.values() if own.heard is None])
                 for ref in ready:
                     own = submitted.pop(ref)
-                    outcome = _outcome(ray, ref, limit if own.stopped else None)
-                    if isinstance(outcome, _Died) and (outcome := jobs.died(own.job, outcome.how)) is None:
-                        continue
+                    outcome = _outcome(ray, ref)
+                    if isinstance(outcome, _Died):
+                        outcome = jobs.died(own.job, outcome, limit if own.stopped else None)
+                        if outcome is None:  # it is tried again
+                            continue
                     jobs.ended(own.job)
                     yield own.job, outcome
-                news = _read(ray, board)
+                try:
+                    news: _News | None = ray.get(board.read.remote(), timeout=_PATIENCE)
+                except ray.exceptions.RayError:  # it is being started again
+                    news = None
                 for ref, own in submitted.items():
                     own.hear(news, tell)
-                    if limit is not None and own.silence > limit and not own.stopped:
+                    silence = 0.0 if own.heard is None else time.monotonic() - own.heard
+                    if limit is not None and silence > limit and not own.stopped:
                         own.stopped = True
                         ray.cancel(ref, force=True)
         finally:
@@ -113,11 +121,6 @@ class _Submitted:
     heard: float | None = None
     stopped: bool = False
 
-    @property
-    def silence(self) -> float:
-        """For how many seconds it has said nothing."""
-        return 0.0 if self.heard is None else time.monotonic() - self.heard
-
     def hear(self, news: _News | None, tell: TellJob) -> None:
         """What the board has of it: nothing if that was started again since; None if it can't be read.
 
@@ -131,20 +134,15 @@ class _Submitted:
             self.heard = time.monotonic()
 
 
-class _Died:
-    """The outcome of a job whose worker or node is gone."""
-
-    def __init__(self, how: str) -> None:
-        self.how = how
+class _Died(str):
+    """The outcome of a job whose worker or node is gone: how."""
 
 
-class _Refused:
-    """The outcome of a job on a node that can't take part in the run."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
+class _Refused(str):
+    """The outcome of a job on a node that can't take part in the run: why."""
 
 
+_setups: list[Setup] = []  # of this worker process, which belongs to one run
 _News = dict[str, tuple[str, float, float]]  # job's name -> text, share, seconds since then
 
 
@@ -168,28 +166,20 @@ def _run_job(job: Job, setup: Setup, files: NodeFiles, board: Any, name: str) ->
 
     board.post.remote(name, "starting", 0.0)
     try:
-        setup = _prepared(setup, files, ray.get)
+        if not _setups:
+            own = files.unpack(setup, ray.get)
+            own.load()
+            _setups.append(own)
     except ray.exceptions.RayError:  # something got lost on its way; it is tried again
         raise
     except (Exception, SystemExit) as error:  # also of a plug-in that loads only where the run was started
         what = error if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
         return _Refused(f"{ray.util.get_node_ip_address()} can't take part: {what}")
-    return do(job, setup, lambda text, share: board.post.remote(name, text, share))
+    return do(job, _setups[0], lambda text, share: board.post.remote(name, text, share))
 
 
-_setups: list[Setup] = []  # of this worker process, which belongs to one run
-
-
-def _prepared(setup: Setup, files: NodeFiles, get: Any) -> Setup:
-    if not _setups:
-        setup = files.unpack(setup, get)
-        setup.load()
-        _setups.append(setup)
-    return _setups[0]
-
-
-def _outcome(ray: Any, ref: Any, limit: float | None) -> Outcome | _Died:
-    """The outcome of a job that is over; `limit` if it was stopped for its silence.
+def _outcome(ray: Any, ref: Any) -> Outcome | _Died:
+    """The outcome of a job that is over.
 
     Raises:
         W2SError: its node can't take part; it would draw the other units, one after the other, and fail each.
@@ -199,41 +189,18 @@ def _outcome(ray: Any, ref: Any, limit: float | None) -> Outcome | _Died:
         outcome: Outcome | _Refused = copy.deepcopy(ray.get(ref))  # or its arrays would stay in the object store
     except errors.RayTaskError as error:  # not from the job itself: from what brings it there and back
         if isinstance(error.cause, errors.RaySystemError):  # not even the classes of the job are there
-            why = str(error.cause).splitlines()[0]
-            outcome = _Refused(f"{_ip(error)} can't take part (is w2s-bench installed on every node?): {why}")
+            ip, why = re.search(r"ip=([^,)]+)", str(error)), str(error.cause).splitlines()[0]
+            where = ip[1] if ip else "of the cluster"
+            outcome = _Refused(f"{where} can't take part (is w2s-bench installed on every node?): {why}")
         elif isinstance(error.cause, errors.RayError):
-            return _lost(error.cause, limit)
+            return _Died(type(error.cause).__name__)
         else:
             return W2SError(f"could not be sent to a worker, or its result back: {error.cause}")
     except errors.RayError as error:
-        return _lost(error, limit)
+        return _Died(type(error).__name__)
     if isinstance(outcome, _Refused):
-        raise W2SError(f"node {outcome.why} (what is done stays; the same command goes on from there)")
+        raise W2SError(f"node {outcome} (what is done stays; the same command goes on from there)")
     return outcome
-
-
-def _lost(error: Exception, limit: float | None) -> W2SError | _Died:
-    return _Died(type(error).__name__) if limit is None else silent(limit)
-
-
-def _ip(error: Exception) -> str:
-    """Where a task failed, which Ray says in its message only."""
-    found = re.search(r"ip=([^,)]+)", str(error))
-    return found[1] if found else "of the cluster"
-
-
-def _beside_driver(ray: Any) -> Any:
-    """On the node of this process: no other node's end takes the board along."""
-    node = ray.get_runtime_context().get_node_id()
-    return ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
-
-
-def _read(ray: Any, board: Any) -> _News | None:
-    try:
-        found: _News = ray.get(board.read.remote(), timeout=_PATIENCE)
-    except ray.exceptions.RayError:  # it is being started again
-        return None
-    return found
 
 
 @contextlib.contextmanager
@@ -287,41 +254,25 @@ def _token(setup: Setup, address: str | None) -> Iterator[Path | None]:
         token.unlink(missing_ok=True)
 
 
-class _Needed(NamedTuple):
-    """What a job keeps for itself while it runs; memory in bytes."""
+@dataclass
+class _Share:
+    """What a job keeps for itself while it runs; memory in bytes.
+
+    Attributes:
+        said: that no node of the cluster is large enough for a job, so that all wait for one; once, until one is.
+    """
 
     cores: int
     gpus: float
     memory: int
+    said: bool = False
 
-    @property
-    def options(self) -> dict[str, float]:
-        """As Ray's tasks ask for it."""
-        return {"num_cpus": self.cores, "num_gpus": self.gpus, "memory": self.memory}
-
-    def fits(self, node: dict[str, float]) -> bool:
-        """Whether a node with these resources is large enough."""
-        wanted = {"CPU": self.cores, "GPU": self.gpus, "memory": self.memory}
-        return all(node.get(name, 0) >= value for name, value in wanted.items())
-
-    def __str__(self) -> str:
-        return f"{self.cores} cores, {self.gpus:g} GPUs and {self.memory / 1e9:.3g} GB of memory"
-
-
-def _slots(ray: Any, device: str) -> int:
-    """How many jobs the cluster has room for now, roughly."""
-    return max(1, int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)))
-
-
-class _Room:
-    """Says when no node of the cluster is large enough for a job, so that all wait for one; once, until one is."""
-
-    def __init__(self, ray: Any, needed: _Needed) -> None:
-        self._ray, self._needed, self._said = ray, needed, False
-
-    def look(self, waiting: Sequence[Job]) -> None:
+    def look(self, ray: Any, waiting: Sequence[Job]) -> None:
         """Nodes come and go."""
-        without = not any(self._needed.fits(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
-        if waiting and without and not self._said:
-            notice(f"{waiting[0].label}: no node of the cluster has {self._needed}; waiting for one")
-        self._said = bool(waiting) and without
+        wanted = {"CPU": self.cores, "GPU": self.gpus, "memory": self.memory}
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        without = not any(all(node.get(name, 0) >= value for name, value in wanted.items()) for node in nodes)
+        if waiting and without and not self.said:
+            needed = f"{self.cores} cores, {self.gpus:g} GPUs and {self.memory / 1e9:.3g} GB of memory"
+            notice(f"{waiting[0].label}: no node of the cluster has {needed}; waiting for one")
+        self.said = bool(waiting) and without

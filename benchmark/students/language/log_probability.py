@@ -33,9 +33,10 @@ def sequence_log_probs(hidden: Tensor, targets: Tensor, counts: list[int], layer
         hidden: (T, D) states that predict the targets, sequence after sequence. targets: (T,) token ids.
         counts: tokens of each of the n sequences, summing to T.
     """
-    down, up = layer.down, layer.up
-    result: Tensor = _SequenceLogProbs.apply(hidden, down, up, layer.weight, targets, counts, layer.scale)
-    return result
+    log_probs: Tensor = _SequenceLogProbs.apply(  # type: ignore[no-untyped-call]
+        hidden, layer.down, layer.up, layer.weight, targets, counts, layer.scale
+    )
+    return log_probs
 
 
 class _SequenceLogProbs(torch.autograd.Function):
@@ -61,8 +62,8 @@ class _SequenceLogProbs(torch.autograd.Function):
             for part, at in _parts(counts):
                 x, y = h[at], targets[at]
                 z = (x @ weight.T).float()
-                if up is not None and down is not None:
-                    low = x.float() @ down.detach().float().T
+                low = x if down is None else x.float() @ down.detach().float().T
+                if up is not None:
                     z.addmm_(low, up.detach().float().T, alpha=scale)
                 log_p = z.gather(1, y[:, None])[:, 0] - z.logsumexp(1)
                 sizes = counts[part]

@@ -145,24 +145,16 @@ class Network:
 
     def replies(self, prompts: list[list[int]], most: int) -> list[list[int]]:
         """The active policy's greedy replies to prompts, as token ids: at most so many, without the end token."""
-        L = max(map(len, prompts))
+        L, end = max(map(len, prompts)), self.tokenizer.end_id
         most = min(most, self.context - L) if self.context else most
         ids = torch.tensor([[self.tokenizer.pad_id] * (L - len(p)) + p for p in prompts], device=self.device)
         mask = torch.tensor([[0] * (L - len(p)) + [1] * len(p) for p in prompts], device=self.device)
         model: Any = self.network.get_base_model()
         uncut = self.trunk.below() if self.trunk else contextlib.nullcontext()
         with torch.inference_mode(), self._precision(), uncut:
-            made = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=most,
-                do_sample=False,
-                use_cache=True,
-                pad_token_id=self.tokenizer.pad_id,
-                eos_token_id=self.tokenizer.end_id,
-            )
+            own = {"max_new_tokens": most, "pad_token_id": self.tokenizer.pad_id, "eos_token_id": end}
+            made = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, use_cache=True, **own)
         rows = made[:, L:].tolist()
-        end = self.tokenizer.end_id
         return [row[: row.index(end)] if end in row else row for row in rows]
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
@@ -277,7 +269,7 @@ def _context(model: Any) -> int | None:
     most: int | None = getattr(model.config, "max_position_embeddings", None)
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None and most:
-            return most - module.padding_idx - 1  # RoBERTa counts from there
+            return int(most - module.padding_idx - 1)  # RoBERTa counts from there
     return most
 
 

@@ -48,9 +48,8 @@ class Sequences:
 
     def to(self, device: str | torch.device) -> Sequences:
         """The same on another device."""
-        return self.having(
-            **{name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        )
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return self.having(**{name: value.to(device) for name, value in tensors.items()})
 
     def having(self, **tensors: Tensor) -> Sequences:
         """The same with other tensors."""
@@ -162,10 +161,5 @@ def load_tokenizer(folder: Path, name: str) -> Tokenizer:
 def _joined(rows: list[list[int]], replies: list[int], cut_prompts: int, cut_replies: int) -> Sequences:
     starts = np.cumsum([0, *map(len, rows)])
     ids = np.fromiter((token for row in rows for token in row), np.int64, int(starts[-1]))
-    return Sequences(
-        torch.from_numpy(ids),
-        torch.from_numpy(starts),
-        torch.tensor(replies, dtype=torch.int64),
-        cut_prompts=cut_prompts,
-        cut_replies=cut_replies,
-    )
+    tensors = torch.from_numpy(ids), torch.from_numpy(starts), torch.tensor(replies, dtype=torch.int64)
+    return Sequences(*tensors, cut_prompts=cut_prompts, cut_replies=cut_replies)

@@ -272,7 +272,7 @@ class LanguageStudent:
             for h, replica in enumerate(heads):
                 rows = index[s, h if index.shape[1] > 1 else 0]
                 logits.append(torch.cat([self._part(replica, self._inputs[s], part) for part in rows.split(size)]))
-        return torch.stack(logits).unflatten(0, (len(self._replicas), -1))
+        return torch.stack(logits).view(len(self._replicas), -1, *logits[0].shape)
 
     def _part(self, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
         if self._kind.micro_batch is None and not self._kind.checkpointing:
@@ -281,10 +281,12 @@ class LanguageStudent:
         def run(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one
             return _score(self._kind, self._network, replica, inputs, rows)
 
-        return checkpoint(run, self._root, use_reentrant=True)
+        logits: Tensor = checkpoint(run, self._root, use_reentrant=True)
+        return logits
 
     def split(self, widths: list[int]) -> list[LanguageHeads]:
-        trained = LanguageHeads(self._kind, self._network, [[_detached(r) for r in own] for own in self._replicas])
+        fixed = [[[nn.Parameter(p.detach(), requires_grad=False) for p in r] for r in own] for own in self._replicas]
+        trained = LanguageHeads(self._kind, self._network, fixed)
         return [trained.heads(slice(end - width, end)) for width, end in zip(widths, accumulate(widths), strict=True)]
 
 
@@ -313,7 +315,7 @@ class LanguageHeads:
             for replica in heads:
                 score = functools.partial(_score, self.kind, self.network, replica, own)
                 probabilities.append(_in_batches(score, lengths, self.kind.at_once).softmax(-1))
-        return torch.stack(probabilities).unflatten(0, (len(self.replicas), -1))
+        return torch.stack(probabilities).view(len(self.replicas), -1, *probabilities[0].shape)
 
 
 def _score(kind: LanguageModel, net: Network, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
@@ -334,7 +336,3 @@ def _in_batches(score: Callable[[Tensor], Tensor], lengths: Tensor, size: int) -
     with torch.inference_mode():
         scores = torch.cat([score(rows) for rows in order.split(size)])
     return torch.empty_like(scores).index_copy_(0, order, scores)
-
-
-def _detached(replica: Replica) -> Replica:
-    return [nn.Parameter(p.detach(), requires_grad=False) for p in replica]

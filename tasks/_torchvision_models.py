@@ -218,17 +218,19 @@ class TorchvisionClassifier:
 class _State:
     """How far training is, and everything that the next epoch depends on."""
 
+    _PLAIN = ("epoch", "done", "best_epoch", "best_score")
+
     def __init__(self, network: nn.Module, optimizer: torch.optim.SGD, scaler: torch.amp.GradScaler) -> None:
         self.network, self.optimizer, self.scaler = network, optimizer, scaler
-        self.epoch, self.done = 0, False
+        self.epoch, self.done, self.best_epoch = 0, False, -1
         self.best: dict[str, Tensor] = {}
-        self.best_epoch, self.best_score = -1, (-math.inf, -math.inf)
+        self.best_score: tuple[float, ...] | None = None
 
     def finish_epoch(self, score: tuple[float, float] | None, epochs: int, patience: int) -> None:
         """Count the epoch and keep its weights if they are the best, or if there is nothing to tell by."""
-        if score is None or self.best_epoch < 0 or score > self.best_score:
+        if score is None or self.best_score is None or score > self.best_score:
             self.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-            self.best_epoch, self.best_score = self.epoch, score or self.best_score
+            self.best_epoch, self.best_score = self.epoch, score
         self.epoch += 1
         self.done = self.epoch >= epochs or self.epoch - 1 - self.best_epoch >= patience
 
@@ -239,23 +241,17 @@ class _State:
             tensors |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
             momenta = {i: s.get("momentum_buffer") for i, s in self.optimizer.state_dict()["state"].items()}
             tensors |= {f"momentum.{i}": value for i, value in momenta.items() if value is not None}
-        progress = {
-            "epoch": self.epoch,
-            "done": self.done,
-            "best_epoch": self.best_epoch,
-            "best_score": self.best_score if math.isfinite(self.best_score[0]) else None,
-            "scaler": self.scaler.state_dict(),
-        }
-        checkpoints.save(tensors, progress)
+        plain = {name: getattr(self, name) for name in self._PLAIN}
+        checkpoints.save(tensors, {**plain, "scaler": self.scaler.state_dict()})
 
     def restore(self, checkpoints: Checkpoints) -> None:
         """What was saved last, if anything was."""
         if (found := checkpoints.load()) is None:
             return
         tensors, progress = found
-        self.epoch, self.done, self.best_epoch = progress["epoch"], progress["done"], progress["best_epoch"]
-        if progress["best_score"]:
-            self.best_score = tuple(progress["best_score"])
+        for name in self._PLAIN:
+            setattr(self, name, progress[name])
+        self.best_score = self.best_score and tuple(self.best_score)
 
         def named(part: str) -> dict[str, Tensor]:
             return {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
