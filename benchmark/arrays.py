@@ -93,7 +93,7 @@ class ArrayTask(ReadyMade):
             raise W2SError(f"--arrays {path}: no such file")
         try:
             if path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as file:
+                with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                     arrays: dict[str, Part] = {name: file[name] for name in file.files}
             elif path.suffix == ".safetensors":
                 arrays = _load(path)
@@ -124,7 +124,9 @@ class ArrayTask(ReadyMade):
         return LinearHead(None)
 
     def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
-        """Refuse arrays that can't be split, or whose test split can't be scored."""
+        """Refuse conditions that arrays lack, and arrays that can't be split, or whose test split can't be scored."""
+        if lacking := [condition for condition in conditions if condition not in self.conditions]:
+            raise W2SError(f"task '{self.name}' has no condition '{lacking[0]}', only {', '.join(self.conditions)}")
         for seed in seeds:
             self._rows(seed)
 
