@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.base.errors import W2SError, blamed
+from benchmark.base.errors import W2SError, named_errors
 from benchmark.base.fingerprint import canonical
 from benchmark.base.versions import libraries
 from benchmark.core.data import TEST, Domain, Pool, Problem
@@ -132,7 +132,7 @@ class _Encoded:
     def stream(self, ranges: list[slice]) -> Iterator[dict[str, Features]]:
         """Those of each range of the domain in turn; a single one, the whole, of an encoder that does not stream."""
         encoder, inputs, outputs = self.encoder, self.domain.load(), tuple(self.encoder.outputs)
-        with blamed(self.name):
+        with named_errors(self.name):
             made: Iterable[dict[str, Features]]
             if isinstance(encoder, Streaming):
                 made = encoder.stream(inputs, ranges, self.device)
