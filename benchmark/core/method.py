@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-LOG_FLOOR = 1e-8  # given probabilities are clamped here before a logarithm (methods.md)
+LOG_FLOOR = 1e-8  # given probabilities are clamped here before a logarithm
 Setting = Mapping[str, Any]  # values of a method's options by name, and of `TIMES`; what it leaves out is the default
 
 

@@ -46,7 +46,7 @@ class LanguageModel(StudentKind):
         rank, alpha: of LoRA (Hu et al. 2022, arXiv:2106.09685), without dropout.
         max_tokens: of prompt and reply together.
         beta: of DPO.
-        preference_loss: `soft` for all methods; `margin` lets RAVEN use the released margin form (methods.md).
+        preference_loss: `soft` for all methods; `margin` lets RAVEN use the released margin form.
         micro_batch: examples whose activations are in memory at a time; gradients add up over a minibatch's parts, at
             the cost of a second forward pass. None for whole minibatches. Changes results by rounding only.
         checkpointing: recompute activations block by block; rounding only, too.
