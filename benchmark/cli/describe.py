@@ -1,7 +1,5 @@
 """What `w2s describe` prints: cards of tasks, methods, canaries, suites and packs, without running anything."""
 
-from __future__ import annotations
-
 import inspect
 from pathlib import Path
 

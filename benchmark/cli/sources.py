@@ -1,7 +1,5 @@
 """What `--arrays` and `--pack` name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from benchmark.arrays import ArraysSource

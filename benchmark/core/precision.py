@@ -5,8 +5,6 @@ Sums, weights, the optimizer and the methods' losses are float32 either way. Res
 float32 is recorded among the hyperparameters (`w2s run --set precision=tf32`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import get_args

@@ -1,7 +1,5 @@
 """Task + condition + seed -> Problem: features, soft labels, and the truth, kept apart."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

@@ -4,8 +4,6 @@ Shapes: S seeds, H heads a seed (a head is one replica: a linear head, or a set 
 minibatch, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 

@@ -4,8 +4,6 @@ Shapes: S seeds, M supervisors, N examples of the pool's train split, K classes;
 `single`, 1 for `ensemble`) and R = S*h replicas; B examples of a minibatch.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing

@@ -1,7 +1,5 @@
 """What a user sees of a run while it goes on: one bar over the units, naming those in flight."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import Iterator

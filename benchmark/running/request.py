@@ -1,7 +1,5 @@
 """From what was asked for to what is to be run: all names resolved, all bad input refused before anything runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path

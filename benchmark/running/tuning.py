@@ -3,8 +3,6 @@
 An ordinary run has one trial a method, its default; with `--tune` there is one for each setting of the method's grid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 

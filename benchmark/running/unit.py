@@ -1,7 +1,5 @@
 """One unit of work: build its problems, train its methods, score them. Runs in a worker; writes no results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
