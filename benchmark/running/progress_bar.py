@@ -27,7 +27,6 @@ class UnitsBar:
             self._show()
 
     def finished(self, job: Job) -> None:
-        """It has ended, whatever came of it."""
         self._in_flight.pop(job.label, None)
         self._gone.add(job.label)
         self._units += isinstance(job, Unit)
