@@ -125,9 +125,9 @@ class ArrayTask(ReadyMade):
         return LinearHead(None)
 
     def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
-        """Refuse other conditions, arrays that can't be split, and those whose test split can't be scored."""
-        if lost := [condition for condition in conditions if condition not in self.conditions]:
-            raise W2SError(f"task '{self.name}' has no condition '{lost[0]}', only {', '.join(self.conditions)}")
+        """Refuse other conditions, arrays that can't be split, or whose test split can't be scored."""
+        if lacking := [condition for condition in conditions if condition not in self.conditions]:
+            raise W2SError(f"task '{self.name}' has no condition '{lacking[0]}', only {', '.join(self.conditions)}")
         for seed in seeds:
             self._rows(seed)
 
@@ -227,7 +227,7 @@ def _task_name(path: Path) -> str:
 def _load(path: Path) -> dict[str, Part]:
     """The arrays of a file; features of a large pool are left in it, if it is a safetensors file."""
     if path.suffix == ".npz":
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as packed:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as packed:  # it leaves a bad file open
             return dict(packed)
     with safe_open(path, framework="numpy") as file:
         names = list(file.keys())

@@ -11,9 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from support.laws import seeds
 from support.made_up import make_arrays
+from support.planted import Payload
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
@@ -192,25 +196,15 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
         ArrayTask.from_file(tmp_path / "one-array.npz")
 
 
-class Bomb:
-    """Leaves a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     """Neither an object array in an npz, nor a pickle that is called npz."""
-    bomb = np.array([Bomb(tmp_path / "boom")] * 120, dtype=object)
+    bomb = np.array([Payload(tmp_path / "boom")] * 120, dtype=object)
     for name in ("labels", "groups"):
         np.savez(tmp_path / "bomb.npz", **changed(**{name: bomb}))
         with pytest.raises(W2SError, match=r"cannot be read.*pickled objects, which are never read") as caught:
             ArrayTask.from_file(tmp_path / "bomb.npz")
         assert "\n" not in str(caught.value)
-    (tmp_path / "bomb.npz").write_bytes(pickle.dumps(Bomb(tmp_path / "boom")))
+    (tmp_path / "bomb.npz").write_bytes(pickle.dumps(Payload(tmp_path / "boom")))
     (tmp_path / "boom").unlink(missing_ok=True)
     with pytest.raises(W2SError, match="cannot be read"):
         ArrayTask.from_file(tmp_path / "bomb.npz")
@@ -221,7 +215,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
 
 
 def write_bomb(folder: Path) -> Path:
-    np.savez(folder / "live.npz", labels=np.array([Bomb(folder / "boom")], dtype=object))
+    np.savez(folder / "live.npz", labels=np.array([Payload(folder / "boom")], dtype=object))
     return folder / "live.npz"
 
 
@@ -231,7 +225,7 @@ def build(task: ArrayTask, seed: int = 0) -> Problem:
 
 def identified(N: int = 100, **options: Any) -> ArrayTask:
     """A task whose first feature is the example's position."""
-    arrays = make_arrays(N)
+    arrays = make_arrays(N, D=4)
     arrays["features"][:, 0] = np.arange(N)
     return ArrayTask(**arrays, **options)
 
@@ -240,39 +234,29 @@ def rows(problem: Problem) -> dict[str, NDArray[np.int64]]:
     return {split: problem.features["features"][split][:, 0].astype(int) for split in SPLITS}
 
 
-def test_the_pool_is_split_70_10_20_by_seed_and_nothing_is_mixed_up() -> None:
-    task = identified()
-    found = rows(build(task, 1))
-    assert [len(found[split]) for split in SPLITS] == [70, 10, 20]
-    assert sorted(np.concatenate([found[split] for split in SPLITS])) == list(range(100))
-    problem = build(task, 1)
-    for split in SPLITS:
-        np.testing.assert_array_equal(problem.features["features"][split], task.features[found[split]])
-        np.testing.assert_array_equal(problem.soft_labels[split], task.soft_labels[found[split]])
-        np.testing.assert_array_equal(problem.truth.labels[split], task.labels[found[split]])
-        np.testing.assert_array_equal(found[split], rows(problem)[split])
-    assert set(rows(build(task, 2))["test"]) != set(found["test"])
-
-
-def test_groups_are_kept_whole_if_asked_and_only_then() -> None:
-    groups = np.repeat(np.arange(25), 4)
-    whole, loose = identified(groups=groups, split_by_group=True), identified(groups=groups)
-
-    def shared(task: ArrayTask) -> int:
-        of = [set(groups[own]) for own in rows(build(task)).values()]
-        return sum(len(a & b) for a, b in combinations(of, 2))
-
-    assert shared(whole) == 0
-    assert shared(loose) > 0
-    for task in (whole, loose):
-        problem = build(task)
-        for split, own in rows(problem).items():
+@given(st.integers(40, 150), st.none() | st.integers(20, 30), st.booleans(), seeds)
+def test_the_pool_is_split_70_10_20_by_seed_and_nothing_is_mixed_up(
+    N: int, count: int | None, whole: bool, seed: int
+) -> None:
+    """Groups are kept whole if asked, and only then; without groups each example is its own."""
+    groups = None if count is None else np.random.default_rng(seed).permutation(N) % count
+    task = identified(N, groups=groups, split_by_group=whole and groups is not None)
+    problem = build(task, seed)
+    found = rows(problem)
+    assert sorted(np.concatenate([found[split] for split in SPLITS])) == list(range(N))
+    for share, (split, own) in zip((0.7, 0.1, 0.2), found.items(), strict=True):
+        assert abs(len(own) - share * N) <= (1 if groups is None or not whole else N / 20 + 1)
+        np.testing.assert_array_equal(problem.features["features"][split], task.features[own])
+        np.testing.assert_array_equal(problem.soft_labels[split], task.soft_labels[own])
+        np.testing.assert_array_equal(problem.truth.labels[split], task.labels[own])
+        np.testing.assert_array_equal(own, rows(build(task, seed))[split])
+        if groups is not None:
             np.testing.assert_array_equal(problem.truth.groups[split], groups[own])
-
-
-def test_without_groups_each_example_is_its_own() -> None:
-    problem = build(identified())
-    assert len(np.unique(np.concatenate([problem.truth.groups[split] for split in SPLITS]))) == 100
+    assert set(rows(build(task, seed + 1))["test"]) != set(found["test"])
+    of = [set(problem.truth.groups[split]) for split in SPLITS]
+    shared = sum(len(a & b) for a, b in combinations(of, 2))
+    assert (shared == 0) == (groups is None or whole)
+    assert groups is not None or sum(map(len, of)) == N
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What `--arrays` and `--pack` name."""
+"""Where a run's task comes from if it is no registered one. Apart, as it imports torch."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from benchmark.packs.read import PackSource
 
 
 def source_of(arrays: Path | None, split_by_group: bool, pack: str | None, download: bool) -> Source | None:
-    """Where a run's task comes from, if it is no registered one; with `download`, a pack may come from a hub."""
+    """What `--arrays` and `--pack` name; with `download`, a pack may be fetched from a hub."""
     if split_by_group and arrays is None:
         raise W2SError("--split-by-group: only with --arrays (tasks say themselves how they are split)")
     if arrays is not None and pack is not None:

@@ -130,7 +130,10 @@ class Record(Strict):
 
     @model_validator(mode="after")
     def _setting_fits(self) -> Self:
-        expected = setting_hash(self.hyperparameters)
+        try:
+            expected = setting_hash(self.hyperparameters)
+        except ValueError:  # JSON text may hold NaN where any value may stand
+            raise PydanticCustomError("hyperparameters", "hyperparameters: NaN or infinity") from None
         if self.setting != expected:
             text = f"setting: found {self.setting}, but the hyperparameters' hash is {expected}"
             raise PydanticCustomError("setting", "{text}", {"text": text})

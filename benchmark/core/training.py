@@ -75,14 +75,14 @@ def train(
     names = part_names(methods)
     stages = [_Stage(m, data, recipe, on_step, checkpoints.part(n)) for m, n in zip(methods, names, strict=True)]
     for stage in stages:
-        with _Blamed(stage.method):
+        with _NamedErrors(stage.method):
             stage.method.start(stage.supervision)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
         _fit(together, data.own, checkpoints.part("together"), None, None)
     for stage in stages:
         if stage not in together:
-            with _Blamed(stage.method):
+            with _NamedErrors(stage.method):
                 stage.method.fit(stage)
     return [stage.result() for stage in stages]
 
@@ -136,7 +136,7 @@ class _Stage:
     def result(self) -> Trained:
         if self.student is None or self.encoder != self.data.own:
             raise MethodFailed(self.method.name, "its last stage must train the student's own encoder")
-        with _Blamed(self.method):
+        with _NamedErrors(self.method):
             diagnostics = {name: value.detach().cpu() for name, value in self.method.diagnostics().items()}
         R = len(self.supervision.soft_labels)
         for name, value in diagnostics.items():
@@ -181,7 +181,7 @@ def _fit(
                     learned = stage.own(soft_labels) if targets is None else soft_labels.flatten(0, 1).unsqueeze(2)
                     at = index.expand(S, stage.heads, -1).flatten(0, 1)
                     batch = Batch(learned, at, epoch, step / total_steps)
-                    with _Blamed(stage.method):
+                    with _NamedErrors(stage.method):
                         loss = stage.method.loss(_replicas(own), batch)
                     if loss.shape != at.shape:
                         found, expected = tuple(loss.shape), tuple(at.shape)
@@ -195,7 +195,7 @@ def _fit(
                 optimizer.zero_grad()
                 schedule.step()
                 for stage in stages:
-                    with _Blamed(stage.method):
+                    with _NamedErrors(stage.method):
                         stage.method.after_step()
                 if time.monotonic() - told > 1:
                     told = time.monotonic()
@@ -208,7 +208,7 @@ def _fit(
         stage.steps += total_steps
 
 
-class _Blamed:
+class _NamedErrors:
     """Turns whatever a method's own code raises into `MethodFailed` (a class: it is entered at every step)."""
 
     def __init__(self, method: Method) -> None:
