@@ -4,8 +4,6 @@ Shapes: R replicas (seeds for an `ensemble` method, seeds x supervisors for a `s
 the pool's train split, B examples of a minibatch, M supervisors (1 for `single`), K classes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """Names to methods and tasks, found at the first look-up: the two plug-in folders, entry points, --plugin files."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import importlib.util

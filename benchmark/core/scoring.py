@@ -3,8 +3,6 @@
 Shapes: R replicas, n test examples, K classes, M supervisors.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Supervisors in, soft labels out: each supervisor is trained on its source domains and labels the pool."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext

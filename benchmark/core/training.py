@@ -4,8 +4,6 @@ Shapes: S seeds, M supervisors, N examples of the pool's train split, K classes;
 `single`, 1 for `ensemble`) and R = S*h replicas; B examples of a minibatch.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -66,17 +64,10 @@ def train(
     on_step: OnStep = lambda share: None,
     checkpoints: Checkpoints = NOWHERE,
 ) -> list[Trained]:
-    """Train every method for every seed (and supervisor); methods of one stage share one run of the loop.
+    """Train every method for every seed (and supervisor), on the device of the data; one result for each, in order.
 
-    Args:
-        methods: fresh instances; several of one class, with other options, are just more replicas.
-        data: on the device where training shall happen.
-        recipe: the student's hyperparameters.
-        on_step: told how each epoch of each stage goes on.
-        checkpoints: where to keep the state after each epoch, and to go on from; nowhere by default.
-
-    Returns:
-        One result for each method, in order.
+    Methods are fresh instances; several of one class, with other options, are just more replicas. Those of one stage
+    share one run of the loop. Checkpoints keep the state after each epoch, and training goes on from there.
 
     Raises:
         MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
@@ -88,7 +79,7 @@ def train(
             stage.method.start(stage.supervision)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
-        _fit(together, data.own, checkpoints.part("together"))
+        _fit(together, data.own, checkpoints.part("together"), None, None)
     for stage in stages:
         if stage not in together:
             with _NamedErrors(stage.method):
@@ -156,11 +147,7 @@ class _Stage:
 
 
 def _fit(
-    stages: Sequence[_Stage],
-    encoder: str,
-    checkpoints: Checkpoints,
-    targets: Tensor | None = None,
-    keep: Tensor | None = None,
+    stages: Sequence[_Stage], encoder: str, checkpoints: Checkpoints, targets: Tensor | None, keep: Tensor | None
 ) -> None:
     """Train one stage of the given methods together, from the initial weights or from where a killed run stopped."""
     data, recipe, on_step = stages[0].data, stages[0].recipe, stages[0].on_step
