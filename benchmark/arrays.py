@@ -127,7 +127,9 @@ class ArrayTask(ReadyMade):
         return LinearHead(None)
 
     def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
-        """Refuse arrays that can't be split, or whose test split can't be scored."""
+        """Refuse other conditions, arrays that can't be split, or whose test split can't be scored."""
+        if lacking := [condition for condition in conditions if condition not in self.conditions]:
+            raise W2SError(f"task '{self.name}' has no condition '{lacking[0]}', only {', '.join(self.conditions)}")
         for seed in seeds:
             self._rows(seed)
 
@@ -227,7 +229,7 @@ def _task_name(path: Path) -> str:
 def _load(path: Path) -> dict[str, Part]:
     """The arrays of a file; features of a large pool are left in it, if it is a safetensors file."""
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as packed:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as packed:  # it leaves a bad file open
             return dict(packed)
     with safe_open(path, framework="numpy") as file:
         names = list(file.keys())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from support.laws import seeds
 from support.made_up import make_arrays
+from support.planted import Payload
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
@@ -195,25 +196,15 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
         ArrayTask.from_file(tmp_path / "one-array.npz")
 
 
-class Bomb:
-    """Leaves a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     """Neither an object array in an npz, nor a pickle that is called npz."""
-    bomb = np.array([Bomb(tmp_path / "boom")] * 120, dtype=object)
+    bomb = np.array([Payload(tmp_path / "boom")] * 120, dtype=object)
     for name in ("labels", "groups"):
         np.savez(tmp_path / "bomb.npz", **changed(**{name: bomb}))
         with pytest.raises(W2SError, match=r"cannot be read.*pickled objects, which are never read") as caught:
             ArrayTask.from_file(tmp_path / "bomb.npz")
         assert "\n" not in str(caught.value)
-    (tmp_path / "bomb.npz").write_bytes(pickle.dumps(Bomb(tmp_path / "boom")))
+    (tmp_path / "bomb.npz").write_bytes(pickle.dumps(Payload(tmp_path / "boom")))
     (tmp_path / "boom").unlink(missing_ok=True)
     with pytest.raises(W2SError, match="cannot be read"):
         ArrayTask.from_file(tmp_path / "bomb.npz")
@@ -224,7 +215,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
 
 
 def write_bomb(folder: Path) -> Path:
-    np.savez(folder / "live.npz", labels=np.array([Bomb(folder / "boom")], dtype=object))
+    np.savez(folder / "live.npz", labels=np.array([Payload(folder / "boom")], dtype=object))
     return folder / "live.npz"
 
 

@@ -8,11 +8,8 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from benchmark.base.errors import W2SError
-from benchmark.base.paths import using
 from benchmark.cli import common
 from benchmark.cli.common import app, guarded, names_in, prepare
-from benchmark.core.source import Source
 
 
 @app.command(epilog="Example: w2s run --suite default --tasks 'sentiment-*' --methods 'raven*,ensemble' --seeds 2")
@@ -65,6 +62,7 @@ def run(
 ) -> None:
     """Run methods on tasks; what the results folder already holds is not run again."""
     prepare(data_root, mirror, download)
+    from benchmark.cli.sources import source_of
     from benchmark.running.request import Request
     from benchmark.running.runner import Workforce
     from benchmark.running.session import foresee, start
@@ -82,7 +80,7 @@ def run(
         results=results,
         cache=cache,
         plugins=tuple(plugin or ()),
-        source=_source(arrays, split_by_group, pack, download and not dry_run),
+        source=source_of(arrays, split_by_group, pack, download and not dry_run),
         options=options or (),
         tune=tune,
         replies=replies,
@@ -93,22 +91,6 @@ def run(
         fetch=not dry_run,
     )
     raise typer.Exit(foresee(request, typer.echo) if dry_run else start(request, typer.echo, workforce))
-
-
-def _source(arrays: Path | None, split_by_group: bool, pack: str | None, download: bool) -> Source | None:
-    """What `--arrays` and `--pack` name; with `download`, a pack may be fetched from a hub."""
-    from benchmark.arrays import ArraysSource
-    from benchmark.packs.hub import find_pack
-    from benchmark.packs.read import PackSource
-
-    if split_by_group and arrays is None:
-        raise W2SError("--split-by-group: only with --arrays (tasks say themselves how they are split)")
-    if arrays is not None and pack is not None:
-        raise W2SError("--pack: not with --arrays, as either is a task of its own")
-    if arrays is not None:
-        return ArraysSource(arrays.absolute(), split_by_group)
-    with using(download=download):
-        return None if pack is None else PackSource(find_pack(pack))
 
 
 @app.command(epilog="Example: w2s pack digits-to-uci --seeds 5 --out packs/uci")

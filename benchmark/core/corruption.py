@@ -36,9 +36,8 @@ class Corruption:
     - `overconfident`: p^(1/T), normalised, T = `TEMPERATURE`; its most probable class stays.
     - `copies`: `count` supervisors say what the first of them says.
 
-    Attributes:
-        base: name of the uncorrupted task. Which supervisors are corrupted depends on it and on the seed: a random
-            order, of which each level of each kind takes the first `count`.
+    Which ones depends on `base`, the uncorrupted task's name, and on the seed: a random order, of which each level of
+    each kind takes the first `count`.
     """
 
     kind: str

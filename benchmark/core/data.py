@@ -48,20 +48,12 @@ class Domain:
 
 @dataclass(frozen=True)
 class Pool:
-    """Which examples a student learns on, per split.
+    """Which examples a student learns on, per split."""
 
-    Attributes:
-        examples: split -> (n,) or, for pairs, (n, 2): positions in the concatenation of the inputs of `domains`.
-        labels: split -> (n,) class ids, -1 unknown.
-        groups: split -> (n,) groups for scoring; an id means the same group in every seed. A pair of rated responses
-            has its first response's group.
-        domains: names, in the order of concatenation.
-    """
-
-    examples: dict[str, Index]
-    labels: dict[str, Index]
-    groups: dict[str, Index]
-    domains: tuple[str, ...]
+    examples: dict[str, Index]  # (n,) or, for pairs, (n, 2): positions in the concatenation of the inputs of `domains`
+    labels: dict[str, Index]  # (n,) class ids, -1 unknown
+    groups: dict[str, Index]  # (n,) for scoring, the same in every seed; a pair of rated responses has its first one's
+    domains: tuple[str, ...]  # names, in the order of concatenation
 
 
 @dataclass(frozen=True)
@@ -96,16 +88,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the student is trained: Adam without weight decay, cosine schedule over all steps.
-
-    `precision` is that of the student's matrix products in training (`benchmark.core.precision`); predictions are made
-    in float32, and everything else is float32 always.
-    """
+    """How the student is trained: Adam without weight decay, cosine schedule over all steps."""
 
     learning_rate: float = 1e-3
     epochs: int = 30
     batch_size: int = 128
-    precision: Precision = "float32"
+    precision: Precision = "float32"  # of its matrix products in training; all else is float32 always
 
     def chosen(self) -> dict[str, Any]:
         """What a record holds of it; `precision` only where it was asked for."""
@@ -114,6 +102,5 @@ class Recipe:
 
     def times(self, learning_rate: float = 1, epochs: float = 1) -> Recipe:
         """With multiples of the learning rate and of the epochs, which are rounded, to 1 at least."""
-        return replace(
-            self, learning_rate=self.learning_rate * learning_rate, epochs=max(1, round(self.epochs * epochs))
-        )
+        rate, rounded = self.learning_rate * learning_rate, max(1, round(self.epochs * epochs))
+        return replace(self, learning_rate=rate, epochs=rounded)

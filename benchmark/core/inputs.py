@@ -21,15 +21,10 @@ class Prompted(NamedTuple):
 
 @dataclass(frozen=True)
 class Lazy:
-    """Inputs that are read one by one when they are asked for: images on disk.
+    """Inputs that are read one by one when they are asked for: images on disk."""
 
-    Attributes:
-        parts: data sets, each with a length and items by position.
-        index: (n,) positions in the concatenation of `parts`.
-    """
-
-    parts: tuple[Sequence[Any], ...]
-    index: NDArray[np.int64]
+    parts: tuple[Sequence[Any], ...]  # data sets, each with a length and items by position
+    index: NDArray[np.int64]  # (n,) positions in the concatenation of `parts`
 
     @classmethod
     def of(cls, items: Sequence[Any]) -> Lazy:

@@ -31,16 +31,11 @@ IDENTITIES = ("male", "female", "LGBTQ", "christian", "muslim", "other_religions
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One seed's test examples with known labels.
+    """One seed's test examples with known labels."""
 
-    Attributes:
-        predictions: (P, n) predicted class ids of each row (a replica of a method).
-        labels: (n,) classes. groups: (n,) ids that mean the same group in every seed.
-    """
-
-    predictions: NDArray[Any]
-    labels: Index
-    groups: Index
+    predictions: NDArray[Any]  # (P, n) predicted class ids of each row (a replica of a method)
+    labels: Index  # (n,) classes
+    groups: Index  # (n,) ids that mean the same group in every seed
 
     @classmethod
     def of(cls, predictions: NDArray[Any], labels: Index, groups: Index) -> Split:
@@ -51,8 +46,7 @@ class Split:
     @cached_property
     def hits(self) -> NDArray[np.bool_]:
         """(P, n) whether each row's prediction is right."""
-        right: NDArray[np.bool_] = self.predictions == self.labels
-        return right
+        return np.asarray(self.predictions == self.labels)
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,10 @@ def build_problem(
             fingerprint=_fingerprint(task, domains),
             supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),
         )
-    if task.corruption is None:
+    if (corruption := task.corruption) is None:
         return problem
-    return replace(
-        problem,
-        soft_labels=task.corruption.apply(problem.soft_labels, numpy_rng("corruption", task.corruption.base, seed)),
-        fingerprint=task.corruption.fingerprint(problem.fingerprint),
-    )
+    spoilt = corruption.apply(problem.soft_labels, numpy_rng("corruption", corruption.base, seed))
+    return replace(problem, soft_labels=spoilt, fingerprint=corruption.fingerprint(problem.fingerprint))
 
 
 def training_data(
@@ -108,9 +105,8 @@ def _domains(task: Task) -> dict[str, Domain]:
     for name, domain in found.items():
         what, n = f"domain '{name}' of task '{task.name}'", len(domain.labels)
         if domain.labels.shape != (n,) or domain.groups.shape != (n,):
-            raise W2SError(
-                f"{what}: labels are {domain.labels.shape}, groups {domain.groups.shape}, expected (n,) both"
-            )
+            shapes = f"labels are {domain.labels.shape}, groups {domain.groups.shape}"
+            raise W2SError(f"{what}: {shapes}, expected (n,) both")
         K = len(task.card.classes)
         if not rated(domain) and n and not -1 <= domain.labels.min() <= domain.labels.max() < K:
             found_range = f"{domain.labels.min()}..{domain.labels.max()}"

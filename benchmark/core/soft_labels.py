@@ -51,13 +51,9 @@ def soft_labels(
     """Split -> (n, M, K). One cache entry a supervisor; tasks that share supervisors and pool share them."""
     columns = []
     for position, supervisor in enumerate(task.supervisors(seed)):
-        spec: dict[str, Any] = {
-            **recipe(supervisor),
-            "sources": [(name, content(domains[name])) for name in supervisor.domains],
-            "share": task.source_share,
-            "position": position,
-            "seed": seed,
-        }
+        sources = [(name, content(domains[name])) for name in supervisor.domains]
+        place = {"share": task.source_share, "position": position, "seed": seed}
+        spec: dict[str, Any] = {**recipe(supervisor), "sources": sources, **place}
         if supervisor.validation:
             spec["validation"] = [(name, content(domains[name])) for name in supervisor.validation]
         made_with: dict[str, Any] = {
@@ -69,11 +65,8 @@ def soft_labels(
         }
         if getattr(supervisor.model, "on_device", False):
             made_with["device"] = device
-        key = {
-            **made_with,
-            "pool": [content(domains[name]) for name in pool.domains],
-            "examples": hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest(),
-        }
+        examples = hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest()
+        key = {**made_with, "pool": [content(domains[name]) for name in pool.domains], "examples": examples}
         training = Checkpoints.of(cache.root, made_with, cache.mirror)
 
         def build(supervisor: Supervisor = supervisor, spec: Any = spec, training: Any = training) -> Any:

@@ -19,18 +19,12 @@ SUITES = Path(__file__).parents[1] / "suites"
 
 @dataclass(frozen=True)
 class Recipes:
-    """How the students of a run are trained: one recipe, and other ones for some tasks.
-
-    Attributes:
-        default: of tasks that match no glob.
-        by_task: glob and recipe; the first that matches a task's name counts.
-    """
+    """How the students of a run are trained: one recipe, and other ones for some tasks."""
 
     default: Recipe
-    by_task: tuple[tuple[str, Recipe], ...] = ()
+    by_task: tuple[tuple[str, Recipe], ...] = ()  # glob and recipe; the first that matches a task's name counts
 
     def of(self, task: str) -> Recipe:
-        """The recipe of one task's student."""
         return next((recipe for glob, recipe in self.by_task if fnmatchcase(task, glob)), self.default)
 
     def changed(self, options: Mapping[str, Any]) -> Recipes:
@@ -54,13 +48,7 @@ class Recipes:
 
 @dataclass(frozen=True)
 class Suite:
-    """What `w2s run --suite` runs.
-
-    Attributes:
-        tasks, methods: globs.
-        options: given to the tasks (`Task.configured`); the file's word "none" stands for the null that TOML lacks.
-        full: whether this is the larger grid of the same name (`--full`).
-    """
+    """What `w2s run --suite` runs; tasks and methods are globs."""
 
     name: str
     description: str
@@ -69,12 +57,11 @@ class Suite:
     conditions: tuple[str, ...]
     seeds: int
     student: Recipes
-    options: Mapping[str, Any] = field(default_factory=dict)
-    full: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)  # given to the tasks (`Task.configured`)
+    full: bool = False  # whether this is the larger grid of the same name (`--full`)
 
     @property
     def folder(self) -> str:
-        """The name of its folder of results."""
         return f"{self.name}-full" if self.full else self.name
 
 
@@ -106,6 +93,7 @@ def load_suite(name: str, full: bool = False) -> Suite:
     student = content.pop("student")
     by_task, default = student.pop("tasks", {}), Recipe(**student)
     recipes = Recipes(default, tuple((glob, replace(default, **own)) for glob, own in by_task.items()))
+    # the file's word "none" stands for the null that TOML lacks
     options = {name: None if value == "none" else value for name, value in content.pop("options", {}).items()}
     lists: dict[str, Any] = {key: tuple(content.pop(key)) for key in ("tasks", "methods", "conditions")}
     return Suite(name=name, student=recipes, options=options, full=full, **lists, **content)

@@ -30,24 +30,18 @@ from benchmark.store.checkpoints import Checkpoints
 class TrainingData:
     """What may be learned from; nothing here holds the truth or a test input.
 
-    Attributes:
-        features: output -> what the student reads, from the weakest to the student's own; for linear heads (S, N, D) or
-            (S, N, 2, D), standardised, or a `benchmark.students.streamed.Streamed` of that shape.
-        soft_labels: (S, M, N, K), contiguous.
-        seeds: S seeds.
-        student: makes fresh heads on one of `features`: (features, K, seeds, heads) -> student.
-        margin_beta: see `benchmark.core.student.Policy`.
+    Features are output -> what the student reads, from the weakest to its own; for linear heads (S, N, D) or
+    (S, N, 2, D), standardised, or a `benchmark.students.streamed.Streamed` of that shape.
     """
 
     features: dict[str, Any]
-    soft_labels: Tensor
+    soft_labels: Tensor  # (S, M, N, K), contiguous
     seeds: tuple[int, ...]
-    student: Callable[[Any, int, tuple[int, ...], int], Student]
-    margin_beta: float | None = None
+    student: Callable[[Any, int, tuple[int, ...], int], Student]  # (features, K, seeds, heads) -> fresh heads
+    margin_beta: float | None = None  # see `benchmark.core.student.Policy`
 
     @property
     def own(self) -> str:
-        """The student's own of `features`: the last."""
         return list(self.features)[-1]
 
 

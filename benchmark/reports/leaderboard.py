@@ -11,7 +11,6 @@ import numpy as np
 from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
-from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
 from benchmark.base.text import bold, escape, listing, markdown, plain
 from benchmark.core.metrics import METRICS, Floats
@@ -28,7 +27,7 @@ from benchmark.reports.headline import (
     ROLES,
     comparison_table,
     in_order,
-    place_text,
+    rank_column,
     ranked,
     references,
     score_table,
@@ -170,16 +169,16 @@ def _modality(analysis: Analysis, modality: str) -> str:
     for condition, name in CONDITION_TITLES.items():
         if not (cells := analysis.select(condition, modality)):
             continue
-        places, table = ranks(analysis, cells), table_of(analysis, task_columns(cells))
-        lines = [
-            [place_text(places[row]), f"`{row}`{ROLES.get(row, '')}", *table.marked(row)]
-            for row in [*ranked(analysis), *references(analysis)]
-        ]
+        table = table_of(analysis, [rank_column(analysis, cells), *task_columns(cells)])
+        lines = []
+        for row in [*ranked(analysis), *references(analysis)]:
+            rank, *scores = table.marked(row)
+            lines.append([rank, f"`{row}`{ROLES.get(row, '')}", *scores])
         by_metric: dict[str, list[str]] = {}
         for cell in cells:
             by_metric.setdefault(cell.evaluation.metric.replace("_", " "), []).append(cell.evaluation.task)
         metrics = "; ".join(f"{metric} ({listing(tasks)})" for metric, tasks in by_metric.items())
-        text += f"\n\n### {escape(modality)}, {name}\n\n{markdown(['rank', 'method', *table.headers], lines)}"
+        text += f"\n\n### {escape(modality)}, {name}\n\n{markdown(['rank', 'method', *table.headers[1:]], lines)}"
         text += f"\n\nMetric: {metrics}."
         if small := [cell.evaluation.task for cell in cells if cell.has_gap is False]:
             text += f" The gap between floor and ceiling is too small for PGR on {listing(small)}."

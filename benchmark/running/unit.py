@@ -40,28 +40,18 @@ Entry = tuple[Record, NDArray[Any]]
 
 @dataclass
 class UnitResult:
-    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions.
-
-    Attributes:
-        replies: what policies answered.
-        checkpoints: of trainings that are no more needed when this is written.
-    """
+    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions."""
 
     unit: Unit
     evaluation: Evaluation
     entries: list[Entry] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
-    checkpoints: list[Checkpoints] = field(default_factory=list)
+    checkpoints: list[Checkpoints] = field(default_factory=list)  # not needed any more when all is written
 
 
 def execute(unit: Unit, setup: Setup, tell: Tell = lambda text, share: None) -> UnitResult:
-    """Do one unit.
-
-    Args:
-        unit: task, condition, and what is missing.
-        setup: of the run.
-        tell: hears how the unit goes on, for progress bars.
+    """Do one unit; `tell` hears how it goes on.
 
     Raises:
         W2SError: the unit can't be done; out of the GPU's memory, it says what to change.
@@ -197,11 +187,8 @@ class _Work:
     def _score(
         self, setting: MethodSetting, tried: Sequence[Trained], problems: list[Problem], s: int, inputs: dict[str, Any]
     ) -> None:
-        """Add what a method gives for the seed at position `s`: its record, predictions (replicas, n) and replies.
-
-        Args:
-            inputs: held-out split -> what the student reads of that seed.
-        """
+        """Add what a method gives for the seed at position `s`, whose held-out splits the student reads as `inputs`:
+        its record, predictions (replicas, n) and replies."""
         task, setup, problem, evaluation = self.task, self.setup, problems[s], self.result.evaluation
         seed, tests = problem.seed, inputs["test"]
         predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,32 +124,30 @@ class _Encoded:
 
     def parts(self, cache: Cache) -> dict[str, list[Part]]:
         """Output -> the features, in parts: those that the encoder streams, or a single one."""
+        n = self.domain.num_inputs
         if isinstance(self.encoder, Streaming):
-            return cache.get_chunks("features", self.key, self.domain.num_inputs, self.stream)
-        return cache.get_rows("features", self.key, self._whole)
+            return cache.get_chunks("features", self.key, n, self.stream)
+        return cache.get_rows("features", self.key, lambda: next(self.stream([slice(0, n)])))
 
     def stream(self, ranges: list[slice]) -> Iterator[dict[str, Features]]:
-        """Those of each range of the domain in turn."""
-        assert isinstance(self.encoder, Streaming)
-        inputs = self.domain.load()
+        """Those of each range of the domain in turn; a single one, the whole, of an encoder that does not stream."""
+        encoder, inputs, outputs = self.encoder, self.domain.load(), tuple(self.encoder.outputs)
         with blamed(self.name):
-            for r, encoded in zip(ranges, self.encoder.stream(inputs, ranges, self.device), strict=True):
-                yield self._checked(encoded, r.stop - r.start)
-
-    def _whole(self) -> dict[str, Features]:
-        inputs = self.domain.load()
-        with blamed(self.name):
-            return self._checked(self.encoder.encode(inputs, self.device), self.domain.num_inputs)
-
-    def _checked(self, encoded: dict[str, Features], n: int) -> dict[str, Features]:
-        if tuple(encoded) != tuple(self.encoder.outputs):
-            raise W2SError(f"{self.name}: gave {list(encoded)}, expected {list(self.encoder.outputs)}")
-        for output, x in encoded.items():
-            if x.ndim != 2 or len(x) != n or x.dtype != np.float32:
-                raise W2SError(f"{self.name}: '{output}' is {x.dtype} {x.shape}, expected float32 ({n}, D)")
-            if not np.isfinite(x).all():
-                raise W2SError(f"{self.name}: '{output}' holds NaN or infinity")
-        return encoded
+            made: Iterable[dict[str, Features]]
+            if isinstance(encoder, Streaming):
+                made = encoder.stream(inputs, ranges, self.device)
+            else:
+                made = [encoder.encode(inputs, self.device)]
+            for r, encoded in zip(ranges, made, strict=True):
+                if tuple(encoded) != outputs:
+                    raise W2SError(f"{self.name}: gave {list(encoded)}, expected {list(outputs)}")
+                n = r.stop - r.start
+                for output, x in encoded.items():
+                    if x.ndim != 2 or len(x) != n or x.dtype != np.float32:
+                        raise W2SError(f"{self.name}: '{output}' is {x.dtype} {x.shape}, expected float32 ({n}, D)")
+                    if not np.isfinite(x).all():
+                        raise W2SError(f"{self.name}: '{output}' holds NaN or infinity")
+                yield encoded
 
 
 class EncodedTask(Task):

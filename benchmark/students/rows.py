@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, BinaryIO
 
@@ -52,11 +52,6 @@ class DiskFeatures:
     def shape(self) -> tuple[int, ...]:
         return (*self.index.shape, *self.parts[0].shape[1:])
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the parts; what is read is float32."""
-        return self.parts[0].dtype
-
     def __len__(self) -> int:
         return len(self.index)
 
@@ -88,8 +83,7 @@ def standardised(splits: Mapping[str, DiskFeatures]) -> dict[str, Part]:
 
     In a file of the cache, made on first use; in memory where the cache can't be written.
     """
-    train = splits["train"]
-    names, cache = sorted(splits), train.cache
+    train, names = splits["train"], sorted(splits)
     shapes = {name: splits[name].shape for name in names}
     key = {
         "version": _VERSION,
@@ -103,12 +97,10 @@ def standardised(splits: Mapping[str, DiskFeatures]) -> dict[str, Part]:
         return lambda rows: own(torch.from_numpy(rows)).numpy()
 
     def fill(file: BinaryIO) -> None:
-        whole = DiskFeatures(
-            train.parts, np.concatenate([splits[name].index.ravel() for name in names]), train.source, cache
-        )
-        _write_in_order(file, whole, standardiser())
+        index = np.concatenate([splits[name].index.ravel() for name in names])
+        _write_in_order(file, replace(train, index=index), standardiser())
 
-    stored: Mapping[str, Part] | None = cache.get_tables("tables", key, shapes, fill)
+    stored: Mapping[str, Part] | None = train.cache.get_tables("tables", key, shapes, fill)
     if stored is None:
         change = standardiser()
         stored = {name: change(np.asarray(rows)) for name, rows in splits.items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
@@ -82,10 +83,9 @@ def manifest_of(suite: str, citation: str, records: Sequence[Record], files: Map
     """
     if mixed := [name for name in _SHARED if len({getattr(record, name) for record in records}) != 1]:
         raise ValueError(f"the records differ in {', '.join(mixed)}")
-    cells: dict[tuple[str, str, int, str], dict[int, str]] = {}
-    for record in sorted(records, key=lambda record: record.key):
-        cell = (record.task, record.condition, record.task_version, record.data_fingerprint)
-        cells.setdefault(cell, {})[record.seed] = record.evaluation_sha256
+    cells: dict[tuple[str, str, int, str], dict[int, str]] = defaultdict(dict)
+    for r in sorted(records, key=lambda record: record.key):
+        cells[r.task, r.condition, r.task_version, r.data_fingerprint][r.seed] = r.evaluation_sha256
     made = {(record.device, tuple(sorted(record.libraries.items())), record.commit) for record in records}
     return Manifest(
         suite=suite,

@@ -160,7 +160,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path: Path, snapshot: Snapshots) -
             said = w2s(*arguments).refusal.replace(f"{folder}/", "")
         said = re.sub(r"(w2s_plugin_\w+)_[0-9a-f]{8}", r"\1", said)
         lines.append(f"{' '.join(arguments)}  # {what}\n    {said}\n")
-        assert {path.name for path in folder.iterdir()} - {"__pycache__"} == set(files), "nothing run, nor unpickled"
+        assert {path.name for path in folder.iterdir()} - {"__pycache__"} == set(files), f"{what}: run, or unpickled"
     snapshot("refusals.txt", "".join(lines))
 
 

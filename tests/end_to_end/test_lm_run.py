@@ -28,7 +28,7 @@ from benchmark.results.contents import Contents
 from benchmark.results.replies import ReplyKey, read_replies
 from benchmark.results.store import ResultStore
 from benchmark.running import unit as execution
-from benchmark.running.executors.local import in_this_process
+from benchmark.running.executors.contract import in_this_process
 from benchmark.students.language.network import Network, Settings
 from benchmark.students.language.student import LanguageStudent
 

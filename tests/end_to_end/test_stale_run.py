@@ -109,10 +109,9 @@ def test_what_stale_is_not_combined_with(w2s: CommandLine) -> None:
 
 
 def test_a_method_that_is_not_here_is_left_out(w2s: CommandLine, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.core import training
-    from benchmark.running import plan, stale
+    from benchmark.running import plan, stale, unit
 
-    for module in (plan, stale, training):
+    for module in (plan, stale, unit):
         monkeypatch.setattr(module, "ENGINE_VERSION", 2)
     shutil.rmtree("results/ensemble")
     METHODS._items.pop("raven")

@@ -152,10 +152,7 @@ class Tokenizer:
         return text
 
 
-@functools.lru_cache(maxsize=4)
-def load_tokenizer(folder: Path, name: str) -> Tokenizer:
-    """The tokenizer in a model's folder."""
-    return Tokenizer(folder, name)
+load_tokenizer = functools.lru_cache(maxsize=4)(Tokenizer)
 
 
 def _joined(rows: list[list[int]], replies: list[int], cut_prompts: int, cut_replies: int) -> Sequences:

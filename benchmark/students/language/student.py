@@ -162,12 +162,8 @@ class LanguageModel(StudentKind):
                 "device": device,
                 "libraries": libraries("torch", "transformers"),
             }
-
-            def below(tokens: Sequences = tokens) -> dict[str, Any]:
-                return self._frozen(tokens, device)
-
-            wanted = self.blocks is not None or self.objective == "policy"
-            found = cache.get("features", key, below) if wanted else {}
+            wanted = self.blocks is not None or self.writes
+            found = cache.get("features", key, functools.partial(self._frozen, tokens, device)) if wanted else {}
             made[split] = tokens.having(**{name: torch.from_numpy(array) for name, array in found.items()})
         return {_OUTPUT: made}
 
@@ -275,13 +271,12 @@ class LanguageStudent:
         return torch.stack(logits).view(len(self._replicas), -1, *logits[0].shape)
 
     def _part(self, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
+        def score(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one
+            return _score(self._kind, self._network, replica, inputs, rows)
+
         if self._kind.micro_batch is None and not self._kind.checkpointing:
-            return _score(self._kind, self._network, replica, inputs, rows)
-
-        def run(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one
-            return _score(self._kind, self._network, replica, inputs, rows)
-
-        logits: Tensor = checkpoint(run, self._root, use_reentrant=True)
+            return score(self._root)
+        logits: Tensor = checkpoint(score, self._root, use_reentrant=True)
         return logits
 
     def split(self, widths: list[int]) -> list[LanguageHeads]:
@@ -308,7 +303,6 @@ class LanguageHeads:
         return all(bool(p.isfinite().all()) for heads in self.replicas for replica in heads for p in replica)
 
     def predict(self, inputs: TokenRows) -> Tensor:
-        """Probabilities (S, H, n, K)."""
         probabilities = []
         for heads, own in zip(self.replicas, inputs, strict=True):
             lengths = own.starts.diff().view(-1, 2 if self.kind.pairs else 1).sum(1)
