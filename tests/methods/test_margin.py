@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.votes import remembered_votes  # noqa: F401
 from torch import Tensor
 
 from benchmark.api import Batch
