@@ -65,23 +65,19 @@ class Truth:
 
 @dataclass(frozen=True)
 class Problem:
-    """One pool with its supervision.
+    """One pool with its supervision; the train split is in random order.
 
-    Attributes:
-        features: output -> split -> what the student reads, for a linear head (n, D) or (n, 2, D) as encoded; of a
-            large pool `DiskFeatures` (`benchmark.students.rows`), in no memory. The train split is in random order.
-        soft_labels: split -> (n, M, K).
-        truth: never handed to training (see `training_data`).
-        fingerprint: hash of the task's source data.
+    Features are for a linear head (n, D) or (n, 2, D) as encoded; of a large pool `DiskFeatures`
+    (`benchmark.students.rows`), in no memory.
     """
 
     task: str
     condition: str
     seed: int
     features: Readable
-    soft_labels: dict[str, NDArray[np.float32]]
-    truth: Truth
-    fingerprint: str
+    soft_labels: dict[str, NDArray[np.float32]]  # split -> (n, M, K)
+    truth: Truth  # never handed to training (see `training_data`)
+    fingerprint: str  # of the task's source data
     supervisors: tuple[str, ...]
 
 

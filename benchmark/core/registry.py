@@ -180,10 +180,9 @@ def _check_task(task: Task) -> None:
 def _fits(name: str, kind: Any) -> bool:
     """Whether a record could have this name: what it refuses must not be found out after the training."""
     try:
-        TypeAdapter(kind).validate_python(name)
+        return bool(TypeAdapter(kind).validate_python(name))
     except ValidationError:
         return False
-    return True
 
 
 METHODS: Registry[type[Method]] = Registry("method", "methods", "w2s.methods", _check_method, CANARY_METHODS)
