@@ -76,7 +76,9 @@ def _brought(name: str, kind: str, patterns: Sequence[str], revision: str | None
     coming = {file.filename: file.file_size or 0 for file in plan if file.will_download}
     hashes = {file.rfilename: file.lfs.sha256 for file in state.siblings if file.lfs and file.rfilename in coming}
     if coming:
-        size, licence = gigabytes(sum(coming.values())), _licence(state)
+        size = gigabytes(sum(coming.values()))
+        stated = (tag.removeprefix("license:") for tag in state.tags or () if tag.startswith("license:"))
+        licence = next(stated, "not stated")
         notice(
             f"downloading {kind} {name} from the hub: {size} in {len(coming)} files, licence {licence}, "
             f"commit {state.sha}"
@@ -88,9 +90,3 @@ def _brought(name: str, kind: str, patterns: Sequence[str], revision: str | None
         what = f"commit {folder.name} came, the hub announced {state.sha}"
         raise W2SError(f"{kind} '{name}': {what}: it was changed meanwhile; run again")
     return folder, hashes
-
-
-def _licence(state: Any) -> str:
-    """As the repository's card states it."""
-    stated = (tag.removeprefix("license:") for tag in state.tags or () if tag.startswith("license:"))
-    return next(stated, "not stated")

@@ -232,22 +232,17 @@ def _packaged(name: str, package: Packaged) -> ModelFiles:
     folder = cache_root() / "models" / f"{name}-{package.weights.sha256[:16]}-{_CONVERSION}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        if folder.exists() and (fault := _fault(folder)):
-            notice(f"cache: models/{folder.name} is broken ({fault}); making it again")
-            shutil.rmtree(folder)
+        if folder.exists():
+            try:
+                found = {path.name: _sha256(path) for path in folder.iterdir() if path.name != _HASHES}
+                if odd := json.loads((folder / _HASHES).read_bytes()).items() ^ found.items():
+                    raise ValueError(f"{min(file for file, _ in odd)} is another one")
+            except (OSError, ValueError, AttributeError, TypeError) as error:
+                notice(f"cache: models/{folder.name} is broken ({error}); making it again")
+                shutil.rmtree(folder)
         if not folder.exists():
             _make(file, folder)
     return ModelFiles(folder, model_fingerprint(name))
-
-
-def _fault(folder: Path) -> str | None:
-    """What is not as it was written."""
-    try:
-        found = {path.name: _sha256(path) for path in folder.iterdir() if path.name != _HASHES}
-        odd = json.loads((folder / _HASHES).read_bytes()).items() ^ found.items()
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        return str(error)
-    return f"{min(name for name, _ in odd)} is another one" if odd else None
 
 
 def _make(file: Path, folder: Path) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import math
-import mmap
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -291,14 +290,13 @@ def _text(key: Mapping[str, Any]) -> str:
 def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     """The beginning of a safetensors file of float32 arrays, in the order of their names."""
     content: dict[str, Any] = {"__metadata__": {"key": text, "checksum": checksum}}
-    start, largest = 0, max(shapes, key=lambda name: math.prod(shapes[name]))
+    start = 0
     for name in sorted(shapes):
         stop = start + 4 * math.prod(shapes[name])
         content[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [start, stop]}
         start = stop
     header = json.dumps(content).encode()
-    begins: int = content[largest]["data_offsets"][0]
-    header += b" " * (-(8 + len(header) + begins) % mmap.PAGESIZE)  # so that the largest begins at a page
+    header += b" " * (-len(header) % 8)  # as safetensors itself aligns the data
     return len(header).to_bytes(8, "little") + header
 
 
