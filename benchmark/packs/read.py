@@ -50,7 +50,6 @@ class PackTask(ReadyMade):
 
     @property
     def student(self) -> LinearHead:
-        """A linear head on the given features."""
         return LinearHead(None)
 
     def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
@@ -130,7 +129,6 @@ class PackSource:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The folder."""
         return (self.path,)
 
     def folder(self, suite: str) -> str:
