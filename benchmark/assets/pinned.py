@@ -68,9 +68,8 @@ class Pinned:
 @functools.cache
 def _hashes(pinned: Pinned, folder: Path) -> dict[str, str]:
     found = {file: hashlib.sha256(_bytes(pinned, folder, file)).hexdigest() for file in pinned.files}
-    if len(found) == 1:
-        total = found[pinned.files[0]]
-    else:
+    total = found[pinned.files[0]]
+    if len(found) > 1:
         total = hashlib.sha256("".join(f"{sha256}  {file}\n" for file, sha256 in found.items()).encode()).hexdigest()
     if total != pinned.sha256:
         more = f" and {len(found) - 1:,} more, together," * (len(found) > 1)

@@ -53,7 +53,6 @@ class Judgement(OfReply):
 
     @classmethod
     def of(cls, reply: Reply, judge: Judge, order: Order, verdict: Verdict) -> Self:
-        """What a judge said about a reply."""
         own: dict[str, Any] = reply.model_dump(include=set(OfReply.model_fields))
         own |= {"judge": judge.model, "prompt_version": judge.prompt_version, "order": order, "verdict": verdict}
         return cls(text_sha256=reply.text_sha256, **own)
