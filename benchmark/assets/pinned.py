@@ -82,14 +82,14 @@ def _bytes(pinned: Pinned, folder: Path, file: str) -> bytes:
     try:
         return (folder / file).read_bytes()
     except OSError as error:
-        raise NotAvailable(_told(pinned, f"cannot read {file} ({error.strerror})")) from error
+        raise NotAvailable(_message(pinned, f"cannot read {file} ({error.strerror})")) from error
 
 
 def _differs(pinned: Pinned, what: str, found: str, expected: str) -> W2SError:
-    return W2SError(_told(pinned, f"{what} has SHA-256 {found}, expected {expected}"))
+    return W2SError(_message(pinned, f"{what} has SHA-256 {found}, expected {expected}"))
 
 
-def _told(pinned: Pinned, what: str) -> str:
+def _message(pinned: Pinned, what: str) -> str:
     """With the version that is installed, and the command that installs it again."""
     name = pinned.distribution
     installed = " ".join([name, *libraries(name).values()])

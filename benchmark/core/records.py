@@ -4,8 +4,6 @@ A record holds what was run and its metrics; an evaluation holds what any score 
 groups and what the supervisors say. Both are validated on writing and on reading.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass
@@ -221,7 +219,7 @@ class Evaluation(Strict):
             return f"majority: found {arrays.majority}, expected 0..{classes - 1}"
         return None
 
-    def same_data(self, other: Evaluation) -> bool:
+    def same_data(self, other: Self) -> bool:
         """Whether seeds of both can stand in one file."""
         names = ("task", "condition", "task_version", "data_fingerprint", "num_classes")
         alike = all(getattr(self, name) == getattr(other, name) for name in names)

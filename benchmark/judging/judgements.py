@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, Self, get_args
@@ -153,13 +152,3 @@ class JudgementLog:
             path, content = folder / JUDGEMENTS, "".join(by_method.get(folder.name, ())).encode()
             if path.exists() and path.read_bytes() != content:
                 atomic_write(path, content)
-
-
-def verdicts_by_judge(
-    judgements: Mapping[JudgementKey, Judgement],
-) -> dict[Judge, dict[ReplyKey, dict[Order, Verdict]]]:
-    """What each judge said about each reply, in one order or both."""
-    verdicts: dict[Judge, dict[ReplyKey, dict[Order, Verdict]]] = {}
-    for key, judgement in judgements.items():
-        verdicts.setdefault(key.judge, {}).setdefault(key.reply, {})[key.order] = judgement.verdict
-    return verdicts

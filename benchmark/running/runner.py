@@ -1,7 +1,5 @@
 """Runs a plan: units go to an executor, this process alone writes results. A finished unit is on disk."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
