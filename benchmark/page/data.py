@@ -1,7 +1,5 @@
 """From a suite's analysis to what the page shows: plain values, in the leaderboard's own numbers and texts."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import math

@@ -1,7 +1,5 @@
 """The headline tables, scores and comparisons: what their columns are, which rows they have and in which order."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field

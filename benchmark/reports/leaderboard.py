@@ -1,7 +1,5 @@
 """From a suite's results to LEADERBOARD.md: a pure function, the same bytes each time."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Reading a submission that may hold anything: nothing is imported or followed, and each fault is a finding."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

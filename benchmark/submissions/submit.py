@@ -1,7 +1,5 @@
 """`w2s submit`: runs an outside method on a suite and writes the one folder that a submission is."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, replace
