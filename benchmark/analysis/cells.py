@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -52,7 +52,6 @@ class Cell:
         samples: scores (the task's own metric) of every row: methods, canaries, reference rows.
         accuracies: plain accuracy of every row, on the same resamples.
         trials: of tuned methods also the scores of other trials than the chosen one, on the same resamples.
-        supervisor_scores: (M,) for each seed.
     """
 
     evaluation: Evaluation
@@ -60,7 +59,12 @@ class Cell:
     samples: dict[str, Sample]
     accuracies: dict[str, Sample]
     trials: dict[Which, dict[str, Sample]]
-    supervisor_scores: dict[int, Scores]
+
+    @cached_property
+    def supervisor_scores(self) -> dict[int, Scores]:
+        """(M,) the supervisors' scores for each seed."""
+        classes, seeds = self.evaluation.num_classes, sorted(self.evaluation.seeds.items())
+        return {s: score(self.evaluation.metric, t.supervisors, t.labels, t.groups, classes) for s, t in seeds}
 
     def score(self, row: str, which: Which = "chosen") -> Sample | None:
         """A row's score; `which` says by which trial of a tuned method."""
@@ -290,16 +294,7 @@ def _cell(
         samples=samples(own),
         accuracies=samples("accuracy"),
         trials={which: samples(own, which) for which in _TRIALS[1:]},
-        supervisor_scores=supervisor_scores(evaluation, own),
     )
-
-
-def supervisor_scores(evaluation: Evaluation, metric: str) -> dict[int, Scores]:
-    """(M,) the supervisors' scores for each seed."""
-    return {
-        seed: score(metric, truth.supervisors, truth.labels, truth.groups, evaluation.num_classes)
-        for seed, truth in sorted(evaluation.seeds.items())
-    }
 
 
 def _replicates(

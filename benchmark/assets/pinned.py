@@ -68,9 +68,8 @@ class Pinned:
 @functools.cache
 def _hashes(pinned: Pinned, folder: Path) -> dict[str, str]:
     found = {file: hashlib.sha256(_bytes(pinned, folder, file)).hexdigest() for file in pinned.files}
-    if len(found) == 1:
-        total = found[pinned.files[0]]
-    else:
+    total = found[pinned.files[0]]
+    if len(found) > 1:
         total = hashlib.sha256("".join(f"{sha256}  {file}\n" for file, sha256 in found.items()).encode()).hexdigest()
     if total != pinned.sha256:
         more = f" and {len(found) - 1:,} more, together," * (len(found) > 1)
@@ -82,14 +81,14 @@ def _bytes(pinned: Pinned, folder: Path, file: str) -> bytes:
     try:
         return (folder / file).read_bytes()
     except OSError as error:
-        raise NotAvailable(_told(pinned, f"cannot read {file} ({error.strerror})")) from error
+        raise NotAvailable(_message(pinned, f"cannot read {file} ({error.strerror})")) from error
 
 
 def _differs(pinned: Pinned, what: str, found: str, expected: str) -> W2SError:
-    return W2SError(_told(pinned, f"{what} has SHA-256 {found}, expected {expected}"))
+    return W2SError(_message(pinned, f"{what} has SHA-256 {found}, expected {expected}"))
 
 
-def _told(pinned: Pinned, what: str) -> str:
+def _message(pinned: Pinned, what: str) -> str:
     """With the version that is installed, and the command that installs it again."""
     name = pinned.distribution
     installed = " ".join([name, *libraries(name).values()])

@@ -164,27 +164,21 @@ def _weights(folder: Path, name: str) -> list[Path]:
     if (single := folder / "model.safetensors").is_file():
         return [single]
     if (index := folder / "model.safetensors.index.json").is_file():
-        return [index, *(folder / shard for shard in _shards(index, name))]
+        try:
+            shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            why = f"{index} is no index of weights ({error}); fetch the whole model again"
+            raise W2SError(f"model '{name}': {why}") from None
+        if odd := [shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")]:
+            why = f"{index} names {odd[0]!r}, expected safetensors files beside it; other files are not read"
+            raise W2SError(f"model '{name}': {why}")
+        return [index, *(folder / shard for shard in shards)]
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth"))
     found = f"only {pickles[0]}" if pickles else "nor other weights"
     raise W2SError(
         f"model '{name}': {folder} has no model.safetensors, {found}; "
         "pickles are not read: where you trust them, load them with transformers and save_pretrained to another folder"
     )
-
-
-def _shards(index: Path, name: str) -> list[str]:
-    try:
-        shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise W2SError(
-            f"model '{name}': {index} is no index of weights ({error}); fetch the whole model again"
-        ) from None
-    if odd := [shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")]:
-        raise W2SError(
-            f"model '{name}': {index} names {odd[0]!r}, expected safetensors files beside it; other files are not read"
-        )
-    return shards
 
 
 def model_fingerprint(name: str) -> str:
@@ -232,22 +226,17 @@ def _packaged(name: str, package: Packaged) -> ModelFiles:
     folder = cache_root() / "models" / f"{name}-{package.weights.sha256[:16]}-{_CONVERSION}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        if folder.exists() and (fault := _fault(folder)):
-            notice(f"cache: models/{folder.name} is broken ({fault}); making it again")
-            shutil.rmtree(folder)
+        if folder.exists():
+            try:
+                found = {path.name: _sha256(path) for path in folder.iterdir() if path.name != _HASHES}
+                if odd := json.loads((folder / _HASHES).read_bytes()).items() ^ found.items():
+                    raise ValueError(f"{min(file for file, _ in odd)} is another one")
+            except (OSError, ValueError, AttributeError, TypeError) as error:
+                notice(f"cache: models/{folder.name} is broken ({error}); making it again")
+                shutil.rmtree(folder)
         if not folder.exists():
             _make(file, folder)
     return ModelFiles(folder, model_fingerprint(name))
-
-
-def _fault(folder: Path) -> str | None:
-    """What is not as it was written."""
-    try:
-        found = {path.name: _sha256(path) for path in folder.iterdir() if path.name != _HASHES}
-        odd = json.loads((folder / _HASHES).read_bytes()).items() ^ found.items()
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        return str(error)
-    return f"{min(name for name, _ in odd)} is another one" if odd else None
 
 
 def _make(file: Path, folder: Path) -> None:

@@ -31,7 +31,7 @@ class Vanished(W2SError):
 
 
 @contextmanager
-def blamed(what: str) -> Iterator[None]:
+def named_errors(what: str) -> Iterator[None]:
     """Whatever a plug-in's own code raises inside, `sys.exit` included, names `what`; out of GPU memory is no fault."""
     try:
         yield

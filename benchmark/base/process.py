@@ -19,6 +19,11 @@ def interruptible() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def one_thread() -> None:
     """Keep this process and its workers to one thread each, unless the user's environment says otherwise.
 

@@ -1,7 +1,5 @@
 """Supervisors made worse in known ways, after training: what stress curves are drawn over."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

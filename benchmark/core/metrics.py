@@ -9,13 +9,11 @@ Macro-F1 (iWildCam), worst group (fMoW), tenth percentile (Amazon) and worst ide
 metrics of WILDS (Koh et al. 2021, arXiv:2012.07421); `tests/with_wilds` compares them with its own code.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +36,7 @@ class Split:
     groups: Index  # (n,) ids that mean the same group in every seed
 
     @classmethod
-    def of(cls, predictions: NDArray[Any], labels: Index, groups: Index) -> Split:
+    def of(cls, predictions: NDArray[Any], labels: Index, groups: Index) -> Self:
         """The part of these examples whose label is known (not -1)."""
         known = labels >= 0
         return cls(predictions[:, known], labels[known], groups[known])
@@ -71,9 +69,6 @@ class Metric:
     undefined: Callable[[Index], str | None] = lambda groups: None
 
 
-# --- balanced accuracy -----------------------------------------------------------------------------------------------
-
-
 def _balanced_accuracy(split: Split) -> Scores:
     """Mean recall over the classes that occur."""
     return np.asarray(_mean_over_parts(split.hits, split.labels).mean(1))
@@ -83,9 +78,6 @@ def _balanced_accuracy_on_resamples(split: Split, unit: Index, weights: Weights)
     """A class that a resample lacks is left out of its mean."""
     members = [split.labels == label for label in np.unique(split.labels)]
     return nanmean(np.array([_weighted_mean(split.hits[:, at], unit[at], weights) for at in members]))
-
-
-# --- macro-F1 --------------------------------------------------------------------------------------------------------
 
 
 def _macro_f1(split: Split) -> Scores:
@@ -168,9 +160,6 @@ def _no_identity(groups: Index) -> str | None:
     return None if groups.any() else f"none of the {len(groups)} examples mentions an identity (all groups are 0)"
 
 
-# --- the tenth percentile of groups ----------------------------------------------------------------------------------
-
-
 def _tenth_percentile(split: Split) -> Scores:
     """10th percentile (interpolated linearly) of the groups' accuracies."""
     return np.asarray(np.percentile(_mean_over_parts(split.hits, split.groups), 10, axis=1))
@@ -192,9 +181,6 @@ def _tenth_percentile_on_resamples(split: Split, unit: Index, weights: Weights) 
         scores[row] = low + (high - low) * (place - below)
     scores[:, last < 0] = np.nan
     return scores
-
-
-# --- what they share -------------------------------------------------------------------------------------------------
 
 
 def _mean_over_parts(hits: NDArray[np.bool_], parts: Index) -> Scores:

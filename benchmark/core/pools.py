@@ -1,7 +1,5 @@
 """How examples are dealt: source parts, pools, splits, preference pairs. Everything by seed and by group."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

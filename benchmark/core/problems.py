@@ -1,7 +1,5 @@
 """Task + condition + seed -> Problem: features, soft labels, and the truth, kept apart."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +10,7 @@ import torch
 from benchmark.base.errors import W2SError
 from benchmark.base.fingerprint import fingerprint
 from benchmark.base.seeding import numpy_rng
-from benchmark.core.data import TEST, Domain, Problem, Truth
+from benchmark.core.data import TEST, Domain, Problem, Splits, Truth
 from benchmark.core.pools import VERSION, draw_pool, rated
 from benchmark.core.soft_labels import content, soft_labels, supervisor_recipe
 from benchmark.core.student import StudentKind, as_policy
@@ -22,7 +20,7 @@ from benchmark.store.cache import Cache
 
 
 def build_problem(
-    task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu", held_out: tuple[str, ...] = TEST
+    task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu", held_out: Splits = TEST
 ) -> Problem:
     """Deal the pool, get features and soft labels (from the cache, or made now).
 
@@ -57,7 +55,7 @@ def build_problem(
 
 
 def training_data(
-    student: StudentKind, problems: Sequence[Problem], device: str = "cpu", held_out: tuple[str, ...] = TEST
+    student: StudentKind, problems: Sequence[Problem], device: str = "cpu", held_out: Splits = TEST
 ) -> tuple[TrainingData, dict[str, list[Any]]]:
     """What may be learned from, of problems of one size; and of each held-out split what the student reads in each.
 

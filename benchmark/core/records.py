@@ -4,8 +4,6 @@ A record holds what was run and its metrics; an evaluation holds what any score 
 groups and what the supervisors say. Both are validated on writing and on reading.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass
@@ -132,7 +130,10 @@ class Record(Strict):
 
     @model_validator(mode="after")
     def _setting_fits(self) -> Self:
-        expected = setting_hash(self.hyperparameters)
+        try:
+            expected = setting_hash(self.hyperparameters)
+        except ValueError:  # JSON text may hold NaN where any value may stand
+            raise PydanticCustomError("hyperparameters", "hyperparameters: NaN or infinity") from None
         if self.setting != expected:
             text = f"setting: found {self.setting}, but the hyperparameters' hash is {expected}"
             raise PydanticCustomError("setting", "{text}", {"text": text})
@@ -218,7 +219,7 @@ class Evaluation(Strict):
             return f"majority: found {arrays.majority}, expected 0..{classes - 1}"
         return None
 
-    def same_data(self, other: Evaluation) -> bool:
+    def same_data(self, other: Self) -> bool:
         """Whether seeds of both can stand in one file."""
         names = ("task", "condition", "task_version", "data_fingerprint", "num_classes")
         alike = all(getattr(self, name) == getattr(other, name) for name in names)

@@ -1,7 +1,5 @@
 """Names to methods and tasks, found at the first look-up: the two plug-in folders, entry points, --plugin files."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import importlib.util
@@ -182,10 +180,9 @@ def _check_task(task: Task) -> None:
 def _fits(name: str, kind: Any) -> bool:
     """Whether a record could have this name: what it refuses must not be found out after the training."""
     try:
-        TypeAdapter(kind).validate_python(name)
+        return bool(TypeAdapter(kind).validate_python(name))
     except ValidationError:
         return False
-    return True
 
 
 METHODS: Registry[type[Method]] = Registry("method", "methods", "w2s.methods", _check_method, CANARY_METHODS)

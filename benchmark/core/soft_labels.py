@@ -1,7 +1,5 @@
 """Supervisors in, soft labels out: each supervisor is trained on its source domains and labels the pool."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.base.errors import W2SError, blamed
+from benchmark.base.errors import W2SError, named_errors
 from benchmark.base.seeding import derive
 from benchmark.base.versions import libraries
 from benchmark.core.data import SPLITS, Domain, Index, Pool
@@ -102,14 +100,14 @@ def _supervise(
         wanted["device"] = device
     K = len(task.card.classes)
     what = f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'"
-    with checkpoints.locked() if resumable else nullcontext() as usable, blamed(what):
+    with checkpoints.locked() if resumable else nullcontext() as usable, named_errors(what):
         if resumable:
             wanted["checkpoints"] = usable
         model = supervisor.model.fit(take(inputs, examples[kept]), y[kept], K, model_seed % 2**31, **wanted)
     pool_inputs = concatenate([domains[name].load() for name in pool.domains])
     labelled = {}
     for split, index in pool.examples.items():
-        with blamed(what):
+        with named_errors(what):
             p = np.asarray(model.predict_proba(take(pool_inputs, index)))
         if p.dtype.kind not in "fiub":
             raise W2SError(f"{what}: soft labels are {p.dtype}, expected real numbers")

@@ -1,7 +1,5 @@
 """Suites: which tasks, methods, conditions and seeds belong together, and how students are trained."""
 
-from __future__ import annotations
-
 import json
 import math
 import tomllib
@@ -9,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.core.data import Recipe
@@ -27,7 +25,7 @@ class Recipes:
     def of(self, task: str) -> Recipe:
         return next((recipe for glob, recipe in self.by_task if fnmatchcase(task, glob)), self.default)
 
-    def changed(self, options: Mapping[str, Any]) -> Recipes:
+    def changed(self, options: Mapping[str, Any]) -> Self:
         """All recipes with other values; options that are none of a recipe's are left alone.
 
         Raises:
@@ -43,7 +41,7 @@ class Recipes:
                 raise W2SError(f"option {name}={value}: expected a positive {kind.__name__}")
             mine[name] = kind(value)
         changed = tuple((glob, replace(recipe, **mine)) for glob, recipe in self.by_task)
-        return Recipes(replace(self.default, **mine), changed)
+        return replace(self, default=replace(self.default, **mine), by_task=changed)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ Shapes: S seeds, M supervisors, N examples of the pool's train split, K classes;
 `single`, 1 for `ensemble`) and R = S*h replicas; B examples of a minibatch.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -66,17 +64,10 @@ def train(
     on_step: OnStep = lambda share: None,
     checkpoints: Checkpoints = NOWHERE,
 ) -> list[Trained]:
-    """Train every method for every seed (and supervisor); methods of one stage share one run of the loop.
+    """Train every method for every seed (and supervisor), on the device of the data; one result for each, in order.
 
-    Args:
-        methods: fresh instances; several of one class, with other options, are just more replicas.
-        data: on the device where training shall happen.
-        recipe: the student's hyperparameters.
-        on_step: told how each epoch of each stage goes on.
-        checkpoints: where to keep the state after each epoch, and to go on from; nowhere by default.
-
-    Returns:
-        One result for each method, in order.
+    Methods are fresh instances; several of one class, with other options, are just more replicas. Those of one stage
+    share one run of the loop. Checkpoints keep the state after each epoch, and training goes on from there.
 
     Raises:
         MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
@@ -84,14 +75,14 @@ def train(
     names = part_names(methods)
     stages = [_Stage(m, data, recipe, on_step, checkpoints.part(n)) for m, n in zip(methods, names, strict=True)]
     for stage in stages:
-        with _Blamed(stage.method):
+        with _NamedErrors(stage.method):
             stage.method.start(stage.supervision)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
-        _fit(together, data.own, checkpoints.part("together"))
+        _fit(together, data.own, checkpoints.part("together"), None, None)
     for stage in stages:
         if stage not in together:
-            with _Blamed(stage.method):
+            with _NamedErrors(stage.method):
                 stage.method.fit(stage)
     return [stage.result() for stage in stages]
 
@@ -145,7 +136,7 @@ class _Stage:
     def result(self) -> Trained:
         if self.student is None or self.encoder != self.data.own:
             raise MethodFailed(self.method.name, "its last stage must train the student's own encoder")
-        with _Blamed(self.method):
+        with _NamedErrors(self.method):
             diagnostics = {name: value.detach().cpu() for name, value in self.method.diagnostics().items()}
         R = len(self.supervision.soft_labels)
         for name, value in diagnostics.items():
@@ -156,11 +147,7 @@ class _Stage:
 
 
 def _fit(
-    stages: Sequence[_Stage],
-    encoder: str,
-    checkpoints: Checkpoints,
-    targets: Tensor | None = None,
-    keep: Tensor | None = None,
+    stages: Sequence[_Stage], encoder: str, checkpoints: Checkpoints, targets: Tensor | None, keep: Tensor | None
 ) -> None:
     """Train one stage of the given methods together, from the initial weights or from where a killed run stopped."""
     data, recipe, on_step = stages[0].data, stages[0].recipe, stages[0].on_step
@@ -194,7 +181,7 @@ def _fit(
                     learned = stage.own(soft_labels) if targets is None else soft_labels.flatten(0, 1).unsqueeze(2)
                     at = index.expand(S, stage.heads, -1).flatten(0, 1)
                     batch = Batch(learned, at, epoch, step / total_steps)
-                    with _Blamed(stage.method):
+                    with _NamedErrors(stage.method):
                         loss = stage.method.loss(_replicas(own), batch)
                     if loss.shape != at.shape:
                         found, expected = tuple(loss.shape), tuple(at.shape)
@@ -208,7 +195,7 @@ def _fit(
                 optimizer.zero_grad()
                 schedule.step()
                 for stage in stages:
-                    with _Blamed(stage.method):
+                    with _NamedErrors(stage.method):
                         stage.method.after_step()
                 if time.monotonic() - told > 1:
                     told = time.monotonic()
@@ -221,7 +208,7 @@ def _fit(
         stage.steps += total_steps
 
 
-class _Blamed:
+class _NamedErrors:
     """Turns whatever a method's own code raises into `MethodFailed` (a class: it is entered at every step)."""
 
     def __init__(self, method: Method) -> None:

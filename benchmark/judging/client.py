@@ -49,9 +49,6 @@ class Backoff:
         return min(self.longest, self.first * 2.0**attempt) * rng.uniform(0.5, 1.0)
 
 
-BACKOFF = Backoff()
-
-
 @dataclass(frozen=True)
 class Client:
     """Asks one judge. Safe to use from several threads.
@@ -67,7 +64,7 @@ class Client:
     model: str
     key_variable: str = "OPENAI_API_KEY"
     timeout: float = 60.0
-    backoff: Backoff = BACKOFF
+    backoff: Backoff = Backoff()
     stop: threading.Event = field(default_factory=threading.Event)
     _key: str = field(init=False, repr=False)
     _http: httpx2.Client = field(init=False, repr=False)
@@ -99,20 +96,22 @@ class Client:
             try:
                 response, content = self._post({"model": self.model, **question})
                 if response.is_success:
-                    return _verdict(content)
-                said = self._said(content)
-                if response.status_code not in _PASSING and response.status_code < 500:
-                    raise W2SError(self._refusal(response.status_code, said))
-                reason = f"status {response.status_code}{said}"
-                asked_to_wait = _retry_after(response.headers.get("Retry-After", ""))
-                if asked_to_wait > self.backoff.longest:
-                    return Failure(f"{reason}, asked to wait longer than {self.backoff.longest:g} s")
+                    found = _verdict(content)
+                    if not isinstance(found, Failure):
+                        return found
+                    reason = found.reason
+                else:
+                    said = self._said(content)
+                    if response.status_code not in _PASSING and response.status_code < 500:
+                        raise W2SError(self._refusal(response.status_code, said))
+                    reason = f"status {response.status_code}{said}"
+                    asked_to_wait = _retry_after(response.headers.get("Retry-After", ""))
+                    if asked_to_wait > self.backoff.longest:
+                        return Failure(f"{reason}, asked to wait longer than {self.backoff.longest:g} s")
             except httpx2.TimeoutException:
                 reason = f"no answer within {self.timeout:g} s"
             except httpx2.HTTPError as error:
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:_SHOWN]}"
-            except _Garbage as error:
-                reason = str(error)
             last = attempt == self.backoff.tries - 1
             if last or self.stop.wait(max(self.backoff.delay(attempt, rng), asked_to_wait)):
                 break
@@ -156,10 +155,6 @@ class Client:
         return f"judge at {self.endpoint}: status {code}{said}: {mend}"
 
 
-class _Garbage(Exception):
-    """A response that is no verdict."""
-
-
 def _check_address(endpoint: str) -> None:
     try:
         parts = urlsplit(endpoint)
@@ -173,18 +168,16 @@ def _check_address(endpoint: str) -> None:
         )
 
 
-def _verdict(content: bytes) -> Verdict:
+def _verdict(content: bytes) -> Verdict | Failure:
     if len(content) > _LARGEST:
-        raise _Garbage("the response is too long for a chat completion")
+        return Failure("the response is too long for a chat completion")
     try:
         answer = json.loads(content)["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        raise _Garbage("the response is no chat completion") from None
+        return Failure("the response is no chat completion")
     if not isinstance(answer, str):
-        raise _Garbage("the response holds no text")
-    if (verdict := parse_verdict(answer)) is None:
-        raise _Garbage("the answer is neither A, B nor tie")
-    return verdict
+        return Failure("the response holds no text")
+    return parse_verdict(answer) or Failure("the answer is neither A, B nor tie")
 
 
 def _retry_after(text: str) -> float:

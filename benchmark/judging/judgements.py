@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, Self, get_args
@@ -54,7 +53,6 @@ class Judgement(OfReply):
 
     @classmethod
     def of(cls, reply: Reply, judge: Judge, order: Order, verdict: Verdict) -> Self:
-        """What a judge said about a reply."""
         own: dict[str, Any] = reply.model_dump(include=set(OfReply.model_fields))
         own |= {"judge": judge.model, "prompt_version": judge.prompt_version, "order": order, "verdict": verdict}
         return cls(text_sha256=reply.text_sha256, **own)
@@ -153,13 +151,3 @@ class JudgementLog:
             path, content = folder / JUDGEMENTS, "".join(by_method.get(folder.name, ())).encode()
             if path.exists() and path.read_bytes() != content:
                 atomic_write(path, content)
-
-
-def verdicts_by_judge(
-    judgements: Mapping[JudgementKey, Judgement],
-) -> dict[Judge, dict[ReplyKey, dict[Order, Verdict]]]:
-    """What each judge said about each reply, in one order or both."""
-    verdicts: dict[Judge, dict[ReplyKey, dict[Order, Verdict]]] = {}
-    for key, judgement in judgements.items():
-        verdicts.setdefault(key.judge, {}).setdefault(key.reply, {})[key.order] = judgement.verdict
-    return verdicts

@@ -32,13 +32,9 @@ def find_pack(argument: str) -> Path:
     except W2SError:
         raise
     except Exception as error:  # the hub's own, the network's, or the disk's
-        if not allowed():
-            raise NotAvailable(
-                f"--pack {argument}: no such folder, and the data set is not on this machine; run with --download, or "
-                "download it elsewhere and give its folder"
-            ) from None
-        reason = " ".join(str(error).split()).split(". ")[0]
-        raise NotAvailable(
-            f"--pack {argument}: no such folder, and the data set could not be downloaded ({type(error).__name__}: "
-            f"{reason}); download it elsewhere and give its folder"
-        ) from None
+        why = "is not on this machine; run with --download, or"
+        if allowed():
+            said = " ".join(str(error).split()).split(". ")[0]
+            why = f"could not be downloaded ({type(error).__name__}: {said});"
+        what = f"no such folder, and the data set {why} download it elsewhere and give its folder"
+        raise NotAvailable(f"--pack {argument}: {what}") from None

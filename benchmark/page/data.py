@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from benchmark.analysis.cells import (
     Cell,
     analysis_of,
     analysis_with_records,
-    supervisor_scores,
 )
 from benchmark.analysis.format import percent
 from benchmark.analysis.ranking import ranks
@@ -74,7 +74,7 @@ def suite_payload(store: ResultStore) -> payload.Suite:
     analyses = {"own": own} | ({"accuracy": by_accuracy} if by_accuracy else {})
     name = store.root.resolve().name
     rows = [*ranked(own), *references(own)]
-    means = _Means(rows)
+    view_of = _viewer(own, rows)
     return {
         "name": name,
         "description": _description(name),
@@ -93,7 +93,7 @@ def suite_payload(store: ResultStore) -> payload.Suite:
             f"{condition}|{choice}|{metric}": view
             for metric, analysis in analyses.items()
             for condition in CONDITION_NAMES
-            for choice, view in _views(analysis, condition, means).items()
+            for choice, view in _views(analysis, condition, view_of).items()
         },
         "stress": [_stress_curve(curve) for curve in curves(whole)],
         "facts": provenance(whole.records),
@@ -117,7 +117,6 @@ def _by_accuracy(own: Analysis) -> Analysis | None:
             cell,
             evaluation=cell.evaluation.model_copy(update={"metric": "accuracy"}),
             samples=cell.accuracies,
-            supervisor_scores=supervisor_scores(cell.evaluation, "accuracy"),
         )
         for key, cell in own.cells.items()
         if cell.evaluation.metric != "accuracy"
@@ -139,46 +138,40 @@ def _stress_curve(curve: Curve) -> payload.Curve:
 # --- means over tasks ------------------------------------------------------------------------------------------------
 
 
-def _views(analysis: Analysis, condition: str, means: _Means) -> dict[str, payload.View]:
+def _views(
+    analysis: Analysis, condition: str, view: Callable[[tuple[Cell, ...]], payload.View]
+) -> dict[str, payload.View]:
     """By "modality|supervisors": means over every choice of tasks that the filters allow."""
     views = {}
     modalities = in_order(cell.evaluation.modality for cell in analysis.select(condition))
     for modality in ("", *modalities):
         for supervisors, broken in SUPERVISORS.items():
             if cells := analysis.select(condition, modality or None, broken):
-                views[f"{modality}|{supervisors}"] = means.over(analysis, tuple(cells))
+                views[f"{modality}|{supervisors}"] = view(tuple(cells))
     return views
 
 
-class _Means:
-    """Views by what they are over: many choices of filters come to the same cells, and all share their samples."""
+def _viewer(analysis: Analysis, rows: Sequence[str]) -> Callable[[tuple[Cell, ...]], payload.View]:
+    """What gives the view of some cells: many choices of filters come to the same ones, and all share their samples."""
+    quantities = {name: cache(quantity) for name, quantity in _QUANTITIES.items()}
 
-    def __init__(self, rows: Sequence[str]) -> None:
-        self._rows = rows
-        self._views: dict[tuple[Cell, ...], payload.View] = {}
-        self._samples: dict[tuple[Cell, str, str], Sample | None] = {}
+    def means(name: str, cells: Sequence[Cell]) -> dict[str, payload.Interval]:
+        return _intervals(Column(name, cells, quantities[name], sign=name == "gain", share=name == "failed"), rows)
 
-    def over(self, analysis: Analysis, cells: tuple[Cell, ...]) -> payload.View:
-        if cells not in self._views:
-            with_gap = [cell for cell in cells if cell.has_gap]
-            self._views[cells] = {
-                "tasks": len(cells),
-                "gap_tasks": len(with_gap),
-                "score": self._quantity("score", cells),
-                "gain": self._quantity("gain", cells),
-                "pgr": self._quantity("pgr", with_gap),
-                "failed": self._quantity("failed", cells),
-                "rank": ranks(analysis, cells),
-            }
-        return self._views[cells]
+    @cache
+    def view(cells: tuple[Cell, ...]) -> payload.View:
+        with_gap = [cell for cell in cells if cell.has_gap]
+        return {
+            "tasks": len(cells),
+            "gap_tasks": len(with_gap),
+            "score": means("score", cells),
+            "gain": means("gain", cells),
+            "pgr": means("pgr", with_gap),
+            "failed": means("failed", cells),
+            "rank": ranks(analysis, cells),
+        }
 
-    def _quantity(self, name: str, cells: Sequence[Cell]) -> dict[str, payload.Interval]:
-        def sample(cell: Cell, row: str) -> Sample | None:
-            if (key := (cell, name, row)) not in self._samples:
-                self._samples[key] = _QUANTITIES[name](cell, row)
-            return self._samples[key]
-
-        return _intervals(Column(name, cells, sample, sign=name == "gain", share=name == "failed"), self._rows)
+    return view
 
 
 def _intervals(column: Column, rows: Sequence[str]) -> dict[str, payload.Interval]:

@@ -69,6 +69,17 @@ class Column:
         return {row for row, mean in means.items() if abs(mean - target) < 1e-9}
 
 
+@dataclass(frozen=True)
+class TextColumn:
+    """One column of other texts, of which none is best."""
+
+    header: str
+    text: Callable[[str], str]
+
+    def leaders(self, rows: Sequence[str]) -> set[str]:
+        return set()
+
+
 def main_condition(analysis: Analysis) -> str:
     """The condition that rows are ranked and compared by: "ood", or "ind" if no task has it."""
     return "ood" if analysis.select("ood") else "ind"
@@ -156,36 +167,34 @@ class Table:
 
 def score_table(analysis: Analysis) -> Table:
     """Rank and mean scores of every row."""
-    places = ranks(analysis, analysis.select(main_condition(analysis)))
-    table = table_of(analysis, headline_columns(analysis))
-    lines = {row: [place_text(places[row]), *texts] for row, texts in table.lines.items()}
-    return Table(["rank", *table.headers], lines, table.best)
+    ranked_by = rank_column(analysis, analysis.select(main_condition(analysis)))
+    return table_of(analysis, [ranked_by, *headline_columns(analysis)])
 
 
 def comparison_table(analysis: Analysis) -> Table:
     """Every row set against others, and what it costs."""
     cells = analysis.select(main_condition(analysis))
-    table = table_of(analysis, comparison_columns(analysis))
 
     def cost(row: str) -> str:
         value = relative_cost(row, cells)
         return "–" if value is None else f"{round(value, 9):.2f}"
 
-    return Table([*table.headers, "cost"], {row: [*texts, cost(row)] for row, texts in table.lines.items()}, table.best)
+    return table_of(analysis, [*comparison_columns(analysis), TextColumn("cost", cost)])
 
 
-def table_of(analysis: Analysis, columns: Sequence[Column]) -> Table:
+def rank_column(analysis: Analysis, cells: Sequence[Cell]) -> TextColumn:
+    """The rank by the mean over these cells; a dash for rows that have none."""
+    places = ranks(analysis, cells)
+    return TextColumn("rank", lambda row: str(places[row] or "–"))
+
+
+def table_of(analysis: Analysis, columns: Sequence[Column | TextColumn]) -> Table:
     """These columns, for every row."""
     return Table(
         [column.header for column in columns],
         {row: [column.text(row) for column in columns] for row in analysis.titles},
         {column.header: column.leaders(analysis.competitors) for column in columns},
     )
-
-
-def place_text(place: int | None) -> str:
-    """A rank; a dash for rows that have none."""
-    return "–" if place is None else str(place)
 
 
 def title(analysis: Analysis, row: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,6 @@ import numpy as np
 from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
-from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
 from benchmark.base.text import bold, escape, listing, markdown, plain
 from benchmark.core.metrics import METRICS, Floats
@@ -28,7 +29,7 @@ from benchmark.reports.headline import (
     ROLES,
     comparison_table,
     in_order,
-    place_text,
+    rank_column,
     ranked,
     references,
     score_table,
@@ -50,7 +51,8 @@ def render(store: ResultStore, *others: ResultStore) -> str:
     """
     stores = [store, *others]
     belonging = {base: other for base in stores for other in others if tuned.belongs_to(other, base)}
-    parts = [f"# Leaderboard\n\n{_intro()}"]
+    intro = Template((Path(__file__).parents[1] / "templates" / "leaderboard.md.txt").read_text(encoding="utf-8"))
+    parts = [intro.substitute(resamples=f"{RESAMPLES:,}", cost_unit=COST_UNIT).rstrip()]
     for suite in stores:
         if suite in belonging.values():
             continue
@@ -103,29 +105,6 @@ def summary(store: ResultStore) -> str:
     return "\n\n".join([*tables, "mean ± half-width of the 95% interval, in points"])
 
 
-def _intro() -> str:
-    return f"""\
-Made by `w2s leaderboard` from the folder of results alone.
-
-- **OOD**: the pool comes from a domain that the supervisors have never seen. **InD**: it comes from their own domains.
-- **Rank** is 1 + the number of methods that are significantly better: paired differences of the mean over all tasks of
-  a table, 5% level, Holm's correction over all pairs of methods. Equal ranks are ties. A method whose seeds differ
-  little is told apart more easily, so a rank may be behind that of a lower mean. Ablations have none.
-- **Scores** are each task's own metric in percent, mean ± half-width of the 95% interval. The half-width is
-  √(seeds² + examples²): a t interval on paired seed means, and a bootstrap ({RESAMPLES:,} resamples) over groups of
-  test examples, the same for all methods and seeds of a task. It is conservative: seeds also draw their own splits.
-  Tasks with the same test examples share resamples; others count as independent, though some draw on one corpus.
-- **P(> x)**, the probability of improvement over x: share of (task, seed), in percent, where the score is higher than
-  that of x, ties counting half. Only runs of one seed are compared, which share split, minibatches and initial weights.
-- **PGR** (performance gap recovered): how much of the gap between floor (mean supervisor) and ceiling (student trained
-  on the truth) a method closes, in percent; a ratio of seed means, undefined where the gap is below 2 points.
-- **Failure rate**: share of (task, seed), in percent, where the student is worse than the mean of its supervisors.
-- **Cost**: optimizer steps × heads, relative to `{COST_UNIT}` on the same tasks and seeds.
-- **Bold**: the best mean; ablations don't compete. Methods are sorted by their mean, which tells less than the rank.
-- *(k/n)*: only k of n tasks were run. †: fewer seeds than the others. Such means are not comparable with the rest: they
-  stand last, have no rank and are never the best. "not run" is never counted as a zero."""
-
-
 def _headline(analysis: Analysis) -> str:
     scores, comparisons = score_table(analysis), comparison_table(analysis)
 
@@ -170,16 +149,16 @@ def _modality(analysis: Analysis, modality: str) -> str:
     for condition, name in CONDITION_TITLES.items():
         if not (cells := analysis.select(condition, modality)):
             continue
-        places, table = ranks(analysis, cells), table_of(analysis, task_columns(cells))
-        lines = [
-            [place_text(places[row]), f"`{row}`{ROLES.get(row, '')}", *table.marked(row)]
-            for row in [*ranked(analysis), *references(analysis)]
-        ]
+        table = table_of(analysis, [rank_column(analysis, cells), *task_columns(cells)])
+        lines = []
+        for row in [*ranked(analysis), *references(analysis)]:
+            rank, *scores = table.marked(row)
+            lines.append([rank, f"`{row}`{ROLES.get(row, '')}", *scores])
         by_metric: dict[str, list[str]] = {}
         for cell in cells:
             by_metric.setdefault(cell.evaluation.metric.replace("_", " "), []).append(cell.evaluation.task)
         metrics = "; ".join(f"{metric} ({listing(tasks)})" for metric, tasks in by_metric.items())
-        text += f"\n\n### {escape(modality)}, {name}\n\n{markdown(['rank', 'method', *table.headers], lines)}"
+        text += f"\n\n### {escape(modality)}, {name}\n\n{markdown(['rank', 'method', *table.headers[1:]], lines)}"
         text += f"\n\nMetric: {metrics}."
         if small := [cell.evaluation.task for cell in cells if cell.has_gap is False]:
             text += f" The gap between floor and ceiling is too small for PGR on {listing(small)}."

@@ -10,7 +10,7 @@ from benchmark.analysis.format import NOT_RUN, number
 from benchmark.analysis.statistics import Sample, difference
 from benchmark.base.text import escape, markdown, plain
 from benchmark.core.names import CONDITION_NAMES, GRID_SIZE
-from benchmark.reports.headline import Column, Table, main_condition, ranked, table_of, title
+from benchmark.reports.headline import Column, Table, TextColumn, main_condition, ranked, table_of, title
 from benchmark.reports.provenance import command, provenance
 from benchmark.results.layout import TUNED
 from benchmark.results.store import ResultStore
@@ -76,15 +76,14 @@ def _table(analysis: Analysis) -> Table:
         records = [record for cell in cells for record in cell.records.get(row, {}).values()]
         return number(sum(record.diagnostics[CHOSEN] == 0 for record in records) / len(records)) if records else "–"
 
-    columns = [
+    columns: list[Column | TextColumn] = [
         Column("default", cells, lambda cell, row: cell.score(row, "default"), missing=NOT_RUN, best=max),
         Column("tuned", cells, Cell.score, missing=NOT_RUN, best=max),
         Column("tuned, minus default", cells, gain, sign=True),
         Column("oracle", cells, lambda cell, row: cell.score(row, "oracle"), missing=NOT_RUN),
+        TextColumn("default chosen", default_chosen),
     ]
-    table = table_of(analysis, columns)
-    lines = {row: [*texts, default_chosen(row)] for row, texts in table.lines.items()}
-    return Table([*table.headers, "default chosen"], lines, table.best)
+    return table_of(analysis, columns)
 
 
 def _cells(analysis: Analysis) -> list[Cell]:

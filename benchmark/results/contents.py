@@ -72,10 +72,9 @@ def read_contents(root: Path) -> Contents:
     for path in sorted((root / TRUTH_FOLDER).glob("*.safetensors")):
         try:
             evaluation = _read_evaluation(path)
+            contents.evaluations[evaluation.task, evaluation.condition] = evaluation
         except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as error:
             contents.problems.append(f"{TRUTH_FOLDER}/{path.name}: {reason(error)}")
-        else:
-            contents.evaluations[evaluation.task, evaluation.condition] = evaluation
     for folder in method_folders(root):
         read_records(folder, contents)
         if (folder / PREDICTIONS).exists():

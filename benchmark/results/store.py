@@ -9,10 +9,10 @@ a part of its methods anew could give others in the last digit, as those that tr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class ResultStore:
         """The folder's contents; what can't be read is in `problems` and doesn't stop the rest."""
         return self._read_anew() if self._contents is None else self._contents
 
-    @contextmanager
+    @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other runs out of the folder; what a killed run was writing is finished. The lock dies with its process.
 
@@ -113,12 +113,11 @@ class ResultStore:
             W2SError: an entry that is not of this unit or does not fit, or that would spoil others.
         """
         self.present()
-        try:
+        finished = False
+        with contextlib.suppress(OSError):  # there is no room for that one, perhaps for this one
             self._finish()
-        except OSError:  # there is no room for that one, perhaps for this one
-            self._write_unit(evaluation, entries, as_a_whole=False)
-        else:
-            self._write_unit(evaluation, entries)
+            finished = True
+        self._write_unit(evaluation, entries, as_a_whole=finished)
 
     def drop(self, keys: Sequence[RecordKey]) -> None:
         """Remove these records and their predictions. Call it while holding `lock`.
@@ -132,8 +131,7 @@ class ResultStore:
             del contents.records[key]
             self._lines.pop(key, None)
             contents.predictions.pop(key, None)
-        for method in sorted({key.method for key in keys}):
-            self._write_method(method)
+        self._write_methods(sorted({key.method for key in keys}))
 
     def _write_unit(
         self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]], as_a_whole: bool = True
@@ -141,20 +139,18 @@ class ResultStore:
         evaluation, new, lines = self.check_unit(evaluation, entries)
         contents, unit = self.load(), (evaluation.task, evaluation.condition)
         methods = sorted({record.method for record, _ in entries})
-        own = {truth_file(*unit): _evaluation_bytes(evaluation)}
-        for method in methods:
-            own |= _files_of(method, lines, new.predictions)
+        truth = {truth_file(*unit): _evaluation_bytes(evaluation)}
         try:
             if as_a_whole:
-                self._write(_UNIT, save({name: np.frombuffer(data, np.uint8) for name, data in own.items()}))
-            self._write(truth_file(*unit), own[truth_file(*unit)])
+                own = truth | dict(_files_of(methods, lines, new.predictions))
+                self._write([(_UNIT, save({name: np.frombuffer(data, np.uint8) for name, data in own.items()}))])
+            self._write(truth.items())
             self.revision += 1
             contents.evaluations[unit] = evaluation
             contents.records |= new.records
             contents.predictions |= new.predictions
             self._lines |= lines
-            for method in methods:
-                self._write_method(method)
+            self._write_methods(methods)
             if as_a_whole:
                 self._forget_unit()
         except OSError:  # a full disk: what is here is what got there
@@ -249,22 +245,21 @@ class ResultStore:
                 "nothing was written: run all its methods again with --force, or name another folder with --results"
             )
 
-    def _write_method(self, method: str) -> None:
+    def _write_methods(self, methods: Sequence[str]) -> None:
         contents = self.load()
-        own = {key: record for key, record in contents.records.items() if key.method == method}
-        self._lines |= {key: record.to_line() for key, record in own.items() if key not in self._lines}
-        lines = {key: self._lines[key] for key in own}
-        for name, data in _files_of(method, lines, contents.predictions).items():
-            self._write(name, data)
+        wanted = {key: record for key, record in contents.records.items() if key.method in methods}
+        self._lines |= {key: record.to_line() for key, record in wanted.items() if key not in self._lines}
+        self._write(_files_of(methods, self._lines, contents.predictions))
 
-    def _write(self, name: str, data: bytes) -> None:
-        atomic_write(self._at(name), data, self._folder)
+    def _write(self, files: Iterable[tuple[str, bytes]]) -> None:
+        for name, data in files:
+            atomic_write(self._at(name), data, self._folder)
 
     def _at(self, name: str) -> Path:
         """A file of this folder: while it is locked, of the one that was locked, wherever it is now."""
         return (self.root if self._folder is None else Path()) / name
 
-    @contextmanager
+    @contextlib.contextmanager
     def _writable(self) -> Iterator[None]:
         try:
             yield
@@ -277,10 +272,11 @@ class ResultStore:
 
 
 def _files_of(
-    method: str, lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]
-) -> dict[str, bytes]:
-    own = {key: line for key, line in lines.items() if key.method == method}
-    return {f"{method}/{name}": data for name, data in method_files(own, predictions).items()}
+    methods: Sequence[str], lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]
+) -> Iterator[tuple[str, bytes]]:
+    for method in methods:
+        own = {key: line for key, line in lines.items() if key.method == method}
+        yield from ((f"{method}/{name}", data) for name, data in method_files(own, predictions).items())
 
 
 def method_files(lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]) -> dict[str, bytes]:

@@ -1,10 +1,8 @@
 """A method with its setting: chosen once, then planned, trained and recorded as it is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.core.canaries import CANARY_METHODS
@@ -55,7 +53,7 @@ class MethodSetting:
     @classmethod
     def of(
         cls, method: str, recipe: Recipe, student: Values = NOTHING, options: Values = NOTHING, tune: bool = False
-    ) -> MethodSetting:
+    ) -> Self:
         """Of a method, with `tune` of its grid, where `recipe` and parameters of its own (`student`) train students."""
         kind, trials, tried = METHODS[method], [], []
         for number, setting in enumerate(kind.grid if tune else ({},)):
@@ -73,11 +71,7 @@ class MethodSetting:
 
 
 def check_method_options(options: Mapping[str, Mapping[str, Any]], methods: list[str]) -> None:
-    """Refuse options (by method) that no method of a run has, or whose values are of another kind than the default.
-
-    Raises:
-        W2SError: names the option and the nearest one that there is.
-    """
+    """Refuse options (by method) that no method of a run has, or whose values are of another kind than the default."""
     for method, own in options.items():
         if method not in METHODS:
             raise unknown_name("method", method, METHODS.names())

@@ -1,7 +1,5 @@
 """What a run has to do: all that was asked for less what the results folder already holds."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

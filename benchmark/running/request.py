@@ -1,7 +1,5 @@
 """From what was asked for to what is to be run: all names resolved, all bad input refused before anything runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -122,11 +120,7 @@ def resolve(request: Request, say: Say) -> Run:
 
 
 def check_options(given: Sequence[str], tasks: Sequence[Task], also: Sequence[str] = ()) -> None:
-    """Every `--set` must mean something to one of the tasks, or be among the names in `also`.
-
-    Raises:
-        W2SError: one doesn't; the nearest name is suggested.
-    """
+    """Refuse a `--set` that means nothing to any of the tasks and is not among the names in `also`."""
     known = set(also).union(*(task.options for task in tasks))
     if unknown := [name for name in read_options(given)[0] if name not in known]:
         raise unknown_name("option", unknown[0], known)

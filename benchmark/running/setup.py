@@ -1,7 +1,5 @@
 """What every process needs that works for a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,11 +54,7 @@ class Setup:
 
 
 def choose_device(wanted: str, here: bool = True) -> str:
-    """`cpu` or `cuda`; `auto` takes the GPU when there is one. Where units don't run `here`, nodes are asked for it.
-
-    Raises:
-        W2SError: `cuda` is wanted and not there, or something else is wanted.
-    """
+    """`cpu` or `cuda`, or a refusal; `auto` takes a GPU if there is one. If units don't run `here`, nodes are asked."""
     if wanted not in ("auto", "cpu", "cuda"):
         raise W2SError(f"--device {wanted}: expected auto, cpu or cuda")
     if wanted == "cuda" and here and not torch.cuda.is_available():

@@ -4,12 +4,10 @@ Only versions are looked at, so no data are loaded. What a folder holds from a m
 outside submission) is compared by engine and task alone.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from benchmark.base.errors import W2SError
 from benchmark.base.text import plain
@@ -32,7 +30,7 @@ class Place(NamedTuple):
     seed: int
 
     @classmethod
-    def of(cls, key: RecordKey) -> Place:
+    def of(cls, key: RecordKey) -> Self:
         return cls(key.task, key.condition, key.method, key.seed)
 
 

@@ -3,14 +3,9 @@
 An ordinary run has one trial a method, its default; with `--tune` there is one for each setting of the method's grid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.core.data import Recipe
@@ -84,14 +79,3 @@ def _train(
             own = [trial for trial in trials if trial.method == name]
             alone |= _train(own, data, on_step, checkpoints.part(name), failed)
         return alone
-
-
-def agreement(predictions: NDArray[Any], ensemble: NDArray[Any]) -> float:
-    """Share of the validation split on which class ids (R, n) are the argmax (n,) of the supervisors' mean soft labels,
-    mean over replicas."""
-    return float((predictions == ensemble).mean())
-
-
-def chosen(agreements: Sequence[float]) -> int:
-    """The trial with the highest agreement; of several the first, so that the default wins a tie."""
-    return int(np.argmax(agreements))

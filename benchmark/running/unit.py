@@ -1,7 +1,5 @@
 """One unit of work: build its problems, train its methods, score them. Runs in a worker; writes no results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -31,7 +29,7 @@ from benchmark.results.trials import AGREEMENT, CHOSEN, trial_metrics
 from benchmark.running.method_settings import MethodSetting, Trial
 from benchmark.running.plan import Unit
 from benchmark.running.setup import Setup
-from benchmark.running.tuning import agreement, chosen, expected_epochs, runs_of, train_trials
+from benchmark.running.tuning import expected_epochs, runs_of, train_trials
 from benchmark.store.checkpoints import Checkpoints
 
 LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
@@ -193,13 +191,11 @@ class _Work:
         seed, tests = problem.seed, inputs["test"]
         predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])
         choice: dict[str, Any] = {}
-        if setup.tune:  # training that diverged agrees with nobody
-            ensemble = problem.soft_labels["val"].mean(1).argmax(-1)
-            agreements = [
-                agreement(_predicted(t, s, inputs["val"]), ensemble) if t.student.seed(s).finite() else 0.0
-                for t in tried
-            ]
-            choice = {AGREEMENT: agreements, CHOSEN: chosen(agreements)}
+        if setup.tune:  # by how often replicas say what the ensemble says; training that diverged agrees with nobody
+            ensemble, val = problem.soft_labels["val"].mean(1).argmax(-1), inputs["val"]
+            agrees = [(_predicted(t, s, val) == ensemble).mean() if t.student.seed(s).finite() else 0 for t in tried]
+            # of several that agree most the first is chosen, so that the default wins a tie
+            choice = {AGREEMENT: list(map(float, agrees)), CHOSEN: int(np.argmax(agrees))}
             metrics = trial_metrics(evaluation, seed, predictions, choice[CHOSEN])
         else:
             metrics = compute_metrics(evaluation, seed, predictions)

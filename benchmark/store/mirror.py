@@ -85,7 +85,6 @@ class Mirror:
         return came
 
     def put(self, names: Sequence[str]) -> None:
-        """Bring files there."""
         with self._trying("files can't be brought there"):
             system, root = self._system()
             protocols = [system.protocol] if isinstance(system.protocol, str) else system.protocol
@@ -105,7 +104,6 @@ class Mirror:
                     raise
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove files there."""
         with self._trying("files can't be removed"):
             system, root = self._system()
             for name in names:

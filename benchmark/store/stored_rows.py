@@ -54,7 +54,6 @@ class StoredRows:
 
     @property
     def ndim(self) -> int:
-        """Number of dimensions."""
         return len(self.shape)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.base.errors import W2SError, blamed
+from benchmark.base.errors import W2SError, named_errors
 from benchmark.base.fingerprint import canonical
 from benchmark.base.versions import libraries
 from benchmark.core.data import TEST, Domain, Pool, Problem
@@ -20,19 +19,14 @@ from benchmark.core.task import Encoder, Streaming, Task
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part
 from benchmark.students.linear import LinearStudent, Standardiser
-from benchmark.students.rows import DiskFeatures, select, standardised
+from benchmark.students.rows import DiskFeatures, Floats, select, standardised
 from benchmark.students.streamed import Streamed, placed
-
-Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class LinearHead(StudentKind):
-    """A linear head on standardised features, by class or (for pairs) Bradley-Terry.
-
-    Args:
-        encoder: what gives the features; None when they are given (`ArrayTask`).
-    """
+    """A linear head on standardised features, by class or (for pairs) Bradley-Terry. `encoder` gives the features; None
+    when they are given (`ArrayTask`)."""
 
     encoder: Encoder | None
 
@@ -56,7 +50,7 @@ class LinearHead(StudentKind):
         cache: Cache,
         device: str,
         held_out: tuple[str, ...] = TEST,
-    ) -> dict[str, dict[str, Features | DiskFeatures]]:
+    ) -> dict[str, dict[str, Floats | DiskFeatures]]:
         """Features (n, D), or (n, 2, D) of pairs, of all splits; of a large pool not read yet. Those of whole domains
         are cached: seeds, conditions and tasks share them."""
         encoded = [self._encoded(domains[name], device, task) for name in pool.domains]
@@ -129,11 +123,11 @@ class _Encoded:
             return cache.get_chunks("features", self.key, n, self.stream)
         return cache.get_rows("features", self.key, lambda: next(self.stream([slice(0, n)])))
 
-    def stream(self, ranges: list[slice]) -> Iterator[dict[str, Features]]:
+    def stream(self, ranges: list[slice]) -> Iterator[dict[str, Floats]]:
         """Those of each range of the domain in turn; a single one, the whole, of an encoder that does not stream."""
         encoder, inputs, outputs = self.encoder, self.domain.load(), tuple(self.encoder.outputs)
-        with blamed(self.name):
-            made: Iterable[dict[str, Features]]
+        with named_errors(self.name):
+            made: Iterable[dict[str, Floats]]
             if isinstance(encoder, Streaming):
                 made = encoder.stream(inputs, ranges, self.device)
             else:

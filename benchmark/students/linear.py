@@ -36,16 +36,15 @@ class Standardiser(NamedTuple):
     @classmethod
     def of_pieces(cls, pieces: Iterable[Tensor]) -> Standardiser:
         """The same, to rounding, in one pass over pieces of what is too large for memory."""
-        count, shift, total, squares = 0, torch.zeros(1), torch.zeros(1), torch.zeros(1)
+        count, (shift, total, squares) = 0, torch.zeros(3, 1, dtype=torch.float64)
         for piece in pieces:
             rows = piece.reshape(-1, piece.shape[-1]).double()
             if not count:  # a shift near the mean keeps the squares small
                 shift = rows.mean(0)
-                total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
             rows -= shift
             count += len(rows)
-            total += rows.sum(0)
-            squares += rows.square().sum(0)
+            total = total + rows.sum(0)
+            squares = squares + rows.square().sum(0)
         mean = total / count
         scale = (squares / count - mean.square()).clamp_min(0).sqrt()
         return cls((shift + mean).float(), torch.where(scale > 1e-6, scale, torch.ones_like(scale)).float())
@@ -88,10 +87,9 @@ class Heads:
             return self._probabilities(features)
         found = self.weight.new_empty(S, H, n, 2 if self.bias is None else outputs)
         for s in range(S):
-            one, start = self.seed(s), 0
-            for rows in features[s].split(READ_ROWS) if isinstance(features, Tensor) else features.blocks(s):
-                found[s, :, start : start + len(rows)] = one._probabilities(rows[None])[0]
-                start += len(rows)
+            blocks = features[s].split(READ_ROWS) if isinstance(features, Tensor) else features.blocks(s)
+            for there, rows in zip(found[s].split(READ_ROWS, dim=1), blocks, strict=True):
+                there.copy_(self.seed(s)._probabilities(rows[None])[0])
         return found
 
     def _probabilities(self, features: Tensor) -> Tensor:

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmark.core.data import Index
 from benchmark.core.minibatches import in_windows
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part, blocks, gather
 from benchmark.students.linear import Standardiser
 
-Index = NDArray[np.int64]
 Floats = NDArray[np.float32]
 REGION = 2**27  # bytes of a file that are put in order in memory
 _VERSION = 1  # raise when the same rows would give another table

@@ -73,11 +73,8 @@ class InMemory:
         self._offsets = offsets.to(features.device, torch.int64)[:, None, None]
         self._rows: Tensor | None = None
 
-    def expect(self, minibatches: Tensor) -> None:
-        """Nothing to prepare."""
-
-    def close(self) -> None:
-        """Nothing to end."""
+    def expect(self, minibatches: Tensor) -> None: ...
+    def close(self) -> None: ...
 
     def rows(self, index: Tensor) -> Tensor:
         """(S * streams, B or 2 B, D) for the positions (S, streams, B); valid until the next call."""
@@ -149,13 +146,13 @@ class ReadAhead:
     def _windows(self) -> Iterator[Window]:
         """What was announced, the next window opened while one is in use."""
         with ThreadPoolExecutor(1) as reader:
-            parts = (part for epoch in self._announced() for part in epoch.split(max(1, WINDOW // epoch[0, 0].numel())))
-            for window in one_ahead(reader.submit(self._opened, part) for part in parts):
+            for window in one_ahead(reader.submit(self._opened, part) for part in self._parts()):
                 yield window.result()
 
-    def _announced(self) -> Iterator[Tensor]:
+    def _parts(self) -> Iterator[Tensor]:
         while self._epochs:
-            yield self._epochs.popleft()
+            epoch = self._epochs.popleft()
+            yield from epoch.split(max(1, WINDOW // epoch[0, 0].numel()))
 
     def _opened(self, part: Tensor) -> Window:
         """A few steps: arrays of S seeds, and where in them the examples are, (steps, S, streams, B)."""

@@ -19,12 +19,9 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, JsonValue
 
 from benchmark.core.records import Condition, Count, MethodName, Record, Sha256, Strict, TaskName, Version
-from benchmark.core.registry import TASKS
-from benchmark.core.suite import Suite
 
 Hashed = Literal["records.jsonl", "predictions.safetensors", "method.py"]
 HASHED: tuple[Hashed, ...] = get_args(Hashed)
-Grid = dict[tuple[str, str], tuple[int, ...]]
 _SHARED = ("method", "title", "kind", "ablation_of", "method_version", "engine_version")  # by all records
 
 
@@ -102,13 +99,3 @@ def manifest_of(suite: str, citation: str, records: Sequence[Record], files: Map
         ),
         **{name: getattr(records[0], name) for name in _SHARED},
     )
-
-
-def grid_of(suite: Suite) -> Grid:
-    """Seeds of every (task, condition) of a suite: what a submission to it holds. Loads no data."""
-    return {
-        (name, condition): tuple(range(suite.seeds))
-        for name in TASKS.select(list(suite.tasks))
-        for condition in suite.conditions
-        if condition in TASKS[name].conditions
-    }

@@ -41,11 +41,6 @@ class Submission:
     contents: Contents = field(default_factory=Contents)
     whole: bool = True
 
-    @property
-    def shipped(self) -> bool:
-        """Whether it is the folder of a method of the project, which has no manifest."""
-        return MANIFEST not in self.files and self.name in METHODS
-
 
 def read_submission(folder: Path) -> tuple[Submission, list[Finding]]:
     """The contents of a folder, and what is wrong with their form.
@@ -93,11 +88,12 @@ def _read_files(folder: Path, submission: Submission) -> Iterator[Finding]:
             yield Finding("foreign-file", f"{path.name}: {fault}")
         else:
             submission.files[path.name] = path.read_bytes()
-    if submission.shipped:
+    shipped = MANIFEST not in submission.files and submission.name in METHODS
+    if shipped:  # by the project, without a manifest
         yield Finding(
             "no-manifest", "a method of the project: hashes of files and source were not checked", warning=True
         )
-    for name in (RECORDS, PREDICTIONS) if submission.shipped else (*HASHED, MANIFEST, README):
+    for name in (RECORDS, PREDICTIONS) if shipped else (*HASHED, MANIFEST, README):
         if name not in submission.files:
             yield Finding("missing-file", f"{name}: is not there")
     if README in submission.files:

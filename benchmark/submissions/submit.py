@@ -16,7 +16,7 @@ from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem
 from benchmark.core.records import Evaluation, RecordKey, Versions
 from benchmark.core.registry import METHODS, TASKS, load_plugin
-from benchmark.core.suite import Suite, load_suite, read_options
+from benchmark.core.suite import load_suite, read_options
 from benchmark.core.task import Task
 from benchmark.results.contents import Contents
 from benchmark.results.layout import MANIFEST, README, SOURCE
@@ -47,7 +47,12 @@ def submit(request: Request, wanted: str | None, out: Path | None, published: Pa
     name = _method(file, wanted)
     source = file.read_bytes()
     suite = load_suite(request.suite, request.full)
-    _check_options(request.options, suite, name)
+    options, method_options = read_options(request.options)
+    fixed = {*suite.options, *(field.name for field in fields(Recipe))}
+    if set_by_suite := sorted(options.keys() & fixed):
+        raise W2SError(f"--set {set_by_suite[0]}: suite '{suite.name}' says what it is; a submission can't change it")
+    if method_options:
+        raise W2SError(f"--set {name}.…: a submission's options are the defaults of its file; change them there")
     # another source is another method: nothing of it may be taken over
     root = Path("runs/submissions") / suite.folder / f"{name}-{hashlib.sha256(source).hexdigest()[:12]}"
     run = resolve(replace(request, methods=[name], results=str(root)), say)
@@ -100,16 +105,6 @@ def _method(file: Path, wanted: str | None) -> str:
     if wanted is None and len(names) > 1:
         raise W2SError(f"{file}: registers {len(names)} methods ({', '.join(names)}); say which with --method NAME")
     return wanted or names[0]
-
-
-def _check_options(given: Sequence[str], suite: Suite, name: str) -> None:
-    """Refuse what the suite or the method's file says."""
-    options, method_options = read_options(given)
-    fixed = {*suite.options, *(field.name for field in fields(Recipe))}
-    if set_by_suite := sorted(options.keys() & fixed):
-        raise W2SError(f"--set {set_by_suite[0]}: suite '{suite.name}' says what it is; a submission can't change it")
-    if method_options:
-        raise W2SError(f"--set {name}.…: a submission's options are the defaults of its file; change them there")
 
 
 def _grid(run: Run) -> list[tuple[Task, str, str]]:

@@ -29,11 +29,6 @@ from benchmark.running.unit import execute
 DIFFERING, SCORE = 0.01, 0.01
 
 
-def tolerated(share: float) -> bool:
-    """Whether so many predictions may differ on another machine."""
-    return share <= DIFFERING
-
-
 def verify(request: Request, results: Path, seed: int, say: Say) -> int:
     """Run one cell again; returns 0 if the predictions are equal or within the tolerance, else 1.
 
@@ -127,7 +122,7 @@ def _compare(
     if not differ.any():
         say(f"equal: {record.key}: all {predictions.size} predictions, {metric} {then:.4f}")
         return 0
-    fits = tolerated(float(differ.mean())) and abs(now - then) <= SCORE
+    fits = differ.mean() <= DIFFERING and abs(now - then) <= SCORE
     say(
         f"{'within the tolerance' if fits else 'not reproduced'}: {record.key}: {differ.sum()} of {predictions.size} "
         f"predictions differ ({differ.mean():.2%}, allowed {DIFFERING:.0%}), {metric} {then:.4f}, here {now:.4f} "

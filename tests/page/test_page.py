@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from support.snapshots import Snapshots, pretty
 from support.synthetic import Task, default_tasks, entry, evaluation, fill
 
 from benchmark.analysis.cells import analysis_of
-from benchmark.analysis.format import percent
 from benchmark.base.errors import W2SError
 from benchmark.core.method import method_options
-from benchmark.core.registry import METHODS, TASKS
+from benchmark.core.registry import METHODS
 from benchmark.core.scoring import score
 from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload, Row, Suite
@@ -100,36 +100,12 @@ def test_accuracy_is_what_loops_over_the_predictions_give(store: ResultStore, su
     assert suite["views"]["ood||all|accuracy"]["score"]["raven"][0] == pytest.approx(mean, abs=1e-3)
 
 
-def test_cells_have_gains_failures_costs_weights(store: ResultStore, suite: Suite) -> None:
-    analysis = analysis_of(store)
-    cell, shown = analysis.cells["digits", "ood"], suite["cells"]["digits|ood"]
-    gain = cell.gain("raven", "ensemble")
-    assert gain is not None
-    assert shown["own"]["gain"]["raven"][2] == percent(
-        analysis.over([cell], lambda c: c.gain("raven", "ensemble")), True
-    )
-    worse = sum(cell.samples["naive"].values < cell.samples["mean_supervisor"].values - 1e-6)
-    assert shown["own"]["failed"]["naive"] == (worse, 3)
-    assert shown["cost"]["naive"] == 100
-    weights = [cell.records["raven"][seed].diagnostics["weights"] for seed in shown["seeds"]]
-    assert np.allclose(np.array(shown["weights"]["raven"]["values"], float), np.array(weights, float), atol=1e-4)
-    assert "naive" not in shown["weights"]
-    assert np.allclose(shown["own"]["supervisors"], 100 * np.array(list(cell.supervisor_scores.values())), atol=1e-3)
-
-
-def test_installed_tasks_and_methods_describe_themselves(suite: Suite) -> None:
-    tasks, rows = ({item["name"]: item for item in suite[key]} for key in ("tasks", "rows"))  # type: ignore
-    card = TASKS["sentiment-to-tweets"].card
-    assert tasks["sentiment-to-tweets"]["card"]["licence"].startswith(card.licence)
-    assert tasks["sentiment-to-tweets"]["card"]["shift"] == card.shift
-    assert tasks["digits"]["card"] is None
-    assert rows["raven"]["citation"] == METHODS["raven"].citation
-    assert rows["raven"]["description"].startswith("CE(q, t)")
-    assert rows["raven_no_easy"]["role"] == "ablation"
-    assert rows["raven_no_easy"]["ablation_of"] == "raven"
-    assert rows["ground_truth"]["role"] == "canary"
-    assert rows["mean_supervisor"]["role"] == "reference"
-    assert rows["raven"]["settings"] == [{"options": {"student.learning_rate": "0.001"}, "tasks": []}]
+def test_the_payload_is_as_it_was(tmp_path: Path, snapshot: Snapshots) -> None:
+    """An installed task and installed methods, which describe themselves; gains, failures, costs, weights."""
+    store = ResultStore(tmp_path / "small")
+    methods = ("naive", "ensemble", "raven_no_easy", "ground_truth")
+    fill(store, [Task("sentiment-to-tweets", metric="accuracy", members=2)], methods, range(2), ("ood",))
+    snapshot("payload.json", pretty(page_payload([store])) + "\n")
 
 
 def test_another_version_of_a_method_is_not_described_by_this_one(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def labels(n, classes=3, seed=0):
 CLASSIFIERS = [
     pytest.param(TfidfClassifier(), texts, id="tfidf"),
     pytest.param(PixelLogistic(), pictures, id="pixels"),
-    pytest.param(SmallCNN(), pictures, id="cnn"),
+    pytest.param(SmallCNN(epochs=10), pictures, id="cnn"),
 ]
 
 

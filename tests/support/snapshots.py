@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,17 @@ class Snapshots:
             path.write_text(text)
         assert path.is_file(), f"{path} is missing: pytest --update-snapshots"
         assert text == path.read_text()
+
+
+def pretty(value: Any, depth: int = 0) -> str:
+    """JSON in which what fits on a line stands on one."""
+    line, pad = json.dumps(value, ensure_ascii=False), " " * depth
+    if not isinstance(value, dict | list) or len(pad + line) <= 120:
+        return line
+    parts = (
+        [f"{json.dumps(name)}: {pretty(part, depth + 1)}" for name, part in value.items()]
+        if isinstance(value, dict)
+        else [pretty(part, depth + 1) for part in value]
+    )
+    inside = ",\n".join(f"{pad} {part}" for part in parts)
+    return f"{{\n{inside}\n{pad}}}" if isinstance(value, dict) else f"[\n{inside}\n{pad}]"

@@ -4,8 +4,6 @@ An executor is a generator over a plan. It yields each unit once, in any order, 
 error that it failed with; a `Pass` with None. Closing it ends whatever is still running. It writes no results.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence

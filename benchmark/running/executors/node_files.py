@@ -1,7 +1,5 @@
 """What a worker on another machine must have before it can do anything: the same code, and the run's own files."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
@@ -12,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -40,7 +38,7 @@ class NodeFiles:
     token: Path | None  # in the cache: by it a worker sees that its cache is the driver's; None where it need not be
 
     @classmethod
-    def of(cls, setup: Setup, keep: Keep, token: Path | None) -> NodeFiles:
+    def of(cls, setup: Setup, keep: Keep, token: Path | None) -> Self:
         """All that a run needs besides the installed packages."""
         files = []
         for root in (*setup.plugins, *(setup.source.files if setup.source else ())):

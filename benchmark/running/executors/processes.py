@@ -4,8 +4,6 @@ Each worker leads a process group of its own: what a job starts ends with it. No
 that dies, hangs or is killed in the middle of an answer disturbs no other.
 """
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os
@@ -94,14 +92,6 @@ class _Done(NamedTuple):
     outcome: Outcome
 
 
-def _news(inbox: _Inbox) -> Iterator[tuple[_Worker, _Said | _Done | None]]:
-    """What workers have said, without waiting for long."""
-    with contextlib.suppress(queue.Empty):
-        yield inbox.get(timeout=_LOOK)
-        while True:
-            yield inbox.get_nowait()
-
-
 class _Worker:
     """One process, the job that it has, and when it was last heard; its messages go to `inbox`."""
 
@@ -164,6 +154,14 @@ class _Worker:
         except Exception:  # the end of the pipe, or something in it that is no message
             _kill_group(self._process)
         self._inbox.put((self, None))
+
+
+def _news(inbox: _Inbox) -> Iterator[tuple[_Worker, _Said | _Done | None]]:
+    """What workers have said, without waiting for long."""
+    with contextlib.suppress(queue.Empty):
+        yield inbox.get(timeout=_LOOK)
+        while True:
+            yield inbox.get_nowait()
 
 
 @contextlib.contextmanager

@@ -3,8 +3,6 @@
 A job whose worker or node is gone is submitted again (`ATTEMPTS` in all). What a job raises comes back as its outcome.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import os
@@ -32,6 +30,7 @@ _LOOK = 1.0  # seconds between looks at what jobs are at
 _MEMORY = 2.0  # GB that a job keeps for itself where nothing else is said
 _PATIENCE = 60.0  # seconds for an answer of the board
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM")
+_News = dict[str, tuple[str, float, float]]  # job's name -> text, share, seconds since then
 _OBJECT_STORE = 256 * 2**20  # bytes, of a cluster that is started here: results are small
 
 
@@ -132,7 +131,6 @@ class _Refused(str):
 
 
 _setups: list[Setup] = []  # of this worker process, which belongs to one run
-_News = dict[str, tuple[str, float, float]]  # job's name -> text, share, seconds since then
 
 
 class _Board:

@@ -29,12 +29,11 @@ from benchmark.students.language.sequences import Padded, Sequences, Tokenizer, 
 from benchmark.students.linear import initial_head
 
 Objective = Literal["classifier", "reward", "policy"]
-REQUIRES = {"transformers": "transformers", "peft": "peft"}
 
 
 def lacking_extra() -> str | None:
     """One line when the extra is not installed."""
-    lacking = missing_packages(REQUIRES)
+    lacking = missing_packages({"transformers": "transformers", "peft": "peft"})
     return lacking and f"{lacking.split(';')[0]}; run: pip install -c constraints.txt 'w2s-bench[lm]'"
 
 

@@ -57,11 +57,8 @@ class Sequences:
 
 
 class Padded(NamedTuple):
-    """B sequences side by side, L positions each.
-
-    Attributes:
-        ids: (B, L). states: (B, L, D) or None. mask: (B, L), 1 where a token is. positions: (B, L).
-    """
+    """B sequences side by side, L positions each: ids (B, L), states (B, L, D), mask (B, L), 1 where a token is, and
+    positions (B, L)."""
 
     ids: Tensor
     states: Tensor | None
@@ -83,11 +80,7 @@ def pad(sequences: Sequences, rows: Tensor, pad_id: int, left: bool) -> Padded:
 
 
 class Tokenizer:
-    """A model's tokenizer.
-
-    Args:
-        folder: the model's.
-        name: for messages.
+    """The tokenizer in a model's folder; `name` is the model's, for messages.
 
     Attributes:
         pad_id: what fills up; the end token where a tokenizer has no padding token (attention never sees it).

@@ -30,6 +30,7 @@ _VERSION = 1
 _OUTPUT = "tokens"
 _BATCH = 32  # examples at a time when nothing is trained
 TokenRows = list[Sequences]  # one for each seed
+Replica = list[nn.Parameter]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class LanguageModel(StudentKind):
         rank, alpha: of LoRA (Hu et al. 2022, arXiv:2106.09685), without dropout.
         max_tokens: of prompt and reply together.
         beta: of DPO.
-        preference_loss: `soft` for all methods; `margin` lets RAVEN use the released margin form (methods.md).
+        preference_loss: `soft` for all methods; `margin` lets RAVEN use the released margin form.
         micro_batch: examples whose activations are in memory at a time; gradients add up over a minibatch's parts, at
             the cost of a second forward pass. None for whole minibatches. Changes results by rounding only.
         checkpointing: recompute activations block by block; rounding only, too.
@@ -113,7 +114,6 @@ class LanguageModel(StudentKind):
 
     @property
     def margin_beta(self) -> float | None:
-        """Beta, if the margin form is wanted."""
         return self.beta if self.preference_loss == "margin" else None
 
     def network(self, device: str) -> Network:
@@ -184,12 +184,9 @@ class LanguageModel(StudentKind):
     def prepare(
         self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
     ) -> tuple[dict[str, TokenRows], dict[str, list[TokenRows]]]:
-        """The token sequences, on the device."""
         splits = [p.features[_OUTPUT] for p in problems]
-        return (
-            {_OUTPUT: [s["train"].to(device) for s in splits]},
-            {name: [[s[name].to(device)] for s in splits] for name in held_out},
-        )
+        train = [s["train"].to(device) for s in splits]
+        return {_OUTPUT: train}, {name: [[s[name].to(device)] for s in splits] for name in held_out}
 
     def start(self, inputs: TokenRows, num_classes: int, seeds: tuple[int, ...], heads: int) -> LanguageStudent:
         if num_classes != self.num_classes:
@@ -234,9 +231,6 @@ class LanguageModel(StudentKind):
         return f"run again with --set max_tokens={self.max_tokens // 2} or a smaller --set model=..."
 
 
-Replica = list[nn.Parameter]
-
-
 class LanguageStudent:
     """The adapters in training; all replicas share the frozen base model, which is in memory once."""
 
@@ -250,11 +244,8 @@ class LanguageStudent:
     def parameters(self) -> list[nn.Parameter]:
         return [p for heads in self._replicas for replica in heads for p in replica]
 
-    def expect(self, minibatches: Tensor) -> None:
-        """Nothing: tokens are in memory."""
-
-    def close(self) -> None:
-        """Nothing: see `LanguageModel.release`."""
+    def expect(self, minibatches: Tensor) -> None: ...
+    def close(self) -> None: ...
 
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), or (S, H, B).

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.tiny import Models, opinions, soft_labels
+from support.votes import remembered_votes  # noqa: F401
 from torch import Tensor
 
 from benchmark.base.errors import MethodFailed, W2SError
