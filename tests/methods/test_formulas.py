@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import digamma
 from support.laws import seeds
 from support.plain_losses import Vector, ce, entropy, mean, mix, onehot, softmax
 from torch import Tensor
@@ -26,15 +27,6 @@ few = settings(max_examples=20)  # each of a dozen examples, class by class
 # the oracle
 
 
-def digamma(x: float) -> float:
-    """By recurrence up to 12, then the asymptotic series."""
-    below = 0.0
-    while x < 12:
-        below, x = below + 1 / x, x + 1
-    i = 1 / (x * x)
-    return math.log(x) - 0.5 / x - i * (1 / 12 - i * (1 / 120 - i * (1 / 252 - i * (1 / 240 - i / 132)))) - below
-
-
 def dirichlet_kl(a: Vector) -> float:
     """KL(Dir(a) || Dir(1))."""
     K, S = len(a), math.fsum(a)
@@ -49,47 +41,28 @@ def evidential(z: Vector, t: Vector, s: float) -> float:
     return fit + s * dirichlet_kl(tilde)
 
 
-# targets t of the methods whose loss is CE(q, t): (logits z, soft labels [p_1 .. p_M], progress s) -> t
-
-
-def naive(z: Vector, p: list[Vector], s: float) -> Vector:
-    return p[0]
-
-
-def ensemble(z: Vector, p: list[Vector], s: float) -> Vector:
-    return mean(p)
-
-
-def majority_vote(z: Vector, p: list[Vector], s: float) -> Vector:
-    return mean([onehot(pm) for pm in p])
-
-
-def confidence(z: Vector, p: list[Vector], s: float) -> Vector:
-    return mix(0.5 * min(1.0, s / 0.2), mean(p), onehot(z))
-
-
-def adaptive_confidence(z: Vector, p: list[Vector], s: float) -> Vector:
-    given = mean(p)
-    own, other = math.exp(ce(z, onehot(z))), math.exp(ce(z, onehot(given)))
+def agreement(z: Vector, given: Vector, temperature: float) -> Vector:
+    """The student's own answer mixed into what is given, by how near it is to each."""
+    own, other = (math.exp(ce(z, onehot(t)) / temperature) for t in (z, given))
     return mix(own / (own + other), given, onehot(z))
 
 
-def entropy_weighting(z: Vector, p: list[Vector], s: float) -> Vector:
-    return mean(p, [1 / (entropy(pm) + 1e-8) for pm in p])
-
-
-TARGETS: dict[str, Callable[[Vector, list[Vector], float], Vector]] = {
-    "naive": naive,
-    "bootstrapping": naive,
-    "confidence": confidence,
-    "adaptive_confidence": adaptive_confidence,
-    "ensemble": ensemble,
-    "co_supervised": ensemble,
-    "majority_vote": majority_vote,
-    "ensemble_confidence": confidence,
-    "ensemble_adaptive_confidence": adaptive_confidence,
-    "entropy_weighting": entropy_weighting,
-}
+# method, options, and the target t of its loss CE(q, t): (logits z, soft labels [p_1 .. p_M], progress s) -> t
+Target = Callable[[Vector, list[Vector], float], Vector]
+TARGETS: list[tuple[str, dict[str, float], Target]] = [
+    ("naive", {}, lambda z, p, s: p[0]),
+    ("bootstrapping", {}, lambda z, p, s: p[0]),
+    ("ensemble", {}, lambda z, p, s: mean(p)),
+    ("co_supervised", {}, lambda z, p, s: mean(p)),
+    ("majority_vote", {}, lambda z, p, s: mean([onehot(pm) for pm in p])),
+    ("entropy_weighting", {}, lambda z, p, s: mean(p, [1 / (entropy(pm) + 1e-8) for pm in p])),
+    ("confidence", {}, lambda z, p, s: mix(0.5 * min(1.0, s / 0.2), mean(p), onehot(z))),
+    ("confidence", {"warmup": 0.0, "max_confidence": 0.3}, lambda z, p, s: mix(0.3, mean(p), onehot(z))),
+    ("ensemble_confidence", {}, lambda z, p, s: mix(0.5 * min(1.0, s / 0.2), mean(p), onehot(z))),
+    ("adaptive_confidence", {}, lambda z, p, s: agreement(z, mean(p), 1.0)),
+    ("adaptive_confidence", {"temperature": 2.5}, lambda z, p, s: agreement(z, mean(p), 2.5)),
+    ("ensemble_adaptive_confidence", {}, lambda z, p, s: agreement(z, mean(p), 1.0)),
+]
 
 
 # the case under test
@@ -117,15 +90,17 @@ class Case:
         return [(r, b, z[r][b], p[r][self.index[r, b]]) for r in range(R) for b in range(B)]
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize(("name", "options", "target_of"), TARGETS)
 @few
 @given(classes, st.integers(1, 5), seeds, progresses)
-def test_cross_entropy_losses_and_gradients(name: str, K: int, M: int, seed: int, progress: float) -> None:
+def test_cross_entropy_losses_and_gradients(
+    name: str, options: dict[str, float], target_of: Target, K: int, M: int, seed: int, progress: float
+) -> None:
     case = Case(K, 1 if METHODS[name].kind == "single" else M, seed, progress)
-    loss = case.loss(METHODS[name]())
+    loss = case.loss(METHODS[name](**options))
     (grad,) = torch.autograd.grad(loss.sum(), case.logits)
     for r, b, z, p in case.examples():
-        target = TARGETS[name](z, p, progress)
+        target = target_of(z, p, progress)
         assert loss[r, b].item() == pytest.approx(ce(z, target), rel=1e-9)
         # with t constant (no gradient through ŷ, c or α) the gradient for z is q - t
         expected = [qc - tc for qc, tc in zip(softmax(z), target, strict=True)]
@@ -153,21 +128,7 @@ def test_bayesian(K: int, M: int, seed: int, progress: float) -> None:
             assert grad[r, b, c].item() == pytest.approx(slope, abs=1e-6)
 
 
-def test_the_oracles_dirichlet_divergence() -> None:
-    for a in ([1.0, 1.0, 1.0], [1.0, 3.5], [7.0, 1.0, 2.0, 1.2]):
-        given = torch.distributions.Dirichlet(torch.tensor(a, dtype=torch.float64))
-        flat = torch.distributions.Dirichlet(torch.ones(len(a), dtype=torch.float64))
-        assert dirichlet_kl(a) == pytest.approx(torch.distributions.kl_divergence(given, flat).item(), abs=1e-10)
-
-
 # confidence
-
-
-def test_confidence_without_warmup_is_constant() -> None:
-    case = Case(3, 1, 0, progress=0.01)
-    loss = case.loss(METHODS["confidence"](warmup=0.0, max_confidence=0.3))
-    for r, b, z, p in case.examples():
-        assert loss[r, b].item() == pytest.approx(ce(z, mix(0.3, p[0], onehot(z))))
 
 
 @pytest.mark.parametrize("name", ["confidence", "ensemble_confidence"])
@@ -193,14 +154,6 @@ def test_balanced_confidence_is_for_two_classes() -> None:
         Case(3, 1, 0).loss(METHODS["confidence"](balanced=True))
 
 
-def test_adaptive_confidence_temperature() -> None:
-    case = Case(4, 1, 3)
-    loss = case.loss(METHODS["adaptive_confidence"](temperature=2.5))
-    for r, b, z, p in case.examples():
-        own, other = math.exp(ce(z, onehot(z)) / 2.5), math.exp(ce(z, onehot(p[0])) / 2.5)
-        assert loss[r, b].item() == pytest.approx(ce(z, mix(own / (own + other), p[0], onehot(z))))
-
-
 # votes
 
 
@@ -209,21 +162,12 @@ def targets(name: str, labels: Tensor, **options: object) -> Tensor:
     return METHODS[name](**options).aggregate(labels[None])[0]  # type: ignore[attr-defined]
 
 
-def test_majority_vote_keeps_ties() -> None:
+def test_ties() -> None:
+    """Of votes they stay; within a supervisor the lowest class has it."""
     p = torch.tensor([[[0.6, 0.4, 0.0], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.9, 0.0, 0.1]]], dtype=torch.float64)
     assert targets("majority_vote", p).tolist() == [[0.5, 0.5, 0.0]]
-
-
-def test_a_tie_within_a_supervisor_goes_to_the_lowest_class() -> None:
     p = torch.tensor([[[0.4, 0.2, 0.4], [0.0, 0.5, 0.5]]], dtype=torch.float64)
     assert targets("majority_vote", p).tolist() == [[0.5, 0.5, 0.0]]
-
-
-def test_bayesian_counts_votes_only() -> None:
-    sure, unsure = Case(3, 2, 0), Case(3, 2, 0)
-    unsure.labels = (0.1 * sure.labels.log()).softmax(-1)  # same argmax
-    bayesian = METHODS["bayesian"]
-    assert torch.equal(sure.loss(bayesian()), unsure.loss(bayesian()))
 
 
 def test_entropy_weighting_extremes() -> None:
@@ -271,7 +215,7 @@ def annotators(accuracies: Sequence[float], K: int, examples: int, seed: int) ->
 
 
 @settings(max_examples=5)
-@given(st.integers(2, 4), st.integers(2, 5), st.integers(1, 4), seeds)
+@given(st.integers(2, 4), st.integers(1, 5), st.integers(1, 4), seeds)
 def test_dawid_skene_is_em(K: int, M: int, rounds: int, seed: int) -> None:
     _, p = annotators([0.5 + 0.1 * m for m in range(M)], K, examples=40, seed=seed)
     t = targets("dawid_skene", p, iterations=rounds, tolerance=-math.inf)
@@ -293,18 +237,6 @@ def test_dawid_skene_has_a_column_for_every_class() -> None:
     t = targets("dawid_skene", p)
     assert t.shape == (4, 5)
     torch.testing.assert_close(t, p[:, 0], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("K", [2, 10])
-def test_dawid_skene_of_one_supervisor_is_its_vote(K: int) -> None:
-    _, p = annotators([0.6], K, examples=30, seed=1)
-    torch.testing.assert_close(targets("dawid_skene", p), (p[:, 0] > 0.5).double(), rtol=0, atol=1e-6)
-
-
-def test_dawid_skene_of_uniform_labels_is_finite() -> None:
-    t = targets("dawid_skene", torch.full((6, 3, 4), 0.25))
-    assert t.dtype == torch.float32
-    torch.testing.assert_close(t.sum(-1), torch.ones(6))
 
 
 def test_dawid_skene_loss_looks_up_its_own_example() -> None:
