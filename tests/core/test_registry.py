@@ -13,7 +13,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
-from support.made_up import Blobs, make_arrays, registries_restored
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
@@ -22,6 +21,7 @@ from benchmark.core.method import Method
 from benchmark.core.names import CANARIES, RESERVED
 from benchmark.core.records import MethodName, TaskName
 from benchmark.core.registry import METHODS, TASKS, Registry, load_plugin, register_method, register_task
+from support.made_up import Blobs, make_arrays, registries_restored
 
 
 @pytest.fixture(autouse=True)

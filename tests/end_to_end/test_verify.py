@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command_line import CommandLine
-from support.tiny_suite import ASKED, as_process, tiny_suite
 
 from benchmark.core.records import digest
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.scoring import compute_metrics
 from benchmark.results.store import ResultStore, method_files
 from benchmark.submissions import verify as verify_module
+from support.command_line import CommandLine
+from support.tiny_suite import ASKED, as_process, tiny_suite
 
 ROOT = Path("results/tiny")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+
 from support.disturbed import environment
 from support.forked_runs import Ended, Forker
 from support.verdict import Reference, Tally

@@ -9,6 +9,7 @@ import pytest
 from campaign import ROWS, Row
 from places import Campaign, campaign
 from storage import CAN_NOT
+
 from support.shared import shared
 
 pytestmark = pytest.mark.faults
