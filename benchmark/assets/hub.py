@@ -20,11 +20,6 @@ from benchmark.base.notices import notice
 from benchmark.base.paths import settings
 
 
-def allowed() -> bool:
-    """Whether the user asked for downloads."""
-    return settings().download
-
-
 def snapshot(
     name: str, kind: Literal["model", "dataset"], patterns: Sequence[str], revision: str | None = None
 ) -> Path:
@@ -59,7 +54,7 @@ def _brought(name: str, kind: str, patterns: Sequence[str], revision: str | None
 
     # not by commit: then the next run would not find it by the branch's name
     where: dict[str, Any] = {"repo_type": kind, "revision": revision, "allow_patterns": list(patterns)}
-    if not allowed():
+    if not settings().download:
         return Path(snapshot_download(name, **where, local_files_only=True)), {}
     try:
         state: Any = HfApi().repo_info(name, repo_type=kind, revision=revision, files_metadata=True)

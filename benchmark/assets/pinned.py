@@ -50,10 +50,8 @@ class Pinned:
         """
         file = file or self.files[0]
         data = _bytes(self, self.folder, file)
-        found = hashlib.sha256(data).hexdigest()
         expected = self.sha256 if len(self.files) == 1 else self.hashes()[file]
-        if found != expected:
-            raise _differs(self, file, found, expected)
+        _compare(self, file, hashlib.sha256(data).hexdigest(), expected)
         return data
 
     def hashes(self) -> dict[str, str]:
@@ -71,9 +69,8 @@ def _hashes(pinned: Pinned, folder: Path) -> dict[str, str]:
     total = found[pinned.files[0]]
     if len(found) > 1:
         total = hashlib.sha256("".join(f"{sha256}  {file}\n" for file, sha256 in found.items()).encode()).hexdigest()
-    if total != pinned.sha256:
-        more = f" and {len(found) - 1:,} more, together," * (len(found) > 1)
-        raise _differs(pinned, pinned.files[0] + more, total, pinned.sha256)
+    more = f" and {len(found) - 1:,} more, together," * (len(found) > 1)
+    _compare(pinned, pinned.files[0] + more, total, pinned.sha256)
     return found
 
 
@@ -84,8 +81,9 @@ def _bytes(pinned: Pinned, folder: Path, file: str) -> bytes:
         raise NotAvailable(_message(pinned, f"cannot read {file} ({error.strerror})")) from error
 
 
-def _differs(pinned: Pinned, what: str, found: str, expected: str) -> W2SError:
-    return W2SError(_message(pinned, f"{what} has SHA-256 {found}, expected {expected}"))
+def _compare(pinned: Pinned, what: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise W2SError(_message(pinned, f"{what} has SHA-256 {found}, expected {expected}"))
 
 
 def _message(pinned: Pinned, what: str) -> str:

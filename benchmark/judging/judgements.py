@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field
 
@@ -125,22 +125,17 @@ class JudgementLog:
     def __init__(self, root: Path, judged: Judged) -> None:
         self._root = root
         self._judgements = {**judged.orphans, **judged.judgements}
-        self._files: dict[str, BinaryIO] = {}
         self._mend()
 
     def add(self, judgement: Judgement) -> None:
         """Append one line and sync it."""
-        if judgement.method not in self._files:
-            self._files[judgement.method] = (self._root / judgement.method / JUDGEMENTS).open("ab")
-        file = self._files[judgement.method]
-        file.write(f"{judgement.to_line()}\n".encode())
-        file.flush()
-        os.fsync(file.fileno())
+        with (self._root / judgement.method / JUDGEMENTS).open("ab") as file:
+            file.write(f"{judgement.to_line()}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
         self._judgements[judgement.judgement_key] = judgement
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
         self._mend()
 
     def _mend(self) -> None:

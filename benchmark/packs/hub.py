@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmark.assets.hub import allowed, snapshot
+from benchmark.assets.hub import snapshot
 from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.base.paths import settings
 from benchmark.packs.sheet import CARD, SHEET
 
 _WANTED = (SHEET, CARD, "*/*.safetensors")
@@ -33,7 +34,7 @@ def find_pack(argument: str) -> Path:
         raise
     except Exception as error:  # the hub's own, the network's, or the disk's
         why = "is not on this machine; run with --download, or"
-        if allowed():
+        if settings().download:
             said = " ".join(str(error).split()).split(". ")[0]
             why = f"could not be downloaded ({type(error).__name__}: {said});"
         what = f"no such folder, and the data set {why} download it elsewhere and give its folder"

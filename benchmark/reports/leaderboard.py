@@ -12,7 +12,7 @@ from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_record
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
-from benchmark.base.text import bold, escape, listing, markdown, plain
+from benchmark.base.text import escape, listing, markdown, plain
 from benchmark.core.metrics import METRICS, Floats
 from benchmark.core.names import CONDITION_NAMES, CONDITION_TITLES
 from benchmark.core.records import Record
@@ -223,7 +223,7 @@ def _weights(analysis: Analysis) -> str:
             shares = [f"{round(float(w), 9):.2f}" for w in (1 / len(cell.evaluation.supervisors), best, worst)]
             lines.append([f"`{row}`", cell.evaluation.task, CONDITION_NAMES[cell.evaluation.condition], shown, *shares])
         if correlations:
-            lines.append([f"`{row}`", bold("mean"), "", f"{round(np.mean(correlations), 9):+.2f}", "", "", ""])
+            lines.append([f"`{row}`", "**mean**", "", f"{round(np.mean(correlations), 9):+.2f}", "", "", ""])
     if not lines:
         return ""
     headers = ["method", "task", "condition", "rank correlation", "uniform", "on the best", "on the worst"]

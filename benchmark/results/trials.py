@@ -41,10 +41,11 @@ def choice_fault(record: Record) -> str | None:
         found = len(tried) if isinstance(tried, list) else tried
         return f"hyperparameters.{TRIALS}: found {found}, expected {GRID_SIZE}, as every method has"
     agreements, number = record.diagnostics.get(AGREEMENT), record.diagnostics.get(CHOSEN)
-    given = agreements if isinstance(agreements, list) else []
-    shares = [value for value in given if isinstance(value, int | float) and 0 <= value <= 1]
-    if not len(given) == len(shares) == GRID_SIZE:
-        return f"diagnostics.{AGREEMENT}: found {agreements}, expected {GRID_SIZE} shares in 0..1"
+    if not isinstance(agreements, list) or len(agreements) != GRID_SIZE:
+        return f"diagnostics.{AGREEMENT}: found {agreements}, expected {GRID_SIZE} numbers"
+    shares = [value for value in agreements if isinstance(value, int | float) and 0 <= value <= 1]
+    if len(shares) != GRID_SIZE:
+        return f"diagnostics.{AGREEMENT}: found {agreements}, expected shares in 0..1"
     best = int(np.argmax(shares))
     if number != best:
         return f"diagnostics.{CHOSEN}: found {number}, but {best} is the first with the highest {AGREEMENT}"

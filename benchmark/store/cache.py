@@ -275,6 +275,8 @@ def _stored(path: Path, text: str, quiet: bool = True) -> dict[str, StoredRows] 
 
 
 def _held(path: Path, text: str, quiet: bool = False) -> Arrays | None:
+    """The arrays of an entry, None when it is not there or broken."""
+
     def load(path: Path) -> tuple[dict[str, str], Arrays]:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)

@@ -56,8 +56,8 @@ def alter(folder: Path, method: str, count: int) -> None:
     found.records[key] = found.records[key].model_copy(
         update={"predictions_sha256": digest(array), "metrics": compute_metrics(evaluation, 0, array)}
     )
-    lines = {key: record.to_line() for key, record in found.records.items() if key.method == method}
-    for name, content in method_files(lines, found.predictions).items():
+    records = [record for key, record in found.records.items() if key.method == method]
+    for name, content in method_files(records, found.predictions).items():
         (folder / method / name).write_bytes(content)
 
 
