@@ -3,8 +3,6 @@
 Where a user keeps large data sets is the data root: `--data-root DIR`, or the environment variable W2S_DATA.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable

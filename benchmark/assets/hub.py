@@ -4,8 +4,6 @@ Before a download its size, licence, commit and the SHA-256 of its large files a
 compared.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Sequence

@@ -1,8 +1,6 @@
 """Packages: installed ones are found, source archives are fetched through the user's own pip and compared with a known
 SHA-256."""
 
-from __future__ import annotations
-
 import functools
 import shlex
 import subprocess

@@ -4,8 +4,6 @@ That finds damaged files, other versions, and what an index has passed off for t
 who may write into the installation: they could change the code as well.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from dataclasses import dataclass

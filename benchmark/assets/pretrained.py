@@ -3,8 +3,6 @@
 A model is found as a folder and a fingerprint; nothing is downloaded unless the user asked for it (`--download`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """This process: how it is stopped, and how many threads it uses."""
 
-from __future__ import annotations
-
 import os
 import signal
 from types import FrameType

@@ -1,7 +1,5 @@
 """Text as Markdown and for terminals: tables, lists, and what must be escaped."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ again a few times and then is a `Failure`. What can't (a wrong key, address or m
 same for every other question.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """What judges said: `<results>/<method>/judgements.jsonl`, one `Judgement` (a reply, an order) a line."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from pathlib import Path

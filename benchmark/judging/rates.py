@@ -5,8 +5,6 @@ order) 1/2. Intervals are those of all scores, see `benchmark/analysis/statistic
 the same for all methods, seeds and replicas of a (task, condition).
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A pack's README.md: a data-set card as hubs show it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from string import Template

@@ -1,7 +1,5 @@
 """Where a pack is: a folder, or a data set on a hub that is downloaded into the hub's own cache."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

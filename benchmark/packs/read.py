@@ -1,7 +1,5 @@
 """A pack as a task: what `w2s run --pack` runs on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

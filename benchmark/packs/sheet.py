@@ -11,8 +11,6 @@ The hashes find accidents and edits. They are no signature: who writes a whole n
 pack from a stranger is as trustworthy as the stranger; its sheet's own hash, told apart from it, pins it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Writing a pack: the problems of a task, each example's features once, and the sheet."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

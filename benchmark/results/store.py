@@ -7,8 +7,6 @@ leaves at worst predictions without a record, which count for nothing. The next 
 a part of its methods anew could give others in the last digit, as those that train together share their products.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -4,8 +4,6 @@ A key holds everything that changes the value (data fingerprint, recipe and para
 versions), so an entry is never stale; a broken one is noticed, reported in one line and built again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -3,8 +3,6 @@
 What is there has a copy on this machine, which is what everything else reads and writes; a `Mirror` brings files over.
 """
 
-from __future__ import annotations
-
 import contextlib
 import secrets
 from collections.abc import Iterator, Sequence

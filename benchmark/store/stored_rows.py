@@ -1,7 +1,5 @@
 """Rows of arrays that lie in several places: in memory, or in files of which only the wanted rows are read."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,37 +125,6 @@ def test_an_emptied_cache_gives_the_same_again(tmp_path: Path) -> None:
     assert_equal(one, two)
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda task: setattr(task, "encoder", Columns(fingerprint="columns-2")), (1, 0)),
-        (lambda task: setattr(task, "_edition", "2"), (1, 3)),
-        (lambda task: setattr(task, "source_share", 0.5), (0, 3)),
-        (lambda task: task._sizes.update(left=151), (0, 2)),
-        (lambda task: task._sizes.update(there=131), (1, 3)),
-        (lambda task: setattr(task, "_group_size", 2), (0, 3)),
-        (lambda task: setattr(task, "_supervisors", (replace(task._supervisors[0], size=41),)), (0, 1)),
-        (lambda task: setattr(task, "_supervisors", (Supervisor(Centroids(1.5), ("left",), 40),)), (0, 1)),
-        (lambda task: setattr(task, "_supervisors", (Supervisor(Hotter(), ("left",), 40),)), (0, 1)),
-        (lambda task: setattr(task, "_supervisors", (Supervisor(Centroids(), ("right",), 40),)), (0, 1)),
-        (lambda task: setattr(task, "_supervisors", task._supervisors[:1]), (0, 0)),
-    ],
-    ids=[
-        "encoder", "inputs", "share", "a source", "the target", "groups",
-        "a size", "a parameter", "a recipe's version", "a domain", "fewer",
-    ],
-)  # fmt: skip
-def test_what_changes_the_values_is_made_again_and_nothing_else(
-    cache: Cache, change: object, expected: tuple[int, int]
-) -> None:
-    build_problem(Blobs(), "ood", 0, cache)
-    encoded_and_trained()
-    task = Blobs()
-    change(task)  # type: ignore[operator]
-    build_problem(task, "ood", 0, cache)
-    assert encoded_and_trained() == expected
-
-
 class Hotter(Centroids):
     """The same recipe, in its next version."""
 
@@ -166,19 +136,62 @@ class Unnamed(Centroids):
     """Its inherited name would take the other's cached soft labels."""
 
 
+Change = Callable[[Blobs], object]
+
+
+def first(**changes: Any) -> Change:
+    """Of the first supervisor."""
+    return lambda task: task._supervisors.__setitem__(0, replace(task._supervisors[0], **changes))
+
+
+CHANGES: dict[str, tuple[Change, tuple[int, int]]] = {  # and what is encoded and trained again
+    "encoder": (lambda task: setattr(task, "encoder", Columns(fingerprint="columns-2")), (1, 0)),
+    "inputs": (lambda task: setattr(task, "_edition", "2"), (1, 3)),
+    "share": (lambda task: setattr(task, "source_share", 0.5), (0, 3)),
+    "gap": (lambda task: setattr(task, "pair_gap", task.pair_gap + 1e-9), (0, 3)),  # the pool stays as it is
+    "a source": (lambda task: task._sizes.update(left=151), (0, 2)),
+    "the target": (lambda task: task._sizes.update(there=131), (1, 3)),
+    "groups": (lambda task: setattr(task, "_group_size", 2), (0, 3)),
+    "left out": (lambda task: setattr(task, "_unused", 0.1), (0, 3)),
+    "a size": (lambda task: task._supervisors.__setitem__(0, replace(task._supervisors[0], size=41)), (0, 1)),
+    "a parameter": (lambda task: task._supervisors.__setitem__(0, Supervisor(Centroids(1.5), ("left",), 40)), (0, 1)),
+    "a version": (lambda task: task._supervisors.__setitem__(0, Supervisor(Hotter(), ("left",), 40)), (0, 1)),
+    "a domain": (lambda task: task._supervisors.__setitem__(0, Supervisor(Centroids(), ("right",), 40)), (0, 1)),
+    "adversarial": (
+        lambda task: task._supervisors.__setitem__(0, replace(task._supervisors[0], adversarial=True)),
+        (0, 0),
+    ),
+    "fewer": (lambda task: task._supervisors.pop(), (0, 0)),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_changes_the_values_is_made_again_and_nothing_else(cache: Cache, what: str) -> None:
+    """And changes the fingerprint of the data, each in its own way."""
+    ratings = what == "gap"
+    build_problem(tried(ratings), "ood", 0, cache)
+    encoded_and_trained()
+    task = tried(ratings, what)
+    build_problem(task, "ood", 0, cache)
+    assert encoded_and_trained() == CHANGES[what][1]
+    others = {data_fingerprint(tried(ratings, name)) for name in CHANGES if name != what}
+    assert data_fingerprint(task) not in others
+    assert data_fingerprint(task) != data_fingerprint(tried(ratings)) == data_fingerprint(tried(ratings, name="other"))
+
+
+def tried(ratings: bool, change: str | None = None, **options: Any) -> Blobs:
+    """A task, changed."""
+    task = Blobs(ratings=ratings, **options)
+    task._supervisors = list(task._supervisors)
+    if change:
+        CHANGES[change][0](task)
+    return task
+
+
 def test_a_weak_model_declares_a_name_of_its_own(cache: Cache) -> None:
     task = Blobs(supervisors=[Supervisor(Unnamed(), ("left",))])
     with pytest.raises(W2SError, match="weak model Unnamed: declare a class attribute `name` of its own"):
         build_problem(task, "ood", 0, cache)
-
-
-def test_a_preference_tasks_gap_is_part_of_the_key(cache: Cache) -> None:
-    task = Blobs(ratings=True)
-    build_problem(task, "ood", 0, cache)
-    encoded_and_trained()
-    task.pair_gap += 1e-9  # the pool stays as it is
-    build_problem(task, "ood", 0, cache)
-    assert encoded_and_trained() == (0, 3)
 
 
 def test_so_are_the_pools_examples(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,35 +305,6 @@ def test_an_unknown_condition_is_refused(cache: Cache) -> None:
         build_problem(Blobs(), "odd", 0, cache)
     with pytest.raises(W2SError, match="task 'arrays' has no condition 'ind', only ood"):
         build_problem(ArrayTask(**make_arrays()), "ind", 0, cache)
-
-
-def test_the_data_fingerprint_changes_with_all_that_a_problem_is_made_from() -> None:
-    model = Centroids()
-    tasks = [
-        Blobs(),
-        Blobs(edition="2"),
-        Blobs(unused=0.1),
-        Blobs(group_size=2),
-        Blobs((151, 120, 130)),
-        Blobs(ratings=True),
-        Blobs(encoder=Columns(fingerprint="columns-2")),
-        *(
-            Blobs(supervisors=[supervisor])
-            for supervisor in (
-                Supervisor(model, ("left",)),
-                Supervisor(model, ("right",)),
-                Supervisor(model, ("left",), size=10),
-                Supervisor(model, ("left",), adversarial=True),
-                Supervisor(Centroids(2.0), ("left",)),
-                Supervisor(Hotter(), ("left",)),
-            )
-        ),
-    ]
-    for attribute in ("source_share", "pair_gap"):
-        tasks.append(Blobs())
-        setattr(tasks[-1], attribute, 0.55)
-    assert len({data_fingerprint(task) for task in tasks}) == len(tasks)
-    assert data_fingerprint(Blobs(name="other")) == data_fingerprint(Blobs())
 
 
 @pytest.mark.parametrize("ratings", [False, True])
