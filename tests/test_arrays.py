@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from support.laws import seeds
-from support.made_up import make_arrays
-from support.planted import Payload
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core.data import SPLITS, Problem
 from benchmark.core.problems import build_problem
 from benchmark.store.cache import Cache
+from support.laws import seeds
+from support.made_up import make_arrays
+from support.planted import Payload
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -1,7 +1,5 @@
 """From what a suite's folder holds to samples per (task, condition) and row, from which every table is made."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence

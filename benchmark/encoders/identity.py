@@ -1,7 +1,5 @@
 """No encoder: for tasks whose inputs are features already."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Dataset
 
 from benchmark.base.errors import W2SError
+from benchmark.base.process import cores
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,8 +63,7 @@ def image_batches(
 
 def _workers(device: str) -> int:
     """On a CPU there is one process a core already."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if device == "cpu" else min(_MOST_WORKERS, cores)
+    return 0 if device == "cpu" else min(_MOST_WORKERS, cores())
 
 
 class _Images(Dataset[Any]):

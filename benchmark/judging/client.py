@@ -5,8 +5,6 @@ again a few times and then is a `Failure`. What can't (a wrong key, address or m
 same for every other question.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random
@@ -49,7 +47,7 @@ class Backoff:
         return min(self.longest, self.first * 2.0**attempt) * rng.uniform(0.5, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Client:
     """Asks one judge. Safe to use from several threads.
 
@@ -66,8 +64,6 @@ class Client:
     timeout: float = 60.0
     backoff: Backoff = Backoff()
     stop: threading.Event = field(default_factory=threading.Event)
-    _key: str = field(init=False, repr=False)
-    _http: httpx2.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -77,10 +73,10 @@ class Client:
         if not all("!" <= character <= "~" for character in key):
             raise W2SError(f"the key in {self.key_variable} holds spaces or characters other than printable ASCII")
         headers = {"User-Agent": "w2s-bench", **({"Authorization": f"Bearer {key}"} if key else {})}
-        object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
-        object.__setattr__(self, "_key", key)
+        self.endpoint = self.endpoint.rstrip("/")
+        self._key = key
         # it follows no redirect, which would turn the question into a GET and might carry the key to another host
-        object.__setattr__(self, "_http", httpx2.Client(headers=headers, timeout=self.timeout))
+        self._http = httpx2.Client(headers=headers, timeout=self.timeout)
 
     def ask(self, prompt: str, first: str, second: str, seed: int) -> Verdict | Failure:
         """Which of two replies to a prompt is better; `seed` fixes the jitter.

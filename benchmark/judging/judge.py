@@ -1,7 +1,5 @@
 """`w2s judge`: asks a judge about every reply, in both orders, and keeps each verdict as it comes."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections import Counter

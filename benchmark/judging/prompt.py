@@ -1,7 +1,5 @@
 """What the judge is asked, and how its answer is read."""
 
-from __future__ import annotations
-
 import re
 from typing import Literal
 

@@ -5,8 +5,6 @@ order) 1/2. Intervals are those of all scores, see `benchmark/analysis/statistic
 the same for all methods, seeds and replicas of a (task, condition).
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,11 +54,7 @@ def points(verdicts: Mapping[Order, Verdict]) -> float | None:
     """1, 1/2 or 0 for the reply; None until both orders have been asked."""
     if len(verdicts) < len(ORDERS):
         return None
-    if verdicts["reply first"] == "A" and verdicts["reference first"] == "B":
-        return 1.0
-    if verdicts["reply first"] == "B" and verdicts["reference first"] == "A":
-        return 0.0
-    return 0.5
+    return {("A", "B"): 1.0, ("B", "A"): 0.0}.get((verdicts["reply first"], verdicts["reference first"]), 0.5)
 
 
 def win_rates(judged: Judged, records: Container[RecordKey]) -> dict[Judge, dict[Row, WinRate]]:

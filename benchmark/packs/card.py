@@ -1,7 +1,5 @@
 """A pack's README.md: a data-set card as hubs show it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from string import Template
@@ -21,17 +19,13 @@ def card(sheet: Sheet) -> str:
     known = identifier in _IDENTIFIERS.split()
     template = Template((Path(__file__).parents[1] / "templates" / "pack.md.txt").read_text(encoding="utf-8"))
     return template.substitute(
+        {**vars(task), **vars(sheet)},
         licence=f"license: {identifier}" if known else "license: other\nlicense_name: as-stated-in-this-card",
         pretty=json.dumps(f"w2s-bench pack: {sheet.task}"),
-        task=sheet.task,
         shift=task.shift[:1].upper() + task.shift[1:],
-        modality=task.modality,
         classes=", ".join(task.classes),
         version=sheet.task_version,
         sharing=sheet.sharing[:1].upper() + sheet.sharing[1:],
-        citation=task.citation,
-        size=task.size,
-        encoder=sheet.encoder,
         outputs=", ".join(sheet.outputs),
         members=len(sheet.supervisors[0]),
         conditions=", ".join(sheet.conditions),

@@ -1,7 +1,5 @@
 """Stress curves: a method's score as supervisors get worse; which methods break, and when."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple

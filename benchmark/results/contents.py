@@ -1,7 +1,5 @@
 """What a folder of results holds, read and checked; what can't be read is named and doesn't stop the rest."""
 
-from __future__ import annotations
-
 import json
 import re
 import tempfile

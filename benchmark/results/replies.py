@@ -1,7 +1,5 @@
 """What students reply to test prompts: `<results>/<method>/replies.jsonl`, one `Reply` a line."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path

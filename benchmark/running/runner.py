@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmark.base.errors import Vanished, W2SError
+from benchmark.base.process import cores
 from benchmark.results.replies import write_replies
 from benchmark.results.store import ResultStore
 from benchmark.running.executors.contract import Outcomes, TellJob, in_this_process
@@ -53,8 +54,7 @@ class Workforce:
         if setup.device == "cuda":
             named = os.environ.get("CUDA_VISIBLE_DEVICES")
             gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = self.workers or max(1, min(len(gpus) or cores, len(plan), MOST_WORKERS))
+        workers = self.workers or max(1, min(len(gpus) or cores(), len(plan), MOST_WORKERS))
         alone = self.executor is None and self.limit is None and self.workers is None and workers == 1
         if alone or self.executor == "local":
             return in_this_process(plan, setup, tell)

@@ -6,8 +6,6 @@ they are standardised and written once, in their own order, to one file in the c
 large pieces from then on. Nothing here needs more memory than a few hundred MB, or reads or writes row by row.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Shapes: S seeds, N train examples, D features; a minibatch has B examples for ea
 one a head. Pairs are (..., 2, D); their two sides are rows of their own in a minibatch.
 """
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence

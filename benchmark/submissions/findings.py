@@ -1,7 +1,5 @@
 """What `w2s validate` can find: each kind has a name, by which it is printed and tested."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

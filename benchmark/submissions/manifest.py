@@ -8,8 +8,6 @@
 All of the manifest but its suite and citation follows from the other files, so that it can be compared with them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import defaultdict

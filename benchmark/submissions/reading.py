@@ -1,7 +1,5 @@
 """Reading a submission that may hold anything: nothing is imported or followed, and each fault is a finding."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +114,7 @@ def _fault(path: Path, limits: Mapping[str, int]) -> str | None:
 def _canonical(submission: Submission) -> Iterator[Finding]:
     """Files that differ from what w2s writes for their content: nothing may hide in them."""
     contents, files = submission.contents, submission.files
-    expected = method_files({key: record.to_line() for key, record in contents.records.items()}, contents.predictions)
+    expected = method_files(contents.records.values(), contents.predictions)
     if contents.predictions.keys() != contents.records.keys():  # findings of their own
         del expected[PREDICTIONS]
     if submission.manifest:

@@ -1,7 +1,5 @@
 """`w2s submit`: runs an outside method on a suite and writes the one folder that a submission is."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -175,7 +173,7 @@ def _difference(published: Contents, found: Evaluation) -> str | None:
 def _write(out: Path, suite: str, contents: Contents, keys: Sequence[RecordKey], source: bytes) -> None:
     """The folder, its manifest last; a README that is there stays."""
     records = [contents.records[key] for key in keys]
-    files = method_files({record.key: record.to_line() for record in records}, contents.predictions)
+    files = method_files(records, contents.predictions)
     files[SOURCE] = source
     citation = METHODS[records[0].method].citation
     if not (out / README).is_file():

@@ -4,8 +4,6 @@ It re-scores, recomputes every hash, and compares with the suite and with what i
 predictions came from the source: whoever writes predictions can write hashes that fit. `w2s verify` runs a cell again.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace

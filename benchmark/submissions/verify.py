@@ -1,7 +1,5 @@
 """`w2s verify`: runs one published cell again and compares its predictions. Writes nothing into results."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Weak language models: fine-tuned with LoRA on the source domains' truth, by the harness's one training loop."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar

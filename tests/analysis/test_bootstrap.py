@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
-from support.laws import generators, seeds
-from support.plain_metrics import PLAIN, random_split
-from support.rounding import assert_close
 
 from benchmark.analysis import bootstrap as module
 from benchmark.analysis.bootstrap import bootstrap, draw, resample_counts
 from benchmark.core.metrics import METRICS, Split
+from support.laws import generators, seeds
+from support.plain_metrics import PLAIN, random_split
+from support.rounding import assert_close
 
 RESAMPLES = 8
 

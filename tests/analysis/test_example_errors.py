@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file, save_file
-from support.synthetic import Task, fill, put
 
 from benchmark.analysis import cells, example_errors
 from benchmark.analysis.cells import analysis_of, keep_errors
@@ -15,6 +14,7 @@ from benchmark.reports.comparison import compare_rows
 from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
 from benchmark.store.cache import Cache
+from support.synthetic import Task, fill, put
 
 METHODS = ("naive", "ensemble", "raven", "ground_truth")
 

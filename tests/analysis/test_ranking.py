@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.laws import generators
-from support.simulation import World
-from support.synthetic import METHODS, Task, default_tasks, entry, evaluation, fill
 
 from benchmark.analysis.cells import Analysis, Cell, analysis_of
 from benchmark.analysis.ranking import Pairs, compare_pairs, ranks
 from benchmark.analysis.statistics import Sample, difference, estimate, holm
 from benchmark.results.store import ResultStore
+from support.laws import generators
+from support.simulation import World
+from support.synthetic import METHODS, Task, default_tasks, entry, evaluation, fill
 
 ROWS = ("a", "b", "c", "d", "e", "f")
 WORLDS = 250

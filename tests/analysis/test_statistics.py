@@ -10,8 +10,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm, spearmanr, t
-from support.laws import generators
-from support.simulation import World
 
 from benchmark.analysis.bootstrap import bootstrap
 from benchmark.analysis.statistics import (
@@ -31,6 +29,8 @@ from benchmark.analysis.statistics import (
     seed_error,
 )
 from benchmark.core.metrics import Split
+from support.laws import generators
+from support.simulation import World
 
 
 def sample(values: list[float], seeds: tuple[int, ...] | None = None) -> Sample:

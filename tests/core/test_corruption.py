@@ -10,9 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from support.laws import seeds
-from support.made_up import Blobs, Centroids, Columns, make_arrays
-from support.rounding import assert_close
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
@@ -24,6 +21,9 @@ from benchmark.core.soft_labels import check_probabilities
 from benchmark.core.stress_variants import stress_variants
 from benchmark.running.unit import evaluate
 from benchmark.store.cache import Cache
+from support.laws import seeds
+from support.made_up import Blobs, Centroids, Columns, make_arrays
+from support.rounding import assert_close
 
 SoftLabels = dict[str, NDArray[np.float32]]
 

@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from support.laws import blobs, conditions, seeds
-from support.made_up import Blobs, Centroids, Columns, make_arrays
-from support.rounding import assert_close
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
@@ -23,6 +20,9 @@ from benchmark.core.problems import build_problem, data_fingerprint, training_da
 from benchmark.core.soft_labels import check_probabilities
 from benchmark.core.task import Supervisor
 from benchmark.store.cache import Cache
+from support.laws import blobs, conditions, seeds
+from support.made_up import Blobs, Centroids, Columns, make_arrays
+from support.rounding import assert_close
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from support.laws import generators
-from support.records import records, wrong
-from support.synthetic import Task, entry, evaluation
 
 from benchmark.core.records import Evaluation, Record, SeedEvaluation, compact, digest, setting_hash
 from benchmark.results.contents import reason
+from support.laws import generators
+from support.records import records, wrong
+from support.synthetic import Task, entry, evaluation
 
 
 @given(records)

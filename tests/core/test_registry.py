@@ -13,7 +13,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
-from support.made_up import Blobs, registries_restored
 
 from benchmark.base.errors import W2SError
 from benchmark.core import registry as registry_module
@@ -21,6 +20,7 @@ from benchmark.core.method import Method
 from benchmark.core.names import CANARIES, RESERVED
 from benchmark.core.records import MethodName, TaskName
 from benchmark.core.registry import METHODS, TASKS, Registry, load_plugin, register_method, register_task
+from support.made_up import Blobs, registries_restored
 
 
 @pytest.fixture(autouse=True)

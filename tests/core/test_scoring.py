@@ -10,14 +10,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sklearn.metrics import f1_score, recall_score
-from support.laws import generators
-from support.plain_metrics import PLAIN, random_groups, random_split
-from support.synthetic import Task, evaluation
 
 from benchmark.base.errors import W2SError
 from benchmark.core.metrics import IDENTITIES, METRICS
 from benchmark.core.records import Evaluation
 from benchmark.core.scoring import compute_metrics, reference_predictions, score
+from support.laws import generators
+from support.plain_metrics import PLAIN, random_groups, random_split
+from support.synthetic import Task, evaluation
 
 SKLEARN = {"balanced_accuracy": recall_score, "macro_f1": f1_score}
 

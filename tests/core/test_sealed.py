@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.hostile import Given, Hostile, HostileStaged
-from support.units import setup_of, unit_of
 
 from benchmark.arrays import ArrayTask
 from benchmark.core.canaries import canary_data
@@ -18,6 +16,8 @@ from benchmark.core.training import train
 from benchmark.running.unit import execute
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
+from support.hostile import Given, Hostile, HostileStaged
+from support.units import setup_of, unit_of
 
 
 def make_task() -> ArrayTask:

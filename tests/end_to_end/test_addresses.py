@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from benchmark.api import register_task
 from support.command_line import CommandLine
 from support.made_up import Blobs, Columns
 from support.shaky import Shaky, shaky
 from support.verdict import entries
-
-from benchmark.api import register_task
 
 ASKED = ("run", "--suite", "smoke", "--tasks", "blobs", "--methods", "naive,ground_truth", "--seeds", "1")
 

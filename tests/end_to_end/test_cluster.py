@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import SUPPORT, marked
 from support.disturbed import PER_UNIT, TASKS, Run, assert_sound, assert_whole, environment, undisturbed
 from support.forked_runs import DEADLINE, TESTS, Forker

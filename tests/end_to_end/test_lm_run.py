@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from support.command_line import CommandLine, Outcome, command_line
 from support.tiny import Models
 from support.tiny_runs import PLUGIN, Tiny
-from torch import Tensor
 
 pytest.importorskip("peft")
-
-from support.units import setup_of, unit_of
 
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
@@ -26,6 +25,7 @@ from benchmark.running import unit as execution
 from benchmark.running.executors.contract import in_this_process
 from benchmark.students.language.network import Network, Settings
 from benchmark.students.language.student import LanguageStudent
+from support.units import setup_of, unit_of
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.command_line import CommandLine
-from support.made_up import Blobs
 
 from benchmark.core.registry import METHODS, register_task
 from benchmark.results.store import ResultStore
+from support.command_line import CommandLine
+from support.made_up import Blobs
 
 ASKED = ("run", "--suite", "smoke", "--results", "results")
 

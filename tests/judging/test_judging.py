@@ -23,8 +23,6 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from support.fake_judge import Asked, FakeJudge, Sent, first_always, honest, says
-from support.synthetic import Task, entry, evaluation, fill
 
 from benchmark.analysis.cells import analysis_of
 from benchmark.base.errors import W2SError
@@ -44,6 +42,8 @@ from benchmark.running import runner
 from benchmark.running.plan import Unit
 from benchmark.running.stale import stale_findings
 from benchmark.running.unit import UnitResult
+from support.fake_judge import Asked, FakeJudge, Sent, first_always, honest, says
+from support.synthetic import Task, entry, evaluation, fill
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-very-secret-0123456789"

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import digamma
-from support.laws import seeds
-from support.plain_losses import Vector, ce, entropy, mean, mix, onehot, softmax
 from torch import Tensor
 
 from benchmark.api import Batch, Method, W2SError
 from benchmark.core.registry import METHODS
 from benchmark.testing import make_supervision
+from support.laws import seeds
+from support.plain_losses import Vector, ce, entropy, mean, mix, onehot, softmax
 
 R, N, B = 2, 9, 6
 classes, progresses = st.integers(2, 10), st.floats(0.01, 1)

@@ -11,9 +11,6 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.laws import seeds
-from support.plain_losses import Vector, ce, entropy, mean, normalised
-from support.votes import remembered_votes  # noqa: F401
 from torch import Tensor
 
 from benchmark.api import Batch, Method, W2SError
@@ -22,6 +19,9 @@ from benchmark.core.registry import METHODS
 from benchmark.core.training import train
 from benchmark.students.language.student import LanguageModel
 from benchmark.testing import make_data, make_supervision
+from support.laws import seeds
+from support.plain_losses import Vector, ce, entropy, mean, normalised
+from support.votes import remembered_votes  # noqa: F401
 
 R, N, B, STEPS = 2, 6, 3, 2
 RAVENS = [name for name in METHODS.names() if name == "raven" or METHODS[name].ablation_of == "raven"]

@@ -13,19 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from support.records import records, wrong
-from support.synthetic import Task, entry, evaluation, fill
 
 from benchmark.base.errors import Vanished, W2SError
-from benchmark.core.records import (
-    Record,
-    RecordKey,
-    Versions,
-    digest,
-)
+from benchmark.core.records import Record, RecordKey, Versions, digest
 from benchmark.results import store as results
 from benchmark.results.contents import Contents, read_contents
 from benchmark.results.store import ResultStore
+from support.records import records, wrong
+from support.synthetic import Task, entry, evaluation, fill
 
 SEEDS = range(2)
 MADE = Versions(1, 1, 1)

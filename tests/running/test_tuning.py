@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.rounding import assert_trained_alike
-from support.units import setup_of, unit_of
 from torch import Tensor
 
 from benchmark.arrays import ArrayTask
@@ -28,6 +26,8 @@ from benchmark.running.unit import execute
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.linear import Heads, LinearStudent
 from benchmark.testing import make_data
+from support.rounding import assert_trained_alike
+from support.units import setup_of, unit_of
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=4, batch_size=8)
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
-from support.laws import generators
 
 from benchmark.base.errors import W2SError
 from benchmark.store import cache as cache_module
 from benchmark.store.cache import Arrays, Cache
 from benchmark.store.stored_rows import Mapped, StoredRows, blocks, gather, read_header
+from support.laws import generators
 
 KEY = {"recipe": "made up"}
 N = 19  # with chunks of 8: 8, 8, 3

@@ -18,9 +18,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
-from support.made_up import Blobs, make_arrays
-from support.rounding import assert_close
-from support.trained import SEEDS, Ensemble, Single, Staged, make_data
 
 from benchmark.arrays import ArrayTask
 from benchmark.base import files as files_module
@@ -36,6 +33,9 @@ from benchmark.students import rows, streamed
 from benchmark.students.linear import Heads, LinearStudent, Standardiser
 from benchmark.students.rows import DiskFeatures, standardised
 from benchmark.students.streamed import ReadAhead, Streamed, placed
+from support.made_up import Blobs, make_arrays
+from support.rounding import assert_close
+from support.trained import SEEDS, Ensemble, Single, Staged, make_data
 
 
 @pytest.fixture

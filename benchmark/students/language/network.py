@@ -8,8 +8,6 @@ blocks can be run on hidden states alone (the Llama family and its kin) they are
 network is cut: its input is the states.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import math

@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.laws import seeds
-from support.rounding import assert_close
 from torch import Tensor
 
 from benchmark.students.language import log_probability
 from benchmark.students.language.log_probability import OutputLayer, sequence_log_probs
+from support.laws import seeds
+from support.rounding import assert_close
 
 D, V, R = 6, 11, 3
 

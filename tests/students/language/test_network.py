@@ -12,10 +12,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+
 from support.laws import seeds
 from support.rounding import assert_close
 from support.tiny import DEPTH, ROUNDINGS, Models, random_texts, save_model
-from torch import Tensor
 
 pytest.importorskip("peft")
 

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from support import SUPPORT
 
 pytest.importorskip("peft")
-from support.hostile import Given, Hostile, HostileStaged
-from support.tiny import Models
-from support.units import setup_of, unit_of
-
 from benchmark.core.data import Recipe
 from benchmark.core.pools import draw_pool
 from benchmark.core.problems import build_problem
 from benchmark.core.registry import METHODS, TASKS, load_plugin
 from benchmark.running.unit import execute
 from benchmark.store.cache import Cache
+from support.hostile import Given, Hostile, HostileStaged
+from support.tiny import Models
+from support.units import setup_of, unit_of
 
 RECIPE = Recipe(1e-2, 1, 8)
 

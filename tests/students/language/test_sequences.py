@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from support.tiny import VOCABULARY, save_model, save_tokenizer
 
 pytest.importorskip("peft")

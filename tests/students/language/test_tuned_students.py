@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.command_line import CommandLine
 from support.tiny import Models
 from support.tiny_runs import Tiny
