@@ -242,9 +242,6 @@ def _weights(cell: Cell, row: str) -> payload.Weights | None:
     }
 
 
-# --- rows, tasks, how it was made ------------------------------------------------------------------------------------
-
-
 def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
     records = [record for record in analysis.records if record.method == name]
     roles: dict[payload.Role, Collection[str]] = {
