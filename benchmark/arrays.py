@@ -1,13 +1,11 @@
 """Bring your own arrays: a task made from features, soft labels and labels."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -98,7 +96,7 @@ class ArrayTask(ReadyMade):
         self.fingerprint = digest.hexdigest()
 
     @classmethod
-    def from_file(cls, path: Path, *, split_by_group: bool = False) -> ArrayTask:
+    def from_file(cls, path: Path, *, split_by_group: bool = False) -> Self:
         """Read an npz or safetensors file; the task is named after it. Features of a large pool stay in a safetensors
         file, and are read block by block."""
         if not path.is_file():
@@ -229,7 +227,7 @@ def _task_name(path: Path) -> str:
 def _load(path: Path) -> dict[str, Part]:
     """The arrays of a file; features of a large pool are left in it, if it is a safetensors file."""
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as packed:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as packed:  # it leaves a bad file open
             return dict(packed)
     with safe_open(path, framework="numpy") as file:
         names = list(file.keys())

@@ -3,8 +3,6 @@
 Shapes: S seeds, M supervisors, N examples, K classes, R replicas of the method (see `benchmark.core.method`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import random

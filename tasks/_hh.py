@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.api import NotAvailable, Prompted, W2SError, missing_packages, numpy_rng
-from benchmark.assets.hub import allowed, snapshot
+from benchmark.assets.hub import snapshot
 from benchmark.base.notices import notice
-from benchmark.base.paths import data_root
+from benchmark.base.paths import data_root, settings
 from tasks._shared import connected_groups
 
 HUB_ID = "Anthropic/hh-rlhf"
@@ -142,7 +142,7 @@ def _from_hub(name: str, subset: str) -> Iterable[dict[str, Any]]:
 
     datasets.logging.set_verbosity_error()  # what matters is said below
     try:
-        if allowed():  # says what is coming, and compares it; the library finds the files in the hub's cache then
+        if settings().download:  # says what is coming, and compares it; the library finds it in the hub's cache then
             commit = snapshot(name, "dataset", [f"{subset}/*.jsonl.gz"]).name
             found = datasets.load_dataset(name, data_dir=subset, revision=commit)
         else:

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from benchmark.base.errors import W2SError
+from benchmark.base.paths import using
+from benchmark.core.registry import load_plugin
+from benchmark.store.cache import Cache
 from support import marked
 from support.command_line import CommandLine, command_line
 from support.forked_runs import Forker
 from support.made_up import registries_restored
 from support.snapshots import Snapshots
 from support.tiny import FAMILIES, Models, save_model
-
-from benchmark.base.errors import W2SError
-from benchmark.base.paths import using
-from benchmark.core.registry import load_plugin
-from benchmark.store.cache import Cache
 
 # Laws are tried on the same examples every time, so that none fails now and then; `--hypothesis-profile search` looks
 # for others.

@@ -4,63 +4,69 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from support.made_up import make_arrays
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core.data import SPLITS, Problem
 from benchmark.core.problems import build_problem
 from benchmark.store.cache import Cache
+from support.laws import seeds
+from support.made_up import make_arrays
+from support.planted import Payload
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def changed(**changes: Any) -> Arrays:
     """Good arrays (120 examples, 3 supervisors, 3 classes) with some replaced; None leaves one out."""
-    arrays = {**make_arrays(), **changes}
+    arrays = {**make_arrays(D=4), **changes}
     return {name: value for name, value in arrays.items() if value is not None}
 
 
-def edited(name: str, edit: Callable[[NDArray[Any]], None], **options: Any) -> Arrays:
-    arrays = make_arrays(**options)
-    edit(arrays[name])
-    return arrays
+def refused(arrays: Arrays, message: str) -> None:
+    with pytest.raises(W2SError, match=message) as caught:
+        ArrayTask(**arrays)
+    assert "\n" not in str(caught.value)
 
 
-def put(index: Any, value: Any) -> Callable[[NDArray[Any]], None]:
-    def edit(array: NDArray[Any]) -> None:
-        array[index] = value
-
-    return edit
+@given(st.integers(0, 119), st.integers(0, 2), st.sampled_from((np.nan, np.inf, -np.inf)), st.integers(1, 300))
+def test_a_bad_value_is_refused_by_its_array_and_row(row: int, column: int, value: float, n: int) -> None:
+    arrays = changed(groups=np.arange(120))
+    x, p, labels = (arrays[name].copy() for name in ("features", "soft_labels", "labels"))
+    x[row, column] = value
+    refused({**arrays, "features": x}, f"features: NaN or infinity in row {row}$")
+    for own, message in (
+        (value, f"NaN or infinity in row {row}$"),
+        (-0.25, rf"negative value -0\.25 in row {row}$"),
+        (5.0, rf"row {row} sums to 5\.\d+, expected 1"),
+    ):
+        p[row, 1, column] = own
+        refused({**arrays, "soft_labels": p}, f"soft_labels: {message}")
+    for label in (3 + column, -2 - column):
+        labels[row] = label
+        refused({**arrays, "labels": labels}, rf"labels: {label} in row {row}, expected 0\.\.2 or -1 for unknown")
+    for name in ("features", "labels", "groups"):
+        if n != 120:
+            message = f"{name}: {n} examples, but soft_labels has 120"
+            refused({**arrays, name: np.resize(arrays[name], (n, *arrays[name].shape[1:]))}, message)
 
 
 BAD: dict[str, tuple[Arrays, str]] = {
-    "features NaN": (edited("features", put((5, 1), np.nan)), "features: NaN or infinity in row 5"),
-    "features infinite": (edited("features", put((6, 0), np.inf)), "features: NaN or infinity in row 6"),
     "features of one dimension": (changed(features=np.zeros(120)), r"features: shape \(120,\), expected \(N, D\) or"),
     "features of triples": (changed(features=np.zeros((120, 3, 4))), r"features: shape \(120, 3, 4\), expected"),
     "features of text": (changed(features=np.full((120, 4), "x")), "features: dtype <U1, expected numbers"),
     "features empty": (changed(features=np.zeros((120, 0))), r"features: shape \(120, 0\); expected N, M, D >= 1"),
-    "fewer features": (changed(features=np.zeros((119, 4))), "features: 119 examples, but soft_labels has 120"),
-    "soft labels NaN": (edited("soft_labels", put((7, 1, 0), np.nan)), "soft_labels: NaN or infinity in row 7"),
-    "soft labels negative": (
-        edited("soft_labels", put((8, 2), (-0.25, 0.25, 1.0))),
-        r"soft_labels: negative value -0\.25 in row 8",
-    ),
-    "rows that don't sum to 1": (
-        edited("soft_labels", put((9, 0), (0.5, 0.5, 0.3))),
-        r"soft_labels: row 9 sums to 1\.3, expected 1",
-    ),
-    "logits": (changed(soft_labels=np.abs(make_arrays(seed=1)["features"][:, None, :3])), r"row 0 sums to"),
+    "logits": (changed(soft_labels=np.ones((120, 3, 3))), r"soft_labels: row 0 sums to 3"),
     "soft labels of two dimensions": (
         changed(soft_labels=np.full((120, 3), 1 / 3)),
         r"soft_labels: shape \(120, 3\), expected \(N, M, K\)",
@@ -68,31 +74,21 @@ BAD: dict[str, tuple[Arrays, str]] = {
     "no supervisor": (changed(soft_labels=np.zeros((120, 0, 3))), r"soft_labels: shape \(120, 0, 3\)"),
     "one class": (changed(soft_labels=np.ones((120, 3, 1))), r"soft_labels: shape \(120, 3, 1\).*K >= 2"),
     "no example": ({k: v[:0] for k, v in make_arrays().items()}, r"soft_labels: shape \(0, 3, 3\).*N, M, D >= 1"),
-    "labels of another K": (edited("labels", put(10, 3)), r"labels: 3 in row 10, expected 0\.\.2 or -1 for unknown"),
-    "labels below -1": (edited("labels", put(11, -2)), r"labels: -2 in row 11, expected 0\.\.2 or -1"),
-    "labels in between": (changed(labels=make_arrays()["labels"] + 0.5), "labels: dtype float64, expected whole"),
+    "labels in between": (changed(labels=np.full(120, 0.5)), "labels: dtype float64, expected whole"),
     "labels NaN": (changed(labels=np.full(120, np.nan)), "labels: dtype float64, expected whole numbers"),
     "labels of text": (changed(labels=np.full(120, "cat")), "labels: dtype <U3, expected whole numbers"),
-    "one-hot labels": (
-        changed(labels=np.eye(3)[make_arrays()["labels"]]),
-        r"labels: shape \(120, 3\), expected \(N,\)",
-    ),
+    "one-hot labels": (changed(labels=np.zeros((120, 3), int)), r"labels: shape \(120, 3\), expected \(N,\)"),
     "a single label": (changed(labels=np.array(1)), r"labels: shape \(\), expected \(N,\)"),
-    "more labels": (changed(labels=np.zeros(121, int)), "labels: 121 examples, but soft_labels has 120"),
     "all labels unknown": (changed(labels=np.full(120, -1)), r"labels: all unknown \(-1\)"),
     "pairs of three classes": (changed(features=np.zeros((120, 2, 4))), r"K = 3, but features are pairs.*need K = 2"),
     "groups of two dimensions": (changed(groups=np.zeros((120, 1), int)), r"groups: shape \(120, 1\), expected \(N,\)"),
     "groups in between": (changed(groups=np.full(120, 0.5)), "groups: dtype float64, expected whole numbers or text"),
-    "fewer groups": (changed(groups=np.zeros(7, int)), "groups: 7 examples, but soft_labels has 120"),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_bad_arrays_are_refused_with_what_was_found_and_expected(what: str) -> None:
-    arrays, message = BAD[what]
-    with pytest.raises(W2SError, match=message) as caught:
-        ArrayTask(**arrays)
-    assert "\n" not in str(caught.value)
+    refused(*BAD[what])
 
 
 def test_splitting_by_group_needs_groups() -> None:
@@ -156,29 +152,29 @@ def test_npz_and_safetensors_are_the_same_task_named_after_the_file(tmp_path: Pa
 def test_a_file_that_is_not_what_it_should_be_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"data.{kind}"
 
-    def refused(message: str) -> None:
+    def is_refused(message: str) -> None:
         with pytest.raises(W2SError, match=message) as caught:
             ArrayTask.from_file(path)
         assert str(caught.value).startswith(f"--arrays {path}: ")
         assert "\n" not in str(caught.value)
 
-    refused("no such file")
+    is_refused("no such file")
     path.write_bytes(b"")
-    refused("cannot be read")
+    is_refused("cannot be read")
     path.write_text("features,labels\n1,2\n")
-    refused("cannot be read")
+    is_refused("cannot be read")
     write(path, make_arrays())
     path.write_bytes(path.read_bytes()[:-100])
-    refused("cannot be read")
+    is_refused("cannot be read")
     write(path, changed(labels=None))
-    refused("array 'labels' is missing, found features, soft_labels")
+    is_refused("array 'labels' is missing, found features, soft_labels")
     write(path, changed(weights=np.ones(3)))
-    refused("unknown array 'weights', expected features, groups, labels, soft_labels")
-    write(path, BAD["soft labels NaN"][0])
-    refused("soft_labels: NaN or infinity in row 7")
+    is_refused("unknown array 'weights', expected features, groups, labels, soft_labels")
+    write(path, BAD["logits"][0])
+    is_refused("soft_labels: row 0 sums to 3")
     path.unlink()
     path.mkdir()
-    refused("no such file")
+    is_refused("no such file")
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
@@ -192,25 +188,15 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
         ArrayTask.from_file(tmp_path / "one-array.npz")
 
 
-class Bomb:
-    """Leaves a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
 def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     """Neither an object array in an npz, nor a pickle that is called npz."""
-    bomb = np.array([Bomb(tmp_path / "boom")] * 120, dtype=object)
+    bomb = np.array([Payload(tmp_path / "boom")] * 120, dtype=object)
     for name in ("labels", "groups"):
         np.savez(tmp_path / "bomb.npz", **changed(**{name: bomb}))
         with pytest.raises(W2SError, match=r"cannot be read.*pickled objects, which are never read") as caught:
             ArrayTask.from_file(tmp_path / "bomb.npz")
         assert "\n" not in str(caught.value)
-    (tmp_path / "bomb.npz").write_bytes(pickle.dumps(Bomb(tmp_path / "boom")))
+    (tmp_path / "bomb.npz").write_bytes(pickle.dumps(Payload(tmp_path / "boom")))
     (tmp_path / "boom").unlink(missing_ok=True)
     with pytest.raises(W2SError, match="cannot be read"):
         ArrayTask.from_file(tmp_path / "bomb.npz")
@@ -221,7 +207,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
 
 
 def write_bomb(folder: Path) -> Path:
-    np.savez(folder / "live.npz", labels=np.array([Bomb(folder / "boom")], dtype=object))
+    np.savez(folder / "live.npz", labels=np.array([Payload(folder / "boom")], dtype=object))
     return folder / "live.npz"
 
 
@@ -231,7 +217,7 @@ def build(task: ArrayTask, seed: int = 0) -> Problem:
 
 def identified(N: int = 100, **options: Any) -> ArrayTask:
     """A task whose first feature is the example's position."""
-    arrays = make_arrays(N)
+    arrays = make_arrays(N, D=4)
     arrays["features"][:, 0] = np.arange(N)
     return ArrayTask(**arrays, **options)
 
@@ -240,39 +226,29 @@ def rows(problem: Problem) -> dict[str, NDArray[np.int64]]:
     return {split: problem.features["features"][split][:, 0].astype(int) for split in SPLITS}
 
 
-def test_the_pool_is_split_70_10_20_by_seed_and_nothing_is_mixed_up() -> None:
-    task = identified()
-    found = rows(build(task, 1))
-    assert [len(found[split]) for split in SPLITS] == [70, 10, 20]
-    assert sorted(np.concatenate([found[split] for split in SPLITS])) == list(range(100))
-    problem = build(task, 1)
-    for split in SPLITS:
-        np.testing.assert_array_equal(problem.features["features"][split], task.features[found[split]])
-        np.testing.assert_array_equal(problem.soft_labels[split], task.soft_labels[found[split]])
-        np.testing.assert_array_equal(problem.truth.labels[split], task.labels[found[split]])
-        np.testing.assert_array_equal(found[split], rows(problem)[split])
-    assert set(rows(build(task, 2))["test"]) != set(found["test"])
-
-
-def test_groups_are_kept_whole_if_asked_and_only_then() -> None:
-    groups = np.repeat(np.arange(25), 4)
-    whole, loose = identified(groups=groups, split_by_group=True), identified(groups=groups)
-
-    def shared(task: ArrayTask) -> int:
-        of = [set(groups[own]) for own in rows(build(task)).values()]
-        return sum(len(a & b) for a, b in combinations(of, 2))
-
-    assert shared(whole) == 0
-    assert shared(loose) > 0
-    for task in (whole, loose):
-        problem = build(task)
-        for split, own in rows(problem).items():
+@given(st.integers(40, 150), st.none() | st.integers(20, 30), st.booleans(), seeds)
+def test_the_pool_is_split_70_10_20_by_seed_and_nothing_is_mixed_up(
+    N: int, count: int | None, whole: bool, seed: int
+) -> None:
+    """Groups are kept whole if asked, and only then; without groups each example is its own."""
+    groups = None if count is None else np.random.default_rng(seed).permutation(N) % count
+    task = identified(N, groups=groups, split_by_group=whole and groups is not None)
+    problem = build(task, seed)
+    found = rows(problem)
+    assert sorted(np.concatenate([found[split] for split in SPLITS])) == list(range(N))
+    for share, (split, own) in zip((0.7, 0.1, 0.2), found.items(), strict=True):
+        assert abs(len(own) - share * N) <= (1 if groups is None or not whole else N / 20 + 1)
+        np.testing.assert_array_equal(problem.features["features"][split], task.features[own])
+        np.testing.assert_array_equal(problem.soft_labels[split], task.soft_labels[own])
+        np.testing.assert_array_equal(problem.truth.labels[split], task.labels[own])
+        np.testing.assert_array_equal(own, rows(build(task, seed))[split])
+        if groups is not None:
             np.testing.assert_array_equal(problem.truth.groups[split], groups[own])
-
-
-def test_without_groups_each_example_is_its_own() -> None:
-    problem = build(identified())
-    assert len(np.unique(np.concatenate([problem.truth.groups[split] for split in SPLITS]))) == 100
+    assert set(rows(build(task, seed + 1))["test"]) != set(found["test"])
+    of = [set(problem.truth.groups[split]) for split in SPLITS]
+    shared = sum(len(a & b) for a, b in combinations(of, 2))
+    assert (shared == 0) == (groups is None or whole)
+    assert groups is not None or sum(map(len, of)) == N
 
 
 @pytest.mark.parametrize(
@@ -284,7 +260,7 @@ def test_without_groups_each_example_is_its_own() -> None:
             "the val split is empty; 100 examples in 2 groups are too few to split 70/10/20",
         ),
         (
-            ArrayTask(**edited("labels", put(slice(1, None), -1))),
+            ArrayTask(**changed(labels=np.where(np.arange(120) < 1, 0, -1))),
             r"no label of the test split \(seed \d\) is known, so nothing can be scored",
         ),
     ],

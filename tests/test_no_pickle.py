@@ -13,10 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.made_up import Blobs
-from support.packs import reseal
-from support.planted import WRAPPINGS, Watch, pickles, watched
-from support.synthetic import Task, fill
 
 import benchmark
 from benchmark.arrays import ArrayTask
@@ -31,6 +27,10 @@ from benchmark.packs.write import write_pack
 from benchmark.results.store import ResultStore
 from benchmark.store.cache import Cache
 from benchmark.store.checkpoints import Checkpoints
+from support.made_up import Blobs
+from support.packs import reseal
+from support.planted import WRAPPINGS, Watch, pickles, watched
+from support.synthetic import Task, fill
 from tasks import _hh, _vader
 
 ROOT = Path(benchmark.__file__).parents[1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from support.rounding import assert_close, assert_trained_alike
 
 from benchmark.core.data import Recipe
+from support.rounding import assert_close, assert_trained_alike
 
 
 @pytest.mark.parametrize("n", [10, 100, 1000])

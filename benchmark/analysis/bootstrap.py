@@ -5,8 +5,6 @@ Shapes: B resamples, U units that are resampled (groups, or single examples), P 
 All methods, seeds and metrics of a (task, condition) share the same draws, so differences between them are paired.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

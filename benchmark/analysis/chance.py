@@ -1,7 +1,5 @@
 """Is `random_supervision` at chance, as it must be? If it is not, the truth leaks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

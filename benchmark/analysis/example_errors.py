@@ -1,7 +1,5 @@
 """Standard errors from test examples, kept in the cache: they are all that tables need resamples for."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from functools import cache, cached_property

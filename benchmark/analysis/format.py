@@ -1,7 +1,5 @@
 """Scores and intervals in words."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """A suite's results as a tidy table: `benchmark.load_results`."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from pathlib import Path

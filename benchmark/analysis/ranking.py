@@ -6,8 +6,6 @@ method is ranked below one that is no better at 5%. Being tied is not transitive
 neither.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache

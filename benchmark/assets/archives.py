@@ -3,8 +3,6 @@
 Where a user keeps large data sets is the data root: `--data-root DIR`, or the environment variable W2S_DATA.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable
@@ -67,7 +65,12 @@ def download(archive: Archive, root: Path, mirror: str | None, say: Say) -> Path
             if folder.exists():
                 raise W2SError(f"{folder} is there already, but not complete: move it away, then download again")
             part = root / f"{archive.folder}.tar.gz.part"
-            _check_space(archive, part)
+            # what is still to come, and the unpacked files beside the whole archive
+            needed = max(0, archive.size - _size(part)) + (archive.unpacked or archive.size)
+            if (free := shutil.disk_usage(root).free) < needed:
+                raise W2SError(
+                    f"{root}: {gigabytes(free)} are free, {archive.folder} needs {gigabytes(needed)} (also to unpack)"
+                )
             known = _known(root, archive)
             hashes = "no hash of it is published: the SHA-256 of what comes is said, and kept for the next time"
             say(
@@ -97,16 +100,6 @@ def download(archive: Archive, root: Path, mirror: str | None, say: Say) -> Path
 def gigabytes(size: float) -> str:
     """A size in words."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
-
-
-def _check_space(archive: Archive, part: Path) -> None:
-    """What is still to come, and the unpacked files beside the whole archive."""
-    coming = max(0, archive.size - _size(part))
-    free, needed = shutil.disk_usage(part.parent).free, coming + (archive.unpacked or archive.size)
-    if free < needed:
-        raise W2SError(
-            f"{part.parent}: {gigabytes(free)} are free, {archive.folder} needs {gigabytes(needed)} (also to unpack)"
-        )
 
 
 def _size(part: Path) -> int:
@@ -141,16 +134,13 @@ def _fetch(url: str, part: Path, archive: Archive, folder: Path, say: Say) -> No
                         told = have
                         say(f"{gigabytes(have)} of {gigabytes(total)}")
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # the network's; the disk's are OSErrors
-        raise _unavailable(archive, url, folder, str(error) or type(error).__name__, _size(part)) from error
-
-
-def _unavailable(archive: Archive, url: str, folder: Path, why: str, have: int) -> NotAvailable:
-    kept = f"; {gigabytes(have)} have arrived and are kept" if have else ""
-    return NotAvailable(
-        f"could not download {url} ({why}){kept}; {archive.trouble}; try again later (it goes on where it broke off), "
-        f"name a mirror that has {archive.folder}.tar.gz with --mirror URL, or get the archive otherwise and unpack it "
-        f"into {folder}"
-    )
+        why, kept = str(error) or type(error).__name__, _size(part)
+        arrived = f"; {gigabytes(kept)} have arrived and are kept" if kept else ""
+        raise NotAvailable(
+            f"could not download {url} ({why}){arrived}; {archive.trouble}; try again later (it goes on where it broke "
+            f"off), name a mirror that has {archive.folder}.tar.gz with --mirror URL, or get the archive otherwise and "
+            f"unpack it into {folder}"
+        ) from error
 
 
 def _note(root: Path, archive: Archive) -> Path:

@@ -4,8 +4,6 @@ Before a download its size, licence, commit and the SHA-256 of its large files a
 compared.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Sequence
@@ -18,11 +16,6 @@ from benchmark.base.errors import W2SError
 from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
 from benchmark.base.paths import settings
-
-
-def allowed() -> bool:
-    """Whether the user asked for downloads."""
-    return settings().download
 
 
 def snapshot(
@@ -39,7 +32,12 @@ def snapshot(
         Exception: whatever the hub's client raises: it is not on this machine, no network, no such id, no access.
     """
     folder, announced = _brought(name, kind, patterns, revision)
-    for file, sha256 in {**_named(folder, patterns), **announced}.items():
+    # the client keeps each large file under its SHA-256 and links to it from the snapshot: so also those are compared
+    # that came before a run that was killed
+    kept = {path.relative_to(folder).as_posix(): path.resolve().name for path in folder.rglob("*") if path.is_file()}
+    kept = {file: hashed for file, hashed in kept.items() if re.fullmatch("[0-9a-f]{64}", hashed)}
+    wanted = {file: kept[file] for file in kept if any(fnmatch(file, pattern) for pattern in patterns)}
+    for file, sha256 in {**wanted, **announced}.items():
         if (found := sha256_file(folder / file)) != sha256:
             (folder / file).resolve().unlink()
             (folder / file).unlink(missing_ok=True)
@@ -48,23 +46,13 @@ def snapshot(
     return folder
 
 
-def _named(folder: Path, patterns: Sequence[str]) -> dict[str, str]:
-    """The SHA-256 of a snapshot's large files: the client keeps each under it, and links to it from the snapshot.
-
-    So also those are compared that came before a run that was killed.
-    """
-    kept = {path.relative_to(folder).as_posix(): path.resolve().name for path in folder.rglob("*") if path.is_file()}
-    wanted = (file for file in kept if any(fnmatch(file, pattern) for pattern in patterns))
-    return {file: kept[file] for file in wanted if re.fullmatch("[0-9a-f]{64}", kept[file])}
-
-
 def _brought(name: str, kind: str, patterns: Sequence[str], revision: str | None) -> tuple[Path, dict[str, str]]:
     """The folder of a snapshot, and the SHA-256 of the large files that came now."""
     from huggingface_hub import HfApi, snapshot_download
 
     # not by commit: then the next run would not find it by the branch's name
     where: dict[str, Any] = {"repo_type": kind, "revision": revision, "allow_patterns": list(patterns)}
-    if not allowed():
+    if not settings().download:
         return Path(snapshot_download(name, **where, local_files_only=True)), {}
     try:
         state: Any = HfApi().repo_info(name, repo_type=kind, revision=revision, files_metadata=True)
@@ -76,7 +64,9 @@ def _brought(name: str, kind: str, patterns: Sequence[str], revision: str | None
     coming = {file.filename: file.file_size or 0 for file in plan if file.will_download}
     hashes = {file.rfilename: file.lfs.sha256 for file in state.siblings if file.lfs and file.rfilename in coming}
     if coming:
-        size, licence = gigabytes(sum(coming.values())), _licence(state)
+        size = gigabytes(sum(coming.values()))
+        stated = (tag.removeprefix("license:") for tag in state.tags or () if tag.startswith("license:"))
+        licence = next(stated, "not stated")
         notice(
             f"downloading {kind} {name} from the hub: {size} in {len(coming)} files, licence {licence}, "
             f"commit {state.sha}"
@@ -88,9 +78,3 @@ def _brought(name: str, kind: str, patterns: Sequence[str], revision: str | None
         what = f"commit {folder.name} came, the hub announced {state.sha}"
         raise W2SError(f"{kind} '{name}': {what}: it was changed meanwhile; run again")
     return folder, hashes
-
-
-def _licence(state: Any) -> str:
-    """As the repository's card states it."""
-    stated = (tag.removeprefix("license:") for tag in state.tags or () if tag.startswith("license:"))
-    return next(stated, "not stated")

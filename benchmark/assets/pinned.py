@@ -4,8 +4,6 @@ That finds damaged files, other versions, and what an index has passed off for t
 who may write into the installation: they could change the code as well.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from dataclasses import dataclass
@@ -50,10 +48,8 @@ class Pinned:
         """
         file = file or self.files[0]
         data = _bytes(self, self.folder, file)
-        found = hashlib.sha256(data).hexdigest()
         expected = self.sha256 if len(self.files) == 1 else self.hashes()[file]
-        if found != expected:
-            raise _differs(self, file, found, expected)
+        _compare(self, file, hashlib.sha256(data).hexdigest(), expected)
         return data
 
     def hashes(self) -> dict[str, str]:
@@ -68,13 +64,11 @@ class Pinned:
 @functools.cache
 def _hashes(pinned: Pinned, folder: Path) -> dict[str, str]:
     found = {file: hashlib.sha256(_bytes(pinned, folder, file)).hexdigest() for file in pinned.files}
-    if len(found) == 1:
-        total = found[pinned.files[0]]
-    else:
+    total = found[pinned.files[0]]
+    if len(found) > 1:
         total = hashlib.sha256("".join(f"{sha256}  {file}\n" for file, sha256 in found.items()).encode()).hexdigest()
-    if total != pinned.sha256:
-        more = f" and {len(found) - 1:,} more, together," * (len(found) > 1)
-        raise _differs(pinned, pinned.files[0] + more, total, pinned.sha256)
+    more = f" and {len(found) - 1:,} more, together," * (len(found) > 1)
+    _compare(pinned, pinned.files[0] + more, total, pinned.sha256)
     return found
 
 
@@ -82,14 +76,15 @@ def _bytes(pinned: Pinned, folder: Path, file: str) -> bytes:
     try:
         return (folder / file).read_bytes()
     except OSError as error:
-        raise NotAvailable(_told(pinned, f"cannot read {file} ({error.strerror})")) from error
+        raise NotAvailable(_message(pinned, f"cannot read {file} ({error.strerror})")) from error
 
 
-def _differs(pinned: Pinned, what: str, found: str, expected: str) -> W2SError:
-    return W2SError(_told(pinned, f"{what} has SHA-256 {found}, expected {expected}"))
+def _compare(pinned: Pinned, what: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise W2SError(_message(pinned, f"{what} has SHA-256 {found}, expected {expected}"))
 
 
-def _told(pinned: Pinned, what: str) -> str:
+def _message(pinned: Pinned, what: str) -> str:
     """With the version that is installed, and the command that installs it again."""
     name = pinned.distribution
     installed = " ".join([name, *libraries(name).values()])

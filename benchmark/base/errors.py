@@ -1,7 +1,5 @@
 """The one exception that users see."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,7 +29,7 @@ class Vanished(W2SError):
 
 
 @contextmanager
-def blamed(what: str) -> Iterator[None]:
+def named_errors(what: str) -> Iterator[None]:
     """Whatever a plug-in's own code raises inside, `sys.exit` included, names `what`; out of GPU memory is no fault."""
     try:
         yield

@@ -1,7 +1,5 @@
 """What JSON values are known by: one text of each, and its hash."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """How the user is told: lines on the way, and how far work has come."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 

@@ -3,8 +3,6 @@
 A run hands its `Settings` to the processes that work for it; nothing is told through the environment.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """This process: how it is stopped, and how many threads it uses."""
 
-from __future__ import annotations
-
 import os
 import signal
 from types import FrameType
@@ -17,6 +15,11 @@ def interruptible() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def one_thread() -> None:

@@ -1,7 +1,5 @@
 """Seeds: every random draw of a run is derived from the run's seed and the draw's purpose."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Text as Markdown and for terminals: tables, lists, and what must be escaped."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 
@@ -24,11 +22,6 @@ def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for the terminal."""
     return str(tabulate.tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
-
-
-def bold(text: str) -> str:
-    """Markdown bold."""
-    return f"**{text}**"
 
 
 def listing(items: Sequence[str]) -> str:

@@ -1,7 +1,5 @@
 """Generators of torch, seeded as `seeding` says; apart from it, since whatever only reads results needs no torch."""
 
-from __future__ import annotations
-
 import torch
 
 from benchmark.base.seeding import derive

@@ -1,7 +1,5 @@
 """Versions of installed libraries and of this project: part of cache keys and of records."""
 
-from __future__ import annotations
-
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version

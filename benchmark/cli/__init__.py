@@ -1,7 +1,5 @@
 """The command `w2s`: thin, one function per subcommand, a module for each subject. What they do is elsewhere."""
 
-from __future__ import annotations
-
 import sys
 
 from benchmark.cli import looking, running, submitting, judging, making  # noqa: F401 # isort: skip (their order in the help)

@@ -1,7 +1,5 @@
 """The application that the subcommands belong to, and what several of them share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace

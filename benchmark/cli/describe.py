@@ -1,7 +1,5 @@
 """What `w2s describe` prints: cards of tasks, methods, canaries, suites and packs, without running anything."""
 
-from __future__ import annotations
-
 import inspect
 from pathlib import Path
 
@@ -125,9 +123,8 @@ def _method(method: type[Method]) -> str:
     }
     if method.ablation_of:
         rows["ablation of"] = method.ablation_of
-    return (
-        _rows(f"{method.name}: {method.title}, version {method.version}", rows) + f"\n\n{inspect.getdoc(method) or ''}"
-    )
+    card = _rows(f"{method.name}: {method.title}, version {method.version}", rows)
+    return f"{card}\n\n{inspect.getdoc(method) or ''}"
 
 
 def _suite(suite: Suite) -> str:

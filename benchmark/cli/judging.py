@@ -1,7 +1,5 @@
 """`judge`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
@@ -32,17 +30,8 @@ def judge(
     Every reply is asked about in both orders. What has been judged is not asked again.
     """
     from benchmark.judging.client import Client
-    from benchmark.judging.judge import JudgeRequest
     from benchmark.judging.judge import judge as ask
 
-    request = JudgeRequest(
-        results=results,
-        client=Client(endpoint, model, key_variable, timeout),
-        tasks=names_in("--tasks", tasks),
-        methods=names_in("--methods", methods),
-        limit=limit,
-        price_in=price_in,
-        price_out=price_out,
-        parallel=parallel,
-    )
-    raise typer.Exit(ask(request, dry_run=dry_run, say=typer.echo))
+    client, prices = Client(endpoint, model, key_variable, timeout), (price_in, price_out)
+    chosen = names_in("--tasks", tasks), names_in("--methods", methods)
+    raise typer.Exit(ask(results, client, typer.echo, *chosen, limit, prices, parallel, dry_run))

@@ -1,7 +1,5 @@
 """What there is, and what came of it: `list`, `describe`, `leaderboard`, `compare`, `export`, `page`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Skeletons and the cache: `new`, `cache`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What takes time: `run`, `pack`, `download`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

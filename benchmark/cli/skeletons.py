@@ -1,7 +1,5 @@
 """Skeletons of methods and tasks for `w2s new`."""
 
-from __future__ import annotations
-
 import keyword
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where a run's task comes from if it is no registered one. Apart, as it imports torch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from benchmark.arrays import ArraysSource

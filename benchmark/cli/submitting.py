@@ -1,7 +1,5 @@
 """Methods of others: `submit`, `validate`, `verify`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -3,8 +3,6 @@
 They are trained in a run of their own, because their soft labels hold the truth and methods must not reach it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar

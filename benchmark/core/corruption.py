@@ -1,7 +1,5 @@
 """Supervisors made worse in known ways, after training: what stress curves are drawn over."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,9 +34,8 @@ class Corruption:
     - `overconfident`: p^(1/T), normalised, T = `TEMPERATURE`; its most probable class stays.
     - `copies`: `count` supervisors say what the first of them says.
 
-    Attributes:
-        base: name of the uncorrupted task. Which supervisors are corrupted depends on it and on the seed: a random
-            order, of which each level of each kind takes the first `count`.
+    Which ones depends on `base`, the uncorrupted task's name, and on the seed: a random order, of which each level of
+    each kind takes the first `count`.
     """
 
     kind: str
@@ -109,11 +106,6 @@ def read_tags(tags: Sequence[str]) -> tuple[str, Corruption | None] | None:
         return said["base"], Corruption(said.get("kind", ""), int(said.get("count", "")), said["base"])
     except (ValueError, W2SError):
         return None
-
-
-def uncorrupted(data_fingerprint: str) -> str:
-    """The fingerprint of the data alone, whatever supervisors were made of them."""
-    return data_fingerprint.partition("+")[0]
 
 
 def levels(kind: str, supervisors: int) -> range:

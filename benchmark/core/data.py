@@ -1,10 +1,8 @@
 """Plain data that goes from one part of the core to the next."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +11,8 @@ from benchmark.core.inputs import Inputs
 
 Index = NDArray[np.int64]
 SPLITS = ("train", "val", "test")
-TEST = ("test",)
+Splits = tuple[str, ...]
+TEST: Splits = ("test",)
 Readable = dict[str, dict[str, Any]]  # output -> split -> what the student reads of it
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -48,20 +47,12 @@ class Domain:
 
 @dataclass(frozen=True)
 class Pool:
-    """Which examples a student learns on, per split.
+    """Which examples a student learns on, per split."""
 
-    Attributes:
-        examples: split -> (n,) or, for pairs, (n, 2): positions in the concatenation of the inputs of `domains`.
-        labels: split -> (n,) class ids, -1 unknown.
-        groups: split -> (n,) groups for scoring; an id means the same group in every seed. A pair of rated responses
-            has its first response's group.
-        domains: names, in the order of concatenation.
-    """
-
-    examples: dict[str, Index]
-    labels: dict[str, Index]
-    groups: dict[str, Index]
-    domains: tuple[str, ...]
+    examples: dict[str, Index]  # (n,) or, for pairs, (n, 2): positions in the concatenation of the inputs of `domains`
+    labels: dict[str, Index]  # (n,) class ids, -1 unknown
+    groups: dict[str, Index]  # (n,) for scoring, the same in every seed; a pair of rated responses has its first one's
+    domains: tuple[str, ...]  # names, in the order of concatenation
 
 
 @dataclass(frozen=True)
@@ -74,46 +65,37 @@ class Truth:
 
 @dataclass(frozen=True)
 class Problem:
-    """One pool with its supervision.
+    """One pool with its supervision; the train split is in random order.
 
-    Attributes:
-        features: output -> split -> what the student reads, for a linear head (n, D) or (n, 2, D) as encoded; of a
-            large pool `DiskFeatures` (`benchmark.students.rows`), in no memory. The train split is in random order.
-        soft_labels: split -> (n, M, K).
-        truth: never handed to training (see `training_data`).
-        fingerprint: hash of the task's source data.
+    Features are for a linear head (n, D) or (n, 2, D) as encoded; of a large pool `DiskFeatures`
+    (`benchmark.students.rows`), in no memory.
     """
 
     task: str
     condition: str
     seed: int
     features: Readable
-    soft_labels: dict[str, NDArray[np.float32]]
-    truth: Truth
-    fingerprint: str
+    soft_labels: dict[str, NDArray[np.float32]]  # split -> (n, M, K)
+    truth: Truth  # never handed to training (see `training_data`)
+    fingerprint: str  # of the task's source data
     supervisors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the student is trained: Adam without weight decay, cosine schedule over all steps.
-
-    `precision` is that of the student's matrix products in training (`benchmark.core.precision`); predictions are made
-    in float32, and everything else is float32 always.
-    """
+    """How the student is trained: Adam without weight decay, cosine schedule over all steps."""
 
     learning_rate: float = 1e-3
     epochs: int = 30
     batch_size: int = 128
-    precision: Precision = "float32"
+    precision: Precision = "float32"  # of its matrix products in training; all else is float32 always
 
     def chosen(self) -> dict[str, Any]:
         """What a record holds of it; `precision` only where it was asked for."""
         own = asdict(self)
         return own if self.precision != "float32" else {k: v for k, v in own.items() if k != "precision"}
 
-    def times(self, learning_rate: float = 1, epochs: float = 1) -> Recipe:
+    def times(self, learning_rate: float = 1, epochs: float = 1) -> Self:
         """With multiples of the learning rate and of the epochs, which are rounded, to 1 at least."""
-        return replace(
-            self, learning_rate=self.learning_rate * learning_rate, epochs=max(1, round(self.epochs * epochs))
-        )
+        rate, rounded = self.learning_rate * learning_rate, max(1, round(self.epochs * epochs))
+        return replace(self, learning_rate=rate, epochs=rounded)

@@ -1,10 +1,8 @@
 """Raw inputs of tasks: picked by position, joined over domains, without reading what is not needed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +19,13 @@ class Prompted(NamedTuple):
 
 @dataclass(frozen=True)
 class Lazy:
-    """Inputs that are read one by one when they are asked for: images on disk.
+    """Inputs that are read one by one when they are asked for: images on disk."""
 
-    Attributes:
-        parts: data sets, each with a length and items by position.
-        index: (n,) positions in the concatenation of `parts`.
-    """
-
-    parts: tuple[Sequence[Any], ...]
-    index: NDArray[np.int64]
+    parts: tuple[Sequence[Any], ...]  # data sets, each with a length and items by position
+    index: NDArray[np.int64]  # (n,) positions in the concatenation of `parts`
 
     @classmethod
-    def of(cls, items: Sequence[Any]) -> Lazy:
+    def of(cls, items: Sequence[Any]) -> Self:
         """All of a data set."""
         return cls((items,), np.arange(len(items)))
 
@@ -47,9 +40,9 @@ class Lazy:
             at -= len(part)
         raise IndexError(i)
 
-    def select(self, index: NDArray[np.int64]) -> Lazy:
+    def select(self, index: NDArray[np.int64]) -> Self:
         """Those at the given positions."""
-        return Lazy(self.parts, self.index[index])
+        return replace(self, index=self.index[index])
 
 
 def take(inputs: Inputs, index: NDArray[np.int64]) -> Inputs:

@@ -4,8 +4,6 @@ Shapes: R replicas (seeds for an `ensemble` method, seeds x supervisors for a `s
 the pool's train split, B examples of a minibatch, M supervisors (1 for `single`), K classes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-LOG_FLOOR = 1e-8  # given probabilities are clamped here before a logarithm (methods.md)
+LOG_FLOOR = 1e-8  # given probabilities are clamped here before a logarithm
 Setting = Mapping[str, Any]  # values of a method's options by name, and of `TIMES`; what it leaves out is the default
 
 

@@ -9,13 +9,11 @@ Macro-F1 (iWildCam), worst group (fMoW), tenth percentile (Amazon) and worst ide
 metrics of WILDS (Koh et al. 2021, arXiv:2012.07421); `tests/with_wilds` compares them with its own code.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,19 +29,14 @@ IDENTITIES = ("male", "female", "LGBTQ", "christian", "muslim", "other_religions
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One seed's test examples with known labels.
+    """One seed's test examples with known labels."""
 
-    Attributes:
-        predictions: (P, n) predicted class ids of each row (a replica of a method).
-        labels: (n,) classes. groups: (n,) ids that mean the same group in every seed.
-    """
-
-    predictions: NDArray[Any]
-    labels: Index
-    groups: Index
+    predictions: NDArray[Any]  # (P, n) predicted class ids of each row (a replica of a method)
+    labels: Index  # (n,) classes
+    groups: Index  # (n,) ids that mean the same group in every seed
 
     @classmethod
-    def of(cls, predictions: NDArray[Any], labels: Index, groups: Index) -> Split:
+    def of(cls, predictions: NDArray[Any], labels: Index, groups: Index) -> Self:
         """The part of these examples whose label is known (not -1)."""
         known = labels >= 0
         return cls(predictions[:, known], labels[known], groups[known])
@@ -51,8 +44,7 @@ class Split:
     @cached_property
     def hits(self) -> NDArray[np.bool_]:
         """(P, n) whether each row's prediction is right."""
-        right: NDArray[np.bool_] = self.predictions == self.labels
-        return right
+        return np.asarray(self.predictions == self.labels)
 
 
 @dataclass(frozen=True)
@@ -77,9 +69,6 @@ class Metric:
     undefined: Callable[[Index], str | None] = lambda groups: None
 
 
-# --- balanced accuracy -----------------------------------------------------------------------------------------------
-
-
 def _balanced_accuracy(split: Split) -> Scores:
     """Mean recall over the classes that occur."""
     return np.asarray(_mean_over_parts(split.hits, split.labels).mean(1))
@@ -89,9 +78,6 @@ def _balanced_accuracy_on_resamples(split: Split, unit: Index, weights: Weights)
     """A class that a resample lacks is left out of its mean."""
     members = [split.labels == label for label in np.unique(split.labels)]
     return nanmean(np.array([_weighted_mean(split.hits[:, at], unit[at], weights) for at in members]))
-
-
-# --- macro-F1 --------------------------------------------------------------------------------------------------------
 
 
 def _macro_f1(split: Split) -> Scores:
@@ -174,9 +160,6 @@ def _no_identity(groups: Index) -> str | None:
     return None if groups.any() else f"none of the {len(groups)} examples mentions an identity (all groups are 0)"
 
 
-# --- the tenth percentile of groups ----------------------------------------------------------------------------------
-
-
 def _tenth_percentile(split: Split) -> Scores:
     """10th percentile (interpolated linearly) of the groups' accuracies."""
     return np.asarray(np.percentile(_mean_over_parts(split.hits, split.groups), 10, axis=1))
@@ -198,9 +181,6 @@ def _tenth_percentile_on_resamples(split: Split, unit: Index, weights: Weights) 
         scores[row] = low + (high - low) * (place - below)
     scores[:, last < 0] = np.nan
     return scores
-
-
-# --- what they share -------------------------------------------------------------------------------------------------
 
 
 def _mean_over_parts(hits: NDArray[np.bool_], parts: Index) -> Scores:

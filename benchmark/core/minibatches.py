@@ -6,8 +6,6 @@ epoch takes blocks of `SHUFFLE_BLOCK` consecutive examples in random order, and 
 `WINDOW`. (The train split itself is in random order, so a block is a random sample, too.)
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Names and numbers that all agree on who make results or read them."""
 
-from __future__ import annotations
-
 # names that no plug-in may take, and what they stand for
 CANARIES = {
     "ground_truth": "the truth: the strong ceiling",

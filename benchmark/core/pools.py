@@ -1,7 +1,5 @@
 """How examples are dealt: source parts, pools, splits, preference pairs. Everything by seed and by group."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,9 +47,8 @@ def source_parts(domain: Domain, share: float, seed: int) -> tuple[Index, Index]
     examples = used(domain)
     if share == 1:
         return examples, examples[:0]
-    first, second = deal_by_group(
-        domain.groups[examples], (share, 1 - share), numpy_rng("source parts", domain.fingerprint, seed)
-    )
+    rng = numpy_rng("source parts", domain.fingerprint, seed)
+    first, second = deal_by_group(domain.groups[examples], (share, 1 - share), rng)
     return examples[first], examples[second]
 
 
@@ -101,8 +98,7 @@ def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int)
     rng = numpy_rng("pool", seed, condition, *(domains[name].fingerprint for name in names))
     dealt: list[list[SplitArrays]] = []  # by domain and split
     start, first_group = 0, 0
-    for name in names:
-        domain = domains[name]
+    for domain in [domains[name] for name in names]:
         held_out = condition == "ind" and not task.ind_domains
         chosen = source_parts(domain, task.source_share, seed)[1] if held_out else used(domain)
         scored = domain.groups if domain.score_groups is None else domain.score_groups

@@ -5,8 +5,6 @@ Sums, weights, the optimizer and the methods' losses are float32 either way. Res
 float32 is recorded among the hyperparameters (`w2s run --set precision=tf32`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import get_args
@@ -20,11 +18,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def check_precision(precision: str, device: str) -> None:
-    """Refuse what is unknown, or what this device would silently not do.
-
-    Raises:
-        W2SError: says which and what to use.
-    """
+    """Refuse what is unknown, or what this device would silently not do, and say what to use."""
     if precision not in PRECISIONS:
         raise W2SError(f"option precision={precision}: expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
     if precision == "tf32" and device != "cuda":

@@ -1,7 +1,5 @@
 """Task + condition + seed -> Problem: features, soft labels, and the truth, kept apart."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +10,7 @@ import torch
 from benchmark.base.errors import W2SError
 from benchmark.base.fingerprint import fingerprint
 from benchmark.base.seeding import numpy_rng
-from benchmark.core.data import TEST, Domain, Problem, Truth
+from benchmark.core.data import TEST, Domain, Problem, Splits, Truth
 from benchmark.core.pools import VERSION, draw_pool, rated
 from benchmark.core.soft_labels import content, soft_labels, supervisor_recipe
 from benchmark.core.student import StudentKind, as_policy
@@ -22,7 +20,7 @@ from benchmark.store.cache import Cache
 
 
 def build_problem(
-    task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu", held_out: tuple[str, ...] = TEST
+    task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu", held_out: Splits = TEST
 ) -> Problem:
     """Deal the pool, get features and soft labels (from the cache, or made now).
 
@@ -50,17 +48,14 @@ def build_problem(
             fingerprint=_fingerprint(task, domains),
             supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),
         )
-    if task.corruption is None:
+    if (corruption := task.corruption) is None:
         return problem
-    return replace(
-        problem,
-        soft_labels=task.corruption.apply(problem.soft_labels, numpy_rng("corruption", task.corruption.base, seed)),
-        fingerprint=task.corruption.fingerprint(problem.fingerprint),
-    )
+    spoilt = corruption.apply(problem.soft_labels, numpy_rng("corruption", corruption.base, seed))
+    return replace(problem, soft_labels=spoilt, fingerprint=corruption.fingerprint(problem.fingerprint))
 
 
 def training_data(
-    student: StudentKind, problems: Sequence[Problem], device: str = "cpu", held_out: tuple[str, ...] = TEST
+    student: StudentKind, problems: Sequence[Problem], device: str = "cpu", held_out: Splits = TEST
 ) -> tuple[TrainingData, dict[str, list[Any]]]:
     """What may be learned from, of problems of one size; and of each held-out split what the student reads in each.
 
@@ -108,9 +103,8 @@ def _domains(task: Task) -> dict[str, Domain]:
     for name, domain in found.items():
         what, n = f"domain '{name}' of task '{task.name}'", len(domain.labels)
         if domain.labels.shape != (n,) or domain.groups.shape != (n,):
-            raise W2SError(
-                f"{what}: labels are {domain.labels.shape}, groups {domain.groups.shape}, expected (n,) both"
-            )
+            shapes = f"labels are {domain.labels.shape}, groups {domain.groups.shape}"
+            raise W2SError(f"{what}: {shapes}, expected (n,) both")
         K = len(task.card.classes)
         if not rated(domain) and n and not -1 <= domain.labels.min() <= domain.labels.max() < K:
             found_range = f"{domain.labels.min()}..{domain.labels.max()}"

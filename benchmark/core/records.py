@@ -4,8 +4,6 @@ A record holds what was run and its metrics; an evaluation holds what any score 
 groups and what the supervisors say. Both are validated on writing and on reading.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass
@@ -132,7 +130,10 @@ class Record(Strict):
 
     @model_validator(mode="after")
     def _setting_fits(self) -> Self:
-        expected = setting_hash(self.hyperparameters)
+        try:
+            expected = setting_hash(self.hyperparameters)
+        except ValueError:  # JSON text may hold NaN where any value may stand
+            raise PydanticCustomError("hyperparameters", "hyperparameters: NaN or infinity") from None
         if self.setting != expected:
             text = f"setting: found {self.setting}, but the hyperparameters' hash is {expected}"
             raise PydanticCustomError("setting", "{text}", {"text": text})
@@ -151,20 +152,15 @@ class Record(Strict):
 class SeedEvaluation:
     """What scoring needs for one seed's test split of n examples.
 
-    Attributes:
-        labels: (n,) class ids, -1 for unknown (never scored).
-        groups: (n,) ids, in the sense that the task's metric gives them (`metrics.py`): of what is resampled together,
-            or of the parts that it compares. An id means the same group in every seed.
-        supervisors: (M, n) predicted class ids.
-        ensemble: (n,) argmax of the supervisors' mean soft labels.
-        majority: the most frequent class of the pool's train truth.
+    Groups are ids in the sense that the task's metric gives them (`metrics.py`): of what is resampled together, or of
+    the parts that it compares. An id means the same group in every seed.
     """
 
-    labels: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    supervisors: NDArray[np.int64]
-    ensemble: NDArray[np.int64]
-    majority: int
+    labels: NDArray[np.int64]  # (n,) class ids, -1 for unknown (never scored)
+    groups: NDArray[np.int64]  # (n,)
+    supervisors: NDArray[np.int64]  # (M, n) predicted class ids
+    ensemble: NDArray[np.int64]  # (n,) argmax of the supervisors' mean soft labels
+    majority: int  # the most frequent class of the pool's train truth
 
     @cached_property
     def sha256(self) -> str:
@@ -175,24 +171,18 @@ class SeedEvaluation:
 
 
 class Evaluation(Strict):
-    """Truth, groups and supervisors' predictions of one (task, condition), per seed.
-
-    Attributes:
-        metric: the task's own metric, a key of `metrics.METRICS`.
-        target: the shifted domain. supervisors: names of the M supervisors, in their order.
-        data_fingerprint: hash of the data that the pool and the supervisors come from.
-    """
+    """Truth, groups and supervisors' predictions of one (task, condition), per seed."""
 
     task: TaskName
     condition: Condition
     modality: str
-    metric: str
+    metric: str  # the task's own, a key of `METRICS`
     num_classes: Annotated[int, Field(ge=2)]
-    target: str
+    target: str  # the shifted domain
     tags: tuple[str, ...]
-    supervisors: Annotated[tuple[str, ...], Field(min_length=1)]
+    supervisors: Annotated[tuple[str, ...], Field(min_length=1)]  # names of the M supervisors, in their order
     task_version: Version
-    data_fingerprint: str
+    data_fingerprint: str  # of the data that the pool and the supervisors come from
     seeds: dict[Count, InstanceOf[SeedEvaluation]] = Field(exclude=True)
 
     @field_validator("metric")
@@ -210,8 +200,8 @@ class Evaluation(Strict):
         return self
 
     def _array_problem(self, arrays: SeedEvaluation) -> str | None:
-        n, members, classes = len(arrays.labels), len(self.supervisors), self.num_classes
-        shapes = {"labels": (n,), "groups": (n,), "supervisors": (members, n), "ensemble": (n,)}
+        n, classes = len(arrays.labels), self.num_classes
+        shapes = {"labels": (n,), "groups": (n,), "supervisors": (len(self.supervisors), n), "ensemble": (n,)}
         for name, shape in shapes.items():
             array = getattr(arrays, name)
             if array.shape != shape:
@@ -229,9 +219,8 @@ class Evaluation(Strict):
             return f"majority: found {arrays.majority}, expected 0..{classes - 1}"
         return None
 
-    def same_data(self, other: Evaluation) -> bool:
+    def same_data(self, other: Self) -> bool:
         """Whether seeds of both can stand in one file."""
         names = ("task", "condition", "task_version", "data_fingerprint", "num_classes")
-        return len(self.supervisors) == len(other.supervisors) and all(
-            getattr(self, name) == getattr(other, name) for name in names
-        )
+        alike = all(getattr(self, name) == getattr(other, name) for name in names)
+        return alike and len(self.supervisors) == len(other.supervisors)

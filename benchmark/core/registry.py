@@ -1,7 +1,5 @@
 """Names to methods and tasks, found at the first look-up: the two plug-in folders, entry points, --plugin files."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import importlib.util
@@ -13,12 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.core.canaries import CANARY_METHODS
 from benchmark.core.method import Method, method_options
 from benchmark.core.names import GRID_SIZE, RESERVED, TIMES
+from benchmark.core.records import MethodName, TaskName
 from benchmark.core.task import Task
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ def _check_method(method: type[Method]) -> None:
     for attribute in ("name", "title", "citation", "kind"):
         if not isinstance(getattr(method, attribute, None), str):
             raise W2SError(f"{where}: declare the class attribute `{attribute}` (a string)")
-    if not method.name.isidentifier() or method.name.startswith("_"):
+    if not method.name.isidentifier() or not _fits(method.name, MethodName):
         raise W2SError(f"{where}: name '{method.name}' is not snake_case (a letter, then letters, digits, '_')")
     if method.kind not in ("single", "ensemble"):
         raise W2SError(f"{where}: kind is '{method.kind}', expected 'single' or 'ensemble'")
@@ -172,8 +173,16 @@ def _check_task(task: Task) -> None:
     for attribute in task.declared():
         if not hasattr(task, attribute):
             raise W2SError(f"{where}: declare `{attribute}`")
-    if not task.name.replace("-", "").replace("_", "").isalnum():
+    if not _fits(task.name, TaskName):
         raise W2SError(f"{where}: name '{task.name}' may hold letters, digits, '-' and '_' only")
+
+
+def _fits(name: str, kind: Any) -> bool:
+    """Whether a record could have this name: what it refuses must not be found out after the training."""
+    try:
+        return bool(TypeAdapter(kind).validate_python(name))
+    except ValidationError:
+        return False
 
 
 METHODS: Registry[type[Method]] = Registry("method", "methods", "w2s.methods", _check_method, CANARY_METHODS)

@@ -1,7 +1,5 @@
 """Where a stage of training stands: everything that the next step depends on, to and from a checkpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any

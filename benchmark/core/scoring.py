@@ -3,8 +3,6 @@
 Shapes: R replicas, n test examples, K classes, M supervisors.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -51,10 +49,7 @@ def compute_metrics(evaluation: Evaluation, seed: int, predictions: NDArray[Any]
 
 
 def reference_predictions(truth: SeedEvaluation) -> dict[str, NDArray[np.int64]]:
-    """Predictions (R, n) of the reference rows, which need no training.
-
-    `mean_supervisor` (R = M; its mean score is the floor), `supervisor_ensemble` and `majority_class` (R = 1).
-    """
+    """Predictions (R, n) of the rows that need no training: R = M of the mean supervisor, whose score is the floor."""
     return {
         "mean_supervisor": truth.supervisors,
         "supervisor_ensemble": truth.ensemble[None],

@@ -1,7 +1,5 @@
 """Supervisors in, soft labels out: each supervisor is trained on its source domains and labels the pool."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.base.errors import W2SError, blamed
+from benchmark.base.errors import W2SError, named_errors
 from benchmark.base.seeding import derive
 from benchmark.base.versions import libraries
 from benchmark.core.data import SPLITS, Domain, Index, Pool
@@ -51,13 +49,9 @@ def soft_labels(
     """Split -> (n, M, K). One cache entry a supervisor; tasks that share supervisors and pool share them."""
     columns = []
     for position, supervisor in enumerate(task.supervisors(seed)):
-        spec: dict[str, Any] = {
-            **recipe(supervisor),
-            "sources": [(name, content(domains[name])) for name in supervisor.domains],
-            "share": task.source_share,
-            "position": position,
-            "seed": seed,
-        }
+        sources = [(name, content(domains[name])) for name in supervisor.domains]
+        place = {"share": task.source_share, "position": position, "seed": seed}
+        spec: dict[str, Any] = {**recipe(supervisor), "sources": sources, **place}
         if supervisor.validation:
             spec["validation"] = [(name, content(domains[name])) for name in supervisor.validation]
         made_with: dict[str, Any] = {
@@ -69,11 +63,8 @@ def soft_labels(
         }
         if getattr(supervisor.model, "on_device", False):
             made_with["device"] = device
-        key = {
-            **made_with,
-            "pool": [content(domains[name]) for name in pool.domains],
-            "examples": hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest(),
-        }
+        examples = hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest()
+        key = {**made_with, "pool": [content(domains[name]) for name in pool.domains], "examples": examples}
         training = Checkpoints.of(cache.root, made_with, cache.mirror)
 
         def build(supervisor: Supervisor = supervisor, spec: Any = spec, training: Any = training) -> Any:
@@ -109,14 +100,14 @@ def _supervise(
         wanted["device"] = device
     K = len(task.card.classes)
     what = f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'"
-    with checkpoints.locked() if resumable else nullcontext() as usable, blamed(what):
+    with checkpoints.locked() if resumable else nullcontext() as usable, named_errors(what):
         if resumable:
             wanted["checkpoints"] = usable
         model = supervisor.model.fit(take(inputs, examples[kept]), y[kept], K, model_seed % 2**31, **wanted)
     pool_inputs = concatenate([domains[name].load() for name in pool.domains])
     labelled = {}
     for split, index in pool.examples.items():
-        with blamed(what):
+        with named_errors(what):
             p = np.asarray(model.predict_proba(take(pool_inputs, index)))
         if p.dtype.kind not in "fiub":
             raise W2SError(f"{what}: soft labels are {p.dtype}, expected real numbers")

@@ -1,7 +1,5 @@
 """Where the one task of a run comes from that is no plug-in: the user's arrays, a feature pack."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol

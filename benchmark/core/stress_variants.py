@@ -1,7 +1,5 @@
 """A task with more and more of its supervisors corrupted: what a stress suite runs."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from dataclasses import replace

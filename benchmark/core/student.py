@@ -4,14 +4,12 @@ Shapes: S seeds, H heads a seed (a head is one replica: a linear head, or a set 
 minibatch, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
-from benchmark.core.data import TEST, Domain, Pool, Problem, Readable, Recipe
+from benchmark.core.data import TEST, Domain, Pool, Problem, Readable, Recipe, Splits
 from benchmark.store.cache import Cache
 
 
@@ -93,19 +91,13 @@ class StudentKind:
         return {}
 
     def read(
-        self,
-        task: str,
-        domains: Mapping[str, Domain],
-        pool: Pool,
-        cache: Cache,
-        device: str,
-        held_out: tuple[str, ...] = TEST,
+        self, task: str, domains: Mapping[str, Domain], pool: Pool, cache: Cache, device: str, held_out: Splits = TEST
     ) -> Readable:
         """The pool as the student reads it (from the cache, or made now): the train split and at least `held_out`."""
         raise NotImplementedError
 
     def prepare(
-        self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
+        self, problems: Sequence[Problem], device: str, held_out: Splits = TEST
     ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         """For problems of one size: output -> the train splits of all seeds; and of each held-out split that is asked
         for, what each seed has, S = 1."""

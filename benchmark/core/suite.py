@@ -1,7 +1,5 @@
 """Suites: which tasks, methods, conditions and seeds belong together, and how students are trained."""
 
-from __future__ import annotations
-
 import json
 import math
 import tomllib
@@ -9,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.core.data import Recipe
@@ -19,21 +17,15 @@ SUITES = Path(__file__).parents[1] / "suites"
 
 @dataclass(frozen=True)
 class Recipes:
-    """How the students of a run are trained: one recipe, and other ones for some tasks.
-
-    Attributes:
-        default: of tasks that match no glob.
-        by_task: glob and recipe; the first that matches a task's name counts.
-    """
+    """How the students of a run are trained: one recipe, and other ones for some tasks."""
 
     default: Recipe
-    by_task: tuple[tuple[str, Recipe], ...] = ()
+    by_task: tuple[tuple[str, Recipe], ...] = ()  # glob and recipe; the first that matches a task's name counts
 
     def of(self, task: str) -> Recipe:
-        """The recipe of one task's student."""
         return next((recipe for glob, recipe in self.by_task if fnmatchcase(task, glob)), self.default)
 
-    def changed(self, options: Mapping[str, Any]) -> Recipes:
+    def changed(self, options: Mapping[str, Any]) -> Self:
         """All recipes with other values; options that are none of a recipe's are left alone.
 
         Raises:
@@ -49,18 +41,12 @@ class Recipes:
                 raise W2SError(f"option {name}={value}: expected a positive {kind.__name__}")
             mine[name] = kind(value)
         changed = tuple((glob, replace(recipe, **mine)) for glob, recipe in self.by_task)
-        return Recipes(replace(self.default, **mine), changed)
+        return replace(self, default=replace(self.default, **mine), by_task=changed)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What `w2s run --suite` runs.
-
-    Attributes:
-        tasks, methods: globs.
-        options: given to the tasks (`Task.configured`); the file's word "none" stands for the null that TOML lacks.
-        full: whether this is the larger grid of the same name (`--full`).
-    """
+    """What `w2s run --suite` runs; tasks and methods are globs."""
 
     name: str
     description: str
@@ -69,12 +55,11 @@ class Suite:
     conditions: tuple[str, ...]
     seeds: int
     student: Recipes
-    options: Mapping[str, Any] = field(default_factory=dict)
-    full: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)  # given to the tasks (`Task.configured`)
+    full: bool = False  # whether this is the larger grid of the same name (`--full`)
 
     @property
     def folder(self) -> str:
-        """The name of its folder of results."""
         return f"{self.name}-full" if self.full else self.name
 
 
@@ -106,6 +91,7 @@ def load_suite(name: str, full: bool = False) -> Suite:
     student = content.pop("student")
     by_task, default = student.pop("tasks", {}), Recipe(**student)
     recipes = Recipes(default, tuple((glob, replace(default, **own)) for glob, own in by_task.items()))
+    # the file's word "none" stands for the null that TOML lacks
     options = {name: None if value == "none" else value for name, value in content.pop("options", {}).items()}
     lists: dict[str, Any] = {key: tuple(content.pop(key)) for key in ("tasks", "methods", "conditions")}
     return Suite(name=name, student=recipes, options=options, full=full, **lists, **content)

@@ -1,7 +1,5 @@
 """The contract of a task: a data set with domains, its weak supervisors, its student's encoder and its metric."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -150,7 +148,7 @@ class Task:
         """Attributes that it must have to be registered."""
         return "name", "card"
 
-    def configured(self, options: Mapping[str, Any]) -> Task:
+    def configured(self, options: Mapping[str, Any]) -> "Task":
         """The same task with other models or sizes; options that are not its own are left alone.
 
         Raises:

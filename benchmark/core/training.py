@@ -4,8 +4,6 @@ Shapes: S seeds, M supervisors, N examples of the pool's train split, K classes;
 `single`, 1 for `ensemble`) and R = S*h replicas; B examples of a minibatch.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -30,24 +28,18 @@ from benchmark.store.checkpoints import Checkpoints
 class TrainingData:
     """What may be learned from; nothing here holds the truth or a test input.
 
-    Attributes:
-        features: output -> what the student reads, from the weakest to the student's own; for linear heads (S, N, D) or
-            (S, N, 2, D), standardised, or a `benchmark.students.streamed.Streamed` of that shape.
-        soft_labels: (S, M, N, K), contiguous.
-        seeds: S seeds.
-        student: makes fresh heads on one of `features`: (features, K, seeds, heads) -> student.
-        margin_beta: see `benchmark.core.student.Policy`.
+    Features are output -> what the student reads, from the weakest to its own; for linear heads (S, N, D) or
+    (S, N, 2, D), standardised, or a `benchmark.students.streamed.Streamed` of that shape.
     """
 
     features: dict[str, Any]
-    soft_labels: Tensor
+    soft_labels: Tensor  # (S, M, N, K), contiguous
     seeds: tuple[int, ...]
-    student: Callable[[Any, int, tuple[int, ...], int], Student]
-    margin_beta: float | None = None
+    student: Callable[[Any, int, tuple[int, ...], int], Student]  # (features, K, seeds, heads) -> fresh heads
+    margin_beta: float | None = None  # see `benchmark.core.student.Policy`
 
     @property
     def own(self) -> str:
-        """The student's own of `features`: the last."""
         return list(self.features)[-1]
 
 
@@ -72,17 +64,10 @@ def train(
     on_step: OnStep = lambda share: None,
     checkpoints: Checkpoints = NOWHERE,
 ) -> list[Trained]:
-    """Train every method for every seed (and supervisor); methods of one stage share one run of the loop.
+    """Train every method for every seed (and supervisor), on the device of the data; one result for each, in order.
 
-    Args:
-        methods: fresh instances; several of one class, with other options, are just more replicas.
-        data: on the device where training shall happen.
-        recipe: the student's hyperparameters.
-        on_step: told how each epoch of each stage goes on.
-        checkpoints: where to keep the state after each epoch, and to go on from; nowhere by default.
-
-    Returns:
-        One result for each method, in order.
+    Methods are fresh instances; several of one class, with other options, are just more replicas. Those of one stage
+    share one run of the loop. Checkpoints keep the state after each epoch, and training goes on from there.
 
     Raises:
         MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
@@ -90,14 +75,14 @@ def train(
     names = part_names(methods)
     stages = [_Stage(m, data, recipe, on_step, checkpoints.part(n)) for m, n in zip(methods, names, strict=True)]
     for stage in stages:
-        with _Blamed(stage.method):
+        with _NamedErrors(stage.method):
             stage.method.start(stage.supervision)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
-        _fit(together, data.own, checkpoints.part("together"))
+        _fit(together, data.own, checkpoints.part("together"), None, None)
     for stage in stages:
         if stage not in together:
-            with _Blamed(stage.method):
+            with _NamedErrors(stage.method):
                 stage.method.fit(stage)
     return [stage.result() for stage in stages]
 
@@ -151,7 +136,7 @@ class _Stage:
     def result(self) -> Trained:
         if self.student is None or self.encoder != self.data.own:
             raise MethodFailed(self.method.name, "its last stage must train the student's own encoder")
-        with _Blamed(self.method):
+        with _NamedErrors(self.method):
             diagnostics = {name: value.detach().cpu() for name, value in self.method.diagnostics().items()}
         R = len(self.supervision.soft_labels)
         for name, value in diagnostics.items():
@@ -162,11 +147,7 @@ class _Stage:
 
 
 def _fit(
-    stages: Sequence[_Stage],
-    encoder: str,
-    checkpoints: Checkpoints,
-    targets: Tensor | None = None,
-    keep: Tensor | None = None,
+    stages: Sequence[_Stage], encoder: str, checkpoints: Checkpoints, targets: Tensor | None, keep: Tensor | None
 ) -> None:
     """Train one stage of the given methods together, from the initial weights or from where a killed run stopped."""
     data, recipe, on_step = stages[0].data, stages[0].recipe, stages[0].on_step
@@ -200,8 +181,10 @@ def _fit(
                     learned = stage.own(soft_labels) if targets is None else soft_labels.flatten(0, 1).unsqueeze(2)
                     at = index.expand(S, stage.heads, -1).flatten(0, 1)
                     batch = Batch(learned, at, epoch, step / total_steps)
-                    with _Blamed(stage.method):
-                        loss = stage.method.loss(_replicas(own), batch)
+                    # (S, h, B, K) -> (R, B, K); where examples are contiguous, they stay so
+                    logits_own = own.flatten(0, 1) if own.stride(-1) == 1 else own.mT.flatten(0, 1).mT
+                    with _NamedErrors(stage.method):
+                        loss = stage.method.loss(logits_own, batch)
                     if loss.shape != at.shape:
                         found, expected = tuple(loss.shape), tuple(at.shape)
                         raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
@@ -214,7 +197,7 @@ def _fit(
                 optimizer.zero_grad()
                 schedule.step()
                 for stage in stages:
-                    with _Blamed(stage.method):
+                    with _NamedErrors(stage.method):
                         stage.method.after_step()
                 if time.monotonic() - told > 1:
                     told = time.monotonic()
@@ -227,7 +210,7 @@ def _fit(
         stage.steps += total_steps
 
 
-class _Blamed:
+class _NamedErrors:
     """Turns whatever a method's own code raises into `MethodFailed` (a class: it is entered at every step)."""
 
     def __init__(self, method: Method) -> None:
@@ -242,11 +225,6 @@ class _Blamed:
         if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
             what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             raise MethodFailed(self._method.name, what) from error
-
-
-def _replicas(logits: Tensor) -> Tensor:
-    """(S, h, B, K) -> (R, B, K), keeping the layout in which examples are contiguous when logits come in it."""
-    return logits.flatten(0, 1) if logits.stride(-1) == 1 else logits.mT.flatten(0, 1).mT
 
 
 class LabelTable:

@@ -1,7 +1,5 @@
 """EfficientNet-Lite0, pretrained on ImageNet, frozen."""
 
-from __future__ import annotations
-
 import functools
 import io
 from dataclasses import dataclass

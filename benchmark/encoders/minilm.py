@@ -1,7 +1,5 @@
 """all-MiniLM-L6-v2, a sentence encoder of six layers, frozen."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Vision models of the Hugging Face hub, frozen: DINO ViT-B/8 and whatever else `AutoModel` loads."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Iterator, Sequence

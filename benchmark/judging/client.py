@@ -5,8 +5,6 @@ again a few times and then is a `Failure`. What can't (a wrong key, address or m
 same for every other question.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random
@@ -49,10 +47,7 @@ class Backoff:
         return min(self.longest, self.first * 2.0**attempt) * rng.uniform(0.5, 1.0)
 
 
-BACKOFF = Backoff()
-
-
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Client:
     """Asks one judge. Safe to use from several threads.
 
@@ -67,10 +62,8 @@ class Client:
     model: str
     key_variable: str = "OPENAI_API_KEY"
     timeout: float = 60.0
-    backoff: Backoff = BACKOFF
+    backoff: Backoff = Backoff()
     stop: threading.Event = field(default_factory=threading.Event)
-    _key: str = field(init=False, repr=False)
-    _http: httpx2.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -80,10 +73,10 @@ class Client:
         if not all("!" <= character <= "~" for character in key):
             raise W2SError(f"the key in {self.key_variable} holds spaces or characters other than printable ASCII")
         headers = {"User-Agent": "w2s-bench", **({"Authorization": f"Bearer {key}"} if key else {})}
-        object.__setattr__(self, "endpoint", self.endpoint.rstrip("/"))
-        object.__setattr__(self, "_key", key)
+        self.endpoint = self.endpoint.rstrip("/")
+        self._key = key
         # it follows no redirect, which would turn the question into a GET and might carry the key to another host
-        object.__setattr__(self, "_http", httpx2.Client(headers=headers, timeout=self.timeout))
+        self._http = httpx2.Client(headers=headers, timeout=self.timeout)
 
     def ask(self, prompt: str, first: str, second: str, seed: int) -> Verdict | Failure:
         """Which of two replies to a prompt is better; `seed` fixes the jitter.
@@ -99,20 +92,22 @@ class Client:
             try:
                 response, content = self._post({"model": self.model, **question})
                 if response.is_success:
-                    return _verdict(content)
-                said = self._said(content)
-                if response.status_code not in _PASSING and response.status_code < 500:
-                    raise W2SError(self._refusal(response.status_code, said))
-                reason = f"status {response.status_code}{said}"
-                asked_to_wait = _retry_after(response.headers.get("Retry-After", ""))
-                if asked_to_wait > self.backoff.longest:
-                    return Failure(f"{reason}, asked to wait longer than {self.backoff.longest:g} s")
+                    found = _verdict(content)
+                    if not isinstance(found, Failure):
+                        return found
+                    reason = found.reason
+                else:
+                    said = self._said(content)
+                    if response.status_code not in _PASSING and response.status_code < 500:
+                        raise W2SError(self._refusal(response.status_code, said))
+                    reason = f"status {response.status_code}{said}"
+                    asked_to_wait = _retry_after(response.headers.get("Retry-After", ""))
+                    if asked_to_wait > self.backoff.longest:
+                        return Failure(f"{reason}, asked to wait longer than {self.backoff.longest:g} s")
             except httpx2.TimeoutException:
                 reason = f"no answer within {self.timeout:g} s"
             except httpx2.HTTPError as error:
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:_SHOWN]}"
-            except _Garbage as error:
-                reason = str(error)
             last = attempt == self.backoff.tries - 1
             if last or self.stop.wait(max(self.backoff.delay(attempt, rng), asked_to_wait)):
                 break
@@ -156,10 +151,6 @@ class Client:
         return f"judge at {self.endpoint}: status {code}{said}: {mend}"
 
 
-class _Garbage(Exception):
-    """A response that is no verdict."""
-
-
 def _check_address(endpoint: str) -> None:
     try:
         parts = urlsplit(endpoint)
@@ -173,18 +164,16 @@ def _check_address(endpoint: str) -> None:
         )
 
 
-def _verdict(content: bytes) -> Verdict:
+def _verdict(content: bytes) -> Verdict | Failure:
     if len(content) > _LARGEST:
-        raise _Garbage("the response is too long for a chat completion")
+        return Failure("the response is too long for a chat completion")
     try:
         answer = json.loads(content)["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        raise _Garbage("the response is no chat completion") from None
+        return Failure("the response is no chat completion")
     if not isinstance(answer, str):
-        raise _Garbage("the response holds no text")
-    if (verdict := parse_verdict(answer)) is None:
-        raise _Garbage("the answer is neither A, B nor tie")
-    return verdict
+        return Failure("the response holds no text")
+    return parse_verdict(answer) or Failure("the answer is neither A, B nor tie")
 
 
 def _retry_after(text: str) -> float:

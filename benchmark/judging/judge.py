@@ -1,14 +1,12 @@
 """`w2s judge`: asks a judge about every reply, in both orders, and keeps each verdict as it comes."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import closing, nullcontext
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -18,19 +16,11 @@ from rich.progress import Progress
 
 from benchmark.analysis.cells import analysis_of
 from benchmark.base.errors import W2SError, unknown_name
+from benchmark.base.notices import Say
 from benchmark.base.seeding import derive
 from benchmark.core.records import RecordKey
 from benchmark.judging.client import Client, Failure
-from benchmark.judging.judgements import (
-    ORDERS,
-    Judge,
-    Judged,
-    Judgement,
-    JudgementKey,
-    JudgementLog,
-    Order,
-    read_judged,
-)
+from benchmark.judging.judgements import ORDERS, Judge, Judged, Judgement, JudgementLog, Order, read_judged
 from benchmark.judging.prompt import MAX_TOKENS, PROMPT_VERSION, Verdict, messages
 from benchmark.judging.rates import summary
 from benchmark.results.replies import REPLIES, Reply, ReplyKey
@@ -38,25 +28,6 @@ from benchmark.results.store import ResultStore
 
 _GIVE_UP = 20  # questions in a row without a verdict: the judge is down, or not up to it
 _CHARACTERS_PER_TOKEN = 4
-
-
-@dataclass(frozen=True)
-class JudgeRequest:
-    """What `w2s judge` was asked for; empty lists stand for all that is there.
-
-    Attributes:
-        limit: at most so many prompts of each (task, condition, seed).
-        price_in, price_out: for a million tokens.
-    """
-
-    results: Path
-    client: Client
-    tasks: Sequence[str] = ()
-    methods: Sequence[str] = ()
-    limit: int | None = None
-    price_in: float | None = None
-    price_out: float | None = None
-    parallel: int = 4
 
 
 class Question(NamedTuple):
@@ -72,41 +43,51 @@ class Question(NamedTuple):
         return self.reply.prompt, *(texts if self.order == "reply first" else texts[::-1])
 
 
-def judge(request: JudgeRequest, dry_run: bool, say: Callable[[str], None]) -> int:
+def judge(
+    results: Path,
+    client: Client,
+    say: Say,
+    tasks: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    limit: int | None = None,
+    prices: tuple[float | None, float | None] = (None, None),
+    parallel: int = 4,
+    dry_run: bool = False,
+) -> int:
     """Ask what has not been asked; returns the exit status: 0, or 1 when there are replies without a verdict.
+
+    Args:
+        tasks, methods: globs; none for all that are there.
+        limit: at most so many prompts of each (task, condition, seed).
+        prices: for a million tokens, asked and answered.
 
     Raises:
         W2SError: bad input, no replies, or a judge that refuses every question.
     """
-    if (request.price_in is None) != (request.price_out is None):
+    if prices.count(None) == 1:
         raise W2SError("--price-in and --price-out: found one of them, expected both or none")
-    who = Judge(request.client.model, PROMPT_VERSION)
-    store = ResultStore(request.results)
-    if not request.results.is_dir():
-        raise W2SError(f"{request.results}: no such folder of results")
-    if dry_run:
+    if not results.is_dir():
+        raise W2SError(f"{results}: no such folder of results")
+    store, who = ResultStore(results), Judge(client.model, PROMPT_VERSION)
+    missing = partial(_missing, who=who, tasks=tasks, methods=methods, limit=limit)
+    with nullcontext() if dry_run else store.lock():
         judged, records = _read(store)
-        say(_estimate(_missing(judged, records, request, who), request))
-        return 0
-    with store.lock():
-        judged, records = _read(store)
-        for problem in judged.problems:
-            say(f"{request.results}/{problem}")
-        questions = _missing(judged, records, request, who)
-        say(_estimate(questions, request))
-        log = JudgementLog(request.results, judged)
+        questions, problems = missing(judged, records), [f"{results}/{problem}" for problem in judged.problems]
+        for line in (*([] if dry_run else problems), _estimate(questions, *prices)):
+            say(line)
+        if dry_run:
+            return 0
         try:
-            with closing(log):
-                reasons = _ask_all(questions, request.client, who, request.parallel, log)
+            with closing(JudgementLog(results, judged)) as log:
+                reasons = _ask_all(questions, client, who, parallel, log)
         except KeyboardInterrupt:
-            say(f"stopped: verdicts so far are in {request.results}; the same command goes on from there")
+            say(f"stopped: verdicts so far are in {results}; the same command goes on from there")
             return 130
-        judged = read_judged(request.results)
+        judged = read_judged(results)
         say(summary(judged, records, who))
     for reason, count in sorted(reasons.items()):
         say(f"no verdict on {count} questions: {reason}")
-    left = len(_missing(judged, records, request, who))
-    if left:
+    if left := len(missing(judged, records)):
         say(f"{left} questions are left; the same command asks them again")
     return 1 if left else 0
 
@@ -125,20 +106,18 @@ def _read(store: ResultStore) -> tuple[Judged, set[RecordKey]]:
     return judged, records
 
 
-def _missing(judged: Judged, records: set[RecordKey], request: JudgeRequest, who: Judge) -> list[Question]:
+def _missing(
+    judged: Judged, records: set[RecordKey], who: Judge, tasks: Sequence[str], methods: Sequence[str], limit: int | None
+) -> list[Question]:
     """The questions without a verdict, both orders of a reply next to each other."""
     keys = sorted(key for key in judged.replies if key.record in records)
-    tasks = _select("task", request.tasks, {key.record.task for key in keys})
-    methods = _select("method", request.methods, {key.record.method for key in keys})
-    keys = [key for key in keys if key.record.task in tasks and key.record.method in methods]
-    if request.limit is not None:
-        keys = _first_prompts(keys, request.limit)
-    return [
-        Question(judged.replies[key], order)
-        for key in keys
-        for order in ORDERS
-        if JudgementKey(key, who, order) not in judged.judgements
-    ]
+    of_tasks = _select("task", tasks, {key.record.task for key in keys})
+    of_methods = _select("method", methods, {key.record.method for key in keys})
+    keys = [key for key in keys if key.record.task in of_tasks and key.record.method in of_methods]
+    if limit is not None:
+        keys = _first_prompts(keys, limit)
+    asked = [(key, order) for key in keys for order in ORDERS]
+    return [Question(judged.replies[key], order) for key, order in asked if (key, who, order) not in judged.judgements]
 
 
 def _select(kind: str, globs: Sequence[str], known: set[str]) -> set[str]:
@@ -162,16 +141,16 @@ def _first_prompts(keys: Sequence[ReplyKey], limit: int) -> list[ReplyKey]:
     return [key for key in keys if key.example in chosen[key.record.task, key.record.condition, key.record.seed]]
 
 
-def _estimate(questions: Sequence[Question], request: JudgeRequest) -> str:
+def _estimate(questions: Sequence[Question], price_in: float | None, price_out: float | None) -> str:
     """How many questions, tokens and, with prices, how much money."""
     characters = sum(len(message["content"]) for q in questions for message in messages(*q.shown))
     tokens_in, tokens_out = characters // _CHARACTERS_PER_TOKEN, len(questions) * MAX_TOKENS
     replies = len({question.reply.key for question in questions})
     text = f"{len(questions):,} calls ({replies:,} replies in both orders, less what is done): about {tokens_in:,} "
     text += f"tokens in (characters / {_CHARACTERS_PER_TOKEN}), at most {tokens_out:,} tokens out"
-    if request.price_in is None or request.price_out is None:
+    if price_in is None or price_out is None:
         return f"{text}; no cost without --price-in and --price-out"
-    return f"{text}; cost about {(tokens_in * request.price_in + tokens_out * request.price_out) / 1e6:,.2f}"
+    return f"{text}; cost about {(tokens_in * price_in + tokens_out * price_out) / 1e6:,.2f}"
 
 
 def _ask_all(
@@ -180,9 +159,8 @@ def _ask_all(
     """Ask and log; returns how many questions got no verdict, by reason. Gives up after `_GIVE_UP` of them in a row."""
     reasons: Counter[str] = Counter()
     in_a_row = 0
-    console = Console(stderr=True)
     with (
-        Progress(console=console, disable=not sys.stderr.isatty()) as bar,
+        Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar,
         closing(_answers(questions, client, parallel)) as answers,
     ):
         shown = bar.add_task("judging", total=len(questions))
@@ -215,7 +193,8 @@ def _answers(
     def work() -> None:
         while (question := todo.get()) is not None:
             try:
-                done.put((question, client.ask(*question.shown, seed=_seed(question))))
+                seed = derive("judge", str(question.reply.key), question.order)
+                done.put((question, client.ask(*question.shown, seed)))
             except BaseException as error:
                 done.put((question, error))
 
@@ -234,7 +213,3 @@ def _answers(
         client.stop.set()
         for _ in range(parallel):
             todo.put(None)
-
-
-def _seed(question: Question) -> int:
-    return derive("judge", str(question.reply.key), question.order)

@@ -1,12 +1,9 @@
 """What judges said: `<results>/<method>/judgements.jsonl`, one `Judgement` (a reply, an order) a line."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field
 
@@ -54,7 +51,6 @@ class Judgement(OfReply):
 
     @classmethod
     def of(cls, reply: Reply, judge: Judge, order: Order, verdict: Verdict) -> Self:
-        """What a judge said about a reply."""
         own: dict[str, Any] = reply.model_dump(include=set(OfReply.model_fields))
         own |= {"judge": judge.model, "prompt_version": judge.prompt_version, "order": order, "verdict": verdict}
         return cls(text_sha256=reply.text_sha256, **own)
@@ -127,22 +123,17 @@ class JudgementLog:
     def __init__(self, root: Path, judged: Judged) -> None:
         self._root = root
         self._judgements = {**judged.orphans, **judged.judgements}
-        self._files: dict[str, BinaryIO] = {}
         self._mend()
 
     def add(self, judgement: Judgement) -> None:
         """Append one line and sync it."""
-        if judgement.method not in self._files:
-            self._files[judgement.method] = (self._root / judgement.method / JUDGEMENTS).open("ab")
-        file = self._files[judgement.method]
-        file.write(f"{judgement.to_line()}\n".encode())
-        file.flush()
-        os.fsync(file.fileno())
+        with (self._root / judgement.method / JUDGEMENTS).open("ab") as file:
+            file.write(f"{judgement.to_line()}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
         self._judgements[judgement.judgement_key] = judgement
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
         self._mend()
 
     def _mend(self) -> None:
@@ -153,13 +144,3 @@ class JudgementLog:
             path, content = folder / JUDGEMENTS, "".join(by_method.get(folder.name, ())).encode()
             if path.exists() and path.read_bytes() != content:
                 atomic_write(path, content)
-
-
-def verdicts_by_judge(
-    judgements: Mapping[JudgementKey, Judgement],
-) -> dict[Judge, dict[ReplyKey, dict[Order, Verdict]]]:
-    """What each judge said about each reply, in one order or both."""
-    verdicts: dict[Judge, dict[ReplyKey, dict[Order, Verdict]]] = {}
-    for key, judgement in judgements.items():
-        verdicts.setdefault(key.judge, {}).setdefault(key.reply, {})[key.order] = judgement.verdict
-    return verdicts

@@ -1,7 +1,5 @@
 """What the judge is asked, and how its answer is read."""
 
-from __future__ import annotations
-
 import re
 from typing import Literal
 
@@ -43,8 +41,5 @@ def messages(prompt: str, first: str, second: str) -> list[dict[str, str]]:
 
 def parse_verdict(answer: str) -> Verdict | None:
     """'A', 'b.', '**Tie**' or 'Answer: A' as a verdict; None for anything that says more or less than one of them."""
-    match = _ANSWER.fullmatch(answer)
-    if match is None:
-        return None
-    word = match[1].lower()
-    return "tie" if word == "tie" else "A" if word == "a" else "B"
+    words: dict[str, Verdict] = {"a": "A", "b": "B", "tie": "tie"}
+    return words[match[1].lower()] if (match := _ANSWER.fullmatch(answer)) else None

@@ -5,8 +5,6 @@ order) 1/2. Intervals are those of all scores, see `benchmark/analysis/statistic
 the same for all methods, seeds and replicas of a (task, condition).
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from benchmark.base.seeding import numpy_rng
 from benchmark.base.text import escape, markdown, plain
 from benchmark.core.metrics import Split
 from benchmark.core.records import RecordKey
-from benchmark.judging.judgements import ORDERS, Judge, Judged, Order, verdicts_by_judge
+from benchmark.judging.judgements import ORDERS, Judge, Judged, Order
 from benchmark.judging.prompt import Verdict
 from benchmark.results.replies import ReplyKey
 
@@ -56,11 +54,7 @@ def points(verdicts: Mapping[Order, Verdict]) -> float | None:
     """1, 1/2 or 0 for the reply; None until both orders have been asked."""
     if len(verdicts) < len(ORDERS):
         return None
-    if verdicts["reply first"] == "A" and verdicts["reference first"] == "B":
-        return 1.0
-    if verdicts["reply first"] == "B" and verdicts["reference first"] == "A":
-        return 0.0
-    return 0.5
+    return {("A", "B"): 1.0, ("B", "A"): 0.0}.get((verdicts["reply first"], verdicts["reference first"]), 0.5)
 
 
 def win_rates(judged: Judged, records: Container[RecordKey]) -> dict[Judge, dict[Row, WinRate]]:
@@ -70,12 +64,13 @@ def win_rates(judged: Judged, records: Container[RecordKey]) -> dict[Judge, dict
     for key in replies:
         record = key.record
         units[record.task, record.condition][Row(record.task, record.condition, record.method)].append(key)
-    rates: dict[Judge, dict[Row, WinRate]] = {}
-    for judge, verdicts in sorted(verdicts_by_judge(judged.judgements).items()):
-        rates[judge] = {}
-        for rows in units.values():
-            rates[judge] |= _unit(rows, verdicts)
-    return rates
+    said: dict[Judge, dict[ReplyKey, dict[Order, Verdict]]] = {}
+    for (reply, judge, order), judgement in judged.judgements.items():
+        said.setdefault(judge, {}).setdefault(reply, {})[order] = judgement.verdict
+    return {
+        judge: {row: rate for rows in units.values() for row, rate in _unit(rows, verdicts).items()}
+        for judge, verdicts in sorted(said.items())
+    }
 
 
 def _unit(
@@ -92,7 +87,7 @@ def _unit(
                 first_shown[row] += set(said.values()) == {"A"}
     splits = []
     for found in students.values():
-        values, examples = np.array([value for _, value in found]), np.array([example for example, _ in found])
+        examples, values = map(np.array, zip(*found, strict=True))
         # The mean of two rows of hits is the value: 1 + 1, 1 + 0 or 0 + 0.
         misses = np.stack([values < 0.5, values < 1.0]).astype(np.int64)
         splits.append(Split(misses, np.zeros(len(found), np.int64), examples))
@@ -102,17 +97,14 @@ def _unit(
     unit_seeds = len({key.record.seed for keys in rows.values() for key in keys})
     rates = {}
     for row, keys in rows.items():
-        by_seed: dict[int, list[int]] = defaultdict(list)
-        for i, (where, seed, _) in enumerate(students):
-            if where == row:
-                by_seed[seed].append(i)
-        judged = sum(len(found) for (where, *_), found in students.items() if where == row)
+        own = [(seed, i) for i, (where, seed, _) in enumerate(students) if where == row]
+        by_seed = {seed: [i for other, i in own if other == seed] for seed in sorted({seed for seed, _ in own})}
         sample = None
-        if judged:
-            at = [by_seed[seed] for seed in sorted(by_seed)]
-            values = np.array([np.mean([splits[i].hits.mean() for i in own]) for own in at])
-            resampled = np.array([np.mean([replicates[i].mean(0) for i in own], axis=0) for own in at])
-            sample = Sample(tuple(sorted(by_seed)), values, resampled)
+        if own:
+            values = np.array([np.mean([splits[i].hits.mean() for i in at]) for at in by_seed.values()])
+            resampled = np.array([np.mean([replicates[i].mean(0) for i in at], axis=0) for at in by_seed.values()])
+            sample = Sample(tuple(by_seed), values, resampled)
+        judged = sum(len(splits[i].labels) for _, i in own)
         rates[row] = WinRate(sample, len(keys), judged, first_shown[row], unit_seeds)
     return rates
 
@@ -157,10 +149,8 @@ def _table(
     rows = sorted((row for row in first if any(rates[judge][row].judged for judge in rates)), key=place)
     headers = ["task", "condition", "method"]
     headers += [f"{shown(judge.model)} (prompt version {judge.prompt_version})" for judge in rates]
-    names = {"ood": "OOD", "ind": "InD"}
-    return headers, [
-        [row.task, names[row.condition], row.method, *(_cell(rates[judge][row]) for judge in rates)] for row in rows
-    ]
+    names, by_judge = {"ood": "OOD", "ind": "InD"}, rates.values()
+    return headers, [[r.task, names[r.condition], r.method, *(_cell(by_row[r]) for by_row in by_judge)] for r in rows]
 
 
 def _cell(rate: WinRate) -> str:

@@ -1,12 +1,11 @@
 """Where a pack is: a folder, or a data set on a hub that is downloaded into the hub's own cache."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
-from benchmark.assets.hub import allowed, snapshot
+from benchmark.assets.hub import snapshot
 from benchmark.base.errors import NotAvailable, W2SError
+from benchmark.base.paths import settings
 from benchmark.packs.sheet import CARD, SHEET
 
 _WANTED = (SHEET, CARD, "*/*.safetensors")
@@ -32,13 +31,9 @@ def find_pack(argument: str) -> Path:
     except W2SError:
         raise
     except Exception as error:  # the hub's own, the network's, or the disk's
-        if not allowed():
-            raise NotAvailable(
-                f"--pack {argument}: no such folder, and the data set is not on this machine; run with --download, or "
-                "download it elsewhere and give its folder"
-            ) from None
-        reason = " ".join(str(error).split()).split(". ")[0]
-        raise NotAvailable(
-            f"--pack {argument}: no such folder, and the data set could not be downloaded ({type(error).__name__}: "
-            f"{reason}); download it elsewhere and give its folder"
-        ) from None
+        why = "is not on this machine; run with --download, or"
+        if settings().download:
+            said = " ".join(str(error).split()).split(". ")[0]
+            why = f"could not be downloaded ({type(error).__name__}: {said});"
+        what = f"no such folder, and the data set {why} download it elsewhere and give its folder"
+        raise NotAvailable(f"--pack {argument}: {what}") from None

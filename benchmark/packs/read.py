@@ -1,7 +1,5 @@
 """A pack as a task: what `w2s run --pack` runs on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +34,8 @@ class PackTask(ReadyMade):
         self.folder, self.sheet = folder, read_sheet(folder)
         check_files(folder, self.sheet)
         self.name, self.version, self.card = self.sheet.task, self.sheet.task_version, self.sheet.card
-        self.conditions, self.fingerprint = self.sheet.conditions, self.sheet.data_fingerprint
-        self.seeds = self.sheet.seeds
+        self.conditions, self.seeds = self.sheet.conditions, self.sheet.seeds
+        self.fingerprint = self.sheet.data_fingerprint
 
     def require(self, conditions: Sequence[str], seeds: Sequence[int]) -> None:
         """Refuse conditions and seeds that the pack lacks, with what it has."""
@@ -50,13 +48,13 @@ class PackTask(ReadyMade):
 
     @property
     def student(self) -> LinearHead:
-        """A linear head on the given features."""
         return LinearHead(None)
 
     def problem(self, condition: str, seed: int, cache: Cache) -> Problem:
         """One problem. Of the features' file only the rows of its pool are read; those of a large pool later."""
         self.require([condition], [seed])
-        table = self._stored(features_file(condition))
+        file = features_file(condition)
+        table, sha256 = self._stored(file), self.sheet.files[file].sha256
         supervision = self._arrays(supervision_file(condition, seed))
         truth = self._arrays(truth_file(condition, seed))
         members = self.sheet.supervisors[self.sheet.seeds.index(seed)]
@@ -69,8 +67,7 @@ class PackTask(ReadyMade):
                 condition=condition,
                 seed=seed,
                 features={
-                    name: select([table[name]], rows, f"{name} of {self._sha256(condition)}", cache)
-                    for name in self.sheet.outputs
+                    name: select([table[name]], rows, f"{name} of {sha256}", cache) for name in self.sheet.outputs
                 },
                 soft_labels={split: supervision[f"soft_labels/{split}"] for split in SPLITS},
                 truth=Truth(*({split: truth[f"{kind}/{split}"] for split in SPLITS} for kind in ("labels", "groups"))),
@@ -106,11 +103,10 @@ class PackTask(ReadyMade):
             if not -1 <= labels.min() <= labels.max() < K:
                 found = f"{labels.min()}..{labels.max()}"
                 raise W2SError(f"{what}: labels/{split} are {found}, expected 0..{K - 1}, or -1 for unknown")
-            if not all(_finite(x) for x in features):
-                raise W2SError(f"{what}: features/{split} hold NaN or infinity")
-
-    def _sha256(self, condition: str) -> str:
-        return self.sheet.files[features_file(condition)].sha256
+            for x in features:
+                pieces = (piece for _, piece in x.pieces()) if isinstance(x, DiskFeatures) else (x,)
+                if not all(np.isfinite(piece).all() for piece in pieces):
+                    raise W2SError(f"{what}: features/{split} hold NaN or infinity")
 
     def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
         return {key: rows.read(0, len(rows)) for key, rows in self._stored(name).items()}
@@ -131,7 +127,6 @@ class PackSource:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The folder."""
         return (self.path,)
 
     def folder(self, suite: str) -> str:
@@ -154,9 +149,3 @@ class PackSource:
         TASKS.forget(str(self.path))
         TASKS.replace(task.name, task, str(self.path))
         return task
-
-
-def _finite(features: NDArray[np.float32] | DiskFeatures) -> bool:
-    if isinstance(features, DiskFeatures):
-        return all(np.isfinite(piece).all() for _, piece in features.pieces())
-    return bool(np.isfinite(features).all())

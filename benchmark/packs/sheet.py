@@ -11,8 +11,6 @@ The hashes find accidents and edits. They are no signature: who writes a whole n
 pack from a stranger is as trustworthy as the stranger; its sheet's own hash, told apart from it, pins it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
@@ -127,9 +125,8 @@ def read_sheet(folder: Path) -> Sheet:
         text = (folder / SHEET).read_bytes().decode()
         content = json.loads(text)
     except (OSError, ValueError) as error:
-        raise W2SError(
-            f"{where}: cannot read {SHEET} ({reason(error)}); a pack is a folder made by `w2s pack`"
-        ) from None
+        why = f"cannot read {SHEET} ({reason(error)}); a pack is a folder made by `w2s pack`"
+        raise W2SError(f"{where}: {why}") from None
     found = content if isinstance(content, dict) else {}
     if found.get("format") != FORMAT:
         raise W2SError(
@@ -139,9 +136,8 @@ def read_sheet(folder: Path) -> Sheet:
     stated = found.pop("sha256", None)
     actual = hashlib.sha256(_text(found).encode()).hexdigest()
     if stated != actual or _text({**found, "sha256": stated}) != text:
-        raise W2SError(
-            f"{where}: {SHEET} was altered (its content's SHA-256 is {actual}, it says {stated}); get it again"
-        )
+        why = f"was altered (its content's SHA-256 is {actual}, it says {stated}); get it again"
+        raise W2SError(f"{where}: {SHEET} {why}")
     if found.get("protocol") != VERSION:
         raise W2SError(
             f"{where}: was dealt by protocol {found.get('protocol')}, this version of w2s-bench has {VERSION}; make it "
@@ -153,9 +149,8 @@ def read_sheet(folder: Path) -> Sheet:
         raise W2SError(f"{where}: {SHEET}: {reason(error)}") from None
     expected = set(expected_files(sheet.conditions, sheet.seeds))
     if odd := sorted(expected ^ set(sheet.files)):
-        raise W2SError(
-            f"{where}: {SHEET}: files: {odd[0]} is {'not listed' if odd[0] in expected else 'no part of a pack'}"
-        )
+        why = "not listed" if odd[0] in expected else "no part of a pack"
+        raise W2SError(f"{where}: {SHEET}: files: {odd[0]} is {why}")
     if len(sheet.supervisors) != len(sheet.seeds):
         raise W2SError(f"{where}: {SHEET}: supervisors: of {len(sheet.supervisors)} seeds, expected {len(sheet.seeds)}")
     return sheet

@@ -1,7 +1,5 @@
 """Writing a pack: the problems of a task, each example's features once, and the sheet."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -27,19 +25,9 @@ from benchmark.core.pools import VERSION
 from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.soft_labels import supervisor_recipe
 from benchmark.core.task import ReadyMade, Task
+from benchmark.packs import sheet as layout
 from benchmark.packs.card import card
-from benchmark.packs.sheet import (
-    CARD,
-    FORMAT,
-    SHEET,
-    FileEntry,
-    Sheet,
-    SupervisorEntry,
-    expected_files,
-    features_file,
-    supervision_file,
-    truth_file,
-)
+from benchmark.packs.sheet import Sheet
 from benchmark.running.request import Request, check_options, lacking, resolve
 from benchmark.running.unit import LIBRARIES
 from benchmark.store.cache import Cache
@@ -113,14 +101,14 @@ def write_pack(
                 problem = build_problem(task, condition, seed, cache, device)
                 names[seed] = problem.supervisors
                 examples = {s: table.add({name: x[s] for name, x in problem.features.items()}) for s in SPLITS}
-                _save(folder / supervision_file(condition, seed), examples=examples, soft_labels=problem.soft_labels)
-                truth = problem.truth
-                _save(folder / truth_file(condition, seed), labels=truth.labels, groups=truth.groups)
-            _write(folder / features_file(condition), save(table.arrays()))
+                soft_labels, truth = problem.soft_labels, problem.truth
+                _save(folder / layout.supervision_file(condition, seed), examples=examples, soft_labels=soft_labels)
+                _save(folder / layout.truth_file(condition, seed), labels=truth.labels, groups=truth.groups)
+            _write(folder / layout.features_file(condition), save(table.arrays()))
         encoder = task.student.encoder
         assert encoder is not None  # only ready-made tasks have none
         content: dict[str, Any] = {
-            "format": FORMAT,
+            "format": layout.FORMAT,
             "protocol": VERSION,
             "task": task.name,
             "task_version": task.version,
@@ -137,11 +125,11 @@ def write_pack(
             "libraries": libraries(*LIBRARIES, "pillow", "safetensors"),
             "commit": project_commit(),
         }
-        _write(folder / CARD, card(Sheet(**content, files={})).encode())
-        paths = {name: folder / name for name in expected_files(wanted, seeds)}
-        files = {n: FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path)) for n, path in paths.items()}
+        _write(folder / layout.CARD, card(Sheet(**content, files={})).encode())
+        paths = {name: folder / name for name in layout.expected_files(wanted, seeds)}
+        files = {n: layout.FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path)) for n, path in paths.items()}
         sheet = Sheet(**content, files=files)
-        _write(folder / SHEET, sheet.to_text().encode())
+        _write(folder / layout.SHEET, sheet.to_text().encode())
     return sheet
 
 
@@ -175,9 +163,9 @@ class _Table:
         return {name: np.concatenate(parts) for name, parts in self._parts.items()}
 
 
-def _supervisors(task: Task, seed: int, names: tuple[str, ...]) -> tuple[SupervisorEntry, ...]:
+def _supervisors(task: Task, seed: int, names: tuple[str, ...]) -> tuple[layout.SupervisorEntry, ...]:
     recipes = [json.loads(json.dumps(supervisor_recipe(supervisor))) for supervisor in task.supervisors(seed)]
-    return tuple(SupervisorEntry(name=n, recipe=r) for n, r in zip(names, recipes, strict=True))
+    return tuple(layout.SupervisorEntry(name=n, recipe=r) for n, r in zip(names, recipes, strict=True))
 
 
 def _write(path: Path, data: bytes) -> None:

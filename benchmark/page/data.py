@@ -1,7 +1,5 @@
 """From a suite's analysis to what the page shows: plain values, in the leaderboard's own numbers and texts."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import math
@@ -12,14 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.analysis.cells import (
-    CEILING,
-    FLOOR,
-    Analysis,
-    Cell,
-    analysis_of,
-    analysis_with_records,
-)
+from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of, analysis_with_records
 from benchmark.analysis.format import percent
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Sample
@@ -249,9 +240,6 @@ def _weights(cell: Cell, row: str) -> payload.Weights | None:
         ],
         "correlation": None if correlation is None else round(correlation, 4),
     }
-
-
-# --- rows, tasks, how it was made ------------------------------------------------------------------------------------
 
 
 def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:

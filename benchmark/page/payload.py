@@ -3,8 +3,6 @@
 S seeds, M supervisors; a row is a method, a canary or a reference row, by name.
 """
 
-from __future__ import annotations
-
 from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict

@@ -5,8 +5,6 @@ from results reaches the page in two ways: escaped here, or as JSON in a data bl
 nodes only.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

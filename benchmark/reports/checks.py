@@ -1,7 +1,5 @@
 """Is what is published right (`w2s leaderboard --check`), and does a run agree with it?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`w2s compare`: two rows of a leaderboard side by side, paired, per task, per modality and over all tasks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

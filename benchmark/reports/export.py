@@ -1,7 +1,5 @@
 """`w2s export`: a suite's results for other programs."""
 
-from __future__ import annotations
-
 import importlib.util
 import warnings
 from io import BytesIO

@@ -1,7 +1,5 @@
 """The headline tables, scores and comparisons: what their columns are, which rows they have and in which order."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +9,7 @@ from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell
 from benchmark.analysis.format import NOT_RUN, percent, without_empty_interval
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Estimate, Sample, difference
-from benchmark.base.text import bold, escape
+from benchmark.base.text import escape
 from benchmark.core.names import CANARIES, CONDITION_NAMES, MODALITIES, REFERENCES
 
 _NAMED = tomllib.loads((Path(__file__).parents[1] / "leaderboard.toml").read_text())
@@ -162,7 +160,7 @@ class Table:
     def marked(self, row: str) -> list[str]:
         """A line in Markdown, with the best in bold."""
         pairs = zip(self.headers, self.lines[row], strict=True)
-        return [bold(text) if row in self.best.get(header, ()) else text for header, text in pairs]
+        return [f"**{text}**" if row in self.best.get(header, ()) else text for header, text in pairs]
 
 
 def score_table(analysis: Analysis) -> Table:

@@ -1,7 +1,5 @@
 """The headline table as LaTeX, in the form of the package booktabs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from benchmark.analysis.cells import Analysis

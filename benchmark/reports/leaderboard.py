@@ -1,9 +1,9 @@
 """From a suite's results to LEADERBOARD.md: a pure function, the same bytes each time."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_record
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
-from benchmark.base.text import bold, escape, listing, markdown, plain
+from benchmark.base.text import escape, listing, markdown, plain
 from benchmark.core.metrics import METRICS, Floats
 from benchmark.core.names import CONDITION_NAMES, CONDITION_TITLES
 from benchmark.core.records import Record
@@ -49,7 +49,8 @@ def render(store: ResultStore, *others: ResultStore) -> str:
     """
     stores = [store, *others]
     belonging = {base: other for base in stores for other in others if tuned.belongs_to(other, base)}
-    parts = [f"# Leaderboard\n\n{_intro()}"]
+    intro = Template((Path(__file__).parents[1] / "templates" / "leaderboard.md.txt").read_text(encoding="utf-8"))
+    parts = [intro.substitute(resamples=f"{RESAMPLES:,}", cost_unit=COST_UNIT).rstrip()]
     for suite in stores:
         if suite in belonging.values():
             continue
@@ -100,29 +101,6 @@ def summary(store: ResultStore) -> str:
         for rows in (ranked(analysis), references(analysis))
     ]
     return "\n\n".join([*tables, "mean ± half-width of the 95% interval, in points"])
-
-
-def _intro() -> str:
-    return f"""\
-Made by `w2s leaderboard` from the folder of results alone.
-
-- **OOD**: the pool comes from a domain that the supervisors have never seen. **InD**: it comes from their own domains.
-- **Rank** is 1 + the number of methods that are significantly better: paired differences of the mean over all tasks of
-  a table, 5% level, Holm's correction over all pairs of methods. Equal ranks are ties. A method whose seeds differ
-  little is told apart more easily, so a rank may be behind that of a lower mean. Ablations have none.
-- **Scores** are each task's own metric in percent, mean ± half-width of the 95% interval. The half-width is
-  √(seeds² + examples²): a t interval on paired seed means, and a bootstrap ({RESAMPLES:,} resamples) over groups of
-  test examples, the same for all methods and seeds of a task. It is conservative: seeds also draw their own splits.
-  Tasks with the same test examples share resamples; others count as independent, though some draw on one corpus.
-- **P(> x)**, the probability of improvement over x: share of (task, seed), in percent, where the score is higher than
-  that of x, ties counting half. Only runs of one seed are compared, which share split, minibatches and initial weights.
-- **PGR** (performance gap recovered): how much of the gap between floor (mean supervisor) and ceiling (student trained
-  on the truth) a method closes, in percent; a ratio of seed means, undefined where the gap is below 2 points.
-- **Failure rate**: share of (task, seed), in percent, where the student is worse than the mean of its supervisors.
-- **Cost**: optimizer steps × heads, relative to `{COST_UNIT}` on the same tasks and seeds.
-- **Bold**: the best mean; ablations don't compete. Methods are sorted by their mean, which tells less than the rank.
-- *(k/n)*: only k of n tasks were run. †: fewer seeds than the others. Such means are not comparable with the rest: they
-  stand last, have no rank and are never the best. "not run" is never counted as a zero."""
 
 
 def _headline(analysis: Analysis) -> str:
@@ -182,17 +160,12 @@ def _modality(analysis: Analysis, modality: str) -> str:
         text += f"\n\nMetric: {metrics}."
         if small := [cell.evaluation.task for cell in cells if cell.has_gap is False]:
             text += f" The gap between floor and ceiling is too small for PGR on {listing(small)}."
-        if weak := [cell.evaluation.task for cell in cells if _at_chance(cell)]:
+        guessable = [cell for cell in cells if METRICS[cell.evaluation.metric].uniform_chance]
+        floors = [(cell.evaluation, estimate([cell.samples[FLOOR]])) for cell in guessable]
+        if weak := [of.task for of, floor in floors if floor.mean - 1 / of.num_classes <= floor.half]:
             text += f" The floor is not above chance (1/K) by more than its interval on {listing(weak)}: differences "
             text += "there say little."
     return text
-
-
-def _at_chance(cell: Cell) -> bool:
-    """Whether the supervisors are hardly better than guessing, where the metric has a score for that."""
-    floor = estimate([cell.samples[FLOOR]])
-    known = METRICS[cell.evaluation.metric].uniform_chance
-    return known and floor.mean - 1 / cell.evaluation.num_classes <= floor.half
 
 
 def _winners(analysis: Analysis) -> str:
@@ -245,7 +218,7 @@ def _weights(analysis: Analysis) -> str:
             shares = [f"{round(float(w), 9):.2f}" for w in (1 / len(cell.evaluation.supervisors), best, worst)]
             lines.append([f"`{row}`", cell.evaluation.task, CONDITION_NAMES[cell.evaluation.condition], shown, *shares])
         if correlations:
-            lines.append([f"`{row}`", bold("mean"), "", f"{round(np.mean(correlations), 9):+.2f}", "", "", ""])
+            lines.append([f"`{row}`", "**mean**", "", f"{round(np.mean(correlations), 9):+.2f}", "", "", ""])
     if not lines:
         return ""
     headers = ["method", "task", "condition", "rank correlation", "uniform", "on the best", "on the worst"]

@@ -1,7 +1,5 @@
 """How results were made: from which code, on what, by which command."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from benchmark.base.text import listing

@@ -1,7 +1,5 @@
 """`w2s leaderboard`: writes or checks the Markdown of a results folder, and compares a run with what is published."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from benchmark.analysis.cells import keep_errors

@@ -3,8 +3,6 @@
 A folder `<suite>-tuned` (of `w2s run --tune`) belongs to the folder `<suite>` beside it and is a section of its page.
 """
 
-from __future__ import annotations
-
 from benchmark.analysis.cells import Analysis, Cell, analysis_of
 from benchmark.analysis.format import NOT_RUN, number
 from benchmark.analysis.statistics import Sample, difference

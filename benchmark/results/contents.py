@@ -1,7 +1,5 @@
 """What a folder of results holds, read and checked; what can't be read is named and doesn't stop the rest."""
 
-from __future__ import annotations
-
 import json
 import re
 import tempfile
@@ -72,10 +70,9 @@ def read_contents(root: Path) -> Contents:
     for path in sorted((root / TRUTH_FOLDER).glob("*.safetensors")):
         try:
             evaluation = _read_evaluation(path)
+            contents.evaluations[evaluation.task, evaluation.condition] = evaluation
         except (ValueError, KeyError, TypeError, AttributeError, SafetensorError, OSError) as error:
             contents.problems.append(f"{TRUTH_FOLDER}/{path.name}: {reason(error)}")
-        else:
-            contents.evaluations[evaluation.task, evaluation.condition] = evaluation
     for folder in method_folders(root):
         read_records(folder, contents)
         if (folder / PREDICTIONS).exists():

@@ -8,8 +8,6 @@ _tasks/<task>-<condition>.safetensors   an `Evaluation`
                                         of a submission
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from benchmark.core.records import RecordKey

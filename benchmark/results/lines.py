@@ -1,7 +1,5 @@
 """JSON lines: one typed, validated object a line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """What students reply to test prompts: `<results>/<method>/replies.jsonl`, one `Reply` a line."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
@@ -80,11 +78,9 @@ def write_replies(root: Path, replies: Iterable[Reply], renewed: Collection[Reco
         replies: to add.
         renewed: records that were made anew; their old replies are those of students that are no more, and dropped.
     """
-    by_method: dict[str, dict[ReplyKey, Reply]] = {}
-    for reply in replies:
-        by_method.setdefault(reply.method, {})[reply.key] = reply
-    for method in sorted({*by_method, *(key.method for key in renewed)}):
-        fresh = by_method.get(method, {})
+    new = {reply.key: reply for reply in replies}
+    for method in sorted({key.method for key in (*(key.record for key in new), *renewed)}):
+        fresh = {key: reply for key, reply in new.items() if key.record.method == method}
         before, _ = read_keyed(root / method / REPLIES, Reply)
         kept = {key: reply for key, reply in before.items() if key.record not in renewed}
         if not fresh and len(kept) == len(before):

@@ -7,12 +7,10 @@ leaves at worst predictions without a record, which count for nothing. The next 
 a part of its methods anew could give others in the last digit, as those that train together share their products.
 """
 
-from __future__ import annotations
-
+import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +58,12 @@ class ResultStore:
         self._contents: Contents | None = None
         self._locked: tuple[int, int] | None = None  # which file the lock is
         self._folder: int | None = None  # the root, open while it is locked
-        self._lines: dict[RecordKey, str] = {}  # canonical JSON of records, as far as it was needed
 
     def load(self) -> Contents:
         """The folder's contents; what can't be read is in `problems` and doesn't stop the rest."""
         return self._read_anew() if self._contents is None else self._contents
 
-    @contextmanager
+    @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other runs out of the folder; what a killed run was writing is finished. The lock dies with its process.
 
@@ -113,12 +110,11 @@ class ResultStore:
             W2SError: an entry that is not of this unit or does not fit, or that would spoil others.
         """
         self.present()
-        try:
+        finished = False
+        with contextlib.suppress(OSError):  # there is no room for that one, perhaps for this one
             self._finish()
-        except OSError:  # there is no room for that one, perhaps for this one
-            self._write_unit(evaluation, entries, as_a_whole=False)
-        else:
-            self._write_unit(evaluation, entries)
+            finished = True
+        self._write_unit(evaluation, entries, as_a_whole=finished)
 
     def drop(self, keys: Sequence[RecordKey]) -> None:
         """Remove these records and their predictions. Call it while holding `lock`.
@@ -130,31 +126,25 @@ class ResultStore:
         self.revision += 1
         for key in keys:
             del contents.records[key]
-            self._lines.pop(key, None)
             contents.predictions.pop(key, None)
-        for method in sorted({key.method for key in keys}):
-            self._write_method(method)
+        self._write(_files_of(sorted({key.method for key in keys}), contents))
 
     def _write_unit(
         self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]], as_a_whole: bool = True
     ) -> None:
-        evaluation, new, lines = self.check_unit(evaluation, entries)
-        contents, unit = self.load(), (evaluation.task, evaluation.condition)
+        contents, new = self.load(), self.check_unit(evaluation, entries)
         methods = sorted({record.method for record, _ in entries})
-        own = {truth_file(*unit): _evaluation_bytes(evaluation)}
-        for method in methods:
-            own |= _files_of(method, lines, new.predictions)
+        truth = {truth_file(*unit): _evaluation_bytes(found) for unit, found in new.evaluations.items()}
         try:
             if as_a_whole:
-                self._write(_UNIT, save({name: np.frombuffer(data, np.uint8) for name, data in own.items()}))
-            self._write(truth_file(*unit), own[truth_file(*unit)])
+                own = truth | dict(_files_of(methods, new))
+                self._write([(_UNIT, save({name: np.frombuffer(data, np.uint8) for name, data in own.items()}))])
+            self._write(truth.items())
             self.revision += 1
-            contents.evaluations[unit] = evaluation
+            contents.evaluations |= new.evaluations
             contents.records |= new.records
             contents.predictions |= new.predictions
-            self._lines |= lines
-            for method in methods:
-                self._write_method(method)
+            self._write(_files_of(methods, contents))
             if as_a_whole:
                 self._forget_unit()
         except OSError:  # a full disk: what is here is what got there
@@ -162,10 +152,8 @@ class ResultStore:
             self.present()
             raise
 
-    def check_unit(
-        self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]
-    ) -> tuple[Evaluation, Contents, dict[RecordKey, str]]:
-        """The evaluation with the seeds that are there, what the unit holds, and its lines.
+    def check_unit(self, evaluation: Evaluation, entries: Sequence[tuple[Record, NDArray[Any]]]) -> Contents:
+        """What the unit holds, its evaluation with the seeds that are there.
 
         Raises:
             W2SError: what `write_unit` would of what it is given.
@@ -176,19 +164,17 @@ class ResultStore:
             evaluation = evaluation.model_copy(update={"seeds": {**old.seeds, **evaluation.seeds}})
 
         new = Contents(evaluations={unit: evaluation})
-        lines: dict[RecordKey, str] = {}
         for record, predictions in entries:
             if (record.task, record.condition) != unit:
                 raise W2SError(f"{record.key}: found in the unit {unit[0]}/{unit[1]}")
             if record.key in new.records:
                 raise W2SError(f"{record.key}: found twice in one unit")
             new.records[record.key], new.predictions[record.key] = record, compact(predictions)
-            lines[record.key] = record.to_line()
-            if reason := new.misfit(Record.model_validate_json(lines[record.key])):
+            if reason := new.misfit(Record.model_validate_json(record.to_line())):
                 raise W2SError(f"{record.key}: {reason}")
 
         self._refuse_orphans(evaluation, new)
-        return evaluation, new, lines
+        return new
 
     def _finish(self) -> None:
         """Write the unit that a kill or a full disk has stopped at, if there is one."""
@@ -212,7 +198,6 @@ class ResultStore:
     def _read_anew(self) -> Contents:
         self.revision += 1
         self._contents = read_contents(self.root)
-        self._lines = {}
         return self._contents
 
     def present(self) -> Contents:
@@ -249,22 +234,15 @@ class ResultStore:
                 "nothing was written: run all its methods again with --force, or name another folder with --results"
             )
 
-    def _write_method(self, method: str) -> None:
-        contents = self.load()
-        own = {key: record for key, record in contents.records.items() if key.method == method}
-        self._lines |= {key: record.to_line() for key, record in own.items() if key not in self._lines}
-        lines = {key: self._lines[key] for key in own}
-        for name, data in _files_of(method, lines, contents.predictions).items():
-            self._write(name, data)
-
-    def _write(self, name: str, data: bytes) -> None:
-        atomic_write(self._at(name), data, self._folder)
+    def _write(self, files: Iterable[tuple[str, bytes]]) -> None:
+        for name, data in files:
+            atomic_write(self._at(name), data, self._folder)
 
     def _at(self, name: str) -> Path:
         """A file of this folder: while it is locked, of the one that was locked, wherever it is now."""
         return (self.root if self._folder is None else Path()) / name
 
-    @contextmanager
+    @contextlib.contextmanager
     def _writable(self) -> Iterator[None]:
         try:
             yield
@@ -276,18 +254,17 @@ class ResultStore:
             raise W2SError(f"{self.root}: results can't be written here: {error}") from error
 
 
-def _files_of(
-    method: str, lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]
-) -> dict[str, bytes]:
-    own = {key: line for key, line in lines.items() if key.method == method}
-    return {f"{method}/{name}": data for name, data in method_files(own, predictions).items()}
+def _files_of(methods: Sequence[str], contents: Contents) -> Iterator[tuple[str, bytes]]:
+    for method in methods:
+        own = [record for key, record in contents.records.items() if key.method == method]
+        yield from ((f"{method}/{name}", data) for name, data in method_files(own, contents.predictions).items())
 
 
-def method_files(lines: Mapping[RecordKey, str], predictions: Mapping[RecordKey, NDArray[Any]]) -> dict[str, bytes]:
-    """The files of a method's folder, from `Record.to_line` and class ids; in the order in which they are written."""
-    keys = sorted(lines)
-    arrays = {array_name(key): predictions[key] for key in keys if key in predictions}
-    return {PREDICTIONS: save(arrays), RECORDS: "".join(lines[key] + "\n" for key in keys).encode()}
+def method_files(records: Iterable[Record], predictions: Mapping[RecordKey, NDArray[Any]]) -> dict[str, bytes]:
+    """The files of a method's folder, from its records and class ids; in the order in which they are written."""
+    records = sorted(records, key=lambda record: record.key)
+    arrays = {array_name(record.key): predictions[record.key] for record in records if record.key in predictions}
+    return {PREDICTIONS: save(arrays), RECORDS: "".join(f"{record.to_line()}\n" for record in records).encode()}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -5,8 +5,6 @@ grid; predictions (T * R, n) are those of trial after trial. Shapes: T trials (1
 n test examples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

@@ -1,10 +1,8 @@
 """A method with its setting: chosen once, then planned, trained and recorded as it is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.core.canaries import CANARY_METHODS
@@ -15,17 +13,14 @@ from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS
 from benchmark.results.trials import TRIALS
 
-NOTHING: Mapping[str, Any] = {}
+Values = Mapping[str, Any]
+NOTHING: Values = {}
 
 
 class Trial(NamedTuple):
     """One setting of one method.
 
-    Attributes:
-        method: its name.
-        number: the setting's place in the grid; 0 is the default.
-        options: values of the method's options that are not the default.
-        recipe: of the student.
+    `number` is the setting's place in the grid, 0 the default; `options` are values that are not the default.
     """
 
     method: str
@@ -34,7 +29,6 @@ class Trial(NamedTuple):
     recipe: Recipe
 
     def instance(self) -> Method:
-        """A fresh one."""
         return METHODS[self.method](**self.options)
 
     @property
@@ -45,13 +39,9 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodSetting:
-    """A method or canary, and all that was chosen for it.
+    """A method or canary, and all that was chosen for it: its trial, or with `--tune` those of the whole grid.
 
-    Attributes:
-        trials: what is trained: one, or with `--tune` the whole grid.
-        hyperparameters: as records hold them: the method's options, the student's recipe and own parameters; with
-            `--tune` those of every trial.
-        hash: of the hyperparameters.
+    Records hold the hyperparameters: of each trial the method's options, the student's recipe and own parameters.
     """
 
     method: str
@@ -62,36 +52,17 @@ class MethodSetting:
 
     @classmethod
     def of(
-        cls,
-        method: str,
-        recipe: Recipe,
-        student: Mapping[str, Any] = NOTHING,
-        options: Mapping[str, Any] = NOTHING,
-        tune: bool = False,
-    ) -> MethodSetting:
-        """The setting of a method in a suite that trains students by `recipe`.
-
-        Args:
-            student: parameters of the student's own.
-            options: values of the method's options that are not its defaults.
-            tune: take the method's grid.
-        """
-        kind = METHODS[method]
-        trials = tuple(
-            Trial(
-                method,
-                number,
-                {**options, **{name: value for name, value in setting.items() if name not in TIMES}},
-                recipe.times(*(setting.get(times, 1) for times in TIMES)),
-            )
-            for number, setting in enumerate(kind.grid if tune else ({},))
-        )
-        tried = [
-            {"method": method_options(trial.instance()), "student": {**trial.recipe.chosen(), **student}}
-            for trial in trials
-        ]
+        cls, method: str, recipe: Recipe, student: Values = NOTHING, options: Values = NOTHING, tune: bool = False
+    ) -> Self:
+        """Of a method, with `tune` of its grid, where `recipe` and parameters of its own (`student`) train students."""
+        kind, trials, tried = METHODS[method], [], []
+        for number, setting in enumerate(kind.grid if tune else ({},)):
+            own = {**options, **{name: value for name, value in setting.items() if name not in TIMES}}
+            trials.append(Trial(method, number, own, recipe.times(*(setting.get(times, 1) for times in TIMES))))
+            trained = {**trials[-1].recipe.chosen(), **student}
+            tried.append({"method": method_options(trials[-1].instance()), "student": trained})
         hyperparameters = {TRIALS: tried} if tune else tried[0]
-        return cls(method, kind.version, setting_hash(hyperparameters), trials, hyperparameters)
+        return cls(method, kind.version, setting_hash(hyperparameters), tuple(trials), hyperparameters)
 
     @property
     def canary(self) -> bool:
@@ -100,11 +71,7 @@ class MethodSetting:
 
 
 def check_method_options(options: Mapping[str, Mapping[str, Any]], methods: list[str]) -> None:
-    """Refuse options (by method) that no method of a run has, or whose values are of another kind than the default.
-
-    Raises:
-        W2SError: names the option and the nearest one that there is.
-    """
+    """Refuse options (by method) that no method of a run has, or whose values are of another kind than the default."""
     for method, own in options.items():
         if method not in METHODS:
             raise unknown_name("method", method, METHODS.names())

@@ -1,7 +1,5 @@
 """What a run has to do: all that was asked for less what the results folder already holds."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,16 +30,12 @@ class Training:
 @dataclass(frozen=True)
 class Unit:
     """One task x condition (and seed, where students are costly): what is still to be trained. The unit of work, of
-    writing, and of what a kill can lose.
-
-    Attributes:
-        split: whether it is of one seed only.
-    """
+    writing, and of what a kill can lose."""
 
     task: str
     condition: str
     trainings: tuple[Training, ...]
-    split: bool = False
+    split: bool = False  # whether it is of one seed only
 
     @property
     def label(self) -> str:
@@ -89,7 +83,7 @@ def _units(run: Run, tasks: Sequence[tuple[Task, str]], enough: Callable[[Record
             lacking = tuple(
                 setting
                 for setting, key in keys.items()
-                if run.among(key)
+                if run.outdated is None or run.outdated.among(key)
                 if run.force
                 or not run.store.complete(key, Versions(ENGINE_VERSION, task.version, setting.version), data)
                 or (as_policy(task.student) and not enough(key))

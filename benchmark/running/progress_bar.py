@@ -1,7 +1,5 @@
 """What a user sees of a run while it goes on: one bar over the units, naming those in flight."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 from collections.abc import Iterator
@@ -29,7 +27,6 @@ class UnitsBar:
             self._show()
 
     def finished(self, job: Job) -> None:
-        """It has ended, whatever came of it."""
         self._in_flight.pop(job.label, None)
         self._gone.add(job.label)
         self._units += isinstance(job, Unit)

@@ -1,7 +1,5 @@
 """From what was asked for to what is to be run: all names resolved, all bad input refused before anything runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,7 +12,6 @@ from benchmark.core.data import Recipe
 from benchmark.core.names import CANARIES, CONDITIONS
 from benchmark.core.precision import check_precision
 from benchmark.core.problems import data_fingerprint
-from benchmark.core.records import RecordKey
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.source import Source
 from benchmark.core.student import as_policy
@@ -30,63 +27,45 @@ from benchmark.store.mirror import split_address
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for; empty sequences and None stand for the suite's own choice.
-
-    Attributes:
-        seeds: how many, from 0.
-        cache: a folder, or an address.
-        source: of the task, if it is none of the registered ones.
-        options: `name=value` of tasks and students, `method.name=value` of a method.
-        force: replace what is there. stale: redo just the records that are older than the code.
-        fetch: whether a task's source archive may be fetched; a dry run does not.
-    """
+    """What was asked for; empty sequences and None stand for the suite's own choice."""
 
     suite: str
     full: bool = False
     tasks: Sequence[str] = ()
     methods: Sequence[str] = ()
     conditions: Sequence[str] = ()
-    seeds: int | None = None
+    seeds: int | None = None  # how many, from 0
     device: str = "auto"
-    here: bool = True
+    here: bool = True  # whether units run on this machine
     results: str | None = None
-    cache: str | None = None
+    cache: str | None = None  # a folder, or an address
     plugins: tuple[Path, ...] = ()
-    source: Source | None = None
-    options: Sequence[str] = ()
+    source: Source | None = None  # of the task, if it is none of the registered ones
+    options: Sequence[str] = ()  # `name=value` of tasks and students, `method.name=value` of a method
     tune: bool = False
     replies: int = 0
     download: bool = False
     mirror: str | None = None
-    force: bool = False
-    stale: bool = False
-    fetch: bool = True
+    force: bool = False  # replace what is there
+    stale: bool = False  # redo just the records that are older than the code
+    fetch: bool = True  # whether a task's source archive may be fetched; a dry run does not
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be run, on what, and where results go.
+    """What is to be run, on what, and where results go."""
 
-    Attributes:
-        tasks: all of them, with the run's options.
-        available: those that can be run here, with the fingerprints of their data.
-        lacking: a line for each of the others, by its name.
-        methods: names, canaries included.
-        method_options: by method, values that are not its defaults.
-        outdated: what is redone, if only stale records are.
-    """
-
-    tasks: tuple[Task, ...]
-    available: tuple[tuple[Task, str], ...]
-    lacking: Mapping[str, str]
-    methods: tuple[str, ...]
+    tasks: tuple[Task, ...]  # all of them, with the run's options
+    available: tuple[tuple[Task, str], ...]  # those that can be run here, with the fingerprints of their data
+    lacking: Mapping[str, str]  # a line for each of the others, by its name
+    methods: tuple[str, ...]  # canaries included
     conditions: tuple[str, ...]
     seeds: tuple[int, ...]
-    method_options: Mapping[str, Mapping[str, Any]]
+    method_options: Mapping[str, Mapping[str, Any]]  # by method, values that are not its defaults
     setup: Setup
     store: ResultStore
     force: bool = False
-    outdated: StaleRun | None = None
+    outdated: StaleRun | None = None  # what is redone, if only stale records are
 
     def settings(self, task: Task) -> tuple[MethodSetting, ...]:
         """The methods as they are run on a task."""
@@ -96,16 +75,9 @@ class Run:
             for name in self.methods
         )
 
-    def among(self, key: RecordKey) -> bool:
-        """Whether a record may be made at all."""
-        return self.outdated is None or self.outdated.among(key)
-
 
 def resolve(request: Request, say: Say) -> Run:
-    """Resolve all names, load plug-ins, look for data.
-
-    Args:
-        say: told what is worth knowing before anything runs.
+    """Resolve all names, load plug-ins, look for data; `say` what is worth knowing before anything runs.
 
     Raises:
         W2SError: bad input.
@@ -143,27 +115,12 @@ def resolve(request: Request, say: Say) -> Run:
             available.append((task, data_fingerprint(task)))
         except (Exception, SystemExit) as error:  # a plug-in's fault must not stop the others
             absent[task.name] = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
-    return Run(
-        tasks=tuple(tasks),
-        available=tuple(available),
-        lacking=absent,
-        methods=tuple(methods),
-        conditions=tuple(conditions),
-        seeds=seeds,
-        method_options=method_options,
-        setup=setup,
-        store=store,
-        force=request.force,
-        outdated=outdated,
-    )
+    asked = tuple(methods), tuple(conditions), seeds, method_options
+    return Run(tuple(tasks), tuple(available), absent, *asked, setup, store, request.force, outdated)
 
 
 def check_options(given: Sequence[str], tasks: Sequence[Task], also: Sequence[str] = ()) -> None:
-    """Every `--set` must mean something to one of the tasks, or be among the names in `also`.
-
-    Raises:
-        W2SError: one doesn't; the nearest name is suggested.
-    """
+    """Refuse a `--set` that means nothing to any of the tasks and is not among the names in `also`."""
     known = set(also).union(*(task.options for task in tasks))
     if unknown := [name for name in read_options(given)[0] if name not in known]:
         raise unknown_name("option", unknown[0], known)

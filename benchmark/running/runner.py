@@ -1,7 +1,5 @@
 """Runs a plan: units go to an executor, this process alone writes results. A finished unit is on disk."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -13,10 +11,10 @@ from typing import Any
 import torch
 
 from benchmark.base.errors import Vanished, W2SError
+from benchmark.base.process import cores
 from benchmark.results.replies import write_replies
 from benchmark.results.store import ResultStore
-from benchmark.running.executors.contract import Outcomes, TellJob
-from benchmark.running.executors.local import in_this_process
+from benchmark.running.executors.contract import Outcomes, TellJob, in_this_process
 from benchmark.running.executors.processes import in_processes
 from benchmark.running.plan import Unit
 from benchmark.running.progress_bar import progress
@@ -29,21 +27,13 @@ EXECUTORS = ("local", "processes", "ray")
 
 @dataclass(frozen=True)
 class Workforce:
-    """Where units are done.
+    """Where units are done."""
 
-    Attributes:
-        executor: one of `EXECUTORS`; None takes processes where more than one can be of use, else this process.
-        workers: how many at a time; None for what the machine has, or all that a Ray cluster has room for.
-        limit: seconds after which a unit that says nothing is stopped.
-        ray_address: of a Ray cluster that is there; None starts one on this machine.
-        memory: GB that a unit keeps for itself on a Ray cluster.
-    """
-
-    executor: str | None = None
-    workers: int | None = None
-    limit: float | None = None
-    ray_address: str | None = None
-    memory: float | None = None
+    executor: str | None = None  # of `EXECUTORS`; None: processes where more than one can be of use, else this process
+    workers: int | None = None  # how many at a time; None: what the machine has, or all that a Ray cluster has room for
+    limit: float | None = None  # seconds after which a unit that says nothing is stopped
+    ray_address: str | None = None  # of a Ray cluster that is there; None starts one on this machine
+    memory: float | None = None  # GB that a unit keeps for itself on a Ray cluster
 
     def __post_init__(self) -> None:
         if self.executor not in (None, *EXECUTORS):
@@ -56,7 +46,6 @@ class Workforce:
                 raise W2SError(f"{option}: not with --executor local, which does one unit at a time in this process")
 
     def outcomes(self, plan: Sequence[Unit], setup: Setup, tell: TellJob) -> Outcomes:
-        """The executor at work."""
         if self.executor == "ray":
             from benchmark.running.executors.ray import on_ray
 
@@ -65,8 +54,7 @@ class Workforce:
         if setup.device == "cuda":
             named = os.environ.get("CUDA_VISIBLE_DEVICES")
             gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = self.workers or max(1, min(len(gpus) or cores, len(plan), MOST_WORKERS))
+        workers = self.workers or max(1, min(len(gpus) or cores(), len(plan), MOST_WORKERS))
         alone = self.executor is None and self.limit is None and self.workers is None and workers == 1
         if alone or self.executor == "local":
             return in_this_process(plan, setup, tell)
@@ -78,19 +66,13 @@ USUAL = Workforce()
 
 @dataclass
 class Report:
-    """How far a run has come.
+    """How far a run has come."""
 
-    Attributes:
-        results: where they go. planned: how many units there are to do.
-        units: how many were begun and have ended. failed: those of them that are not wholly written.
-        failures: one line for each thing that failed: tasks, units, methods.
-    """
-
-    results: str = ""
-    planned: int = 0
-    units: int = 0
-    failed: int = 0
-    failures: list[str] = field(default_factory=list)
+    results: str = ""  # where they go
+    planned: int = 0  # units to do
+    units: int = 0  # those that were begun and have ended
+    failed: int = 0  # those of them that are not wholly written
+    failures: list[str] = field(default_factory=list)  # a line for each thing that failed: tasks, units, methods
 
     def __str__(self) -> str:
         return f"{self.units - self.failed} units run{f', {self.failed} failed' * bool(self.failed)}"
@@ -102,10 +84,8 @@ def execute(
     """Do every unit of the plan and write what it gives, unit by unit.
 
     On a CPU there is one process a core, with one thread (`benchmark.base.process`); on several GPUs, one process each.
-    Whatever fails is reported; the other units are done and written all the same.
-
-    Args:
-        report: kept up to date, so that it also tells what was done when this is interrupted.
+    Whatever fails is reported; the other units are done and written all the same. The report is kept up to date, so
+    that it also tells what was done when this is interrupted.
 
     Raises:
         KeyboardInterrupt: finished units are written.

@@ -1,7 +1,5 @@
 """A run from request to last line: makes the plan, runs it, says what is done and what is not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from benchmark.base.errors import Vanished, W2SError

@@ -1,7 +1,5 @@
 """What every process needs that works for a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,37 +19,22 @@ from benchmark.store.cache import Cache
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker needs to do any unit of a run.
+    """What a worker needs to do any unit of a run."""
 
-    Attributes:
-        device: `cpu` or `cuda`.
-        student: the students' recipes.
-        options: for the tasks (`Task.configured`).
-        settings: where things lie, and what may be fetched.
-        cache_address: where machines share what is in the cache, if they don't see its folder.
-        tune: whether the whole grid of each method is trained, and one setting chosen.
-        replies: how many replies of each policy to write, for judging.
-        plugins: files to load first.
-        source: of the task, if it is none of the registered ones.
-        commit: of the project where the run was started.
-        copies: file -> where it lies here, of those above that this machine does not see.
-    """
-
-    device: str
+    device: str  # `cpu` or `cuda`
     student: Recipes
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)  # for the tasks (`Task.configured`)
     settings: Settings = field(default_factory=Settings)
-    cache_address: str | None = None
-    tune: bool = False
-    replies: int = 0
-    plugins: tuple[Path, ...] = ()
-    source: Source | None = None
-    commit: str = field(default_factory=project_commit)
-    copies: Mapping[Path, Path] = field(default_factory=dict)
+    cache_address: str | None = None  # where machines share what is in the cache, if they don't see its folder
+    tune: bool = False  # whether the whole grid of each method is trained, and one setting chosen
+    replies: int = 0  # of each policy, to write for judging
+    plugins: tuple[Path, ...] = ()  # to load first
+    source: Source | None = None  # of the task, if it is none of the registered ones
+    commit: str = field(default_factory=project_commit)  # of the project where the run was started
+    copies: Mapping[Path, Path] = field(default_factory=dict)  # where files lie here that this machine does not see
 
     @property
     def cache(self) -> Cache:
-        """The cache."""
         return Cache(self.settings.cache or cache_root(), self.cache_address)
 
     @property
@@ -67,19 +50,11 @@ class Setup:
         return self.source.register(self.copies) if self.source else None
 
     def task(self, name: str) -> Task:
-        """A task with the run's options."""
         return TASKS[name].configured(self.options)
 
 
 def choose_device(wanted: str, here: bool = True) -> str:
-    """`cpu` or `cuda`; `auto` takes the GPU when there is one.
-
-    Args:
-        here: whether units run on this machine. Where they don't, nodes are asked for the GPU that is wanted.
-
-    Raises:
-        W2SError: `cuda` is wanted and not there, or something else is wanted.
-    """
+    """`cpu` or `cuda`, or a refusal; `auto` takes a GPU if there is one. If units don't run `here`, nodes are asked."""
     if wanted not in ("auto", "cpu", "cuda"):
         raise W2SError(f"--device {wanted}: expected auto, cpu or cuda")
     if wanted == "cuda" and here and not torch.cuda.is_available():

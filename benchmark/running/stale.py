@@ -4,12 +4,10 @@ Only versions are looked at, so no data are loaded. What a folder holds from a m
 outside submission) is compared by engine and task alone.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from benchmark.base.errors import W2SError
 from benchmark.base.text import plain
@@ -31,10 +29,9 @@ class Place(NamedTuple):
     method: str
     seed: int
 
-
-def place(key: RecordKey) -> Place:
-    """A record's key without its setting."""
-    return Place(key.task, key.condition, key.method, key.seed)
+    @classmethod
+    def of(cls, key: RecordKey) -> Self:
+        return cls(key.task, key.condition, key.method, key.seed)
 
 
 def raised(record: Record) -> list[str]:
@@ -93,26 +90,20 @@ def _submitted(store: ResultStore, method: str) -> bool:
 
 @dataclass(frozen=True)
 class StaleRun:
-    """What `w2s run --stale` redoes.
-
-    Attributes:
-        places: of the records to redo, with the settings that their methods have now.
-        left_out: a line for each task and method that can't be redone: it is not registered here, or a submission.
-    """
+    """What `w2s run --stale` redoes: the places of records, with the settings that their methods have now."""
 
     places: frozenset[Place]
-    left_out: tuple[str, ...]
+    left_out: tuple[str, ...]  # a line for each task and method that is not registered here, or a submission
 
     def among(self, key: RecordKey) -> bool:
-        """Whether a record is one of those to redo."""
-        return place(key) in self.places
+        return Place.of(key) in self.places
 
     def superseded(self, store: ResultStore) -> list[RecordKey]:
         """Stale records, of settings that are no more, in the places where a new one is now."""
         records = store.load().records
         old = {record.key for record in stale_records(records.values())}
-        new = {place(key) for key in records.keys() - old}
-        return sorted(key for key in old if self.among(key) and place(key) in new)
+        new = {Place.of(key) for key in records.keys() - old}
+        return sorted(key for key in old if self.among(key) and Place.of(key) in new)
 
 
 def stale_run(
@@ -132,7 +123,7 @@ def stale_run(
     if named and named.folder != suite.folder:
         other = f"{store.root} holds results of another suite than '{suite.folder}'"
         raise W2SError(f"--stale: {other}; add {_option(named)}")
-    places = {place(record.key) for record in stale_records(store.load().records.values())}
+    places = {Place.of(record.key) for record in stale_records(store.load().records.values())}
     if tasks:
         chosen = TASKS.select(tasks)
         places = {at for at in places if at.task in chosen}

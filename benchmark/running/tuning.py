@@ -3,14 +3,9 @@
 An ordinary run has one trial a method, its default; with `--tune` there is one for each setting of the method's grid.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.core.data import Recipe
@@ -20,11 +15,8 @@ from benchmark.store.checkpoints import Checkpoints
 
 
 def runs_of(trials: Iterable[Trial], apart: bool) -> list[list[Trial]]:
-    """Which trials train in one run: those of one recipe.
-
-    Args:
-        apart: the student is costly, so that nothing is gained by having several trials of a method in memory at once.
-    """
+    """Which trials train in one run: those of one recipe; of a costly student, each of a method's `apart`, as nothing
+    is gained by having several in memory at once."""
     runs: dict[tuple[Recipe, int], list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         runs.setdefault((trial.recipe, trial.number if apart else 0), []).append(trial)
@@ -44,15 +36,8 @@ def train_trials(
     checkpoints: Checkpoints,
     report: Callable[[str], None],
 ) -> dict[str, list[Trained]]:
-    """Train all trials; a method that fails in any of them is reported, and the others train without it.
-
-    Args:
-        runs: of `runs_of`.
-        report: told in a line what failed.
-
-    Returns:
-        Each method's results, in the order of its grid.
-    """
+    """Train all trials, each method's results in the order of its grid; one that fails in any of its trials is reported
+    in a line, and the others train without it."""
     trained: dict[tuple[str, int], Trained] = {}
     failed: dict[str, str] = {}  # method -> what went wrong
     for number, run in enumerate(runs):
@@ -94,18 +79,3 @@ def _train(
             own = [trial for trial in trials if trial.method == name]
             alone |= _train(own, data, on_step, checkpoints.part(name), failed)
         return alone
-
-
-def agreement(predictions: NDArray[Any], ensemble: NDArray[Any]) -> float:
-    """Share of examples on which a student says what the supervisors' ensemble says, mean over replicas.
-
-    Args:
-        predictions: (R, n) class ids on the validation split.
-        ensemble: (n,) argmax of the mean soft labels there.
-    """
-    return float((predictions == ensemble).mean())
-
-
-def chosen(agreements: Sequence[float]) -> int:
-    """The trial with the highest agreement; of several the first, so that the default wins a tie."""
-    return int(np.argmax(agreements))

@@ -1,7 +1,5 @@
 """One unit of work: build its problems, train its methods, score them. Runs in a worker; writes no results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -31,7 +29,7 @@ from benchmark.results.trials import AGREEMENT, CHOSEN, trial_metrics
 from benchmark.running.method_settings import MethodSetting, Trial
 from benchmark.running.plan import Unit
 from benchmark.running.setup import Setup
-from benchmark.running.tuning import agreement, chosen, expected_epochs, runs_of, train_trials
+from benchmark.running.tuning import expected_epochs, runs_of, train_trials
 from benchmark.store.checkpoints import Checkpoints
 
 LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
@@ -40,28 +38,18 @@ Entry = tuple[Record, NDArray[Any]]
 
 @dataclass
 class UnitResult:
-    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions.
-
-    Attributes:
-        replies: what policies answered.
-        checkpoints: of trainings that are no more needed when this is written.
-    """
+    """What one unit produced: truth and supervisors' predictions per seed, and the methods' records and predictions."""
 
     unit: Unit
     evaluation: Evaluation
     entries: list[Entry] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
-    checkpoints: list[Checkpoints] = field(default_factory=list)
+    checkpoints: list[Checkpoints] = field(default_factory=list)  # not needed any more when all is written
 
 
 def execute(unit: Unit, setup: Setup, tell: Tell = lambda text, share: None) -> UnitResult:
-    """Do one unit.
-
-    Args:
-        unit: task, condition, and what is missing.
-        setup: of the run.
-        tell: hears how the unit goes on, for progress bars.
+    """Do one unit; `tell` hears how it goes on.
 
     Raises:
         W2SError: the unit can't be done; out of the GPU's memory, it says what to change.
@@ -197,22 +185,17 @@ class _Work:
     def _score(
         self, setting: MethodSetting, tried: Sequence[Trained], problems: list[Problem], s: int, inputs: dict[str, Any]
     ) -> None:
-        """Add what a method gives for the seed at position `s`: its record, predictions (replicas, n) and replies.
-
-        Args:
-            inputs: held-out split -> what the student reads of that seed.
-        """
+        """Add what a method gives for the seed at position `s`, whose held-out splits the student reads as `inputs`:
+        its record, predictions (replicas, n) and replies."""
         task, setup, problem, evaluation = self.task, self.setup, problems[s], self.result.evaluation
         seed, tests = problem.seed, inputs["test"]
         predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])
         choice: dict[str, Any] = {}
-        if setup.tune:  # training that diverged agrees with nobody
-            ensemble = problem.soft_labels["val"].mean(1).argmax(-1)
-            agreements = [
-                agreement(_predicted(t, s, inputs["val"]), ensemble) if t.student.seed(s).finite() else 0.0
-                for t in tried
-            ]
-            choice = {AGREEMENT: agreements, CHOSEN: chosen(agreements)}
+        if setup.tune:  # by how often replicas say what the ensemble says; training that diverged agrees with nobody
+            ensemble, val = problem.soft_labels["val"].mean(1).argmax(-1), inputs["val"]
+            agrees = [(_predicted(t, s, val) == ensemble).mean() if t.student.seed(s).finite() else 0 for t in tried]
+            # of several that agree most the first is chosen, so that the default wins a tie
+            choice = {AGREEMENT: list(map(float, agrees)), CHOSEN: int(np.argmax(agrees))}
             metrics = trial_metrics(evaluation, seed, predictions, choice[CHOSEN])
         else:
             metrics = compute_metrics(evaluation, seed, predictions)

@@ -4,13 +4,10 @@ A key holds everything that changes the value (data fingerprint, recipe and para
 versions), so an entry is never stale; a broken one is noticed, reported in one line and built again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
 import math
-import mmap
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,13 +51,13 @@ class Cache:
         Of several processes that ask for one key, one builds and the others wait for it.
         """
         text, path = _text(key), self.path(kind, key)
-        if (found := self._read(path, text, quiet=True)) is not None:
+        if (found := _held(path, text, quiet=True)) is not None:
             self._share(path)
             return found
         with locked(path):
-            if (found := self._read(path, text, quiet=self.mirror is not None)) is not None:
+            if (found := _held(path, text, quiet=self.mirror is not None)) is not None:
                 return found
-            if self._fetch([path]) and (found := self._read(path, text)) is not None:
+            if self._fetch([path]) and (found := _held(path, text)) is not None:
                 return found
             arrays = {name: np.ascontiguousarray(value) for name, value in build().items()}
             self._write(path, text, arrays)
@@ -68,7 +65,7 @@ class Cache:
 
     def read(self, kind: str, key: Mapping[str, Any]) -> Arrays | None:
         """The arrays stored under `key`; None when they are not there, or broken."""
-        return self._read(self.path(kind, key), _text(key))
+        return _held(self.path(kind, key), _text(key))
 
     def write(self, kind: str, key: Mapping[str, Any], arrays: Arrays) -> None:
         """Store arrays under `key`, in the place of others there. What can't be written is left."""
@@ -197,10 +194,6 @@ class Cache:
             shutil.rmtree(self.root / kind, ignore_errors=True)
         return freed
 
-    def _read(self, path: Path, text: str, quiet: bool = False) -> Arrays | None:
-        """The arrays of an entry, None when it is not there or broken."""
-        return _sound(path, text, _load, quiet)
-
     def _write(self, path: Path, text: str, arrays: Arrays) -> bool:
         try:
             atomic_write(path, save(arrays, metadata={"key": text, "checksum": _checksum(arrays)}))
@@ -275,13 +268,18 @@ def _sound(path: Path, text: str, load: Callable[[Path], tuple[dict[str, str], L
 
 
 def _stored(path: Path, text: str, quiet: bool = True) -> dict[str, StoredRows] | None:
-    """As `Cache._read`, but the arrays are only looked through, block by block, not held."""
+    """As `_held`, but the arrays are only looked through, block by block."""
     return _sound(path, text, read_header, quiet)
 
 
-def _load(path: Path) -> tuple[dict[str, str], Arrays]:
-    with safe_open(path, framework="numpy") as file:
-        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+def _held(path: Path, text: str, quiet: bool = False) -> Arrays | None:
+    """The arrays of an entry, None when it is not there or broken."""
+
+    def load(path: Path) -> tuple[dict[str, str], Arrays]:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+
+    return _sound(path, text, load, quiet)
 
 
 def _text(key: Mapping[str, Any]) -> str:
@@ -291,14 +289,13 @@ def _text(key: Mapping[str, Any]) -> str:
 def _header(text: str, checksum: str, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     """The beginning of a safetensors file of float32 arrays, in the order of their names."""
     content: dict[str, Any] = {"__metadata__": {"key": text, "checksum": checksum}}
-    start, largest = 0, max(shapes, key=lambda name: math.prod(shapes[name]))
+    start = 0
     for name in sorted(shapes):
         stop = start + 4 * math.prod(shapes[name])
         content[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [start, stop]}
         start = stop
     header = json.dumps(content).encode()
-    begins: int = content[largest]["data_offsets"][0]
-    header += b" " * (-(8 + len(header) + begins) % mmap.PAGESIZE)  # so that the largest begins at a page
+    header += b" " * (-len(header) % 8)  # as safetensors itself aligns the data
     return len(header).to_bytes(8, "little") + header
 
 

@@ -3,8 +3,6 @@
 What is there has a copy on this machine, which is what everything else reads and writes; a `Mirror` brings files over.
 """
 
-from __future__ import annotations
-
 import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
@@ -85,7 +83,6 @@ class Mirror:
         return came
 
     def put(self, names: Sequence[str]) -> None:
-        """Bring files there."""
         with self._trying("files can't be brought there"):
             system, root = self._system()
             protocols = [system.protocol] if isinstance(system.protocol, str) else system.protocol
@@ -105,7 +102,6 @@ class Mirror:
                     raise
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove files there."""
         with self._trying("files can't be removed"):
             system, root = self._system()
             for name in names:

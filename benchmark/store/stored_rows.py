@@ -1,7 +1,5 @@
 """Rows of arrays that lie in several places: in memory, or in files of which only the wanted rows are read."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json
@@ -54,7 +52,6 @@ class StoredRows:
 
     @property
     def ndim(self) -> int:
-        """Number of dimensions."""
         return len(self.shape)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:

@@ -1,17 +1,14 @@
 """The usual student: a linear head on the features of a frozen encoder."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.base.errors import W2SError, blamed
+from benchmark.base.errors import W2SError, named_errors
 from benchmark.base.fingerprint import canonical
 from benchmark.base.versions import libraries
 from benchmark.core.data import TEST, Domain, Pool, Problem
@@ -20,19 +17,14 @@ from benchmark.core.task import Encoder, Streaming, Task
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part
 from benchmark.students.linear import LinearStudent, Standardiser
-from benchmark.students.rows import DiskFeatures, select, standardised
+from benchmark.students.rows import DiskFeatures, Floats, select, standardised
 from benchmark.students.streamed import Streamed, placed
-
-Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class LinearHead(StudentKind):
-    """A linear head on standardised features, by class or (for pairs) Bradley-Terry.
-
-    Args:
-        encoder: what gives the features; None when they are given (`ArrayTask`).
-    """
+    """A linear head on standardised features, by class or (for pairs) Bradley-Terry. `encoder` gives the features; None
+    when they are given (`ArrayTask`)."""
 
     encoder: Encoder | None
 
@@ -56,7 +48,7 @@ class LinearHead(StudentKind):
         cache: Cache,
         device: str,
         held_out: tuple[str, ...] = TEST,
-    ) -> dict[str, dict[str, Features | DiskFeatures]]:
+    ) -> dict[str, dict[str, Floats | DiskFeatures]]:
         """Features (n, D), or (n, 2, D) of pairs, of all splits; of a large pool not read yet. Those of whole domains
         are cached: seeds, conditions and tasks share them."""
         encoded = [self._encoded(domains[name], device, task) for name in pool.domains]
@@ -77,7 +69,7 @@ class LinearHead(StudentKind):
         encoded = self._encoded(domain, device, task)
         cache.build_chunks("features", encoded.key, domain.num_inputs, chunks, encoded.stream, made)
 
-    def _encoded(self, domain: Domain, device: str, task: str = "") -> _Encoded:
+    def _encoded(self, domain: Domain, device: str, task: str = "") -> "_Encoded":
         assert self.encoder is not None
         return _Encoded(self.encoder, domain, device, f"encoder '{self.encoder.name}' of task '{task}'")
 
@@ -124,32 +116,30 @@ class _Encoded:
 
     def parts(self, cache: Cache) -> dict[str, list[Part]]:
         """Output -> the features, in parts: those that the encoder streams, or a single one."""
+        n = self.domain.num_inputs
         if isinstance(self.encoder, Streaming):
-            return cache.get_chunks("features", self.key, self.domain.num_inputs, self.stream)
-        return cache.get_rows("features", self.key, self._whole)
+            return cache.get_chunks("features", self.key, n, self.stream)
+        return cache.get_rows("features", self.key, lambda: next(self.stream([slice(0, n)])))
 
-    def stream(self, ranges: list[slice]) -> Iterator[dict[str, Features]]:
-        """Those of each range of the domain in turn."""
-        assert isinstance(self.encoder, Streaming)
-        inputs = self.domain.load()
-        with blamed(self.name):
-            for r, encoded in zip(ranges, self.encoder.stream(inputs, ranges, self.device), strict=True):
-                yield self._checked(encoded, r.stop - r.start)
-
-    def _whole(self) -> dict[str, Features]:
-        inputs = self.domain.load()
-        with blamed(self.name):
-            return self._checked(self.encoder.encode(inputs, self.device), self.domain.num_inputs)
-
-    def _checked(self, encoded: dict[str, Features], n: int) -> dict[str, Features]:
-        if tuple(encoded) != tuple(self.encoder.outputs):
-            raise W2SError(f"{self.name}: gave {list(encoded)}, expected {list(self.encoder.outputs)}")
-        for output, x in encoded.items():
-            if x.ndim != 2 or len(x) != n or x.dtype != np.float32:
-                raise W2SError(f"{self.name}: '{output}' is {x.dtype} {x.shape}, expected float32 ({n}, D)")
-            if not np.isfinite(x).all():
-                raise W2SError(f"{self.name}: '{output}' holds NaN or infinity")
-        return encoded
+    def stream(self, ranges: list[slice]) -> Iterator[dict[str, Floats]]:
+        """Those of each range of the domain in turn; a single one, the whole, of an encoder that does not stream."""
+        encoder, inputs, outputs = self.encoder, self.domain.load(), tuple(self.encoder.outputs)
+        with named_errors(self.name):
+            made: Iterable[dict[str, Floats]]
+            if isinstance(encoder, Streaming):
+                made = encoder.stream(inputs, ranges, self.device)
+            else:
+                made = [encoder.encode(inputs, self.device)]
+            for r, encoded in zip(ranges, made, strict=True):
+                if tuple(encoded) != outputs:
+                    raise W2SError(f"{self.name}: gave {list(encoded)}, expected {list(outputs)}")
+                n = r.stop - r.start
+                for output, x in encoded.items():
+                    if x.ndim != 2 or len(x) != n or x.dtype != np.float32:
+                        raise W2SError(f"{self.name}: '{output}' is {x.dtype} {x.shape}, expected float32 ({n}, D)")
+                    if not np.isfinite(x).all():
+                        raise W2SError(f"{self.name}: '{output}' holds NaN or infinity")
+                yield encoded
 
 
 class EncodedTask(Task):

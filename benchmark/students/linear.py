@@ -5,8 +5,6 @@ preference pairs are (..., 2, D): a head is then one weight vector without bias,
 the two responses (Bradley-Terry).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,25 +25,24 @@ class Standardiser(NamedTuple):
     scale: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> Standardiser:
+    def of(cls, features: Tensor) -> "Standardiser":
         """Statistics of (N, D) or (N, 2, D); a constant feature keeps its scale."""
         flat = features.reshape(-1, features.shape[-1])
         scale, mean = torch.std_mean(flat, dim=0, correction=0)
         return cls(mean, torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
 
     @classmethod
-    def of_pieces(cls, pieces: Iterable[Tensor]) -> Standardiser:
+    def of_pieces(cls, pieces: Iterable[Tensor]) -> "Standardiser":
         """The same, to rounding, in one pass over pieces of what is too large for memory."""
-        count, shift, total, squares = 0, torch.zeros(1), torch.zeros(1), torch.zeros(1)
+        count, (shift, total, squares) = 0, torch.zeros(3, 1, dtype=torch.float64)
         for piece in pieces:
             rows = piece.reshape(-1, piece.shape[-1]).double()
             if not count:  # a shift near the mean keeps the squares small
                 shift = rows.mean(0)
-                total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
             rows -= shift
             count += len(rows)
-            total += rows.sum(0)
-            squares += rows.square().sum(0)
+            total = total + rows.sum(0)
+            squares = squares + rows.square().sum(0)
         mean = total / count
         scale = (squares / count - mean.square()).clamp_min(0).sqrt()
         return cls((shift + mean).float(), torch.where(scale > 1e-6, scale, torch.ones_like(scale)).float())
@@ -71,10 +68,10 @@ class Heads:
     weight: Tensor
     bias: Tensor | None
 
-    def heads(self, part: slice) -> Heads:
+    def heads(self, part: slice) -> "Heads":
         return Heads(self.weight[:, part], None if self.bias is None else self.bias[:, part])
 
-    def seed(self, position: int) -> Heads:
+    def seed(self, position: int) -> "Heads":
         part = slice(position, position + 1)
         return Heads(self.weight[part], None if self.bias is None else self.bias[part])
 
@@ -88,10 +85,9 @@ class Heads:
             return self._probabilities(features)
         found = self.weight.new_empty(S, H, n, 2 if self.bias is None else outputs)
         for s in range(S):
-            one, start = self.seed(s), 0
-            for rows in features[s].split(READ_ROWS) if isinstance(features, Tensor) else features.blocks(s):
-                found[s, :, start : start + len(rows)] = one._probabilities(rows[None])[0]
-                start += len(rows)
+            blocks = features[s].split(READ_ROWS) if isinstance(features, Tensor) else features.blocks(s)
+            for there, rows in zip(found[s].split(READ_ROWS, dim=1), blocks, strict=True):
+                there.copy_(self.seed(s)._probabilities(rows[None])[0])
         return found
 
     def _probabilities(self, features: Tensor) -> Tensor:

@@ -6,11 +6,9 @@ they are standardised and written once, in their own order, to one file in the c
 large pieces from then on. Nothing here needs more memory than a few hundred MB, or reads or writes row by row.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, BinaryIO
 
@@ -18,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmark.core.data import Index
 from benchmark.core.minibatches import in_windows
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part, blocks, gather
 from benchmark.students.linear import Standardiser
 
-Index = NDArray[np.int64]
 Floats = NDArray[np.float32]
 REGION = 2**27  # bytes of a file that are put in order in memory
 _VERSION = 1  # raise when the same rows would give another table
@@ -51,11 +49,6 @@ class DiskFeatures:
     @property
     def shape(self) -> tuple[int, ...]:
         return (*self.index.shape, *self.parts[0].shape[1:])
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the parts; what is read is float32."""
-        return self.parts[0].dtype
 
     def __len__(self) -> int:
         return len(self.index)
@@ -88,8 +81,7 @@ def standardised(splits: Mapping[str, DiskFeatures]) -> dict[str, Part]:
 
     In a file of the cache, made on first use; in memory where the cache can't be written.
     """
-    train = splits["train"]
-    names, cache = sorted(splits), train.cache
+    train, names = splits["train"], sorted(splits)
     shapes = {name: splits[name].shape for name in names}
     key = {
         "version": _VERSION,
@@ -103,12 +95,10 @@ def standardised(splits: Mapping[str, DiskFeatures]) -> dict[str, Part]:
         return lambda rows: own(torch.from_numpy(rows)).numpy()
 
     def fill(file: BinaryIO) -> None:
-        whole = DiskFeatures(
-            train.parts, np.concatenate([splits[name].index.ravel() for name in names]), train.source, cache
-        )
-        _write_in_order(file, whole, standardiser())
+        index = np.concatenate([splits[name].index.ravel() for name in names])
+        _write_in_order(file, replace(train, index=index), standardiser())
 
-    stored: Mapping[str, Part] | None = cache.get_tables("tables", key, shapes, fill)
+    stored: Mapping[str, Part] | None = train.cache.get_tables("tables", key, shapes, fill)
     if stored is None:
         change = standardiser()
         stored = {name: change(np.asarray(rows)) for name, rows in splits.items()}

@@ -4,14 +4,11 @@ Shapes: S seeds, N train examples, D features; a minibatch has B examples for ea
 one a head. Pairs are (..., 2, D); their two sides are rows of their own in a minibatch.
 """
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, product
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.core.minibatches import SHUFFLE_BLOCK, WINDOW, one_ahead
-from benchmark.store.stored_rows import Mapped, Part, StoredRows, blocks
+from benchmark.store.stored_rows import READ_ROWS, Mapped, Part, StoredRows, blocks
 
 _ROOM = 0.5  # of the GPU's free memory may be filled with features
 _PIECE = 1_024  # examples that are gathered in one go
 _AHEAD = 2  # pieces that are gathered, or being gathered
+
+Window = tuple[list[NDArray[np.float32]], NDArray[np.int64]]
 
 
 class Streamed:
@@ -47,10 +46,8 @@ class Streamed:
         """As one tensor, where they are wanted."""
         found = torch.empty(self.shape, device=self.device)
         for s, own in enumerate(found):
-            start = 0
-            for block in self.blocks(s):
-                own[start : start + len(block)] = block
-                start += len(block)
+            for there, block in zip(own.split(READ_ROWS), self.blocks(s), strict=True):
+                there.copy_(block)
         return found
 
 
@@ -74,11 +71,8 @@ class InMemory:
         self._offsets = offsets.to(features.device, torch.int64)[:, None, None]
         self._rows: Tensor | None = None
 
-    def expect(self, minibatches: Tensor) -> None:
-        """Nothing to prepare."""
-
-    def close(self) -> None:
-        """Nothing to end."""
+    def expect(self, minibatches: Tensor) -> None: ...
+    def close(self) -> None: ...
 
     def rows(self, index: Tensor) -> Tensor:
         """(S * streams, B or 2 B, D) for the positions (S, streams, B); valid until the next call."""
@@ -88,13 +82,6 @@ class InMemory:
             self._rows = self._table.new_empty(len(rows), self._table.shape[1])
         torch.index_select(self._table, 0, rows, out=self._rows)
         return self._rows.view(S * streams, -1, self._dim)
-
-
-class Window(NamedTuple):
-    """A few steps of the stream: arrays of S seeds, and where in them the examples are, (steps, S, streams, B)."""
-
-    arrays: list[NDArray[np.float32]]
-    places: NDArray[np.int64]
 
 
 class ReadAhead:
@@ -157,15 +144,16 @@ class ReadAhead:
     def _windows(self) -> Iterator[Window]:
         """What was announced, the next window opened while one is in use."""
         with ThreadPoolExecutor(1) as reader:
-            parts = (part for epoch in self._announced() for part in epoch.split(max(1, WINDOW // epoch[0, 0].numel())))
-            for window in one_ahead(reader.submit(self._opened, part) for part in parts):
+            for window in one_ahead(reader.submit(self._opened, part) for part in self._parts()):
                 yield window.result()
 
-    def _announced(self) -> Iterator[Tensor]:
+    def _parts(self) -> Iterator[Tensor]:
         while self._epochs:
-            yield self._epochs.popleft()
+            epoch = self._epochs.popleft()
+            yield from epoch.split(max(1, WINDOW // epoch[0, 0].numel()))
 
     def _opened(self, part: Tensor) -> Window:
+        """A few steps: arrays of S seeds, and where in them the examples are, (steps, S, streams, B)."""
         arrays, places = [], part.numpy()
         for s, table in enumerate(self._features.tables):
             if isinstance(table, StoredRows):
@@ -173,7 +161,7 @@ class ReadAhead:
                 mapped.will_need(np.flatnonzero(np.bincount(places[:, s].ravel() // SHUFFLE_BLOCK)), SHUFFLE_BLOCK)
                 table = mapped.array
             arrays.append(table)
-        return Window(arrays, places)
+        return arrays, places
 
     def _buffers(self, *shape: int) -> Iterator[Tensor]:
         """On a GPU pinned memory, which torch keeps, and knows when a copy from it is done."""

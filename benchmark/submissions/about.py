@@ -1,7 +1,5 @@
 """A submission's README: title, authors, link and description, filled in by whoever submits."""
 
-from __future__ import annotations
-
 import re
 
 PLACEHOLDERS = {

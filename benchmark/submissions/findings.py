@@ -1,7 +1,5 @@
 """What `w2s validate` can find: each kind has a name, by which it is printed and tested."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,10 +53,9 @@ def report(what: str, findings: Sequence[Finding]) -> list[str]:
     """A line for each finding (of a kind with many, the first ones and how many more), and the conclusion on `what`."""
     lines = []
     for kind in dict.fromkeys(finding.kind for finding in findings):
-        found = [finding for finding in findings if finding.kind == kind]
-        lines += [str(finding) for finding in found[:_SHOWN]]
-        if len(found) > _SHOWN:
-            lines.append(f"[{kind}] and {len(found) - _SHOWN} more")
+        found = [str(finding) for finding in findings if finding.kind == kind]
+        more = [f"[{kind}] and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        lines += [*found[:_SHOWN], *more]
     errors = Counter(finding.kind for finding in findings if not finding.warning)
     counts = ": " + ", ".join(f"{count} {kind}" for kind, count in errors.items()) if errors else ""
     warnings = f"; {len(findings) - errors.total()} warnings" if len(findings) > errors.total() else ""

@@ -8,22 +8,18 @@
 All of the manifest but its suite and citation follows from the other files, so that it can be compared with them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, JsonValue
 
 from benchmark.core.records import Condition, Count, MethodName, Record, Sha256, Strict, TaskName, Version
-from benchmark.core.registry import TASKS
-from benchmark.core.suite import Suite
 
 Hashed = Literal["records.jsonl", "predictions.safetensors", "method.py"]
 HASHED: tuple[Hashed, ...] = get_args(Hashed)
-Grid = dict[tuple[str, str], tuple[int, ...]]
 _SHARED = ("method", "title", "kind", "ablation_of", "method_version", "engine_version")  # by all records
 
 
@@ -82,10 +78,9 @@ def manifest_of(suite: str, citation: str, records: Sequence[Record], files: Map
     """
     if mixed := [name for name in _SHARED if len({getattr(record, name) for record in records}) != 1]:
         raise ValueError(f"the records differ in {', '.join(mixed)}")
-    cells: dict[tuple[str, str, int, str], dict[int, str]] = {}
-    for record in sorted(records, key=lambda record: record.key):
-        cell = (record.task, record.condition, record.task_version, record.data_fingerprint)
-        cells.setdefault(cell, {})[record.seed] = record.evaluation_sha256
+    cells: dict[tuple[str, str, int, str], dict[int, str]] = defaultdict(dict)
+    for r in sorted(records, key=lambda record: record.key):
+        cells[r.task, r.condition, r.task_version, r.data_fingerprint][r.seed] = r.evaluation_sha256
     made = {(record.device, tuple(sorted(record.libraries.items())), record.commit) for record in records}
     return Manifest(
         suite=suite,
@@ -102,13 +97,3 @@ def manifest_of(suite: str, citation: str, records: Sequence[Record], files: Map
         ),
         **{name: getattr(records[0], name) for name in _SHARED},
     )
-
-
-def grid_of(suite: Suite) -> Grid:
-    """Seeds of every (task, condition) of a suite: what a submission to it holds. Loads no data."""
-    return {
-        (name, condition): tuple(range(suite.seeds))
-        for name in TASKS.select(list(suite.tasks))
-        for condition in suite.conditions
-        if condition in TASKS[name].conditions
-    }

@@ -1,8 +1,6 @@
 """Reading a submission that may hold anything: nothing is imported or followed, and each fault is a finding."""
 
-from __future__ import annotations
-
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +18,9 @@ from benchmark.submissions.about import PLACEHOLDERS, is_link, read_about
 from benchmark.submissions.findings import Finding
 from benchmark.submissions.manifest import HASHED, Manifest
 
-LIMITS = {RECORDS: 2**25, PREDICTIONS: 2**26, MANIFEST: 2**22, SOURCE: 2**20, README: 2**18}  # bytes, 100 x the usual
-LIMITS |= {REPLIES: 2**26, JUDGEMENTS: 2**26}
-_UNCHECKED = (REPLIES, JUDGEMENTS)  # no manifest has their hashes and nothing scores them again
+# bytes, 100 x the usual
+LIMITS = {RECORDS: 2**25, PREDICTIONS: 2**26, MANIFEST: 2**22, SOURCE: 2**20, README: 2**18}
+_UNCHECKED = {REPLIES: 2**26, JUDGEMENTS: 2**26}  # no manifest has their hashes and nothing scores them again
 
 
 @dataclass
@@ -40,11 +38,6 @@ class Submission:
     manifest: Manifest | None = None
     contents: Contents = field(default_factory=Contents)
     whole: bool = True
-
-    @property
-    def shipped(self) -> bool:
-        """Whether it is the folder of a method of the project, which has no manifest."""
-        return MANIFEST not in self.files and self.name in METHODS
 
 
 def read_submission(folder: Path) -> tuple[Submission, list[Finding]]:
@@ -87,16 +80,18 @@ def read_introduction(folder: Path) -> tuple[Manifest, dict[str, str]] | None:
 
 
 def _read_files(folder: Path, submission: Submission) -> Iterator[Finding]:
-    expected = [name for name in LIMITS if name not in _UNCHECKED or not (folder / MANIFEST).exists()]
+    limits = LIMITS if (folder / MANIFEST).exists() else LIMITS | _UNCHECKED
     for path in sorted(folder.iterdir()):
-        if fault := _fault(path, expected):
+        if fault := _fault(path, limits):
             yield Finding("foreign-file", f"{path.name}: {fault}")
         else:
             submission.files[path.name] = path.read_bytes()
-    if submission.shipped:
-        text = "a method of the project: hashes of files and source were not checked"
-        yield Finding("no-manifest", text, warning=True)
-    for name in (RECORDS, PREDICTIONS) if submission.shipped else (*HASHED, MANIFEST, README):
+    shipped = MANIFEST not in submission.files and submission.name in METHODS
+    if shipped:  # by the project, without a manifest
+        yield Finding(
+            "no-manifest", "a method of the project: hashes of files and source were not checked", warning=True
+        )
+    for name in (RECORDS, PREDICTIONS) if shipped else (*HASHED, MANIFEST, README):
         if name not in submission.files:
             yield Finding("missing-file", f"{name}: is not there")
     if README in submission.files:
@@ -107,19 +102,19 @@ def _read_files(folder: Path, submission: Submission) -> Iterator[Finding]:
             yield Finding("readme", f"{README}: link '{link}', expected an http(s) address or 'none'")
 
 
-def _fault(path: Path, expected: Collection[str]) -> str | None:
+def _fault(path: Path, limits: Mapping[str, int]) -> str | None:
     """Why a file is not read; None if it is."""
-    if path.name not in expected or path.is_symlink() or not path.is_file():
-        return f"a link, a folder or no part of a submission; expected files: {', '.join(expected)}"
-    if (size := path.stat().st_size) > LIMITS[path.name]:
-        return f"{size} bytes, at most {LIMITS[path.name]} are read"
+    if path.name not in limits or path.is_symlink() or not path.is_file():
+        return f"a link, a folder or no part of a submission; expected files: {', '.join(limits)}"
+    if (size := path.stat().st_size) > limits[path.name]:
+        return f"{size} bytes, at most {limits[path.name]} are read"
     return None
 
 
 def _canonical(submission: Submission) -> Iterator[Finding]:
     """Files that differ from what w2s writes for their content: nothing may hide in them."""
     contents, files = submission.contents, submission.files
-    expected = method_files({key: record.to_line() for key, record in contents.records.items()}, contents.predictions)
+    expected = method_files(contents.records.values(), contents.predictions)
     if contents.predictions.keys() != contents.records.keys():  # findings of their own
         del expected[PREDICTIONS]
     if submission.manifest:

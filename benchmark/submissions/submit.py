@@ -1,7 +1,5 @@
 """`w2s submit`: runs an outside method on a suite and writes the one folder that a submission is."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -16,7 +14,7 @@ from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem
 from benchmark.core.records import Evaluation, RecordKey, Versions
 from benchmark.core.registry import METHODS, TASKS, load_plugin
-from benchmark.core.suite import Suite, load_suite, read_options
+from benchmark.core.suite import load_suite, read_options
 from benchmark.core.task import Task
 from benchmark.results.contents import Contents
 from benchmark.results.layout import MANIFEST, README, SOURCE
@@ -47,7 +45,12 @@ def submit(request: Request, wanted: str | None, out: Path | None, published: Pa
     name = _method(file, wanted)
     source = file.read_bytes()
     suite = load_suite(request.suite, request.full)
-    _check_options(request.options, suite, name)
+    options, method_options = read_options(request.options)
+    fixed = {*suite.options, *(field.name for field in fields(Recipe))}
+    if set_by_suite := sorted(options.keys() & fixed):
+        raise W2SError(f"--set {set_by_suite[0]}: suite '{suite.name}' says what it is; a submission can't change it")
+    if method_options:
+        raise W2SError(f"--set {name}.…: a submission's options are the defaults of its file; change them there")
     # another source is another method: nothing of it may be taken over
     root = Path("runs/submissions") / suite.folder / f"{name}-{hashlib.sha256(source).hexdigest()[:12]}"
     run = resolve(replace(request, methods=[name], results=str(root)), say)
@@ -100,16 +103,6 @@ def _method(file: Path, wanted: str | None) -> str:
     if wanted is None and len(names) > 1:
         raise W2SError(f"{file}: registers {len(names)} methods ({', '.join(names)}); say which with --method NAME")
     return wanted or names[0]
-
-
-def _check_options(given: Sequence[str], suite: Suite, name: str) -> None:
-    """Refuse what the suite or the method's file says."""
-    options, method_options = read_options(given)
-    fixed = {*suite.options, *(field.name for field in fields(Recipe))}
-    if set_by_suite := sorted(options.keys() & fixed):
-        raise W2SError(f"--set {set_by_suite[0]}: suite '{suite.name}' says what it is; a submission can't change it")
-    if method_options:
-        raise W2SError(f"--set {name}.…: a submission's options are the defaults of its file; change them there")
 
 
 def _grid(run: Run) -> list[tuple[Task, str, str]]:
@@ -180,7 +173,7 @@ def _difference(published: Contents, found: Evaluation) -> str | None:
 def _write(out: Path, suite: str, contents: Contents, keys: Sequence[RecordKey], source: bytes) -> None:
     """The folder, its manifest last; a README that is there stays."""
     records = [contents.records[key] for key in keys]
-    files = method_files({record.key: record.to_line() for record in records}, contents.predictions)
+    files = method_files(records, contents.predictions)
     files[SOURCE] = source
     citation = METHODS[records[0].method].citation
     if not (out / README).is_file():

@@ -4,8 +4,6 @@ It re-scores, recomputes every hash, and compares with the suite and with what i
 predictions came from the source: whoever writes predictions can write hashes that fit. `w2s verify` runs a cell again.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
@@ -29,12 +27,12 @@ from benchmark.results.trials import expected_metrics, metric_faults
 from benchmark.running.unit import evaluate
 from benchmark.store.cache import Cache
 from benchmark.submissions.findings import Finding, report
-from benchmark.submissions.manifest import Grid, Manifest, grid_of, manifest_of
+from benchmark.submissions.manifest import Manifest, manifest_of
 from benchmark.submissions.reading import Submission, read_submission
-from benchmark.submissions.verify import tolerated
+from benchmark.submissions.verify import DIFFERING
 
+_Grid = set[tuple[str, str]]  # each (task, condition) of a suite, with seeds 0, 1, ... suite.seeds - 1
 _WEIGHTS_TOLERANCE = 1e-3  # they are rounded, and made in single precision
-_Training = tuple[int, object]  # n_train and the student's hyperparameters
 
 
 def validate(
@@ -54,7 +52,9 @@ def validate(
     submission, findings = read_submission(folder)
     name = suite_name or (submission.manifest.suite if submission.manifest else folder.resolve().parent.name)
     suite = suite_of_folder(name) or load_suite(name)
-    root, grid = results or Path("results") / suite.folder, grid_of(suite)
+    tasks = [TASKS[name] for name in TASKS.select(list(suite.tasks))]
+    grid = {(task.name, condition) for task in tasks for condition in suite.conditions if condition in task.conditions}
+    root = results or Path("results") / suite.folder
     published = ResultStore(root).load()
     if not published.evaluations:
         raise W2SError(f"{root}: no published truth to score against; name a folder of results with --results")
@@ -62,7 +62,7 @@ def validate(
     findings += _names(submission, published, root)
     findings += _manifest(submission, suite)
     findings += _records(submission, suite, grid, replace(published, records=others))
-    findings += _complete(submission, grid)
+    findings += _complete(submission, suite, grid)
     findings += _copied(submission, others)
     if rebuild:
         findings += _rebuild(published, grid, suite, Cache((cache or cache_root()).absolute()), say)
@@ -121,19 +121,16 @@ def _manifest(submission: Submission, suite: Suite) -> Iterator[Finding]:
             yield Finding("manifest-mismatch", f"{MANIFEST}: {text}")
 
 
-def _records(submission: Submission, suite: Suite, grid: Grid, published: Contents) -> Iterator[Finding]:
+def _records(submission: Submission, suite: Suite, grid: _Grid, published: Contents) -> Iterator[Finding]:
     """What is wrong with each record, by the published truth and the records of other methods."""
     own = submission.contents
     scored = Contents(own.records, published.evaluations, own.predictions)
-    trainings: dict[tuple[str, str, int], list[_Training]] = defaultdict(list)
-    for key, other in sorted(published.records.items()):
-        trainings[key.task, key.condition, key.seed].append((other.n_train, other.hyperparameters.get("student")))
     options = submission.manifest.options if submission.manifest else None
     if options is None and submission.name in METHODS:
         options = method_options(METHODS[submission.name]())
     for key, record in sorted(own.records.items()):
         unit = (record.task, record.condition)
-        if record.seed not in grid.get(unit, ()):
+        if unit not in grid or record.seed >= suite.seeds:
             text = f"{key}: suite {suite.folder} has no such task, condition or seed (it has {suite.seeds}, from 0)"
             yield Finding("foreign-record", text)
             continue
@@ -145,7 +142,7 @@ def _records(submission: Submission, suite: Suite, grid: Grid, published: Conten
         if options is not None and record.hyperparameters.get("method") != options:
             text = f"{key}: options {record.hyperparameters.get('method')}, those of the method are {options}"
             yield Finding("other-setting", text)
-        yield from _training(record, suite, trainings[*unit, record.seed])
+        yield from _training(record, suite, published)
         yield from _weights(record)
         if key not in own.predictions and not submission.whole:
             continue  # they may be there, unread
@@ -162,14 +159,18 @@ def _records(submission: Submission, suite: Suite, grid: Grid, published: Conten
             yield Finding("edited-score", f"{key}: {fault}")
 
 
-def _training(record: Record, suite: Suite, others: list[_Training]) -> Iterator[Finding]:
+def _training(record: Record, suite: Suite, published: Contents) -> Iterator[Finding]:
     """The student's recipe is the suite's, and all else of its training that of other methods on the same seed."""
     student, recipe = record.hyperparameters.get("student"), suite.student.of(record.task).chosen()
     names = {field.name for field in fields(Recipe)}
     as_suite = isinstance(student, dict) and recipe == {k: v for k, v in student.items() if k in names}
     if record.hyperparameters.keys() != {"method", "student"} or not as_suite:
         yield Finding("other-setting", f"{record.key}: {record.hyperparameters}, in the suite the student is {recipe}")
-    elif others and (record.n_train, student) not in others:
+        return
+    cell = (record.task, record.condition, record.seed)
+    same = [other for key, other in published.records.items() if (key.task, key.condition, key.seed) == cell]
+    others = [(other.n_train, other.hyperparameters.get("student")) for other in same]
+    if others and (record.n_train, student) not in others:
         n_train, expected = others[0]
         text = f"{record.key}: {student} on {record.n_train} examples, published are {expected} on {n_train}"
         yield Finding("other-setting", text)
@@ -184,18 +185,15 @@ def _weights(record: Record) -> Iterator[Finding]:
         yield Finding("impossible-value", text)
 
 
-def _complete(submission: Submission, grid: Grid) -> Iterator[Finding]:
+def _complete(submission: Submission, suite: Suite, grid: _Grid) -> Iterator[Finding]:
     """What is missing, there twice, or without a record."""
     records, predictions = submission.contents.records, submission.contents.predictions
-    seeds: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for key in sorted(records):
-        seeds[key.task, key.condition].append(key.seed)
-    for (task, condition), expected in sorted(grid.items()):
-        found = seeds[task, condition]
-        if doubled := [seed for seed in expected if found.count(seed) > 1]:
+    for task, condition in sorted(grid):
+        found = [key.seed for key in records if (key.task, key.condition) == (task, condition)]
+        if doubled := [seed for seed in range(suite.seeds) if found.count(seed) > 1]:
             text = f"{task} ({condition}): several settings of seeds {', '.join(map(str, doubled))}"
             yield Finding("doubled-record", text)
-        lost = [seed for seed in expected if seed not in found]
+        lost = [seed for seed in range(suite.seeds) if seed not in found]
         if lost and submission.whole:
             yield Finding("missing-record", f"{task} ({condition}): no record of seeds {', '.join(map(str, lost))}")
     for key in sorted(predictions.keys() - records.keys()) if submission.whole else ():
@@ -213,11 +211,11 @@ def _copied(submission: Submission, others: Mapping[RecordKey, Record]) -> Itera
             yield Finding("copied-predictions", f"every prediction is that of '{method}'", warning=True)
 
 
-def _rebuild(published: Contents, grid: Grid, suite: Suite, cache: Cache, say: Say) -> Iterator[Finding]:
+def _rebuild(published: Contents, grid: _Grid, suite: Suite, cache: Cache, say: Say) -> Iterator[Finding]:
     """The published truth and supervisors against problems that are made from the data now."""
-    for name, condition in sorted(grid.keys() & published.evaluations.keys()):
+    for name, condition in sorted(grid & published.evaluations.keys()):
         task, evaluation = TASKS[name].configured(suite.options), published.evaluations[name, condition]
-        for seed in sorted(evaluation.seeds.keys() & {*grid[name, condition]}):
+        for seed in sorted(evaluation.seeds.keys() & {*range(suite.seeds)}):
             say(where := f"rebuilding {name} ({condition}), seed {seed}")
             found = evaluate(task, [build_problem(task, condition, seed, cache)])
             known, made = evaluation.seeds[seed], found.seeds[seed]
@@ -230,4 +228,4 @@ def _rebuild(published: Contents, grid: Grid, suite: Suite, cache: Cache, say: S
             else:
                 share = float((known.supervisors != made.supervisors).mean())
                 text = f"{where}: {share:.2%} of the supervisors' published predictions differ from those made here"
-                yield Finding("wrong-truth", text, warning=tolerated(share))
+                yield Finding("wrong-truth", text, warning=share <= DIFFERING)

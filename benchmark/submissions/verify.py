@@ -1,7 +1,5 @@
 """`w2s verify`: runs one published cell again and compares its predictions. Writes nothing into results."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +25,6 @@ from benchmark.running.unit import execute
 # from the published, by at most 0.6% and 0.3 points, and no supervisor did. Two methods differ by 15% in the median; of
 # pairs of methods in a cell, 0.6% differ by less than 1%.
 DIFFERING, SCORE = 0.01, 0.01
-
-
-def tolerated(share: float) -> bool:
-    """Whether so many predictions may differ on another machine."""
-    return share <= DIFFERING
 
 
 def verify(request: Request, results: Path, seed: int, say: Say) -> int:
@@ -127,7 +120,7 @@ def _compare(
     if not differ.any():
         say(f"equal: {record.key}: all {predictions.size} predictions, {metric} {then:.4f}")
         return 0
-    fits = tolerated(float(differ.mean())) and abs(now - then) <= SCORE
+    fits = differ.mean() <= DIFFERING and abs(now - then) <= SCORE
     say(
         f"{'within the tolerance' if fits else 'not reproduced'}: {record.key}: {differ.sum()} of {predictions.size} "
         f"predictions differ ({differ.mean():.2%}, allowed {DIFFERING:.0%}), {metric} {then:.4f}, here {now:.4f} "

@@ -1,7 +1,5 @@
 """Weak model of images: a small convolutional network on images of 32 px."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar

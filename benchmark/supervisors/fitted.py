@@ -1,7 +1,5 @@
 """What training a weak model gives."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

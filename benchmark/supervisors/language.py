@@ -1,7 +1,5 @@
 """Weak language models: fine-tuned with LoRA on the source domains' truth, by the harness's one training loop."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,11 +23,7 @@ from benchmark.supervisors.fitted import Fitted
 class FineTuned:
     """A sequence classifier, or a Bradley-Terry reward model of pairs, with LoRA on all blocks.
 
-    Args:
-        model: a packaged model's name, a hub id or a local folder.
-        objective: `classifier`, or `reward` for pairs.
-        rank, alpha, max_tokens: see `LanguageModel`.
-        learning_rate, epochs, batch_size: see `Recipe`.
+    Its fields are as in `LanguageModel` and `Recipe`; the objective is `classifier`, or `reward` for pairs.
     """
 
     model: str = "minilm-22m"
@@ -48,7 +42,6 @@ class FineTuned:
 
     @property
     def fingerprint(self) -> str:
-        """Of the pretrained model's files."""
         return model_fingerprint(self.model)
 
     def fit(

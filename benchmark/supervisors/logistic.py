@@ -1,7 +1,5 @@
 """Logistic regression with a probability for every class of the task, also those that the training data lack."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Weak model of images: logistic regression on raw pixels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Weak models of texts: TF-IDF of words and word pairs, with a classifier or a Bradley–Terry reward model on top."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

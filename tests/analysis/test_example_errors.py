@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from support.synthetic import Task, fill, odd, put, tuned
 
 from benchmark.analysis import cells, example_errors
 from benchmark.analysis.cells import analysis_of, keep_errors
@@ -21,6 +20,7 @@ from benchmark.reports.comparison import compare_rows
 from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
 from benchmark.store.cache import Cache
+from support.synthetic import Task, fill, odd, put, tuned
 
 METHODS = ("naive", "ensemble", "raven", "ground_truth")
 

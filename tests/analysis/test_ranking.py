@@ -1,22 +1,27 @@
 """Ranks on simulated worlds whose truth is known, and on made-up results."""
 
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.simulation import World
-from support.synthetic import METHODS, Task, default_tasks, entry, evaluation, fill
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmark.analysis.cells import Analysis, Cell, analysis_of
 from benchmark.analysis.ranking import Pairs, compare_pairs, ranks
-from benchmark.analysis.statistics import holm
+from benchmark.analysis.statistics import Sample, difference, estimate, holm
 from benchmark.results.store import ResultStore
+from support.laws import generators
+from support.simulation import World
+from support.synthetic import METHODS, Task, default_tasks, entry, evaluation, fill
 
 ROWS = ("a", "b", "c", "d", "e", "f")
+WORLDS = 250
 
 
-def compared(world: World, worlds: int = 400, tasks: int = 3) -> list[Pairs]:
+def compared(world: World, worlds: int = WORLDS, tasks: int = 3) -> list[Pairs]:
     rng = np.random.default_rng(1)
     rows = ROWS[: len(world.skills)]
     return [
@@ -39,9 +44,9 @@ def test_equal_methods_are_seldom_told_apart(world: World) -> None:
     pairs = compared(world)
     p = np.concatenate([pair.p[np.triu_indices(6, 1)] for pair in pairs])
     for level in (0.5, 0.2, 0.05, 0.01, 0.001):
-        assert (p < level).mean() <= level + 2 * np.sqrt(level / 400), level
+        assert (p < level).mean() <= level + 2 * np.sqrt(level / WORLDS), level
     false = np.mean([pair.better.any() for pair in pairs])
-    assert false <= 0.05 + 2.3 * np.sqrt(0.05 * 0.95 / 400)
+    assert false <= 0.05 + 2.3 * np.sqrt(0.05 * 0.95 / WORLDS)
     assert world.own < 0.1 or false > 0.01  # nor is the test blind
 
 
@@ -53,24 +58,24 @@ def test_methods_that_are_better_are_found_and_ties_stay() -> None:
     assert np.mean(ties) >= 0.85
 
 
-def test_pairs_say_what_the_paired_estimate_says(tmp_path: Path) -> None:
-    _, cells = made(tmp_path)
-    rows = ("naive", "ensemble", "raven")
-    pairs = compare_pairs(rows, cells)
-    found = {}
-    for i, a in enumerate(rows):
-        assert pairs.p[i, i] == 1
-        for j, b in enumerate(rows):
-            if a != b:
-                result = Analysis.over(cells, lambda cell, a=a, b=b: cell.gain(a, b))  # type: ignore[misc]
-                assert result is not None
-                assert pairs.differences[i, j] == pytest.approx(result.mean)
-                assert pairs.p[i, j] == pytest.approx(result.p, rel=1e-3)
-                found[a, b] = pairs.p[i, j]
-    upper = [(0, 1), (0, 2), (1, 2)]
-    expected = holm([pairs.p[at] for at in upper])
-    np.testing.assert_allclose([pairs.adjusted[at] for at in upper], expected)
-    np.testing.assert_array_equal(pairs.adjusted, pairs.adjusted.T)
+@given(generators, st.integers(1, 5), st.integers(1, 3), st.integers(1, 4))
+def test_pairs_say_what_the_paired_estimate_says(rng: np.random.Generator, R: int, tasks: int, S: int) -> None:
+    """And what Holm makes of all of them together: better is who is higher by less than a 5% chance."""
+    seeds = tuple(range(S))
+    by_task = [
+        {row: Sample(seeds, x, x[:, None] + rng.normal(0, 0.05, (S, 30))) for row, x in zip(ROWS, own, strict=False)}
+        for own in rng.random((tasks, R)).repeat(S).reshape(tasks, R, S) + rng.normal(0, 0.1, (tasks, R, S))
+    ]
+    pairs = compare_pairs(ROWS[:R], [SimpleNamespace(samples=samples) for samples in by_task])  # type: ignore[misc]
+    upper = list(combinations(range(R), 2))
+    expected = [estimate([difference(own[ROWS[i]], own[ROWS[j]]) for own in by_task]) for i, j in upper]  # type: ignore[misc]
+    for (i, j), one, adjusted in zip(upper, expected, holm([one.p for one in expected]), strict=True):
+        for x, y, gain in ((i, j, one.mean), (j, i, -one.mean)):
+            assert pairs.differences[x, y] == pytest.approx(gain)
+            assert pairs.p[x, y] == pytest.approx(one.p, rel=1e-3, nan_ok=True)
+            assert np.nan_to_num(pairs.adjusted[x, y], nan=1) == pytest.approx(adjusted, rel=1e-3)
+            assert pairs.better[x, y] == (adjusted < 0.05 and gain > 0)
+    assert (pairs.p.diagonal() == 1).all()
 
 
 def made(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from support.tiny import save_model
 
 pytest.importorskip("peft")

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import typer
-from support.command_line import CommandLine
-from support.snapshots import Snapshots
 
 from benchmark.cli import app
 from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import suite_names
 from benchmark.store.cache import Cache
+from support.command_line import CommandLine
+from support.snapshots import Snapshots
 
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+
 from support.command_line import CommandLine, Outcome, command_line
 from support.made_up import make_arrays
 from support.snapshots import Snapshots

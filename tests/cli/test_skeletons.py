@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.made_up import registries_restored
 from typer.testing import CliRunner
 
 from benchmark.base.errors import W2SError
@@ -18,6 +17,7 @@ from benchmark.core.names import RESERVED
 from benchmark.core.registry import METHODS, load_plugin
 from benchmark.results.store import ResultStore
 from benchmark.testing import check_method
+from support.made_up import registries_restored
 
 
 @pytest.fixture(autouse=True)

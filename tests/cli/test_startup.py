@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.synthetic import Task, fill
 
 from benchmark.results.store import ResultStore
+from support.synthetic import Task, fill
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "sklearn", "transformers", "scipy.stats", "matplotlib"}

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from support.laws import blobs, conditions, generators, seeds
-from support.made_up import Blobs
 
 from benchmark.base.errors import W2SError
 from benchmark.core.data import SPLITS, Domain, Pool
 from benchmark.core.pools import deal_by_group, draw_pairs, draw_pool, preferred, sample_pairs, source_parts, used
+from support.laws import blobs, conditions, generators, seeds
+from support.made_up import Blobs
 
 
 def domains_of(task: Blobs) -> dict[str, Domain]:

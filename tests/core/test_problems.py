@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
-from support.made_up import Blobs, Centroids, Columns, make_arrays
-from support.rounding import assert_close
+from hypothesis import given, settings
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core.data import SPLITS, Problem
 from benchmark.core.pools import source_parts
 from benchmark.core.problems import build_problem, data_fingerprint, training_data
+from benchmark.core.soft_labels import check_probabilities
 from benchmark.core.task import Supervisor
 from benchmark.store.cache import Cache
+from support.laws import blobs, conditions, seeds
+from support.made_up import Blobs, Centroids, Columns, make_arrays
+from support.rounding import assert_close
 
 
 @pytest.fixture(autouse=True)
@@ -53,45 +57,47 @@ def assert_equal(a: Problem, b: Problem) -> None:
         np.testing.assert_array_equal(a.truth.groups[split], b.truth.groups[split])
 
 
-@pytest.mark.parametrize("condition", ["ood", "ind"])
-@pytest.mark.parametrize("ratings", [False, True])
-def test_shapes_and_values(cache: Cache, condition: str, ratings: bool) -> None:
-    task = Blobs((200, 160, 215), group_size=2, unused=0.1, ratings=ratings)
-    problem = build_problem(task, condition, 4, cache)
-    assert (problem.task, problem.condition, problem.seed) == ("blobs", condition, 4)
+@settings(max_examples=20)
+@given(blobs(200, 300), conditions, seeds)
+def test_a_problem(task: Blobs, condition: str, seed: int) -> None:
+    """What is learned from and the truth are of the same examples; supervisors see others, as many as they may."""
+    Centroids.seen.clear()
+    with TemporaryDirectory() as folder:
+        problem = build_problem(task, condition, seed, Cache(Path(folder)))
+    ratings = task.card.modality == "preference"
+    assert (problem.task, problem.condition, problem.seed) == ("blobs", condition, seed)
+    assert problem.fingerprint == data_fingerprint(task)
     assert list(problem.features) == ["first two", "all"]
     assert problem.supervisors == ("1 (left)", "2 (right)", "3 (left+right)")
-    shares = np.array([len(problem.truth.labels[split]) for split in SPLITS]) / 10
-    np.testing.assert_allclose(shares / shares.sum(), (0.7, 0.1, 0.2), atol=0.04)
-    pair, K = ((2,), 2) if ratings else ((), 3)
+    domains = {k: task.domain(name) for k, name in enumerate(task.DOMAINS)}
+    label, group = (
+        {10_000 * k + i: value for k, domain in domains.items() for i, value in enumerate(getattr(domain, name))}
+        for name in ("labels", "groups")
+    )
+    own_groups, (pair, K) = set(), ((2,), 2) if ratings else ((), 3)
     for split in SPLITS:
-        n = len(problem.truth.labels[split])
-        assert problem.features["all"][split].shape == (n, *pair, 4)
-        assert problem.features["first two"][split].shape == (n, *pair, 2)
-        assert problem.features["all"][split].dtype == np.float32
-        p = problem.soft_labels[split]
-        assert p.shape == (n, 3, K)
-        assert p.dtype == np.float32
-        assert_close(p.sum(-1), np.ones((n, 3)), K)
+        features, truth = problem.features["all"][split], problem.truth.labels[split]
+        n = len(truth)
+        assert features.shape == (n, *pair, 4)
+        assert features.dtype == np.float32
+        np.testing.assert_array_equal(problem.features["first two"][split], features[..., :2])
+        ids = features[..., 0].astype(int)  # the first column is an id
+        own = np.vectorize(label.get, otypes=[float])(ids)
+        np.testing.assert_array_equal(truth, own[:, 1] > own[:, 0] if ratings else own)
         assert problem.truth.groups[split].shape == (n,)
-    votes = problem.soft_labels["train"].argmax(-1)
-    right = (votes == problem.truth.labels["train"][:, None]).mean(0)
-    assert right.min() > (0.7 if ratings else 0.5), "supervisors' columns, features and truth are of the same examples"
+        assert problem.soft_labels[split].dtype == np.float32
+        check_probabilities(problem.soft_labels[split], (n, 3, K), "found")
+        own_groups |= {(i // 10_000, group[i]) for i in ids.ravel().tolist()}
+    right = (problem.soft_labels["train"].argmax(-1) == problem.truth.labels["train"][:, None]).mean(0)
+    assert right.min() > (0.65 if ratings else 0.45), "columns, features and truth are of the same examples"
 
-
-@pytest.mark.parametrize("condition", ["ood", "ind"])
-@pytest.mark.parametrize("ratings", [False, True])
-def test_features_and_truth_are_those_of_the_examples(cache: Cache, condition: str, ratings: bool) -> None:
-    task = Blobs((200, 160, 215), ratings=ratings)
-    problem = build_problem(task, condition, 0, cache)
-    labels = {}
-    for k, name in enumerate(task.DOMAINS):
-        labels.update({10_000 * k + i: value for i, value in enumerate(task.domain(name).labels)})
-    for split in SPLITS:
-        ids = problem.features["all"][split][..., 0].astype(int)  # (n,) or (n, 2)
-        value = np.vectorize(labels.get)(ids)
-        truth = value[:, 1] > value[:, 0] if ratings else value
-        np.testing.assert_array_equal(problem.truth.labels[split], truth)
+    parts = [set((source_parts(domains[k], task.source_share, seed)[0] + 10_000 * k).tolist()) for k in (0, 1)]
+    for seen, supervisor, sources in zip(Centroids.seen, task.supervisors(seed), ((0,), (1,), (0, 1)), strict=True):
+        allowed = set().union(*(parts[k] for k in sources))
+        assert set(seen.tolist()) <= allowed
+        assert not {(i // 10_000, group[i]) for i in seen.tolist()} & own_groups
+        assert len(seen) // (2 if ratings else 1) == (supervisor.size or len(allowed))
+        assert ratings or len(set(seen.tolist())) == len(seen)
 
 
 @pytest.mark.parametrize("ratings", [False, True])
@@ -119,37 +125,6 @@ def test_an_emptied_cache_gives_the_same_again(tmp_path: Path) -> None:
     assert_equal(one, two)
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda task: setattr(task, "encoder", Columns(fingerprint="columns-2")), (1, 0)),
-        (lambda task: setattr(task, "_edition", "2"), (1, 3)),
-        (lambda task: setattr(task, "source_share", 0.5), (0, 3)),
-        (lambda task: task._sizes.update(left=151), (0, 2)),
-        (lambda task: task._sizes.update(there=131), (1, 3)),
-        (lambda task: setattr(task, "_group_size", 2), (0, 3)),
-        (lambda task: setattr(task, "_supervisors", (replace(task._supervisors[0], size=41),)), (0, 1)),
-        (lambda task: setattr(task, "_supervisors", (Supervisor(Centroids(1.5), ("left",), 40),)), (0, 1)),
-        (lambda task: setattr(task, "_supervisors", (Supervisor(Hotter(), ("left",), 40),)), (0, 1)),
-        (lambda task: setattr(task, "_supervisors", (Supervisor(Centroids(), ("right",), 40),)), (0, 1)),
-        (lambda task: setattr(task, "_supervisors", task._supervisors[:1]), (0, 0)),
-    ],
-    ids=[
-        "encoder", "inputs", "share", "a source", "the target", "groups",
-        "a size", "a parameter", "a recipe's version", "a domain", "fewer",
-    ],
-)  # fmt: skip
-def test_what_changes_the_values_is_made_again_and_nothing_else(
-    cache: Cache, change: object, expected: tuple[int, int]
-) -> None:
-    build_problem(Blobs(), "ood", 0, cache)
-    encoded_and_trained()
-    task = Blobs()
-    change(task)  # type: ignore[operator]
-    build_problem(task, "ood", 0, cache)
-    assert encoded_and_trained() == expected
-
-
 class Hotter(Centroids):
     """The same recipe, in its next version."""
 
@@ -161,19 +136,62 @@ class Unnamed(Centroids):
     """Its inherited name would take the other's cached soft labels."""
 
 
+Change = Callable[[Blobs], object]
+
+
+def first(**changes: Any) -> Change:
+    """Of the first supervisor."""
+    return lambda task: task._supervisors.__setitem__(0, replace(task._supervisors[0], **changes))
+
+
+CHANGES: dict[str, tuple[Change, tuple[int, int]]] = {  # and what is encoded and trained again
+    "encoder": (lambda task: setattr(task, "encoder", Columns(fingerprint="columns-2")), (1, 0)),
+    "inputs": (lambda task: setattr(task, "_edition", "2"), (1, 3)),
+    "share": (lambda task: setattr(task, "source_share", 0.5), (0, 3)),
+    "gap": (lambda task: setattr(task, "pair_gap", task.pair_gap + 1e-9), (0, 3)),  # the pool stays as it is
+    "a source": (lambda task: task._sizes.update(left=151), (0, 2)),
+    "the target": (lambda task: task._sizes.update(there=131), (1, 3)),
+    "groups": (lambda task: setattr(task, "_group_size", 2), (0, 3)),
+    "left out": (lambda task: setattr(task, "_unused", 0.1), (0, 3)),
+    "a size": (lambda task: task._supervisors.__setitem__(0, replace(task._supervisors[0], size=41)), (0, 1)),
+    "a parameter": (lambda task: task._supervisors.__setitem__(0, Supervisor(Centroids(1.5), ("left",), 40)), (0, 1)),
+    "a version": (lambda task: task._supervisors.__setitem__(0, Supervisor(Hotter(), ("left",), 40)), (0, 1)),
+    "a domain": (lambda task: task._supervisors.__setitem__(0, Supervisor(Centroids(), ("right",), 40)), (0, 1)),
+    "adversarial": (
+        lambda task: task._supervisors.__setitem__(0, replace(task._supervisors[0], adversarial=True)),
+        (0, 0),
+    ),
+    "fewer": (lambda task: task._supervisors.pop(), (0, 0)),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_changes_the_values_is_made_again_and_nothing_else(cache: Cache, what: str) -> None:
+    """And changes the fingerprint of the data, each in its own way."""
+    ratings = what == "gap"
+    build_problem(tried(ratings), "ood", 0, cache)
+    encoded_and_trained()
+    task = tried(ratings, what)
+    build_problem(task, "ood", 0, cache)
+    assert encoded_and_trained() == CHANGES[what][1]
+    others = {data_fingerprint(tried(ratings, name)) for name in CHANGES if name != what}
+    assert data_fingerprint(task) not in others
+    assert data_fingerprint(task) != data_fingerprint(tried(ratings)) == data_fingerprint(tried(ratings, name="other"))
+
+
+def tried(ratings: bool, change: str | None = None, **options: Any) -> Blobs:
+    """A task, changed."""
+    task = Blobs(ratings=ratings, **options)
+    task._supervisors = list(task._supervisors)
+    if change:
+        CHANGES[change][0](task)
+    return task
+
+
 def test_a_weak_model_declares_a_name_of_its_own(cache: Cache) -> None:
     task = Blobs(supervisors=[Supervisor(Unnamed(), ("left",))])
     with pytest.raises(W2SError, match="weak model Unnamed: declare a class attribute `name` of its own"):
         build_problem(task, "ood", 0, cache)
-
-
-def test_a_preference_tasks_gap_is_part_of_the_key(cache: Cache) -> None:
-    task = Blobs(ratings=True)
-    build_problem(task, "ood", 0, cache)
-    encoded_and_trained()
-    task.pair_gap += 1e-9  # the pool stays as it is
-    build_problem(task, "ood", 0, cache)
-    assert encoded_and_trained() == (0, 3)
 
 
 def test_so_are_the_pools_examples(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,34 +202,6 @@ def test_so_are_the_pools_examples(cache: Cache, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("benchmark.core.task.Task.max_pool", 100)
     assert len(build_problem(Blobs(), "ood", 0, cache).soft_labels["train"]) == 70
     assert encoded_and_trained() == (0, 3)
-
-
-@pytest.mark.parametrize("condition", ["ood", "ind"])
-@pytest.mark.parametrize("ratings", [False, True])
-def test_supervisors_see_their_sources_first_parts_only_and_as_many_as_they_may(
-    cache: Cache, condition: str, ratings: bool
-) -> None:
-    task = Blobs((200, 160, 215), group_size=4, unused=0.1, ratings=ratings)
-    for seed in range(2):
-        problem = build_problem(task, condition, seed, cache)
-        pool = chain.from_iterable(problem.features["all"][split][..., 0].astype(int).ravel() for split in SPLITS)
-        group_of = {}
-        for k, name in enumerate(task.DOMAINS):
-            group_of.update({10_000 * k + i: (name, int(g)) for i, g in enumerate(task.domain(name).groups)})
-        pool_groups = {group_of[i] for i in pool}
-        parts = {
-            name: set((source_parts(task.domain(name), task.source_share, seed)[0] + 10_000 * k).tolist())
-            for k, name in enumerate(("left", "right"))
-        }
-        for seen, supervisor in zip(Centroids.seen, task.supervisors(seed), strict=True):
-            allowed = set().union(*(parts[name] for name in supervisor.domains))
-            assert set(seen.tolist()) <= allowed
-            assert not {group_of[i] for i in seen.tolist()} & pool_groups
-            examples = len(seen) // 2 if ratings else len(seen)
-            assert examples == (supervisor.size or len(allowed))
-            if not ratings:
-                assert len(set(seen.tolist())) == len(seen)
-        Centroids.seen.clear()
 
 
 def test_both_conditions_train_the_same_supervisors(tmp_path: Path) -> None:
@@ -315,40 +305,6 @@ def test_an_unknown_condition_is_refused(cache: Cache) -> None:
         build_problem(Blobs(), "odd", 0, cache)
     with pytest.raises(W2SError, match="task 'arrays' has no condition 'ind', only ood"):
         build_problem(ArrayTask(**make_arrays()), "ind", 0, cache)
-
-
-def test_the_data_fingerprint_changes_with_all_that_a_problem_is_made_from() -> None:
-    model = Centroids()
-    tasks = [
-        Blobs(),
-        Blobs(edition="2"),
-        Blobs(unused=0.1),
-        Blobs(group_size=2),
-        Blobs((151, 120, 130)),
-        Blobs(ratings=True),
-        Blobs(encoder=Columns(fingerprint="columns-2")),
-        *(
-            Blobs(supervisors=[supervisor])
-            for supervisor in (
-                Supervisor(model, ("left",)),
-                Supervisor(model, ("right",)),
-                Supervisor(model, ("left",), size=10),
-                Supervisor(model, ("left",), adversarial=True),
-                Supervisor(Centroids(2.0), ("left",)),
-                Supervisor(Hotter(), ("left",)),
-            )
-        ),
-    ]
-    for attribute in ("source_share", "pair_gap"):
-        tasks.append(Blobs())
-        setattr(tasks[-1], attribute, 0.55)
-    assert len({data_fingerprint(task) for task in tasks}) == len(tasks)
-    assert data_fingerprint(Blobs(name="other")) == data_fingerprint(Blobs())
-
-
-def test_the_problem_carries_the_data_fingerprint(cache: Cache) -> None:
-    for condition in ("ood", "ind"):
-        assert build_problem(Blobs(), condition, 0, cache).fingerprint == data_fingerprint(Blobs())
 
 
 @pytest.mark.parametrize("ratings", [False, True])

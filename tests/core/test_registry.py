@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.made_up import Blobs, make_arrays, registries_restored
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core import registry as registry_module
 from benchmark.core.method import Method
 from benchmark.core.names import CANARIES, RESERVED
+from benchmark.core.records import MethodName, TaskName
 from benchmark.core.registry import METHODS, TASKS, Registry, load_plugin, register_method, register_task
+from support.made_up import Blobs, registries_restored
 
 
 @pytest.fixture(autouse=True)
@@ -84,19 +88,15 @@ def test_entry_points_are_found_and_a_broken_one_is_reported_and_not_fatal(
         monkeypatch,
         Entry("broken", fail),
         Entry("twice", lambda: gadgets.register("hammer", "3", "twice")),
+        Entry("exits", lambda: sys.exit(0)),
         Entry("good", lambda: gadgets.register("drill", "4", "good")),
     )
     assert gadgets.names() == ["drill", "hammer", "hand_saw"]
     assert gadgets["hammer"] == "1"
     assert gadgets.broken["broken"] == "ImportError: no module named 'gone'"
-    assert "duplicate gadget name 'hammer'" in gadgets.broken["twice"]
-    assert set(gadgets.broken) == {"broken", "twice"}
-
-
-def test_an_entry_point_that_exits_is_not_fatal(gadgets: Registry[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    give_entry_points(monkeypatch, Entry("exits", lambda: sys.exit(0)))
-    assert gadgets.names() == ["hammer", "hand_saw"]
-    assert "SystemExit" in gadgets.broken["exits"]
+    assert gadgets.broken["exits"] == "SystemExit: 0"
+    assert "'hammer': registered by gadget_plugins.hammers and by twice" in gadgets.broken["twice"]
+    assert set(gadgets.broken) == {"broken", "twice", "exits"}
 
 
 def test_entry_points_have_the_documented_groups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,21 +114,11 @@ def test_entry_points_have_the_documented_groups(monkeypatch: pytest.MonkeyPatch
     assert asked == ["w2s.methods", "w2s.tasks"]
 
 
-def test_a_taken_name_is_refused_and_both_are_named(gadgets: Registry[str]) -> None:
-    gadgets.discover()
-    with pytest.raises(
-        W2SError,
-        match=r"duplicate gadget name 'hammer': registered by gadget_plugins\.hammers and by mine",
-    ):
-        gadgets.register("hammer", "3", "mine")
-    assert gadgets["hammer"] == "1"
-
-
-@pytest.mark.parametrize("name", sorted(RESERVED))
-def test_reserved_names_are_refused(gadgets: Registry[str], name: str) -> None:
-    with pytest.raises(W2SError, match=f"gadget name '{name}' in mine is reserved for a canary or reference row"):
-        gadgets.register(name, "3", "mine")
-    assert name not in gadgets.names()
+def test_reserved_names_are_refused(gadgets: Registry[str]) -> None:
+    for name in RESERVED:
+        with pytest.raises(W2SError, match=f"gadget name '{name}' in mine is reserved for a canary or reference row"):
+            gadgets.register(name, "3", "mine")
+        assert name not in gadgets.names()
     assert set(CANARIES) < RESERVED
 
 
@@ -148,30 +138,48 @@ def test_what_is_built_in_is_found_and_selected_but_no_plug_in() -> None:
     assert METHODS.select(["ground_*", "raven"]) == ["ground_truth", "raven"]
 
 
-def test_globs_select_sorted_names_and_each_must_match(gadgets: Registry[str]) -> None:
-    assert gadgets.select(["*"]) == ["hammer", "hand_saw"]
-    assert gadgets.select(["hand_*"]) == ["hand_saw"]
-    assert gadgets.select(["hand_saw", "ha*", "h?mmer"]) == ["hammer", "hand_saw"]
-    assert gadgets.select([]) == []
-    with pytest.raises(W2SError, match=r"unknown gadget 'hand_say': did you mean 'hand_saw'"):
-        gadgets.select(["*", "hand_say"])
-    with pytest.raises(W2SError, match="unknown gadget 'z\\*'"):
-        gadgets.select(["z*"])
-    with pytest.raises(W2SError, match="unknown gadget 'Hammer'"):
-        gadgets.select(["Hammer"])
+words = st.text("ab_*?", min_size=1, max_size=3)
 
 
-def test_what_is_built_in_is_found_and_selected_and_is_no_plugin() -> None:
-    registry = Registry("method", "methods", "w2s.methods", accept, built_in={"canary": "1"})
-    assert registry["canary"] == "1"
-    assert "canary" in registry
-    assert registry.select(["can*"]) == ["canary"]
-    assert "canary" not in registry.names()
+@given(st.sets(st.text("ab_", min_size=1, max_size=3), max_size=6), st.lists(words, max_size=3))
+def test_globs_select_sorted_names_and_each_must_match(names: set[str], globs: list[str]) -> None:
+    registry: Registry[str] = Registry("gadget", "methods", "test.gadgets", accept)
+    for name in sorted(names):
+        registry.register(name, name.upper(), "here")
+    assert registry.names() == sorted(names)
+    assert [registry[name] for name in names] == [name.upper() for name in names]
+    if all(fnmatch.filter(names, glob) for glob in globs):
+        assert registry.select(globs) == sorted({name for glob in globs for name in fnmatch.filter(names, glob)})
+    else:
+        with pytest.raises(W2SError, match="unknown gadget '"):
+            registry.select(globs)
 
 
 def make_method(**attributes: Any) -> type[Method]:
     values = {"name": "made_up_method", "title": "t", "citation": "c", "kind": "ensemble", **attributes}
     return type("MadeUp", (Method,), {k: v for k, v in values.items() if v is not None})
+
+
+@given(st.text(max_size=5) | st.from_regex(r"\A[\w-]{1,5}\Z"))
+@example("²")
+@example("_tasks")
+def test_names_are_those_that_records_can_have(name: str) -> None:
+    """Else a run would end without its results."""
+    for registry, kind, item in (
+        (METHODS, MethodName, make_method(name=name)),
+        (TASKS, TaskName, Blobs(name=name)),
+    ):
+        try:
+            TypeAdapter(kind).validate_python(name)
+            fits = registry is TASKS or name.isidentifier()
+        except ValidationError:
+            fits = False
+        if fits:
+            registry.replace(name, item, "here")
+            assert registry[name] is item
+        else:
+            with pytest.raises(W2SError, match="name '"):
+                registry.register(name, item, "here")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +190,6 @@ def make_method(**attributes: Any) -> type[Method]:
         ({"citation": 7}, "declare the class attribute `citation`"),
         ({"kind": "both"}, "kind is 'both', expected 'single' or 'ensemble'"),
         ({"name": "made-up"}, "name 'made-up' is not snake_case"),
-        ({"name": "../../etc"}, "is not snake_case"),
         ({"version": 0}, "version is 0, expected an integer from 1"),
         ({"version": "2"}, "version is '2', expected an integer from 1"),
     ],
@@ -217,13 +224,9 @@ def test_tasks_are_registered_as_classes_or_instances() -> None:
     task = Blobs(name="another")
     assert register_task(task) is task
     assert TASKS["another"] is task
+    with pytest.raises(W2SError, match="duplicate task name 'another'"):
+        register_task(Blobs(name="another"))
     assert isinstance(TASKS["blobs"], Blobs)
-
-
-def test_two_tasks_of_one_class_and_name_are_refused() -> None:
-    register_task(ArrayTask(**make_arrays(), name="mine"))
-    with pytest.raises(W2SError, match="duplicate task name 'mine'"):
-        register_task(ArrayTask(**make_arrays(seed=1), name="mine"))
 
 
 PLUGIN = '''
@@ -244,72 +247,52 @@ class Mine(Method):
 '''
 
 
-def plugin(path: Path, name: str = "mine", title: str = "Mine") -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(PLUGIN.format(name=name, title=title))
-    return path
-
-
 def test_a_plugin_file_is_registered_and_may_be_named_twice(tmp_path: Path) -> None:
-    path = plugin(tmp_path / "mine.py")
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN.format(name="mine", title="Mine"))
     for _ in range(2):
         load_plugin(path)
         assert METHODS["mine"].title == "Mine"
 
 
-def test_a_plugin_that_was_refused_is_refused_again(tmp_path: Path) -> None:
-    path = plugin(tmp_path / "taken.py", name="raven")
+MINE = PLUGIN.format(name="mine", title="t")
+REFUSED: dict[str, tuple[dict[str, str], str]] = {  # files, the last of which is refused with this message
+    "raises": ({"bad.py": "raise ValueError('not today')"}, "ValueError: not today"),
+    "exits": ({"bad.py": "import sys; sys.exit(0)"}, "SystemExit: 0"),
+    "import": (
+        {"bad.py": "import no_such_module_at_all"},
+        "ModuleNotFoundError: No module named 'no_such_module_at_all'",
+    ),
+    "syntax": ({"bad.py": "def broken(:"}, "SyntaxError: invalid syntax"),
+    "taken": (
+        {"bad.py": PLUGIN.format(name="raven", title="t")},
+        r"duplicate method name 'raven': registered by methods\.raven\.Raven",
+    ),
+    "reserved": ({"bad.py": PLUGIN.format(name="ground_truth", title="t")}, "'ground_truth' in .*Mine is reserved"),
+    "name": ({"bad.py": PLUGIN.format(name="not a name", title="t")}, "name 'not a name' is not snake_case"),
+    "two files": ({"one.py": MINE, "two.py": MINE}, "duplicate method name 'mine'"),
+    "files of one name": ({"a/plugin.py": MINE, "b/plugin.py": MINE}, "duplicate method name 'mine'"),
+    "classes of one name": ({"bad.py": MINE + MINE}, "duplicate method name 'mine'"),
+    "no file": ({"none.py": ""}, r"--plugin .*none\.py: no such file"),
+    "a folder": ({"folder/": ""}, "no such file"),
+    "no Python": ({"plugin.txt": "x = 1"}, r"not a Python file \(expected a name that ends in \.py\)"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_plugin_that_fails_is_refused_with_the_reason_each_time(what: str, tmp_path: Path) -> None:
+    files, message = REFUSED[what]
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        if content:
+            path.write_text(content)
+    paths = [tmp_path / name for name in files]
+    for path in paths[:-1]:
+        load_plugin(path)
+    before = METHODS["raven"], METHODS["mine"] if len(paths) > 1 else None
     for _ in range(2):
-        with pytest.raises(W2SError, match="duplicate method name 'raven'"):
-            load_plugin(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("raise ValueError('not today')", "ValueError: not today"),
-        ("import sys; sys.exit(0)", "SystemExit: 0"),
-        ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
-        ("def broken(:", "SyntaxError: invalid syntax"),
-        (PLUGIN.format(name="raven", title="t"), r"duplicate method name 'raven': registered by methods\.raven\.Raven"),
-        (PLUGIN.format(name="ground_truth", title="t"), "method name 'ground_truth' in .*Mine is reserved"),
-        (PLUGIN.format(name="not a name", title="t"), "name 'not a name' is not snake_case"),
-    ],
-    ids=["raises", "exits", "import", "syntax", "duplicate", "reserved", "name"],
-)
-def test_a_plugin_that_fails_is_refused_with_the_reason(tmp_path: Path, content: str, message: str) -> None:
-    path = tmp_path / "bad.py"
-    path.write_text(content)
-    before = METHODS.names(), METHODS["raven"]
-    with pytest.raises(W2SError, match=message):
-        load_plugin(path)
-    assert (METHODS.names(), METHODS["raven"]) == before
-
-
-def test_a_plugin_that_is_no_python_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(W2SError, match=r"--plugin .*none\.py: no such file"):
-        load_plugin(tmp_path / "none.py")
-    with pytest.raises(W2SError, match="no such file"):
-        load_plugin(tmp_path)
-    (tmp_path / "plugin.txt").write_text("x = 1")
-    with pytest.raises(W2SError, match=r"not a Python file \(expected a name that ends in \.py\)"):
-        load_plugin(tmp_path / "plugin.txt")
-
-
-def test_two_plugins_with_one_methods_name_are_refused(tmp_path: Path) -> None:
-    load_plugin(plugin(tmp_path / "one.py"))
-    with pytest.raises(W2SError, match="duplicate method name 'mine'"):
-        load_plugin(plugin(tmp_path / "two.py"))
-
-
-def test_so_are_two_in_files_of_one_name(tmp_path: Path) -> None:
-    load_plugin(plugin(tmp_path / "a" / "plugin.py"))
-    with pytest.raises(W2SError, match="duplicate method name 'mine'"):
-        load_plugin(plugin(tmp_path / "b" / "plugin.py"))
-
-
-def test_so_are_two_classes_of_one_name_in_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "plugin.py"
-    path.write_text(PLUGIN.format(name="mine", title="one") + PLUGIN.format(name="mine", title="two"))
-    with pytest.raises(W2SError, match="duplicate method name 'mine'"):
-        load_plugin(path)
+        with pytest.raises(W2SError, match=message):
+            load_plugin(paths[-1])
+        assert METHODS["raven"] is before[0]
+        assert before[1] is None or METHODS["mine"] is before[1]

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.hostile import Given, Hostile, HostileStaged, holds
-from support.units import setup_of, unit_of
 
 from benchmark.arrays import ArrayTask
 from benchmark.core.canaries import canary_data
@@ -18,6 +16,8 @@ from benchmark.core.training import train
 from benchmark.running.unit import execute
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
+from support.hostile import Given, Hostile, HostileStaged
+from support.units import setup_of, unit_of
 
 
 def make_task() -> ArrayTask:
@@ -49,20 +49,20 @@ def test_a_hostile_method_finds_no_truth(tune: bool, monkeypatch: pytest.MonkeyP
     problems = make_problems()
     for method in hostile:
         loot = method.loot
-        assert holds(loot, problems[0].soft_labels["train"].transpose(1, 0, 2)[0]), "the walk finds what it may see"
+        assert loot.holds(problems[0].soft_labels["train"].transpose(1, 0, 2)[0]), "the walk finds what it may see"
         for problem in problems:
             for split in ("train", "val", "test"):
                 labels = problem.truth.labels[split]
-                assert not holds(loot, labels), f"{method.name} found the truth of {split}"
-                assert not holds(loot, np.eye(3)[labels]), f"{method.name} found the one-hot truth of {split}"
-                assert not holds(loot, problem.truth.groups[split])
+                assert not loot.holds(labels), f"{method.name} found the truth of {split}"
+                assert not loot.holds(np.eye(3)[labels]), f"{method.name} found the one-hot truth of {split}"
+                assert not loot.holds(problem.truth.groups[split])
             for split in ("val", "test"):
-                assert not holds(loot, problem.soft_labels[split])
-                assert not holds(loot, problem.soft_labels[split].transpose(1, 0, 2)[0])
+                assert not loot.holds(problem.soft_labels[split])
+                assert not loot.holds(problem.soft_labels[split].transpose(1, 0, 2)[0])
                 for features in problem.features.values():
-                    assert not holds(loot, features[split][:5])
+                    assert not loot.holds(features[split][:5])
                 (as_read,) = training_data(LinearHead(None), [problem], held_out=(split,))[1][split]
-                assert not holds(loot, as_read[0][:5].numpy()), f"{method.name} found the inputs of {split}"
+                assert not loot.holds(as_read[0][:5].numpy()), f"{method.name} found the inputs of {split}"
 
 
 def test_the_walk_would_find_a_leak() -> None:
@@ -71,7 +71,7 @@ def test_the_walk_would_find_a_leak() -> None:
     data, _ = training_data(LinearHead(None), problems)
     hostile = HostileStaged()
     train([hostile], canary_data(data, problems, "accuracy", ["ground_truth"]), Recipe(epochs=1, batch_size=32))
-    assert holds(hostile.loot, np.eye(3)[problems[0].truth.labels["train"]])
+    assert hostile.loot.holds(np.eye(3)[problems[0].truth.labels["train"]])
 
 
 def test_soft_labels_are_copies() -> None:

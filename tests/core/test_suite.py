@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
@@ -36,24 +39,33 @@ def test_a_wrong_value_for_the_recipe_is_named(value: object) -> None:
         Recipes(Recipe()).changed({"epochs": value})
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("4", 4), ("1e-4", 1e-4), ("true", True), ("null", None), ("none", None), ("Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-7B")],
-)
-def test_values_are_read_as_what_they_look_like(text: str, value: object) -> None:
-    found = read_options([f"name={text}"])[0]["name"]
-    assert found == value
-    assert type(found) is type(value)
+plain = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none())
+words = st.text(min_size=1).filter(lambda text: text.lower() != "none" and not is_json(text))
+
+
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+@given(plain | words)
+@example("Qwen/Qwen2.5-7B")
+@example("a=b")
+def test_values_are_read_as_what_they_look_like(value: object) -> None:
+    text = value if isinstance(value, str) else json.dumps(value)
+    options, of_methods = read_options([f"name={text}", f"raven.eta={text}"])
+    assert (options, of_methods) == ({"name": value}, {"raven": {"eta": value}})
+    assert type(options["name"]) is type(value)
+    assert read_options(["x=none", "y=None"])[0] == {"x": None, "y": None}
 
 
 @pytest.mark.parametrize("text", ["rank", "=4", "rank="])
 def test_an_option_without_name_or_value(text: str) -> None:
     with pytest.raises(W2SError, match=f"--set {text}: expected name=value"):
         read_options([text])
-
-
-def test_an_option_may_hold_an_equals_sign() -> None:
-    assert read_options(["data=a=b", "raven.eta=1e-3"]) == ({"data": "a=b"}, {"raven": {"eta": 1e-3}})
 
 
 @pytest.mark.parametrize("name", suite_names())

@@ -8,8 +8,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from support.rounding import assert_close, assert_trained_alike
-from support.trained import SEEDS, Ensemble, Single, Staged, make_data
 from torch import Tensor, nn
 
 from benchmark.base.errors import MethodFailed, W2SError
@@ -21,6 +19,8 @@ from benchmark.core.registry import METHODS
 from benchmark.core.training import TrainingData, train
 from benchmark.students.linear import Heads, LinearStudent, Standardiser, initial_head
 from benchmark.students.streamed import Streamed
+from support.rounding import assert_close, assert_trained_alike
+from support.trained import SEEDS, Ensemble, Single, Staged, make_data
 
 RECIPE = Recipe(learning_rate=3e-3, epochs=3, batch_size=16)
 ROUNDINGS = 15 * (6 + 16 + 10)  # steps, and what is added up in each: features, examples, classes

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.rounding import assert_close
 
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.core.data import Domain, Pool
@@ -23,6 +22,7 @@ from benchmark.encoders.vision import VisionEncoder
 from benchmark.store import cache as cache_module
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
+from support.rounding import assert_close
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
 ROUNDINGS = 4 * 6 * 64 + 192  # four blocks of six products of at most 64 terms each, and the patches' pixels

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from support.forked_runs import Forker
 from support.shared import shared
 

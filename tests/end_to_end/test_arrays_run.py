@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
-from support.command_line import CommandLine, command_line
-from support.made_up import make_arrays
-from support.rounding import assert_trained_alike
 
 from benchmark.core.names import CANARIES
 from benchmark.core.registry import METHODS
 from benchmark.results.store import ResultStore
+from support.command_line import CommandLine, command_line
+from support.made_up import make_arrays
+from support.rounding import assert_trained_alike
 
 # sorted, as the plan has them; one of several stages, one with diagnostics, canaries
 NAMES = ("bootstrapping", "ensemble", "ground_truth", "naive", "random_supervision", "raven")

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
-from support.command_line import CommandLine
-from support.made_up import Blobs, make_arrays
 
 from benchmark.arrays import ArrayTask
 from benchmark.assets import packages as fetch
@@ -22,6 +20,8 @@ from benchmark.results.store import ResultStore
 from benchmark.running.plan import Unit
 from benchmark.running.runner import Workforce
 from benchmark.running.unit import Setup, execute
+from support.command_line import CommandLine
+from support.made_up import Blobs, make_arrays
 from tasks import _vader
 
 

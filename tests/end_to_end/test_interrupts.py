@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.command_line import CommandLine
-from support.made_up import Blobs, Columns
 
 from benchmark.api import register_task
 from benchmark.base.process import STOPPED, interruptible
 from benchmark.cli import main
 from benchmark.results.store import ResultStore
+from support.command_line import CommandLine
+from support.made_up import Blobs, Columns
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmark.results.store import ResultStore
 from support.disturbed import (
     BAD,
     IN_WORKERS,
@@ -26,8 +28,6 @@ from support.disturbed import (
 )
 from support.forked_runs import Ended, Forker
 from support.verdict import Reference, Tally, contents
-
-from benchmark.results.store import ResultStore
 
 
 @pytest.fixture(scope="module")

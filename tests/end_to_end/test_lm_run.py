@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,69 +10,22 @@ from typing import Any
 
 import pytest
 import torch
-from support import SUPPORT
+from torch import Tensor
+
 from support.command_line import CommandLine, Outcome, command_line
 from support.tiny import Models
-from torch import Tensor
+from support.tiny_runs import PLUGIN, Tiny
 
 pytest.importorskip("peft")
 
-from support.units import setup_of, unit_of
-
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.records import Record
 from benchmark.core.registry import METHODS
-from benchmark.results.contents import Contents
-from benchmark.results.replies import ReplyKey, read_replies
-from benchmark.results.store import ResultStore
 from benchmark.running import unit as execution
-from benchmark.running.executors.local import in_this_process
+from benchmark.running.executors.contract import in_this_process
 from benchmark.students.language.network import Network, Settings
 from benchmark.students.language.student import LanguageStudent
-
-PLUGIN = SUPPORT / "tiny_tasks.py"
-QUICK = ("--set", "epochs=1", "--set", "max_train=24", "--set", "max_tokens=12")
-
-
-class Tiny:
-    """`w2s run` of the tiny tasks."""
-
-    def __init__(self, w2s: CommandLine, folder: Path) -> None:
-        self.w2s, self.results, self.cache = w2s, folder / "results", folder / "cache"
-
-    def __call__(
-        self, task: str, methods: str, *more: str, seeds: int = 1, conditions: str = "ood", quick: bool = True
-    ) -> Outcome:
-        asked = ["run", "--suite", "smoke", "--plugin", PLUGIN, "--tasks", task, "--methods", methods]
-        asked += ["--seeds", str(seeds), "--conditions", conditions, "--results", self.results, "--cache", self.cache]
-        return self.w2s(*asked, *(QUICK if quick else ()), *more)
-
-    @property
-    def contents(self) -> Contents:
-        return ResultStore(self.results).load()
-
-    @property
-    def records(self) -> dict[tuple[str, int], Record]:
-        return {(key.method, key.seed): record for key, record in self.contents.records.items()}
-
-    @property
-    def replies(self) -> dict[ReplyKey, Any]:
-        found, problems = read_replies(self.results)
-        assert not problems
-        return found
-
-    def checkpoints(self) -> list[Path]:
-        """Those of students: they are of no more use when their unit is written."""
-        files = (self.cache / "checkpoints").glob("*.safetensors")
-        return [path for path in files if '"methods"' in _key(path)]
-
-
-def _key(path: Path) -> str:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="np") as file:
-        return str(json.loads(file.metadata()["checkpoint"])["key"]).replace('\\"', '"')
+from support.units import setup_of, unit_of
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from support.command_line import CommandLine
-from support.made_up import Blobs
 
 from benchmark.core.registry import register_task
+from support.command_line import CommandLine
+from support.made_up import Blobs
 
 ASKED = (
     "run",

@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from support.command_line import CommandLine
-from support.forked_runs import Forker
-from support.made_up import Blobs, Columns
 
 from benchmark.base.errors import NotAvailable
 from benchmark.base.paths import data_root, settings
 from benchmark.core.names import CANARIES
 from benchmark.core.registry import METHODS, TASKS, register_task
 from benchmark.results.store import ResultStore
+from support.command_line import CommandLine
+from support.forked_runs import Forker
+from support.made_up import Blobs, Columns
 
 QUICK = ("--suite", "smoke", "--methods", "ensemble,naive,bootstrapping,ground_truth")
 

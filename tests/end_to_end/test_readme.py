@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.command_line import CommandLine
-from support.forked_runs import Forker
 
 from benchmark.analysis.frame import COLUMNS
+from support.command_line import CommandLine
+from support.forked_runs import Forker
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

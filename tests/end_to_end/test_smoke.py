@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.forked_runs import Forker
 
 from benchmark.base.versions import libraries
 from benchmark.core.names import CANARIES
@@ -21,6 +20,7 @@ from benchmark.core.scoring import compute_metrics, reference_predictions, score
 from benchmark.core.suite import load_suite
 from benchmark.results.contents import Contents
 from benchmark.results.store import ResultStore
+from support.forked_runs import Forker
 
 SUITE = load_suite("smoke")
 SHIPPED = METHODS.select(list(SUITE.methods))  # before any test registers its own

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.command_line import CommandLine
-from support.made_up import Blobs
 
 from benchmark.core.registry import METHODS, register_task
 from benchmark.results.store import ResultStore
+from support.command_line import CommandLine
+from support.made_up import Blobs
 
 ASKED = ("run", "--suite", "smoke", "--results", "results")
 
@@ -109,10 +109,9 @@ def test_what_stale_is_not_combined_with(w2s: CommandLine) -> None:
 
 
 def test_a_method_that_is_not_here_is_left_out(w2s: CommandLine, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.core import training
-    from benchmark.running import plan, stale
+    from benchmark.running import plan, stale, unit
 
-    for module in (plan, stale, training):
+    for module in (plan, stale, unit):
         monkeypatch.setattr(module, "ENGINE_VERSION", 2)
     shutil.rmtree("results/ensemble")
     METHODS._items.pop("raven")

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.command_line import CommandLine, Outcome
-from support.made_up import Blobs, Centroids
-from support.tiny_suite import AGREEMENT, ASKED, RECORDS, as_process, tiny_suite
 
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.results.store import ResultStore
 from benchmark.submissions.manifest import Manifest
+from support.command_line import CommandLine, Outcome
+from support.made_up import Blobs, Centroids
+from support.tiny_suite import AGREEMENT, ASKED, RECORDS, as_process, tiny_suite
 
 FOLDER = Path("submissions/tiny/agreement")
 FILES = {"records.jsonl", "predictions.safetensors", "manifest.json", "method.py", "README.md"}

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.command_line import CommandLine, command_line
-from support.disturbed import PLUGIN
-from support.made_up import make_arrays
 
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.records import Record, digest
 from benchmark.results.store import ResultStore
 from benchmark.running import unit as execution
+from support.command_line import CommandLine, command_line
+from support.disturbed import PLUGIN
+from support.made_up import make_arrays
 
 METHODS = ("bootstrapping", "co_supervised", "ensemble_confidence", "naive", "raven")
 RECIPE = ("--set", "learning_rate=0.01", "--set", "batch_size=16")

@@ -15,8 +15,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from support.command_line import CommandLine
-from support.tiny_suite import ASKED, RECORDS, as_process, tiny_suite
 
 from benchmark.core.records import Record, digest, setting_hash
 from benchmark.core.registry import METHODS
@@ -26,6 +24,8 @@ from benchmark.running import plan
 from benchmark.submissions import validate as validate_module
 from benchmark.submissions.findings import KINDS, Finding, report
 from benchmark.submissions.manifest import HASHED, Manifest, manifest_of
+from support.command_line import CommandLine
+from support.tiny_suite import ASKED, RECORDS, as_process, tiny_suite
 
 README = (
     "# Agreement\n\n- authors: A. Nonymous\n- link: https://example.org/paper\n\nIt weighs examples by agreement.\n"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command_line import CommandLine
-from support.tiny_suite import ASKED, as_process, tiny_suite
 
 from benchmark.core.records import digest
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.scoring import compute_metrics
 from benchmark.results.store import ResultStore, method_files
 from benchmark.submissions import verify as verify_module
+from support.command_line import CommandLine
+from support.tiny_suite import ASKED, as_process, tiny_suite
 
 ROOT = Path("results/tiny")
 
@@ -56,8 +56,8 @@ def alter(folder: Path, method: str, count: int) -> None:
     found.records[key] = found.records[key].model_copy(
         update={"predictions_sha256": digest(array), "metrics": compute_metrics(evaluation, 0, array)}
     )
-    lines = {key: record.to_line() for key, record in found.records.items() if key.method == method}
-    for name, content in method_files(lines, found.predictions).items():
+    records = [record for key, record in found.records.items() if key.method == method]
+    for name, content in method_files(records, found.predictions).items():
         (folder / method / name).write_bytes(content)
 
 

@@ -14,10 +14,10 @@ import cache_files
 import kills
 import storage
 from places import AT_ONCE, Campaign, Trial, campaign
-from support.verdict import Tally
 from tabulate import tabulate
 
 from benchmark.core.suite import load_suite
+from support.verdict import Tally
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from places import PER_UNIT, Place, Trial, kill, meanwhile
-from support.disturbed import IN_WORKERS
 
 from benchmark.base.process import STOPPED
+from support.disturbed import IN_WORKERS
 
 IN_A_ROW = 5  # kills, each of the run that goes on from the one before
 EARLY = f"{STOPPED}\n"  # before it has read what is asked

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+
 from support.disturbed import environment
 from support.forked_runs import Ended, Forker
 from support.verdict import Reference, Tally
@@ -176,11 +177,17 @@ def _asked(tasks: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextmanager
-def campaign(folder: Path, tasks: tuple[str, ...]) -> Iterator[Campaign]:
-    """Run the suite once undisturbed with an empty cache, and once more to see how long it takes with a full one."""
+def campaign(folder: Path, tasks: tuple[str, ...], filled: Path | None = None) -> Iterator[Campaign]:
+    """Run the suite once undisturbed with an empty cache, and once more to see how long it takes with a full one.
+
+    Args:
+        filled: such a cache that is not empty.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     forkers = [_forker(folder)]
     results, cache = folder / "undisturbed", folder / "cache"
+    if filled is not None:
+        shutil.copytree(filled, cache)
     try:
         for _ in range(2):
             shutil.rmtree(results, ignore_errors=True)

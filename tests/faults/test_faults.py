@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from campaign import ROWS, Row
 from places import Campaign, campaign
 from storage import CAN_NOT
+
+from support.shared import shared
 
 pytestmark = pytest.mark.faults
 TASKS = ("sentiment-to-tweets", "preference-to-tweets-broken")
@@ -16,7 +19,12 @@ SHORT = [row for row in ROWS if row.short]
 
 @pytest.fixture(scope="module")
 def under_way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
-    with campaign(tmp_path_factory.mktemp("faults"), TASKS) as found:
+    def fill(folder: Path) -> None:
+        with campaign(folder, TASKS):
+            pass
+
+    filled = shared(tmp_path_factory, "faults", fill) / "cache"
+    with campaign(tmp_path_factory.mktemp("faults"), TASKS, filled) as found:
         yield found
 
 

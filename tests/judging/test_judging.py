@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,14 +23,12 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from support.fake_judge import Asked, FakeJudge, Sent, first_always, honest, says
-from support.synthetic import Task, entry, evaluation, fill
 
 from benchmark.analysis.cells import analysis_of
 from benchmark.base.errors import W2SError
 from benchmark.core.records import setting_hash
 from benchmark.judging.client import Backoff, Client, Failure
-from benchmark.judging.judge import JudgeRequest, judge
+from benchmark.judging.judge import judge
 from benchmark.judging.judgements import JUDGEMENTS, Judge, read_judged
 from benchmark.judging.prompt import PROMPT_VERSION, parse_verdict
 from benchmark.judging.rates import points, win_rates
@@ -43,6 +42,8 @@ from benchmark.running import runner
 from benchmark.running.plan import Unit
 from benchmark.running.stale import stale_findings
 from benchmark.running.unit import UnitResult
+from support.fake_judge import Asked, FakeJudge, Sent, first_always, honest, says
+from support.synthetic import Task, entry, evaluation, fill
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-very-secret-0123456789"
@@ -107,9 +108,9 @@ def server() -> Iterator[FakeJudge]:
 def run(root: Path, endpoint: str, dry_run: bool = False, **options: Any) -> tuple[int, str]:
     """Exit status and what was said."""
     said: list[str] = []
-    asked = {name: options.pop(name) for name in [*options] if name in JudgeRequest.__dataclass_fields__}
-    request = JudgeRequest(root, Client(endpoint, **{"model": "m", "backoff": QUICK, **options}), **asked)
-    return judge(request, dry_run, said.append), "\n".join(said)
+    asked = {name: options.pop(name) for name in [*options] if name in signature(judge).parameters}
+    client = Client(endpoint, **{"model": "m", "backoff": QUICK, **options})
+    return judge(root, client, said.append, dry_run=dry_run, **asked), "\n".join(said)
 
 
 def rates_of(root: Path, model: str = "m") -> dict[str, Any]:
@@ -457,21 +458,21 @@ def test_two_runs_are_kept_apart(root: Path, server: FakeJudge) -> None:
 
 def test_a_dry_run_says_what_it_costs_and_asks_nothing(root: Path, server: FakeJudge) -> None:
     before = files(root)
-    status, said = run(root, server.endpoint, dry_run=True, price_in=2.0, price_out=10.0)
+    status, said = run(root, server.endpoint, dry_run=True, prices=(2.0, 10.0))
     assert status == 0
     assert server.asked == []
     assert files(root) == before
     assert f"{CALLS} calls" in said
     run(root, server.endpoint, methods=["raven"])
-    status, later = run(root, server.endpoint, dry_run=True, price_in=2.0, price_out=10.0)
+    status, later = run(root, server.endpoint, dry_run=True, prices=(2.0, 10.0))
     assert "72 calls (36 replies" in later
     characters = sum(len(message["content"]) for asked in server.asked for message in asked.body["messages"])
     raven = {"model": "new", "methods": ["raven"]}
-    _, said = run(root, server.endpoint, dry_run=True, **raven, price_in=3e6, price_out=1e6)
+    _, said = run(root, server.endpoint, dry_run=True, **raven, prices=(3e6, 1e6))
     assert f"about {characters // 4:,} tokens in (characters / 4), at most {24 * 8} tokens out" in said
     assert f"cost about {3 * (characters // 4) + 24 * 8:,.2f}" in said
     with pytest.raises(W2SError, match="price"):
-        run(root, server.endpoint, dry_run=True, price_in=2.0)
+        run(root, server.endpoint, dry_run=True, prices=(2.0, None))
 
 
 def test_a_limit_takes_the_same_prompts_for_all_methods(root: Path, server: FakeJudge) -> None:

@@ -17,6 +17,7 @@ from benchmark.api import Batch, Method, Supervision, cross_entropy, product_gri
 from benchmark.core.registry import METHODS
 from methods.ensemble import Ensemble
 from methods.raven import Raven
+from support.votes import remembered_votes  # noqa: F401
 
 Check = Callable[[type[Method]], None]
 
@@ -59,149 +60,21 @@ class Faulty(Ensemble):
     name = "faulty"
 
 
-@dataclass(eq=False)
-class Undocumented(Faulty):
-    note: str = ""
+def plain(method: Any, logits: Tensor, batch: Batch) -> Tensor:
+    """The loss of the method that works."""
+    return Faulty.loss(method, logits, batch)
 
 
-class Undecorated(Faulty):
-    """An option that is none."""
-
-    rate: float = 0.1
-
-
-@dataclass(eq=False)
-class NeedsAnOption(Faulty):
-    """An option without a default."""
-
-    rate: Any = field(kw_only=True)
+def faulty(base: type[Method] = Faulty, decorated: bool = True, **members: Any) -> type[Method]:
+    """A method like `base`, but for these members; those in `options` are its options."""
+    options = members.pop("options", {})
+    notes = {name: type(value) for name, value in options.items()}
+    own = {"__doc__": "One fault.", "__annotations__": notes, "__module__": __name__, **options, **members}
+    cls = type("AFault", (base,), {name: value for name, value in own.items() if value is not REQUIRED})
+    return dataclass(eq=False)(cls) if decorated else cls
 
 
-@dataclass(eq=False)
-class TensorOption(Faulty):
-    """An option that JSON does not know."""
-
-    rate: Any = field(default_factory=lambda: torch.ones(1))
-
-
-@dataclass(eq=False)
-class SevenSettings(Faulty):
-    """One less than the others."""
-
-    grid = Faulty.grid[:-1]
-
-
-@dataclass(eq=False)
-class SettingThatFails(Faulty):
-    """A value that does not train."""
-
-    grid = product_grid(power=(0, 2, 3), epochs_times=(0.5,))
-    power: int = 1
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return super().loss(logits, batch) * (1 / self.power)
-
-
-@dataclass(eq=False)
-class ChangesItsOptions(Faulty):
-    """State in a field."""
-
-    steps: int = 0
-
-    def after_step(self) -> None:
-        self.steps += 1
-
-
-@dataclass(eq=False)
-class MeanLoss(Faulty):
-    """Loss (R,)."""
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return super().loss(logits, batch).mean(1)
-
-
-@dataclass(eq=False)
-class MixesReplicas(Faulty):
-    """The mean over replicas stands in every replica's loss."""
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return super().loss(logits - 0.1 * logits.mean(0), batch)
-
-
-@dataclass(eq=False)
-class WritesToTheBatch(Faulty):
-    """Normalises in place."""
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        batch.soft_labels.mul_(0.5)
-        return super().loss(logits, batch)
-
-
-@dataclass(eq=False)
-class NoGradient(Faulty):
-    """Detached."""
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return super().loss(logits.detach(), batch) + 0 * logits.sum().detach()
-
-
-@dataclass(eq=False)
-class ThreeSupervisorsOnly(Faulty):
-    """Weights for three."""
-
-    def aggregate(self, soft_labels: Tensor) -> Tensor:
-        return (soft_labels * torch.tensor([0.5, 0.25, 0.25])[:, None]).sum(2)
-
-
-@dataclass(eq=False)
-class NeedsContiguousLogits(Faulty):
-    """Views what is strided."""
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return super().loss(logits.view(-1).view(logits.shape), batch)
-
-
-@dataclass(eq=False)
-class DiagnosticsWithoutReplicas(Faulty):
-    """One number for all."""
-
-    def diagnostics(self) -> dict[str, Tensor]:
-        return {"mean": self.targets.mean((0, 1))[:1]}
-
-
-@dataclass(eq=False)
-class LogOfZero(Faulty):
-    """Infinite on one-hot labels."""
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        target = self.target(batch)
-        return super().loss(logits, batch) + (logits * target.log().clamp_min(-1e38) * 1e10).sum(-1)
-
-
-@dataclass(eq=False)
-class GlobalNoise(Faulty):
-    """Draws from the global generator."""
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return super().loss(logits, batch) * (1 + random.random())
-
-
-@dataclass(eq=False)
-class SeedsTheWorld(Faulty):
-    """Seeds the global generator."""
-
-    def start(self, supervision: Supervision) -> None:
-        super().start(supervision)
-        torch.manual_seed(0)
-
-
-@dataclass(eq=False)
-class WritesToTheLabels(Faulty):
-    """Sharpens in place."""
-
-    def start(self, supervision: Supervision) -> None:
-        supervision.soft_labels.pow_(2)
-        super().start(supervision)
+REQUIRED = object()
 
 
 @dataclass(eq=False)
@@ -217,16 +90,6 @@ class SharedDraws(Raven):
         super().start(supervision)
 
 
-@dataclass(eq=False)
-class SharedTargets(Faulty):
-    """The mean over replicas is everybody's target."""
-
-    def aggregate(self, soft_labels: Tensor) -> Tensor:
-        mean = super().aggregate(soft_labels)
-        return mean.mean(0, keepdim=True).expand_as(mean)
-
-
-@dataclass(eq=False)
 class SharedAmongSupervisors(Method):
     """A `single` method whose supervisors see one another."""
 
@@ -239,43 +102,128 @@ class SharedAmongSupervisors(Method):
         return cross_entropy(logits, together.expand_as(logits))
 
 
-@dataclass(eq=False)
-class WrongSign(Faulty):
-    """Learns to contradict."""
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return -super().loss(logits, batch)
+def seeds_the_world(method: Any, supervision: Supervision) -> None:
+    Faulty.start(method, supervision)
+    torch.manual_seed(0)
 
 
-@pytest.mark.parametrize(
-    ("cls", "check", "message"),
-    [
-        (Undocumented, testing.check_declaration, "docstring"),
-        (Undecorated, testing.check_declaration, "dataclass"),
-        (NeedsAnOption, testing.check_declaration, "default"),
-        (TensorOption, testing.check_options, "JSON"),
-        (ChangesItsOptions, testing.check_options, "options changed"),
-        (SevenSettings, testing.check_grid, "expected 8 settings"),
-        (SettingThatFails, testing.check_grid, r"division by zero \(setting {'power': 0} of its grid\)"),
-        (MeanLoss, testing.check_losses, r"loss has shape \(2,\), expected"),
-        (MixesReplicas, testing.check_losses, "another's logits"),
-        (WritesToTheBatch, testing.check_losses, "writes to batch.soft_labels"),
-        (NoGradient, testing.check_losses, "no gradient"),
-        (ThreeSupervisorsOnly, testing.check_shapes, "size of tensor"),
-        (NeedsContiguousLogits, testing.check_shapes, "view size is not compatible"),
-        (DiagnosticsWithoutReplicas, testing.check_shapes, "expected 2 replicas"),
-        (LogOfZero, testing.check_extreme_labels, "NaN or infinity"),
-        (GlobalNoise, testing.check_deterministic, "two runs differ"),
-        (GlobalNoise, testing.check_global_random_state, "random state of random"),
-        (SeedsTheWorld, testing.check_global_random_state, "random state of torch"),
-        (WritesToTheLabels, testing.check_inputs_unchanged, "writes to soft_labels"),
-        (SharedDraws, testing.check_replicas_independent, "not independent"),
-        (SharedTargets, testing.check_replicas_independent, "not independent"),
-        (SharedAmongSupervisors, testing.check_replicas_independent, "not independent"),
-        (WrongSign, testing.check_learns, "always right"),
-    ],
-)
-def test_faults_are_found(cls: type[Method], check: Check, message: str) -> None:
+def writes_to_the_labels(method: Any, supervision: Supervision) -> None:
+    supervision.soft_labels.pow_(2)
+    Faulty.start(method, supervision)
+
+
+def writes_to_the_batch(method: Any, logits: Tensor, batch: Batch) -> Tensor:
+    batch.soft_labels.mul_(0.5)
+    return plain(method, logits, batch)
+
+
+def counts_in_an_option(method: Any) -> None:
+    method.steps += 1
+
+
+def shares_targets(method: Any, soft_labels: Tensor) -> Tensor:
+    mean = Faulty.aggregate(method, soft_labels)
+    return mean.mean(0, keepdim=True).expand_as(mean)
+
+
+def is_infinite_on_one_hot_labels(method: Any, logits: Tensor, batch: Batch) -> Tensor:
+    target = method.target(batch)
+    return plain(method, logits, batch) + (logits * target.log().clamp_min(-1e38) * 1e10).sum(-1)
+
+
+def noise(method: Any, logits: Tensor, batch: Batch) -> Tensor:
+    return plain(method, logits, batch) * (1 + random.random())
+
+
+THREE = torch.tensor([0.5, 0.25, 0.25])[:, None]
+FAULTS: list[tuple[str, type[Method], Check, str]] = [
+    ("no docstring", faulty(__doc__=None), testing.check_declaration, "docstring"),
+    ("no dataclass", faulty(decorated=False, options={"rate": 0.1}), testing.check_declaration, "dataclass"),
+    ("no default", faulty(options={"rate": field(kw_only=True)}), testing.check_declaration, "default"),
+    (
+        "a tensor as option",
+        faulty(options={"rate": field(default_factory=lambda: torch.ones(1))}),
+        testing.check_options,
+        "JSON",
+    ),
+    (
+        "state in an option",
+        faulty(options={"steps": 0}, after_step=counts_in_an_option),
+        testing.check_options,
+        "options changed",
+    ),
+    ("seven settings", faulty(grid=Faulty.grid[:-1]), testing.check_grid, "expected 8 settings"),
+    (
+        "a setting that fails",
+        faulty(
+            options={"power": 1},
+            grid=product_grid(power=(0, 2, 3), epochs_times=(0.5,)),
+            loss=lambda method, logits, batch: plain(method, logits, batch) * (1 / method.power),
+        ),
+        testing.check_grid,
+        r"division by zero \(setting {'power': 0} of its grid\)",
+    ),
+    (
+        "a mean loss",
+        faulty(loss=lambda *given: plain(*given).mean(1)),
+        testing.check_losses,
+        r"loss has shape \(2,\), expected",
+    ),
+    (
+        "replicas mixed",
+        faulty(loss=lambda method, logits, batch: plain(method, logits - 0.1 * logits.mean(0), batch)),
+        testing.check_losses,
+        "another's logits",
+    ),
+    ("writes to the batch", faulty(loss=writes_to_the_batch), testing.check_losses, "writes to batch.soft_labels"),
+    (
+        "no gradient",
+        faulty(loss=lambda method, logits, batch: plain(method, logits.detach(), batch) + 0 * logits.sum().detach()),
+        testing.check_losses,
+        "no gradient",
+    ),
+    (
+        "three supervisors only",
+        faulty(aggregate=lambda method, soft_labels: (soft_labels * THREE).sum(2)),
+        testing.check_shapes,
+        "size of tensor",
+    ),
+    (
+        "contiguous logits only",
+        faulty(loss=lambda method, logits, batch: plain(method, logits.view(-1).view(logits.shape), batch)),
+        testing.check_shapes,
+        "view size is not compatible",
+    ),
+    (
+        "one number for all replicas",
+        faulty(diagnostics=lambda method: {"mean": method.targets.mean((0, 1))[:1]}),
+        testing.check_shapes,
+        "expected 2 replicas",
+    ),
+    ("log of zero", faulty(loss=is_infinite_on_one_hot_labels), testing.check_extreme_labels, "NaN or infinity"),
+    ("noise", faulty(loss=noise), testing.check_deterministic, "two runs differ"),
+    ("global noise", faulty(loss=noise), testing.check_global_random_state, "random state of random"),
+    ("a global seed", faulty(start=seeds_the_world), testing.check_global_random_state, "random state of torch"),
+    (
+        "writes to the labels",
+        faulty(start=writes_to_the_labels),
+        testing.check_inputs_unchanged,
+        "writes to soft_labels",
+    ),
+    (
+        "shared draws",
+        faulty(SharedDraws, options={"init": "random"}),
+        testing.check_replicas_independent,
+        "not independent",
+    ),
+    ("shared targets", faulty(aggregate=shares_targets), testing.check_replicas_independent, "not independent"),
+    ("shared among supervisors", faulty(SharedAmongSupervisors), testing.check_replicas_independent, "not independent"),
+    ("the wrong sign", faulty(loss=lambda *given: -plain(*given)), testing.check_learns, "always right"),
+]
+
+
+@pytest.mark.parametrize(("fault", "cls", "check", "message"), FAULTS, ids=[fault for fault, *_ in FAULTS])
+def test_faults_are_found(fault: str, cls: type[Method], check: Check, message: str) -> None:
     with pytest.raises(AssertionError, match=f"method 'faulty'.*{message}"):
         check(cls)
     assert check in testing.CHECKS

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
-from support.made_up import Blobs, make_arrays, registries_restored
-from support.packs import reseal
 
 from benchmark.api import Task
 from benchmark.arrays import ArrayTask
@@ -26,6 +24,8 @@ from benchmark.packs.read import PackSource, PackTask
 from benchmark.packs.sheet import FORMAT, expected_files, read_sheet
 from benchmark.packs.write import write_pack
 from benchmark.store.cache import Cache
+from support.made_up import Blobs, make_arrays, registries_restored
+from support.packs import reseal
 
 FILES = ["pack.json", *expected_files(["ind", "ood"], [0, 1])]
 

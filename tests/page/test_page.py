@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
-from support.snapshots import Snapshots, pretty
-from support.synthetic import Task, default_tasks, entry, evaluation, fill
 
 from benchmark.analysis.cells import analysis_of
 from benchmark.base.errors import W2SError
@@ -25,6 +23,8 @@ from benchmark.results.layout import MANIFEST, README, RECORDS
 from benchmark.results.store import ResultStore
 from benchmark.submissions.about import stub
 from benchmark.submissions.manifest import manifest_of
+from support.snapshots import Snapshots, pretty
+from support.synthetic import Task, default_tasks, entry, evaluation, fill
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
-from support.synthetic import Task, default_tasks, entry, evaluation, fill
 
 from benchmark.analysis.cells import Analysis, analysis_of
 from benchmark.analysis.format import percent
@@ -21,6 +20,7 @@ from benchmark.page.render import page as page_of
 from benchmark.page.render import render, write_page
 from benchmark.reports.headline import comparison_columns, headline_columns, ranked
 from benchmark.results.store import ResultStore
+from support.synthetic import Task, default_tasks, entry, evaluation, fill
 
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "

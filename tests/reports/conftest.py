@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.synthetic import world
 
 from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
+from support.synthetic import world
 
 
 @pytest.fixture(scope="session")

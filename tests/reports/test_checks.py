@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save, save_file
-from support.markdown import section, tables
-from support.snapshots import Snapshots
-from support.synthetic import Task, default_tasks, entry, evaluation, fill, put, tuned
 
 from benchmark.analysis.cells import analyse
 from benchmark.analysis.chance import Deviation, chance_deviation
@@ -24,6 +21,9 @@ from benchmark.core.scoring import compute_metrics
 from benchmark.reports.checks import canary_findings, check
 from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
+from support.markdown import section, tables
+from support.snapshots import Snapshots
+from support.synthetic import Task, default_tasks, entry, evaluation, fill, put, tuned
 
 SEEDS = range(3)
 TASKS = default_tasks()[:2]  # solar by balanced accuracy, digits by accuracy

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command_line import CommandLine
-from support.snapshots import Snapshots
-from support.synthetic import Task, default_tasks, fill, put
 
 from benchmark.analysis.cells import Analysis, analysis_of
 from benchmark.analysis.statistics import holm
 from benchmark.base.errors import W2SError
 from benchmark.reports.comparison import compare_rows, contrasts
 from benchmark.results.store import ResultStore
+from support.command_line import CommandLine
+from support.snapshots import Snapshots
+from support.synthetic import Task, default_tasks, fill, put
 
 TASKS = [task.name for task in default_tasks()]
 

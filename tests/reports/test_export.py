@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
-from support.snapshots import Snapshots
-from support.synthetic import Task, entry, evaluation, fill, level
 
 import benchmark
 from benchmark.analysis.cells import FLOOR, analysis_of
@@ -26,6 +24,8 @@ from benchmark.reports.headline import comparison_columns
 from benchmark.reports.latex import escape
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
+from support.snapshots import Snapshots
+from support.synthetic import Task, entry, evaluation, fill, level
 
 
 @pytest.fixture(scope="module")

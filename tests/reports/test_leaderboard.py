@@ -7,9 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from support.markdown import mean, section, tables
-from support.snapshots import Snapshots
-from support.synthetic import METHODS, Guessing, Task, default_tasks, fill, put
 
 from benchmark.analysis.cells import analyse
 from benchmark.analysis.format import number, percent, without_empty_interval
@@ -21,6 +18,9 @@ from benchmark.reports.checks import check
 from benchmark.reports.leaderboard import render, summary
 from benchmark.reports.publish import check_published, publish, suites_beside
 from benchmark.results.store import ResultStore
+from support.markdown import mean, section, tables
+from support.snapshots import Snapshots
+from support.synthetic import METHODS, Guessing, Task, default_tasks, fill, put
 
 TITLES = {"ood": "out of distribution (OOD)", "ind": "in distribution (InD)"}
 

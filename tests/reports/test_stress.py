@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.synthetic import STEADY, default_tasks, fill, stressed
 
 from benchmark.analysis.cells import Analysis, analyse, analysis_of
 from benchmark.analysis.statistics import difference, estimate
@@ -12,6 +11,7 @@ from benchmark.page.data import page_payload
 from benchmark.reports.leaderboard import render, summary
 from benchmark.reports.stress import Curve, curves, without_stress
 from benchmark.results.store import ResultStore
+from support.synthetic import STEADY, default_tasks, fill, stressed
 
 
 @pytest.fixture(scope="module")

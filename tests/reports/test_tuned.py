@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.markdown import mean, section, tables
-from support.synthetic import TRIED, tuned
 
 from benchmark.analysis.cells import analysis_of
 from benchmark.analysis.frame import load_results
@@ -17,6 +15,8 @@ from benchmark.core.records import Record
 from benchmark.core.scoring import score
 from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
+from support.markdown import mean, section, tables
+from support.synthetic import TRIED, tuned
 
 PICKS: dict[str, Callable[[Record, NDArray[Any]], int]] = {
     "default": lambda record, each: 0,

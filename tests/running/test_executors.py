@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.made_up import Blobs, Columns, make_arrays
-from support.units import setup_of, unit_of
 
 from benchmark.api import register_task
 from benchmark.arrays import ArraysSource
@@ -33,6 +31,8 @@ from benchmark.running.runner import Workforce
 from benchmark.running.session import foresee
 from benchmark.running.unit import Setup, UnitResult
 from benchmark.store import cache as cache_module
+from support.made_up import Blobs, Columns, make_arrays
+from support.units import setup_of, unit_of
 
 RECIPES = Recipes(Recipe(epochs=2, batch_size=32))
 

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from support.made_up import Blobs, Columns, make_arrays, registries_restored
-from support.units import RECIPE, run_of, setup_of
 from torch import Tensor
 
 from benchmark.api import Task
@@ -30,6 +28,8 @@ from benchmark.running import plan as plan_module
 from benchmark.running.method_settings import MethodSetting
 from benchmark.running.plan import Unit, make_plan
 from benchmark.running.runner import Report, execute
+from support.made_up import Blobs, Columns, make_arrays, registries_restored
+from support.units import RECIPE, run_of, setup_of
 
 METHOD_NAMES = ("planned", "ground_truth")
 SEEDS = (0, 1)

@@ -11,8 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.made_up import Blobs
-from support.units import setup_of, unit_of
 
 from benchmark.api import register_task
 from benchmark.base.errors import W2SError
@@ -22,6 +20,8 @@ from benchmark.running.executors.contract import Job
 from benchmark.running.executors.node_files import NodeFiles
 from benchmark.running.plan import Unit
 from benchmark.running.unit import Setup
+from support.made_up import Blobs
+from support.units import setup_of, unit_of
 
 A, B, C = PLAN = tuple(unit_of(f"unit-{name}", "ood", ((("naive",), (0,)),)) for name in "abc")
 MOST = 1000  # seconds, which none of these runs takes

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.synthetic import Task, entry, evaluation, fill
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
@@ -17,6 +16,7 @@ from benchmark.reports.checks import check
 from benchmark.results.store import ResultStore
 from benchmark.running import stale as stale_module
 from benchmark.running.stale import Place, overview, raised, stale_findings, stale_run
+from support.synthetic import Task, entry, evaluation, fill
 
 TASK = Task("stale-task")
 

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.rounding import assert_trained_alike
-from support.units import setup_of, unit_of
 from torch import Tensor
 
 from benchmark.arrays import ArrayTask
@@ -23,11 +21,13 @@ from benchmark.core.records import Record, setting_hash
 from benchmark.core.registry import METHODS, register_method, register_task
 from benchmark.core.training import NOWHERE, Trained, TrainingData, train
 from benchmark.running.method_settings import MethodSetting, Trial
-from benchmark.running.tuning import agreement, chosen, expected_epochs, runs_of, train_trials
+from benchmark.running.tuning import expected_epochs, runs_of, train_trials
 from benchmark.running.unit import execute
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.linear import Heads, LinearStudent
 from benchmark.testing import make_data
+from support.rounding import assert_trained_alike
+from support.units import setup_of, unit_of
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=4, batch_size=8)
 
@@ -220,14 +220,6 @@ def test_a_method_that_fails_in_one_setting_is_reported_once_and_the_others_go_o
     assert lines == ["method 'fragile': ValueError: three"]
 
 
-def test_agreement_is_the_mean_over_replicas_and_ties_go_to_the_first() -> None:
-    ensemble = np.array([0, 1, 2, 1])
-    assert agreement(ensemble[None], ensemble) == 1
-    assert agreement(np.array([[0, 1, 2, 0], [0, 0, 0, 0]]), ensemble) == 0.5
-    assert chosen([0.5, 0.7, 0.7, 0.1]) == 1
-    assert chosen([0.5] * 8) == 0
-
-
 @dataclass(eq=False)
 class Contrarian(Method):
     """CE(q, t): t is the class after the supervisors' (each example's mean), `turns` times."""
@@ -272,6 +264,25 @@ def test_the_choice_is_by_agreement_and_not_by_the_truth(tmp_path: Path) -> None
     alone = run_tuned("contrarian", (1,), tmp_path)
     assert alone[1][0].diagnostics["chosen"] == found[1][0].diagnostics["chosen"]
     np.testing.assert_array_equal(alone[1][1], found[1][1])
+
+
+def test_agreement_is_the_mean_over_replicas_and_ties_go_to_the_first(tmp_path: Path) -> None:
+    """Each replica learns one of two stubborn supervisors; with both of them the ensemble says what the first says."""
+
+    @register_method
+    class Indifferent(Contrarian):
+        name = "indifferent"
+        kind = "single"
+
+        def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+            return cross_entropy(logits, batch.soft_labels[:, :, 0])
+
+    rng = np.random.default_rng(0)
+    soft_labels = np.broadcast_to([[0.98, 0.01, 0.01], [0.1, 0.8, 0.1]], (200, 2, 3))
+    register_task(ArrayTask(rng.normal(size=(200, 3)), soft_labels, rng.integers(3, size=200), name="liars"))
+    ((record, _),) = run_tuned("indifferent", (0,), tmp_path).values()
+    assert record.diagnostics["agreement"] == [0.5] * GRID_SIZE
+    assert record.diagnostics["chosen"] == 0
 
 
 def test_training_that_diverges_is_never_chosen(tmp_path: Path) -> None:

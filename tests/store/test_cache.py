@@ -219,13 +219,13 @@ TWO = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from benchmark.store.cache import Cache
+from benchmark.store import cache
 
 folder, name = Path(sys.argv[1]), sys.argv[2]
-read = Cache._read
+read = cache._held
 
-def look(self, path, *args, **kwargs):
-    found = read(self, path, *args, **kwargs)
+def look(path, *args, **kwargs):
+    found = read(path, *args, **kwargs)
     (folder / f"asked-{name}").touch()
     while not (folder / "go").exists():
         time.sleep(0.005)
@@ -235,8 +235,8 @@ def build():
     (folder / f"built-{name}").touch()
     return {"value": np.arange(5)}
 
-Cache._read = look
-print(Cache(folder / "cache").get("features", {"seed": 1}, build)["value"].tolist())
+cache._held = look
+print(cache.Cache(folder / "cache").get("features", {"seed": 1}, build)["value"].tolist())
 """
 
 

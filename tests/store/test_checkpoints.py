@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from support.made_up import Blobs, Centroids
 from torch import Tensor
 
 from benchmark.base.errors import W2SError
@@ -17,6 +16,7 @@ from benchmark.core.problems import build_problem
 from benchmark.core.task import Supervisor
 from benchmark.store.cache import Cache
 from benchmark.store.checkpoints import Checkpoints
+from support.made_up import Blobs, Centroids
 
 KEY = {"task": "made up", "seeds": [1, 2]}
 PROGRESS = {"epoch": 2, "best": 0.5}

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.shaky import Shaky, shaky
 
 from benchmark.base.errors import NotAvailable
 from benchmark.store import cache as cache_module
@@ -16,6 +15,7 @@ from benchmark.store.cache import Arrays, Cache
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.store.mirror import Mirror, split_address
 from benchmark.store.stored_rows import StoredRows
+from support.shaky import Shaky, shaky
 
 ADDRESS = "shaky://there"
 KEY = {"recipe": "made up"}

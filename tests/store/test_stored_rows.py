@@ -1,19 +1,24 @@
-"""Entries kept in chunks: the same rows as in one piece, built part by part, mended part by part."""
+"""Rows in parts and in files, as NumPy gives them in one piece; entries in chunks, built and mended part by part."""
 
 from __future__ import annotations
 
 import os
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from benchmark.base.errors import W2SError
 from benchmark.store import cache as cache_module
 from benchmark.store.cache import Arrays, Cache
-from benchmark.store.stored_rows import StoredRows, gather
+from benchmark.store.stored_rows import Mapped, StoredRows, blocks, gather, read_header
+from support.laws import generators
 
 KEY = {"recipe": "made up"}
 N = 19  # with chunks of 8: 8, 8, 3
@@ -24,9 +29,34 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "CHUNK", 8)
 
 
-def whole() -> Arrays:
+def whole(n: int = N) -> Arrays:
     rng = np.random.default_rng(0)
-    return {"half": rng.normal(size=(N, 3)).astype(np.float32), "full": rng.normal(size=(N, 5)).astype(np.float32)}
+    return {"half": rng.normal(size=(n, 3)).astype(np.float32), "full": rng.normal(size=(n, 5)).astype(np.float32)}
+
+
+@given(generators, st.lists(st.integers(0, 9), min_size=1, max_size=4), st.sampled_from(((), (3,), (2, 3))), st.data())
+def test_rows_of_parts_in_memory_and_in_files_are_those_of_numpy(
+    rng: np.random.Generator, sizes: list[int], shape: tuple[int, ...], data: st.DataObject
+) -> None:
+    dtype = data.draw(st.sampled_from(TYPES))
+    parts = [rng.integers(100, size=(n, *shape)).astype(dtype) for n in sizes]
+    x = np.concatenate(parts)
+    index = rng.integers(len(x), size=data.draw(st.sampled_from(((0,), (5,), (3, 2))))) if len(x) else np.zeros(0, int)
+    with TemporaryDirectory() as folder:
+        save_file({f"{i}": part for i, part in enumerate(parts)}, Path(folder) / "x.safetensors")
+        _, stored = read_header(Path(folder) / "x.safetensors")
+        for own in (parts, [stored[f"{i}"] if rng.random() < 0.5 else part for i, part in enumerate(parts)]):
+            found = gather(own, index)
+            assert found.dtype == x.dtype
+            np.testing.assert_array_equal(found, x[index])
+            pieces = list(blocks(own, 4))
+            assert all(len(piece) <= 4 for _, piece in pieces)
+            for start, piece in pieces:
+                np.testing.assert_array_equal(piece, x[start : start + len(piece)])
+            assert sum(len(piece) for _, piece in pieces) == len(x)
+
+
+TYPES = ("f8", "f4", "f2", "?", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1")
 
 
 class Builder:
@@ -66,13 +96,6 @@ def test_built_once_and_read_from_the_files_afterwards(tmp_path: Path) -> None:
         assert all(isinstance(part, StoredRows) for parts in found.values() for part in parts)
     assert build.built == [0, 8, 16]
     assert len(files(tmp_path)) == 3
-
-
-def test_rows_are_gathered_from_arrays_and_files_alike() -> None:
-    x = whole()["full"]
-    index = np.array([[18, 0], [7, 8]])
-    np.testing.assert_array_equal(gather([x[:7], x[7:8], x[8:]], index), x[index])
-    np.testing.assert_array_equal(gather([x], index), x[index])
 
 
 def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -149,14 +172,17 @@ def test_two_chunks_in_each_others_place(mark: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["written", "replaced", "cut", "deleted"])
 @pytest.mark.parametrize("built", [True, False])
-def test_a_chunk_that_changes_after_it_was_checked_is_not_read(change: str, built: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [lambda rows: rows[np.array([1])], lambda rows: rows.read(0, 1), Mapped])
+def test_a_chunk_that_changes_after_it_was_checked_is_not_read(
+    how: Callable[[StoredRows], object], built: bool, change: str, tmp_path: Path
+) -> None:
     if not built:
         Cache(tmp_path).get_chunks("features", KEY, N, Builder())
     found = Cache(tmp_path).get_chunks("features", KEY, N, Builder())["full"]
     path = files(tmp_path)[1]
     whole = path.read_bytes()
     os.utime(path, ns=(0, path.stat().st_mtime_ns))  # being read is no change
-    gather(found, np.arange(N))
+    how(found[1])  # type: ignore[arg-type]
     if change == "written":
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # the clock of file systems is coarse
@@ -168,7 +194,7 @@ def test_a_chunk_that_changes_after_it_was_checked_is_not_read(change: str, buil
     else:
         path.unlink()
     with pytest.raises(W2SError, match=rf"{path}.*; run again"):
-        gather(found, np.arange(N))
+        how(found[1])  # type: ignore[arg-type]
     gather(found, np.arange(8))  # the others are as they were
 
 

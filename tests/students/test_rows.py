@@ -10,7 +10,6 @@ import threading
 import time
 import tracemalloc
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
-from support.made_up import Blobs, make_arrays
-from support.rounding import assert_close
-from support.trained import SEEDS, Ensemble, Single, Staged, make_data
 
 from benchmark.arrays import ArrayTask
 from benchmark.base import files as files_module
-from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.base.errors import MethodFailed
 from benchmark.core import minibatches
 from benchmark.core.data import SPLITS, Problem, Recipe
 from benchmark.core.method import Batch
@@ -37,6 +33,9 @@ from benchmark.students import rows, streamed
 from benchmark.students.linear import Heads, LinearStudent, Standardiser
 from benchmark.students.rows import DiskFeatures, standardised
 from benchmark.students.streamed import ReadAhead, Streamed, placed
+from support.made_up import Blobs, make_arrays
+from support.rounding import assert_close
+from support.trained import SEEDS, Ensemble, Single, Staged, make_data
 
 
 @pytest.fixture
@@ -98,23 +97,6 @@ def test_statistics_in_one_pass_are_those_in_memory() -> None:
     assert_close(mean, exact.mean(0), 1, scale=exact.mean(0).abs())
     assert_close(scale, expected, 1, scale=expected)
     assert_close(Standardiser.of(x).scale, expected, 5000, scale=torch.maximum(x.abs().amax(0), expected))
-
-
-@pytest.mark.parametrize("how", [lambda table: table[np.array([1])], lambda table: table.read(0, 1), Mapped])
-@pytest.mark.parametrize("change", ["written", "deleted"])
-def test_a_table_that_changes_after_it_was_checked_is_not_read(
-    small: None, cache: Cache, how: Callable[[StoredRows], object], change: str
-) -> None:
-    table = standardised(splits_of(cache, False))["train"]
-    assert isinstance(table, StoredRows)
-    how(table)
-    if change == "written":
-        table.path.write_bytes(table.path.read_bytes())
-        os.utime(table.path, ns=(0, table.state[2] + 1))  # the clock of file systems is coarse
-    else:
-        table.path.unlink()
-    with pytest.raises(W2SError, match=rf"{table.path}.*; run again"):
-        how(table)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "moved"])

@@ -6,11 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from support.rounding import assert_close
 
 from benchmark.supervisors.cnn import SmallCNN
 from benchmark.supervisors.pixels import PixelLogistic
 from benchmark.supervisors.tfidf import TfidfBradleyTerry, TfidfClassifier
+from support.rounding import assert_close
 
 WORDS = {0: ["awful", "bad", "poor"], 1: ["good", "fine", "lovely"], 2: ["green", "blue", "red"]}
 
@@ -35,7 +35,7 @@ def labels(n, classes=3, seed=0):
 CLASSIFIERS = [
     pytest.param(TfidfClassifier(), texts, id="tfidf"),
     pytest.param(PixelLogistic(), pictures, id="pixels"),
-    pytest.param(SmallCNN(), pictures, id="cnn"),
+    pytest.param(SmallCNN(epochs=10), pictures, id="cnn"),
 ]
 
 

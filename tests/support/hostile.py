@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import types
 import warnings
 from typing import Any
@@ -47,27 +48,39 @@ def reachable(*roots: Any) -> list[Any]:
     return list(seen.values())
 
 
-def as_arrays(items: list[Any]) -> list[np.ndarray]:
-    found = [item.detach().numpy() for item in items if isinstance(item, Tensor) and not item.is_sparse]
-    found += [item for item in items if isinstance(item, np.ndarray)]
-    for item in [item for item in items if isinstance(item, Tensor)]:  # what lies behind a view
-        storage = item.untyped_storage()
-        if item.dtype == torch.float32 and len(storage) % 4 == 0:
-            found.append(torch.frombuffer(bytearray(storage.tolist()), dtype=torch.float32).numpy())
-    return found
+class Loot:
+    """Copies of the numbers of all arrays and tensors that were found, each once."""
 
+    def __init__(self) -> None:
+        self._found: dict[bytes, np.ndarray] = {}
+        self._all: np.ndarray | None = None
 
-def holds(arrays: list[np.ndarray], secret: np.ndarray) -> bool:
-    """Whether any array contains the secret's numbers, in order, as a run of its flattened values."""
-    wanted = np.ascontiguousarray(secret, np.float64).ravel()
-    for array in arrays:
-        if array.size < wanted.size or array.dtype.kind not in "fiub":
-            continue
-        flat = np.ascontiguousarray(array, np.float64).ravel()
-        for start in np.flatnonzero(flat[: flat.size - wanted.size + 1] == wanted[0]):
-            if np.array_equal(flat[start : start + wanted.size], wanted):
-                return True
-    return False
+    def add(self, items: list[Any]) -> None:
+        for item in items:
+            if isinstance(item, Tensor) and not item.is_sparse:
+                self._keep(item.detach().numpy())
+                behind = torch.empty(0, dtype=item.dtype).set_(item.untyped_storage())  # what lies behind a view
+                self._keep(behind.numpy())
+            elif isinstance(item, np.ndarray):
+                self._keep(item)
+
+    def _keep(self, array: np.ndarray) -> None:
+        if array.dtype.kind in "fiub":
+            flat = np.ascontiguousarray(array, np.float64).ravel()
+            self._found.setdefault(hashlib.sha256(flat.tobytes()).digest(), flat)
+            self._all = None
+
+    def holds(self, secret: np.ndarray) -> bool:
+        """Whether any array contains the secret's numbers, in order, as a run of its flattened values."""
+        if self._all is None:  # one after the other, with something between that equals nothing
+            self._all = np.concatenate([np.append(flat, np.nan) for flat in self._found.values()])
+        wanted = np.ascontiguousarray(secret, np.float64).ravel()
+        places = np.arange(max(0, len(self._all) - len(wanted) + 1))
+        for i, number in enumerate(wanted):
+            places = places[self._all[places + i] == number]
+            if not len(places):
+                return False
+        return True
 
 
 class Hostile(Method):
@@ -76,7 +89,7 @@ class Hostile(Method):
     kind = "ensemble"
 
     def __init__(self) -> None:
-        self.loot: list[np.ndarray] = []
+        self.loot = Loot()
         self.trials = 0
 
     def start(self, supervision: Supervision) -> None:
@@ -85,7 +98,7 @@ class Hostile(Method):
 
     def look(self, *roots: Any) -> None:
         if self.trials == 1:  # one of several trials is enough, and later ones would find its loot
-            self.loot += as_arrays(reachable(*roots))
+            self.loot.add(reachable(*roots))
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         if batch.progress == 1:

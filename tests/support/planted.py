@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ class Payload:
         self.witness = witness
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.witness,)
+        return shutil.copyfile, (os.devnull, str(self.witness))
 
 
 def _saved(write: Callable[[Any], None]) -> bytes:

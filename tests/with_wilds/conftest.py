@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from support import miniature
 
+from support import miniature
 from tasks import _wilds
 
 collect_ignore = [] if find_spec("wilds") else ["test_official_metrics.py", "test_reading.py", "test_runs.py"]

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import miniature
-from support.planted import WRAPPINGS, pickles, watched
 
 import tasks._wilds as wilds_data
 from benchmark.assets.archives import Archive, download
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.core.registry import TASKS
+from support import miniature
+from support.planted import WRAPPINGS, pickles, watched
 from tasks._wilds import CIVILCOMMENTS, DATA_SETS, lacking_data
 
 PUBLISHED = wilds_data.EXAMPLES

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import wilds
 from PIL import Image
-from support import miniature
 
 from benchmark.api import Task
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.core.pools import draw_pool
 from benchmark.core.problems import data_fingerprint
 from benchmark.core.registry import TASKS
+from support import miniature
 from tasks import _wilds
 from tasks._wilds import DATA_SETS, open_dataset
 from tasks._wilds_task import parts_of

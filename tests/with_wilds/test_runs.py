@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import SUPPORT
-from support.miniature import TOXICITY, WORDS
-from support.tiny import save_model
 
 from benchmark.core.pools import draw_pool
 from benchmark.core.registry import TASKS
 from benchmark.results.contents import Contents
 from benchmark.results.store import ResultStore
+from support import SUPPORT
+from support.miniature import TOXICITY, WORDS
+from support.tiny import save_model
 from tasks._wilds import DATA_SETS, open_dataset
 
 # what the official evaluation calls the metric that a record holds

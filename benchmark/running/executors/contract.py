@@ -4,12 +4,11 @@ An executor is a generator over a plan. It yields each unit once, in any order, 
 error that it failed with; a `Pass` with None. Closing it ends whatever is still running. It writes no results.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from benchmark.base.errors import W2SError
@@ -25,19 +24,13 @@ ATTEMPTS = 3  # of a job whose worker dies; what fails on its own merits fails o
 
 @dataclass(frozen=True)
 class Pass:
-    """A share of the reading of one large domain: the cache's chunks that one worker makes.
-
-    Attributes:
-        chunks: their positions.
-        number: of this share among those of the domain, from 1.
-        readers: the tasks whose units wait for it.
-    """
+    """A share of the reading of one large domain: the cache's chunks that one worker makes."""
 
     task: str
     domain: str
-    chunks: tuple[int, ...]
-    number: int
-    readers: frozenset[str]
+    chunks: tuple[int, ...]  # their positions
+    number: int  # of this share among those of the domain, from 1
+    readers: frozenset[str]  # tasks whose units wait for it
 
     @property
     def label(self) -> str:
@@ -78,6 +71,12 @@ def do(job: Job, setup: Setup, tell: Tell) -> Outcome:
     finally:
         if os.getpid() != process:
             os._exit(1)
+
+
+def in_this_process(plan: Sequence[Unit], setup: Setup, tell: TellJob) -> Outcomes:
+    """The simplest executor: one unit after the other."""
+    for unit in plan:
+        yield unit, do(unit, setup, partial(tell, unit))
 
 
 def passes(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Pass]:
@@ -124,23 +123,18 @@ class Queue:
 
     def take(self) -> Job | None:
         """A job that can begin, or None while there is none."""
-        for job in self._waiting:
-            if isinstance(job, Pass) or not self._open[job.task]:
-                self._waiting.remove(job)
-                return job
-        return None
+        job = next((j for j in self._waiting if isinstance(j, Pass) or not self._open[j.task]), None)
+        if job is not None:
+            self._waiting.remove(job)
+        return job
 
     def ended(self, job: Job) -> None:
-        """Whatever came of it."""
         if isinstance(job, Pass):
             self._open.subtract(job.readers)
 
     def died(self, job: Job, how: str, silent: float | None = None) -> W2SError | None:
-        """Its worker died: it comes again, after the others, or has failed (the error) when that was too often.
-
-        Args:
-            silent: the limit, if it was stopped as it had said nothing for longer; then it has failed.
-        """
+        """Its worker died: it comes again, after the others, or has failed (the error) when that was too often; or when
+        it was stopped as it had been `silent` for longer than the limit."""
         if silent is not None:
             return W2SError(f"stopped: it said nothing for more than {silent:g} seconds (--limit)")
         self._deaths[job] += 1

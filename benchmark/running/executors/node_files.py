@@ -1,7 +1,5 @@
 """What a worker on another machine must have before it can do anything: the same code, and the run's own files."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
@@ -12,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -31,22 +29,16 @@ _MOST = 256 * 10**6  # bytes of a file or folder that is sent; the driver and th
 
 @dataclass(frozen=True)
 class NodeFiles:
-    """Packed by the driver, unpacked by each worker process.
+    """Packed by the driver, unpacked by each worker process."""
 
-    Attributes:
-        code: hash of the harness, methods and tasks. versions: of the libraries.
-        files: (plug-in, array file or pack folder; the file below it; SHA-256; its content, kept somewhere, or None if
-            that is too large to send).
-        token: file in the cache by which a worker sees that its cache is the driver's; None where it need not be.
-    """
-
-    code: str
-    versions: Mapping[str, str]
+    code: str  # hash of the harness, methods and tasks
+    versions: Mapping[str, str]  # of the libraries
+    # (plug-in, array file or pack folder; the file below it; SHA-256; its content, kept somewhere; None if too large)
     files: tuple[tuple[Path, str, str, Any], ...]
-    token: Path | None
+    token: Path | None  # in the cache: by it a worker sees that its cache is the driver's; None where it need not be
 
     @classmethod
-    def of(cls, setup: Setup, keep: Keep, token: Path | None) -> NodeFiles:
+    def of(cls, setup: Setup, keep: Keep, token: Path | None) -> Self:
         """All that a run needs besides the installed packages."""
         files = []
         for root in (*setup.plugins, *(setup.source.files if setup.source else ())):
@@ -71,10 +63,8 @@ class NodeFiles:
             found = ", ".join(f"{name} is {here.get(name)}, expected {self.versions.get(name)}" for name in names)
             raise W2SError(f"libraries differ on this node ({found}); install the same (constraints.txt)")
         if self.token is not None and not self.token.exists():
-            raise W2SError(
-                f"the cache {setup.cache.root} is not the same on this node; with --cache, name a folder that all "
-                "nodes see, or an address (s3://...)"
-            )
+            way = "with --cache, name a folder that all nodes see, or an address (s3://...)"
+            raise W2SError(f"the cache {setup.cache.root} is not the same on this node; {way}")
         if setup.device == "cuda" and not torch.cuda.is_available():
             raise W2SError("--device cuda: torch finds no CUDA device on this node; install a CUDA build of torch")
         copies: dict[Path, Path] = {}
@@ -104,10 +94,8 @@ def _same(path: Path, digest: str) -> bool:
 def _unpack(root: Path, files: list[tuple[str, str, Any]], get: Get) -> Path:
     """Write a file or folder under a name that its content decides; what is there already stays."""
     if any(kept is None for *_, kept in files):
-        raise W2SError(
-            f"{root}: not the same on this node, and too large to send (more than {_MOST / 1e6:g} MB); put it under "
-            "one path that all nodes see"
-        )
+        large = f"too large to send (more than {_MOST / 1e6:g} MB)"
+        raise W2SError(f"{root}: not the same on this node, and {large}; put it under one path that all nodes see")
     together = hashlib.sha256("".join(digest for _, digest, _ in files).encode()).hexdigest()[:16]
     copy = _own_folder() / together / root.name
     for name, digest, kept in files:

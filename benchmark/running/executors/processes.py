@@ -4,8 +4,6 @@ Each worker leads a process group of its own: what a job starts ends with it. No
 that dies, hangs or is killed in the middle of an answer disturbs no other.
 """
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os
@@ -38,13 +36,8 @@ def in_processes(
     limit: float | None = None,
     gpus: Sequence[str] = (),
 ) -> Outcomes:
-    """See `benchmark.running.executors.contract`.
-
-    Args:
-        workers: how many at a time.
-        limit: seconds after which a job that says nothing is stopped.
-        gpus: ids as in `CUDA_VISIBLE_DEVICES`, dealt out to the workers in turn; each sees only its own.
-    """
+    """An executor (`contract.py`), as `Workforce` says; `gpus`, ids as in `CUDA_VISIBLE_DEVICES`, are dealt out to the
+    workers in turn, and each sees only its own."""
     jobs = Queue(plan, passes(plan, setup, workers))
     inbox: _Inbox = queue.SimpleQueue()
     slots: list[_Worker | None] = [None] * workers
@@ -99,20 +92,8 @@ class _Done(NamedTuple):
     outcome: Outcome
 
 
-def _news(inbox: _Inbox) -> Iterator[tuple[_Worker, _Said | _Done | None]]:
-    """What workers have said, without waiting for long."""
-    with contextlib.suppress(queue.Empty):
-        yield inbox.get(timeout=_LOOK)
-        while True:
-            yield inbox.get_nowait()
-
-
 class _Worker:
-    """One process, the job that it has, and when it was last heard.
-
-    Args:
-        inbox: where its messages go.
-    """
+    """One process, the job that it has, and when it was last heard; its messages go to `inbox`."""
 
     def __init__(self, setup: Setup, gpu: str | None, inbox: _Inbox) -> None:
         context = multiprocessing.get_context("spawn")
@@ -151,19 +132,16 @@ class _Worker:
             _kill_group(self._process)
 
     def how(self) -> str:
-        """How it died."""
         self._process.join(_GRACE)
         code = self._process.exitcode
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
 
     def end(self) -> None:
-        """At once, with all that it has started."""
         if self._process.pid is not None:
             _kill_group(self._process)
             self._process.join(_GRACE)
 
     def dismiss(self) -> None:
-        """It has nothing more to do."""
         with contextlib.suppress(OSError):
             self._pipe.send(None)
         self._process.join(_GRACE)
@@ -176,6 +154,14 @@ class _Worker:
         except Exception:  # the end of the pipe, or something in it that is no message
             _kill_group(self._process)
         self._inbox.put((self, None))
+
+
+def _news(inbox: _Inbox) -> Iterator[tuple[_Worker, _Said | _Done | None]]:
+    """What workers have said, without waiting for long."""
+    with contextlib.suppress(queue.Empty):
+        yield inbox.get(timeout=_LOOK)
+        while True:
+            yield inbox.get_nowait()
 
 
 @contextlib.contextmanager

@@ -3,8 +3,6 @@
 A job whose worker or node is gone is submitted again (`ATTEMPTS` in all). What a job raises comes back as its outcome.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import os
@@ -32,6 +30,7 @@ _LOOK = 1.0  # seconds between looks at what jobs are at
 _MEMORY = 2.0  # GB that a job keeps for itself where nothing else is said
 _PATIENCE = 60.0  # seconds for an answer of the board
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TOKENIZERS_PARALLELISM")
+_News = dict[str, tuple[str, float, float]]  # job's name -> text, share, seconds since then
 _OBJECT_STORE = 256 * 2**20  # bytes, of a cluster that is started here: results are small
 
 
@@ -44,13 +43,7 @@ def on_ray(
     address: str | None = None,
     memory: float | None = None,
 ) -> Outcomes:
-    """See `benchmark.running.executors.contract`.
-
-    Args:
-        workers: how many jobs at a time; None for as many as the cluster has room for.
-        limit: seconds after which a job that says nothing is stopped.
-        address: of the cluster; None starts one on this machine, and ends it.
-        memory: GB that a job keeps for itself.
+    """An executor (`contract.py`), as `Workforce` says. A cluster that it starts it also ends.
 
     Raises:
         NotAvailable: Ray is not installed. W2SError: there is no cluster at the address, or a node can't take part.
@@ -109,17 +102,12 @@ def on_ray(
 
 @dataclass
 class _Submitted:
-    """A job that was handed to the cluster.
-
-    Attributes:
-        heard: when it last said something, by this process's clock; None until it is known to have begun.
-        stopped: because it said nothing for too long.
-    """
+    """A job that was handed to the cluster."""
 
     job: Job
     name: str
-    heard: float | None = None
-    stopped: bool = False
+    heard: float | None = None  # when it last said something, by this process's clock; None until it has begun
+    stopped: bool = False  # because it said nothing for too long
 
     def hear(self, news: _News | None, tell: TellJob) -> None:
         """What the board has of it: nothing if that was started again since; None if it can't be read.
@@ -143,7 +131,6 @@ class _Refused(str):
 
 
 _setups: list[Setup] = []  # of this worker process, which belongs to one run
-_News = dict[str, tuple[str, float, float]]  # job's name -> text, share, seconds since then
 
 
 class _Board:
@@ -209,9 +196,8 @@ def _cluster(setup: Setup, address: str | None, workers: int | None) -> Iterator
     try:
         import ray
     except ImportError:
-        raise NotAvailable(
-            "--executor ray: Ray is not installed; pip install -c constraints.txt -e '.[cluster]'"
-        ) from None
+        way = "pip install -c constraints.txt -e '.[cluster]'"
+        raise NotAvailable(f"--executor ray: Ray is not installed; {way}") from None
     variables = {name: value for name, value in os.environ.items() if name in _THREADS or name.startswith("W2S_")}
     variables.pop("W2S_CACHE", None)  # the setup's, or the node's own
     options: dict[str, Any] = {"runtime_env": {"env_vars": variables}, "logging_level": "ERROR"}
@@ -256,11 +242,7 @@ def _token(setup: Setup, address: str | None) -> Iterator[Path | None]:
 
 @dataclass
 class _Share:
-    """What a job keeps for itself while it runs; memory in bytes.
-
-    Attributes:
-        said: that no node of the cluster is large enough for a job, so that all wait for one; once, until one is.
-    """
+    """What a job keeps for itself, memory in bytes; says it once when no node is large enough, until one is."""
 
     cores: int
     gpus: float
@@ -268,7 +250,6 @@ class _Share:
     said: bool = False
 
     def look(self, ray: Any, waiting: Sequence[Job]) -> None:
-        """Nodes come and go."""
         wanted = {"CPU": self.cores, "GPU": self.gpus, "memory": self.memory}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         without = not any(all(node.get(name, 0) >= value for name, value in wanted.items()) for node in nodes)

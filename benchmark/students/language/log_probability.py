@@ -6,8 +6,6 @@ d log p_t / d h_t = W[y_t] - sum_v p_v W[v]. It is made while the logits of a fe
 (T, D) is kept. That costs two products with W instead of three with recomputation, and no logits stay in memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

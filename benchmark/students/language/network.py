@@ -8,8 +8,6 @@ blocks can be run on hidden states alone (the Llama family and its kin) they are
 network is cut: its input is the states.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import math
@@ -29,28 +27,16 @@ from benchmark.students.language.sequences import Padded, Sequences, Tokenizer, 
 from benchmark.students.linear import initial_head
 
 Objective = Literal["classifier", "reward", "policy"]
-REQUIRES = {"transformers": "transformers", "peft": "peft"}
 
 
 def lacking_extra() -> str | None:
     """One line when the extra is not installed."""
-    lacking = missing_packages(REQUIRES)
+    lacking = missing_packages({"transformers": "transformers", "peft": "peft"})
     return lacking and f"{lacking.split(';')[0]}; run: pip install -c constraints.txt 'w2s-bench[lm]'"
 
 
 class Settings(NamedTuple):
-    """What a network is made by.
-
-    Attributes:
-        model: name, folder or hub id.
-        objective: `classifier`: a sequence classifier, `reward`: one with a single output, `policy`: the language model
-            itself, whose output is log p(reply | prompt).
-        num_classes: K of a classifier.
-        blocks: how many of the last blocks are trained; None for all.
-        rank, alpha: of LoRA, on every linear layer of these blocks, and on a policy's output layer.
-        device: where it lives. On a GPU the base is bfloat16, adapters are float32.
-        checkpointing: recompute activations in the backward pass, block by block.
-    """
+    """What a network is made by, as `LanguageModel` has it. On a GPU the base is bfloat16, adapters are float32."""
 
     model: str
     objective: Objective
@@ -63,18 +49,21 @@ class Settings(NamedTuple):
 
 
 class Network:
-    """See the module's text."""
+    """A model in memory, with places for one replica's weights."""
 
     def __init__(self, settings: Settings) -> None:
+        from transformers.models.auto import modeling_auto
+
         model, objective, num_classes, blocks, rank, alpha, device, checkpointing = settings
         self.device = device
-        files = find_model(model)
-        self.tokenizer: Tokenizer = load_tokenizer(files.folder, model)
-        whole: Any = _load(files.folder, model, objective, num_classes, self.tokenizer.pad_id, device)
+        folder = find_model(model).folder
+        self.tokenizer: Tokenizer = load_tokenizer(folder, model)
+        whole: Any = _load(folder, model, objective, num_classes, self.tokenizer.pad_id, device)
         depth: int = whole.config.num_hidden_layers
         if blocks is not None and not 1 <= blocks <= depth:
             raise W2SError(f"blocks={blocks}: model '{model}' has {depth} blocks, expected 1..{depth}")
-        self.left = not _is_encoder(whole)  # causal models look back: the last position is always the last token
+        # causal models look back: the last position is always the last token
+        self.left = whole.config.model_type not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
         if objective == "policy" and not self.left:
             raise W2SError(f"model '{model}' is an encoder; a policy needs a causal language model (GPT, Llama, ...)")
         self.context = _context(whole)
@@ -141,7 +130,13 @@ class Network:
         place = torch.arange(batch.mask.shape[1], device=rows.device)
         answered = (place >= (ends - counts)[:, None]) & (place < ends[:, None])
         before = answered.roll(-1, 1)  # position t predicts token t + 1; a reply never stands first
-        return sequence_log_probs(hidden[before], batch.ids[answered], counts.tolist(), _output_layer(model))
+        head = model.get_output_embeddings()
+        if hasattr(head, "lora_A"):
+            down, up = head.lora_A["default"].weight, head.lora_B["default"].weight
+            layer = OutputLayer(head.base_layer.weight, down, up, head.scaling["default"])
+        else:
+            layer = OutputLayer(head.weight)
+        return sequence_log_probs(hidden[before], batch.ids[answered], counts.tolist(), layer)
 
     def replies(self, prompts: list[list[int]], most: int) -> list[list[int]]:
         """The active policy's greedy replies to prompts, as token ids: at most so many, without the end token."""
@@ -247,21 +242,13 @@ def _load(folder: Any, name: str, objective: Objective, num_classes: int, pad_id
             torch.manual_seed(0)  # what the files lack is random: a head, which is soon replaced; or a pooler
             kind: Any = AutoModelForCausalLM
             if objective != "policy":
-                kind, config.num_labels = (
-                    AutoModelForSequenceClassification,
-                    num_classes if objective == "classifier" else 1,
-                )
+                kind = AutoModelForSequenceClassification
+                config.num_labels = num_classes if objective == "classifier" else 1
             model = kind.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True, **own)
     except Exception as error:  # whatever the library raises on an unfit folder
         reason = " ".join(str(error).split())[:300]
         raise W2SError(f"model '{name}' cannot be loaded as a {objective} from {folder}: {reason}") from error
     return model.requires_grad_(False).eval()
-
-
-def _is_encoder(model: Any) -> bool:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    return model.config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
 def _context(model: Any) -> int | None:
@@ -275,9 +262,8 @@ def _context(model: Any) -> int | None:
 
 def _can_be_cut(base: Any) -> bool:
     """Whether blocks may be run on hidden states given as embeddings; tried, since families differ in what they add."""
-    if not (
-        isinstance(getattr(base, "layers", None), nn.ModuleList) and isinstance(getattr(base, "norm", None), nn.Module)
-    ):
+    parts = {"layers": nn.ModuleList, "norm": nn.Module}
+    if not all(isinstance(getattr(base, name, None), kind) for name, kind in parts.items()):
         return False
     if len(set(getattr(base.config, "layer_types", None) or ())) > 1:
         return False  # blocks are told apart by position, which a cut would change
@@ -299,8 +285,7 @@ def _with_adapters(model: Any, objective: Objective, blocks: int | None, depth: 
     inside = [name for name, module in model.base_model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
     targets = sorted({name.rpartition(".")[2] for name in inside})
     if objective == "policy":
-        head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
-        targets.append(head)
+        targets += [name for name, module in model.named_modules() if module is model.get_output_embeddings()]
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM if objective == "policy" else TaskType.SEQ_CLS,
         r=rank,
@@ -312,12 +297,3 @@ def _with_adapters(model: Any, objective: Objective, blocks: int | None, depth: 
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about tied weights, which only matter where adapters are merged
         return get_peft_model(model, config)
-
-
-def _output_layer(model: Any) -> OutputLayer:
-    head = model.get_output_embeddings()
-    if not hasattr(head, "lora_A"):
-        return OutputLayer(head.weight)
-    return OutputLayer(
-        head.base_layer.weight, head.lora_A["default"].weight, head.lora_B["default"].weight, head.scaling["default"]
-    )

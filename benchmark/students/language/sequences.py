@@ -1,7 +1,5 @@
 """Texts as token sequences: read, cut to the context, padded."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -46,22 +44,19 @@ class Sequences:
         """(B,) tokens of the sequences `rows`."""
         return self.starts[rows + 1] - self.starts[rows]
 
-    def to(self, device: str | torch.device) -> Sequences:
+    def to(self, device: str | torch.device) -> "Sequences":
         """The same on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         return self.having(**{name: value.to(device) for name, value in tensors.items()})
 
-    def having(self, **tensors: Tensor) -> Sequences:
+    def having(self, **tensors: Tensor) -> "Sequences":
         """The same with other tensors."""
         return replace(self, **tensors)  # type: ignore[arg-type]
 
 
 class Padded(NamedTuple):
-    """B sequences side by side, L positions each.
-
-    Attributes:
-        ids: (B, L). states: (B, L, D) or None. mask: (B, L), 1 where a token is. positions: (B, L).
-    """
+    """B sequences side by side, L positions each: ids (B, L), states (B, L, D), mask (B, L), 1 where a token is, and
+    positions (B, L)."""
 
     ids: Tensor
     states: Tensor | None
@@ -83,11 +78,7 @@ def pad(sequences: Sequences, rows: Tensor, pad_id: int, left: bool) -> Padded:
 
 
 class Tokenizer:
-    """A model's tokenizer.
-
-    Args:
-        folder: the model's.
-        name: for messages.
+    """The tokenizer in a model's folder; `name` is the model's, for messages.
 
     Attributes:
         pad_id: what fills up; the end token where a tokenizer has no padding token (attention never sees it).
@@ -152,10 +143,7 @@ class Tokenizer:
         return text
 
 
-@functools.lru_cache(maxsize=4)
-def load_tokenizer(folder: Path, name: str) -> Tokenizer:
-    """The tokenizer in a model's folder."""
-    return Tokenizer(folder, name)
+load_tokenizer = functools.lru_cache(maxsize=4)(Tokenizer)
 
 
 def _joined(rows: list[list[int]], replies: list[int], cut_prompts: int, cut_replies: int) -> Sequences:

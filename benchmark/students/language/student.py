@@ -3,8 +3,6 @@
 Shapes: S seeds, H heads a seed (a head is one set of adapter weights on the shared base model), B examples, K classes.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +28,7 @@ _VERSION = 1
 _OUTPUT = "tokens"
 _BATCH = 32  # examples at a time when nothing is trained
 TokenRows = list[Sequences]  # one for each seed
+Replica = list[nn.Parameter]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class LanguageModel(StudentKind):
         rank, alpha: of LoRA (Hu et al. 2022, arXiv:2106.09685), without dropout.
         max_tokens: of prompt and reply together.
         beta: of DPO.
-        preference_loss: `soft` for all methods; `margin` lets RAVEN use the released margin form (methods.md).
+        preference_loss: `soft` for all methods; `margin` lets RAVEN use the released margin form.
         micro_batch: examples whose activations are in memory at a time; gradients add up over a minibatch's parts, at
             the cost of a second forward pass. None for whole minibatches. Changes results by rounding only.
         checkpointing: recompute activations block by block; rounding only, too.
@@ -113,7 +112,6 @@ class LanguageModel(StudentKind):
 
     @property
     def margin_beta(self) -> float | None:
-        """Beta, if the margin form is wanted."""
         return self.beta if self.preference_loss == "margin" else None
 
     def network(self, device: str) -> Network:
@@ -162,12 +160,8 @@ class LanguageModel(StudentKind):
                 "device": device,
                 "libraries": libraries("torch", "transformers"),
             }
-
-            def below(tokens: Sequences = tokens) -> dict[str, Any]:
-                return self._frozen(tokens, device)
-
-            wanted = self.blocks is not None or self.objective == "policy"
-            found = cache.get("features", key, below) if wanted else {}
+            wanted = self.blocks is not None or self.writes
+            found = cache.get("features", key, functools.partial(self._frozen, tokens, device)) if wanted else {}
             made[split] = tokens.having(**{name: torch.from_numpy(array) for name, array in found.items()})
         return {_OUTPUT: made}
 
@@ -188,14 +182,11 @@ class LanguageModel(StudentKind):
     def prepare(
         self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
     ) -> tuple[dict[str, TokenRows], dict[str, list[TokenRows]]]:
-        """The token sequences, on the device."""
         splits = [p.features[_OUTPUT] for p in problems]
-        return (
-            {_OUTPUT: [s["train"].to(device) for s in splits]},
-            {name: [[s[name].to(device)] for s in splits] for name in held_out},
-        )
+        train = [s["train"].to(device) for s in splits]
+        return {_OUTPUT: train}, {name: [[s[name].to(device)] for s in splits] for name in held_out}
 
-    def start(self, inputs: TokenRows, num_classes: int, seeds: tuple[int, ...], heads: int) -> LanguageStudent:
+    def start(self, inputs: TokenRows, num_classes: int, seeds: tuple[int, ...], heads: int) -> "LanguageStudent":
         if num_classes != self.num_classes:
             raise W2SError(f"a language model for {self.num_classes} classes was given soft labels of {num_classes}")
         return LanguageStudent(self, inputs, seeds, heads)
@@ -209,7 +200,7 @@ class LanguageModel(StudentKind):
             "sequences": float(sum(len(s) for s in splits)),
         }
 
-    def replies(self, student: LanguageHeads, inputs: TokenRows, count: int) -> Iterator[Answer]:
+    def replies(self, student: "LanguageHeads", inputs: TokenRows, count: int) -> Iterator[Answer]:
         """Greedy answers, of at most `max_tokens` tokens, to the `count` prompts with the lowest ids."""
         (own,), net = inputs, student.network
         assert own.examples is not None
@@ -238,9 +229,6 @@ class LanguageModel(StudentKind):
         return f"run again with --set max_tokens={self.max_tokens // 2} or a smaller --set model=..."
 
 
-Replica = list[nn.Parameter]
-
-
 class LanguageStudent:
     """The adapters in training; all replicas share the frozen base model, which is in memory once."""
 
@@ -254,11 +242,8 @@ class LanguageStudent:
     def parameters(self) -> list[nn.Parameter]:
         return [p for heads in self._replicas for replica in heads for p in replica]
 
-    def expect(self, minibatches: Tensor) -> None:
-        """Nothing: tokens are in memory."""
-
-    def close(self) -> None:
-        """Nothing: see `LanguageModel.release`."""
+    def expect(self, minibatches: Tensor) -> None: ...
+    def close(self) -> None: ...
 
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), or (S, H, B).
@@ -275,16 +260,15 @@ class LanguageStudent:
         return torch.stack(logits).view(len(self._replicas), -1, *logits[0].shape)
 
     def _part(self, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
+        def score(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one
+            return _score(self._kind, self._network, replica, inputs, rows)
+
         if self._kind.micro_batch is None and not self._kind.checkpointing:
-            return _score(self._kind, self._network, replica, inputs, rows)
-
-        def run(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one
-            return _score(self._kind, self._network, replica, inputs, rows)
-
-        logits: Tensor = checkpoint(run, self._root, use_reentrant=True)
+            return score(self._root)
+        logits: Tensor = checkpoint(score, self._root, use_reentrant=True)
         return logits
 
-    def split(self, widths: list[int]) -> list[LanguageHeads]:
+    def split(self, widths: list[int]) -> list["LanguageHeads"]:
         fixed = [[[nn.Parameter(p.detach(), requires_grad=False) for p in r] for r in own] for own in self._replicas]
         trained = LanguageHeads(self._kind, self._network, fixed)
         return [trained.heads(slice(end - width, end)) for width, end in zip(widths, accumulate(widths), strict=True)]
@@ -298,17 +282,16 @@ class LanguageHeads:
     network: Network
     replicas: list[list[Replica]]
 
-    def heads(self, part: slice) -> LanguageHeads:
+    def heads(self, part: slice) -> "LanguageHeads":
         return replace(self, replicas=[heads[part] for heads in self.replicas])
 
-    def seed(self, position: int) -> LanguageHeads:
+    def seed(self, position: int) -> "LanguageHeads":
         return replace(self, replicas=self.replicas[position : position + 1])
 
     def finite(self) -> bool:
         return all(bool(p.isfinite().all()) for heads in self.replicas for replica in heads for p in replica)
 
     def predict(self, inputs: TokenRows) -> Tensor:
-        """Probabilities (S, H, n, K)."""
         probabilities = []
         for heads, own in zip(self.replicas, inputs, strict=True):
             lengths = own.starts.diff().view(-1, 2 if self.kind.pairs else 1).sum(1)

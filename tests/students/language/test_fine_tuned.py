@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from support.rounding import assert_close
 from support.tiny import ROUNDINGS, Models, opinions, random_texts, save_model
 
@@ -136,9 +137,8 @@ def test_what_a_supervisor_is_changes_with_its_weights(tmp_path: Path) -> None:
 @pytest.fixture
 def keys(models: Models, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The cache keys under which a task's soft labels are asked for."""
-    from support.made_up import Blobs
-
     from benchmark.core.pools import draw_pool
+    from support.made_up import Blobs
 
     def found(weak: Any, device: str = "cpu", gap: float = 1.0) -> list[tuple[str, str]]:
         asked: list[tuple[str, str]] = []

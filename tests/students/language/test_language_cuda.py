@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.tiny import Models, random_texts, soft_labels
 from torch import Tensor
+
+from support.tiny import Models, random_texts, soft_labels
 
 pytest.importorskip("peft")
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from support.rounding import assert_close, assert_trained_alike
 from support.tiny import DEPTH, ROUNDINGS, Models, random_texts, soft_labels
-from torch import Tensor
 
 pytest.importorskip("peft")
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from support.laws import seeds
 from support.rounding import assert_close
 from support.tiny import DEPTH, ROUNDINGS, Models, random_texts, save_model
-from torch import Tensor
 
 pytest.importorskip("peft")
 
@@ -78,45 +83,36 @@ def merged(model: str, kind: LanguageModel, replica: list[torch.nn.Parameter], o
     return plain.eval()
 
 
-@pytest.mark.parametrize("blocks", [2, None])
-@pytest.mark.parametrize("family", DECODERS)
-def test_log_probabilities_are_those_of_the_plain_model(models: Models, family: str, blocks: int | None) -> None:
-    kind, net = network(models[family], "policy", blocks)
-    replica = moved(net)
-    items = prompted()
-    tokens = net.tokenizer.prompted(items, 20)
-    if net.trunk is not None:
-        tokens = tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu", batch=4))
-    net.activate(replica)
-    rows = torch.tensor([3, 0, 8, 5, 3])
-    found = net.log_probs(tokens, rows)
-    plain = merged(models[family], kind, replica, "policy")
-    for row, value in zip(rows.tolist(), found.tolist(), strict=True):
-        start, end, begin = int(tokens.starts[row]), int(tokens.starts[row + 1]), int(tokens.replies[row])
-        ids = tokens.ids[start:end]
-        log_p = plain(ids[None]).logits[0].detach().log_softmax(-1)
-        expected = sum(float(log_p[t - 1, ids[t]]) for t in range(begin, len(ids)))
-        assert_close(value, expected, ROUNDINGS)
+def below(net: Network, tokens: Sequences) -> Sequences:
+    """With the states that enter the trained blocks, where the network is cut."""
+    if net.trunk is None:
+        return tokens
+    return tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu", batch=4))
 
 
 @pytest.mark.parametrize("blocks", [2, None])
-@pytest.mark.parametrize("objective", ["classifier", "reward"])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt2-no-pad", "bert", "roberta"])
-def test_logits_are_those_of_the_plain_classifier(
+@pytest.mark.parametrize(
+    ("family", "objective"),
+    [*product(DECODERS, ("policy",)), *product((*DECODERS, "bert", "roberta"), ("classifier", "reward"))],
+)
+def test_outputs_are_those_of_the_plain_model(
     models: Models, family: str, objective: Objective, blocks: int | None
 ) -> None:
+    """Logits, or log-probabilities of replies, of a replica whose weights are merged into the plain model's."""
     kind, net = network(models[family], objective, blocks)
-    replica = moved(net)
-    tokens = net.tokenizer.texts(random_texts(9, np.random.default_rng(1)), 20)
-    if net.trunk is not None:
-        tokens = tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu", batch=4))
+    replica, policy = moved(net), objective == "policy"
+    texts = random_texts(9, np.random.default_rng(1))
+    tokens = below(net, net.tokenizer.prompted(prompted(), 20) if policy else net.tokenizer.texts(texts, 20))
     net.activate(replica)
-    rows = torch.tensor([3, 0, 8, 5])
-    found = net.classify(tokens, rows)
+    rows = torch.tensor([3, 0, 8, 5, 3])
+    found = (net.log_probs if policy else net.classify)(tokens, rows).detach()
     plain = merged(models[family], kind, replica, objective)
     for row, value in zip(rows.tolist(), found, strict=True):
-        ids = tokens.ids[int(tokens.starts[row]) : int(tokens.starts[row + 1])]
-        assert_close(value, plain(ids[None]).logits[0], ROUNDINGS)
+        ids, begin = tokens.ids[int(tokens.starts[row]) : int(tokens.starts[row + 1])], int(tokens.replies[row])
+        expected = plain(ids[None]).logits[0].detach()
+        if policy:
+            expected = expected.log_softmax(-1)[begin - 1 : -1].gather(1, ids[begin:, None]).sum()
+        assert_close(value, expected, ROUNDINGS)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2-no-pad"])
@@ -124,9 +120,7 @@ def test_logits_are_those_of_the_plain_classifier(
 def test_a_row_does_not_depend_on_its_neighbours(models: Models, family: str, texts: list[str]) -> None:
     for blocks in (2, None):
         _, net = network(models[family], "classifier", blocks)
-        tokens = net.tokenizer.texts(texts, 20)
-        if net.trunk is not None:
-            tokens = tokens.having(states=net.trunk.states(tokens, net.tokenizer.pad_id, "cpu", batch=4))
+        tokens = below(net, net.tokenizer.texts(texts, 20))
         net.activate(moved(net))
         together = net.classify(tokens, torch.tensor([0, 1]))
         assert_close(together[:1], net.classify(tokens, torch.tensor([0])), ROUNDINGS)
@@ -149,9 +143,7 @@ def test_blocks_of_two_kinds_keep_theirs(models: Models) -> None:
     kind = LanguageModel("policy", 2, models["qwen2"], 3, rank=4)
     net = kind.network("cpu")
     ids = torch.arange(6, 26)  # longer than the window of 3
-    tokens = Sequences(ids, torch.tensor([0, 20]), torch.tensor([8]))
-    if net.trunk is not None:
-        tokens = tokens.having(states=net.trunk.states(tokens, 1, "cpu", batch=4))
+    tokens = below(net, Sequences(ids, torch.tensor([0, 20]), torch.tensor([8])))
     net.activate(net.fresh(0))
     plain: Any = AutoModelForCausalLM.from_pretrained(models["qwen2"]).eval()
     log_p = plain(ids[None]).logits[0].log_softmax(-1)
@@ -161,21 +153,24 @@ def test_blocks_of_two_kinds_keep_theirs(models: Models) -> None:
 
 @pytest.mark.parametrize(("family", "left"), [("llama", True), ("bert", False)])
 def test_padding_side(models: Models, family: str, left: bool) -> None:
-    _, net = network(models[family], "classifier")
-    assert net.left is left
-    tokens = Sequences(torch.arange(6, 13), torch.tensor([0, 2, 7]), torch.tensor([0, 0]))
-    ids, states, mask, positions = pad(tokens, torch.tensor([0, 1]), net.tokenizer.pad_id, net.left)
-    assert states is None
-    p = net.tokenizer.pad_id
-    if left:
-        assert ids.tolist() == [[p, p, p, 6, 7], [8, 9, 10, 11, 12]]
-        assert mask[0].tolist() == [0, 0, 0, 1, 1]
-        assert positions[0, 3:].tolist() == [0, 1]
-    else:
-        assert ids.tolist() == [[6, 7, p, p, p], [8, 9, 10, 11, 12]]
-        assert mask[0].tolist() == [1, 1, 0, 0, 0]
-        assert positions[0, :2].tolist() == [0, 1]
-    assert positions[1].tolist() == [0, 1, 2, 3, 4]
+    assert network(models[family], "classifier")[1].left is left
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.booleans(), seeds)
+def test_rows_are_padded_to_the_longest_on_either_side(lengths: list[int], left: bool, seed: int) -> None:
+    ids = np.random.default_rng(seed).integers(10, 99, sum(lengths))
+    parts = np.split(ids, np.cumsum(lengths)[:-1])
+    starts = torch.from_numpy(np.cumsum([0, *lengths]))
+    tokens = Sequences(torch.from_numpy(ids), starts, torch.zeros(len(lengths), dtype=torch.int64))
+    rows, L = list(range(len(lengths)))[::-1], max(lengths)
+    found = pad(tokens, torch.tensor(rows), 7, left)
+    assert found.states is None
+    for at, row in enumerate(rows):
+        own, room = parts[row].tolist(), L - lengths[row]
+        where = slice(room, L) if left else slice(0, L - room)
+        assert found.ids[at].tolist() == ([7] * room + own if left else own + [7] * room)
+        assert found.mask[at].tolist() == ([0] * room + [1] * len(own) if left else [1] * len(own) + [0] * room)
+        assert found.positions[at, where].tolist() == list(range(len(own)))
 
 
 def test_first_weights_depend_on_the_seed_only(models: Models) -> None:

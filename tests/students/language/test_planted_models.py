@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.planted import Watch, pickles, watched
 from support.tiny import save_model
 

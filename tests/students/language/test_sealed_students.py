@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from support import SUPPORT
 
 pytest.importorskip("peft")
-from support.hostile import Given, Hostile, HostileStaged, holds
-from support.tiny import Models
-from support.units import setup_of, unit_of
-
 from benchmark.core.data import Recipe
 from benchmark.core.pools import draw_pool
 from benchmark.core.problems import build_problem
 from benchmark.core.registry import METHODS, TASKS, load_plugin
 from benchmark.running.unit import execute
 from benchmark.store.cache import Cache
+from support.hostile import Given, Hostile, HostileStaged
+from support.tiny import Models
+from support.units import setup_of, unit_of
 
 RECIPE = Recipe(1e-2, 1, 8)
 
@@ -46,18 +46,18 @@ def test_a_hostile_method_finds_no_truth(
     pool = draw_pool(task, {d: task.domain(d) for d in (*task.card.sources, task.card.target)}, "ood", 0)
     tokens = problem.features["tokens"]
     for method in hostile:
-        assert holds(method.loot, problem.soft_labels["train"].transpose(1, 0, 2)[0]), "the walk finds what it may see"
+        assert method.loot.holds(problem.soft_labels["train"].transpose(1, 0, 2)[0]), "the walk finds what it may see"
         for split in ("train", "val", "test"):
             labels = problem.truth.labels[split]
-            assert not holds(method.loot, labels)
-            assert not holds(method.loot, np.eye(2)[labels])
-            assert not holds(method.loot, problem.truth.groups[split])
+            assert not method.loot.holds(labels)
+            assert not method.loot.holds(np.eye(2)[labels])
+            assert not method.loot.holds(problem.truth.groups[split])
             positions = pool.examples[split]
             for secret in (positions, positions[..., 0] if positions.ndim == 2 else positions):
-                assert not holds(method.loot, secret), f"where the {split} examples stand in their file"
-        assert not holds(method.loot, tokens["test"].ids[:20].numpy())
-        assert not holds(method.loot, tokens["val"].ids[:20].numpy())
-    assert holds(hostile[-1].loot, tokens["train"].ids[:20].numpy()), "a staged method may see the train split's inputs"
+                assert not method.loot.holds(secret), f"where the {split} examples stand in their file"
+        assert not method.loot.holds(tokens["test"].ids[:20].numpy())
+        assert not method.loot.holds(tokens["val"].ids[:20].numpy())
+    assert hostile[-1].loot.holds(tokens["train"].ids[:20].numpy()), "a staged method may see the train split's inputs"
 
 
 def test_the_canarys_weights_are_gone_when_a_method_trains(

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.command_line import CommandLine
 from support.tiny import Models
-from test_lm_run import Tiny
+from support.tiny_runs import Tiny
 
 pytest.importorskip("peft")
 

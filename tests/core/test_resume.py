@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.tiny import Models, opinions, soft_labels
 from torch import Tensor
 
 from benchmark.base.errors import MethodFailed, W2SError
@@ -20,6 +19,8 @@ from benchmark.core.training import Trained, TrainingData, train
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.linear import Heads
 from benchmark.testing import make_data
+from support.tiny import Models, opinions, soft_labels
+from support.votes import remembered_votes  # noqa: F401
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=3, batch_size=8)
 SETTINGS = {"task": "made up", "seeds": [1, 2]}
