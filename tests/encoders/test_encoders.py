@@ -10,6 +10,7 @@ from benchmark.assets.packages import package_folder
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.encoders import efficientnet, minilm
 from benchmark.encoders.efficientnet import EfficientNetLite0
+from benchmark.encoders.identity import Identity
 from benchmark.encoders.minilm import MiniLM
 
 TEXTS = [
@@ -181,7 +182,18 @@ def test_missing_packages_are_named(monkeypatch):
         minilm._load.__wrapped__("cpu")
 
 
-@pytest.mark.parametrize("encoder", [EfficientNetLite0(64), MiniLM()])
+def test_identity():
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    encoded = Identity().encode(x)
+    assert list(encoded) == ["features"]
+    assert encoded["features"].dtype == np.float32
+    assert np.allclose(encoded["features"], x)
+    for wrong in (np.zeros(3), np.zeros((2, 2, 2)), ["a"]):
+        with pytest.raises(W2SError, match=r"expected an array \(n, D\)"):
+            Identity().encode(wrong)
+
+
+@pytest.mark.parametrize("encoder", [EfficientNetLite0(64), MiniLM(), Identity()])
 def test_contract(encoder):
     assert encoder.name
     assert encoder.outputs
