@@ -45,12 +45,10 @@ class Sequences:
         return self.starts[rows + 1] - self.starts[rows]
 
     def to(self, device: str | torch.device) -> "Sequences":
-        """The same on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         return self.having(**{name: value.to(device) for name, value in tensors.items()})
 
     def having(self, **tensors: Tensor) -> "Sequences":
-        """The same with other tensors."""
         return replace(self, **tensors)  # type: ignore[arg-type]
 
 

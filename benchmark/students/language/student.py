@@ -115,7 +115,6 @@ class LanguageModel(StudentKind):
         return self.beta if self.preference_loss == "margin" else None
 
     def network(self, device: str) -> Network:
-        """The model in memory."""
         settings = Settings(
             self.model, self.objective, self.num_classes, self.blocks, self.rank, self.alpha, device, self.checkpointing
         )
