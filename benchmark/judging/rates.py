@@ -151,10 +151,7 @@ def _table(
     headers = ["task", "condition", "method"]
     headers += [f"{shown(judge.model)} (prompt version {judge.prompt_version})" for judge in rates]
     by_judge = rates.values()
-    return headers, [
-        [row.task, CONDITION_NAMES[row.condition], row.method, *(_cell(by_row[row]) for by_row in by_judge)]
-        for row in rows
-    ]
+    return headers, [[r.task, CONDITION_NAMES[r.condition], r.method, *(_cell(of[r]) for of in by_judge)] for r in rows]
 
 
 def _cell(rate: WinRate) -> str:
