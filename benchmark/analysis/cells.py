@@ -205,7 +205,12 @@ def _usable(contents: Contents) -> tuple[list[Record], dict[RecordKey, Metrics],
                 newest[of] = max(newest[of], version)
     for key, record in sorted(contents.records.items()):
         where = f"{record.method}/{RECORDS}: {key}"
-        if reason := misfits[key] or _outdated(record, newest):
+        older = (
+            f"{of[0]}: found {version}, others here are of {newest[of]}; run it again"
+            for of, version in _versions(record).items()
+            if version != newest[of]
+        )
+        if reason := misfits[key] or next(older, None):
             problems.append(f"{where}: {reason}")
             continue
         settings[record.task, record.condition, record.method][record.setting].append(record)
@@ -226,14 +231,6 @@ def _usable(contents: Contents) -> tuple[list[Record], dict[RecordKey, Metrics],
 def _versions(record: Record) -> dict[tuple[str, str], int]:
     """Results of different versions of these, the engine and its own method, are not compared."""
     return {("engine_version", ""): record.engine_version, ("method_version", record.method): record.method_version}
-
-
-def _outdated(record: Record, newest: Mapping[tuple[str, str], int]) -> str | None:
-    """Why a record that is older than others here is left out."""
-    for of, version in _versions(record).items():
-        if version != newest[of]:
-            return f"{of[0]}: found {version}, others here are of {newest[of]}; run it again"
-    return None
 
 
 def _identity(contents: Contents) -> str:

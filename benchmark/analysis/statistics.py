@@ -22,8 +22,6 @@ of examples are near normal: of the default suite's scores and gains, 98% have a
 normal one; the rest, 0.7 to 1.2, are mostly those of a task with four groups.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,7 +70,7 @@ class Sample:
         """(B,) mean over seeds."""
         return nanmean(self.replicates)
 
-    def on(self, seeds: Sequence[int]) -> Sample:
+    def on(self, seeds: Sequence[int]) -> "Sample":
         """The same quantity for some of its seeds."""
         if tuple(seeds) == self.seeds:
             return self
@@ -196,9 +194,6 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
     return adjusted
-
-
-# --- quantities ------------------------------------------------------------------------------------------------------
 
 
 def combined(name: str, function: Callable[..., Floats], *samples: Sample) -> Sample | None:

@@ -108,11 +108,6 @@ def read_tags(tags: Sequence[str]) -> tuple[str, Corruption | None] | None:
         return None
 
 
-def uncorrupted(data_fingerprint: str) -> str:
-    """The fingerprint of the data alone, whatever supervisors were made of them."""
-    return data_fingerprint.partition("+")[0]
-
-
 def levels(kind: str, supervisors: int) -> range:
     """How many of M supervisors it makes sense to corrupt.
 

@@ -88,8 +88,7 @@ def _macro_f1(split: Split) -> Scores:
 
 def _macro_f1_on_resamples(split: Split, unit: Index, weights: Weights) -> Floats:
     """2 TP + FP + FN is how often a class is true plus how often it is predicted; both add up over units, so they are
-    counted once for each class and unit. Classes that occur are those among a resample's own labels.
-    """
+    counted once for each class and unit. Classes that occur are those among a resample's own labels."""
     from scipy.sparse import csr_array  # takes a while to import, and few tasks have this metric
 
     classes, label = np.unique(split.labels, return_inverse=True)
@@ -113,8 +112,6 @@ def _macro_f1_on_resamples(split: Split, unit: Index, weights: Weights) -> Float
     return scores
 
 
-# --- the worst part --------------------------------------------------------------------------------------------------
-
 # (labels (n,), groups (n,)) -> positions (m,) of examples and the part (m,) that each stands in; parts may overlap
 _Parts = Callable[[Index, Index], tuple[Index, Index]]
 
@@ -133,8 +130,7 @@ def _by_identity(labels: Index, groups: Index) -> tuple[Index, Index]:
 
 def _worst(parts: _Parts, split: Split) -> Scores:
     """Accuracy on the part that fares worst. A part without examples doesn't count (WILDS scores an empty part of
-    CivilComments 0, but its official test set has none).
-    """
+    CivilComments 0, but its official test set has none)."""
     at, part = parts(split.labels, split.groups)
     return np.asarray(_mean_over_parts(split.hits[:, at], part).min(1))
 

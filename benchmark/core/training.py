@@ -181,8 +181,10 @@ def _fit(
                     learned = stage.own(soft_labels) if targets is None else soft_labels.flatten(0, 1).unsqueeze(2)
                     at = index.expand(S, stage.heads, -1).flatten(0, 1)
                     batch = Batch(learned, at, epoch, step / total_steps)
+                    # (S, h, B, K) -> (R, B, K); where examples are contiguous, they stay so
+                    logits_own = own.flatten(0, 1) if own.stride(-1) == 1 else own.mT.flatten(0, 1).mT
                     with _NamedErrors(stage.method):
-                        loss = stage.method.loss(_replicas(own), batch)
+                        loss = stage.method.loss(logits_own, batch)
                     if loss.shape != at.shape:
                         found, expected = tuple(loss.shape), tuple(at.shape)
                         raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
@@ -223,11 +225,6 @@ class _NamedErrors:
         if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
             what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             raise MethodFailed(self._method.name, what) from error
-
-
-def _replicas(logits: Tensor) -> Tensor:
-    """(S, h, B, K) -> (R, B, K), keeping the layout in which examples are contiguous when logits come in it."""
-    return logits.flatten(0, 1) if logits.stride(-1) == 1 else logits.mT.flatten(0, 1).mT
 
 
 class LabelTable:

@@ -23,6 +23,6 @@ class Identity:
             W2SError: they are not a two-dimensional array.
         """
         if not isinstance(inputs, np.ndarray) or inputs.ndim != 2:
-            found = f"shape {inputs.shape}" if isinstance(inputs, np.ndarray) else type(inputs).__name__
+            found = getattr(inputs, "shape", type(inputs).__name__)
             raise W2SError(f"encoder 'identity': inputs are {found}, expected an array (n, D)")
         return {"features": inputs.astype(np.float32)}

@@ -1,9 +1,7 @@
 """Reading images: as PIL images, resized, in minibatches, on a GPU with processes that read ahead."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from benchmark.base.errors import W2SError
 from benchmark.base.process import cores
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 _MOST_WORKERS = 8
 
 
-def rgb(item: Any) -> Image.Image:
-    """An image in colour, from a PIL image or uint8 (H, W) or (H, W, 3).
+def rgb(item: Any) -> Any:
+    """A PIL image in colour, from a PIL image or uint8 (H, W) or (H, W, 3).
 
     Raises:
         W2SError: it is something else.
@@ -55,15 +50,10 @@ def image_batches(
     return DataLoader(
         _Images(inputs, read),
         batch_sampler=batches,
-        num_workers=_workers(device),
+        num_workers=0 if device == "cpu" else min(_MOST_WORKERS, cores()),  # a CPU has a process a core already
         pin_memory=device != "cpu",
         generator=torch.Generator(),  # else each pass draws a number from the global one
     )
-
-
-def _workers(device: str) -> int:
-    """On a CPU there is one process a core already."""
-    return 0 if device == "cpu" else min(_MOST_WORKERS, cores())
 
 
 class _Images(Dataset[Any]):

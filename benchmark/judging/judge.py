@@ -129,8 +129,7 @@ def _select(kind: str, globs: Sequence[str], known: set[str]) -> set[str]:
 
 def _first_prompts(keys: Sequence[ReplyKey], limit: int) -> list[ReplyKey]:
     """Replies to the first prompts of a fixed shuffle: the same prompts for all methods, more of them with a higher
-    limit. Examples are counted within each (task, condition, seed), since seeds have test splits of their own.
-    """
+    limit. Examples are counted within each (task, condition, seed), since seeds have test splits of their own."""
     examples: dict[tuple[str, str, int], set[int]] = {}
     for key in keys:
         examples.setdefault((key.record.task, key.record.condition, key.record.seed), set()).add(key.example)

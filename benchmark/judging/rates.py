@@ -18,6 +18,7 @@ from benchmark.analysis.statistics import RESAMPLES, Sample, estimate
 from benchmark.base.seeding import numpy_rng
 from benchmark.base.text import escape, markdown, plain
 from benchmark.core.metrics import Split
+from benchmark.core.names import CONDITION_NAMES
 from benchmark.core.records import RecordKey
 from benchmark.judging.judgements import ORDERS, Judge, Judged, Order
 from benchmark.judging.prompt import Verdict
@@ -149,8 +150,8 @@ def _table(
     rows = sorted((row for row in first if any(rates[judge][row].judged for judge in rates)), key=place)
     headers = ["task", "condition", "method"]
     headers += [f"{shown(judge.model)} (prompt version {judge.prompt_version})" for judge in rates]
-    names, by_judge = {"ood": "OOD", "ind": "InD"}, rates.values()
-    return headers, [[r.task, names[r.condition], r.method, *(_cell(by_row[r]) for by_row in by_judge)] for r in rows]
+    by_judge = rates.values()
+    return headers, [[r.task, CONDITION_NAMES[r.condition], r.method, *(_cell(of[r]) for of in by_judge)] for r in rows]
 
 
 def _cell(rate: WinRate) -> str:

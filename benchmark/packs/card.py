@@ -1,22 +1,21 @@
 """A pack's README.md: a data-set card as hubs show it."""
 
 import json
+import re
 from pathlib import Path
 from string import Template
 
 from benchmark.packs.sheet import SHEET, Sheet
 
 # licences that hubs know by an identifier; any other is `other`, and the card says which
-_IDENTIFIERS = (
-    "apache-2.0 cc0-1.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 cdla-permissive-1.0 mit"
-)
+_IDENTIFIERS = r"(apache-2|cc0-1|cc-by(-nc)?(-sa)?-4|cc-by-sa-3|cdla-permissive-1)\.0|mit"
 
 
 def card(sheet: Sheet) -> str:
     """The text; of the sheet all but the files is used."""
     task = sheet.card
     identifier = task.licence.strip().lower().replace(" ", "-")
-    known = identifier in _IDENTIFIERS.split()
+    known = re.fullmatch(_IDENTIFIERS, identifier)
     template = Template((Path(__file__).parents[1] / "templates" / "pack.md.txt").read_text(encoding="utf-8"))
     return template.substitute(
         {**vars(task), **vars(sheet)},

@@ -64,11 +64,15 @@ def suite_payload(store: ResultStore) -> payload.Suite:
     by_accuracy = _by_accuracy(own)
     analyses = {"own": own} | ({"accuracy": by_accuracy} if by_accuracy else {})
     name = store.root.resolve().name
+    base = name.removesuffix(TUNED)
+    about = load_suite(base).description if base in suite_names() else ""
+    if about and name != base:
+        about = f"the suite `{base}` with the setting of each method chosen on the validation split"
     rows = [*ranked(own), *references(own)]
     view_of = _viewer(own, rows)
     return {
         "name": name,
-        "description": _description(name),
+        "description": about,
         "conditions": [condition for condition in CONDITION_NAMES if own.select(condition)],
         "modalities": in_order(cell.evaluation.modality for cell in own.cells.values()),
         "metrics": list(analyses),
@@ -90,15 +94,6 @@ def suite_payload(store: ResultStore) -> payload.Suite:
         "facts": provenance(whole.records),
         "problems": whole.problems,
     }
-
-
-def _description(name: str) -> str:
-    suite = name.removesuffix(TUNED)
-    if suite not in suite_names():
-        return ""
-    if name.endswith(TUNED):
-        return f"the suite `{suite}` with the setting of each method chosen on the validation split"
-    return load_suite(name).description
 
 
 def _by_accuracy(own: Analysis) -> Analysis | None:
@@ -124,9 +119,6 @@ def _stress_curve(curve: Curve) -> payload.Curve:
         "means": [_points(point.score.mean) for point in curve.points],
         "halves": [_half(point.score.half) for point in curve.points],
     }
-
-
-# --- means over tasks ------------------------------------------------------------------------------------------------
 
 
 def _views(
@@ -184,9 +176,6 @@ def _half(half: float) -> float | None:
     return _points(half) if math.isfinite(half) else None
 
 
-# --- one (task, condition) -------------------------------------------------------------------------------------------
-
-
 def _cell(cell: Cell, rows: Sequence[str], by_accuracy: Analysis | None) -> payload.PayloadCell:
     evaluation = cell.evaluation
     records = [record for by_seed in cell.records.values() for record in by_seed.values()]
@@ -240,9 +229,6 @@ def _weights(cell: Cell, row: str) -> payload.Weights | None:
         ],
         "correlation": None if correlation is None else round(correlation, 4),
     }
-
-
-# --- rows, tasks, how it was made ------------------------------------------------------------------------------------
 
 
 def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:

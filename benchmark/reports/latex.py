@@ -15,7 +15,7 @@ _SPECIAL = {
     "|": r"\textbar{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
-_SIGNS = {"±": r"$\pm$", "–": "--", "†": r"\textdagger{}"}
+_SIGNS = str.maketrans({"±": r"$\pm$", "–": "--", "†": r"\textdagger{}"})
 
 
 def escape(text: str) -> str:
@@ -35,33 +35,28 @@ def headline_latex(analysis: Analysis, suite: str) -> str:
         texts = [_cell(c.text(row), row in best) for c, best in zip(columns, tied, strict=True)]
         return " & ".join([title, *texts]) + r" \\"
 
-    return "\n".join(
-        [
-            r"% \usepackage{booktabs}",
-            f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. In bold the",
-            "% best of a column, and those that are not significantly worse (paired, Holm-corrected); no ablations.",
-            rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
-            r"\toprule",
-            " & ".join(["method", *(_signs(escape(column.header)) for column in columns)]) + r" \\",
-            r"\midrule",
-            *map(line, methods),
-            r"\midrule",
-            *map(line, references(analysis)),
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
+    lines = [
+        r"% \usepackage{booktabs}",
+        f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. In bold the",
+        "% best of a column, and those that are not significantly worse (paired, Holm-corrected); no ablations.",
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        r"\toprule",
+        " & ".join(["method", *(escape(column.header).translate(_SIGNS) for column in columns)]) + r" \\",
+        r"\midrule",
+        *map(line, methods),
+        r"\midrule",
+        *map(line, references(analysis)),
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _cell(text: str, best: bool) -> str:
-    plain = _signs(escape(text))
+    plain = escape(text).translate(_SIGNS)
     plain = f"$-${plain[1:]}" if plain.startswith("-") and plain[1:2].isdigit() else plain
     return rf"\textbf{{{plain}}}" if best else plain
-
-
-def _signs(text: str) -> str:
-    return "".join(_SIGNS.get(character, character) for character in text)
 
 
 def _tied(column: Column, rows: Sequence[str]) -> set[str]:

@@ -160,17 +160,12 @@ def _modality(analysis: Analysis, modality: str) -> str:
         text += f"\n\nMetric: {metrics}."
         if small := [cell.evaluation.task for cell in cells if cell.has_gap is False]:
             text += f" The gap between floor and ceiling is too small for PGR on {listing(small)}."
-        if weak := [cell.evaluation.task for cell in cells if _at_chance(cell)]:
+        guessable = [cell for cell in cells if METRICS[cell.evaluation.metric].uniform_chance]
+        floors = [(cell.evaluation, estimate([cell.samples[FLOOR]])) for cell in guessable]
+        if weak := [of.task for of, floor in floors if floor.mean - 1 / of.num_classes <= floor.half]:
             text += f" The floor is not above chance (1/K) by more than its interval on {listing(weak)}: differences "
             text += "there say little."
     return text
-
-
-def _at_chance(cell: Cell) -> bool:
-    """Whether the supervisors are hardly better than guessing, where the metric has a score for that."""
-    floor = estimate([cell.samples[FLOOR]])
-    known = METRICS[cell.evaluation.metric].uniform_chance
-    return known and floor.mean - 1 / cell.evaluation.num_classes <= floor.half
 
 
 def _winners(analysis: Analysis) -> str:

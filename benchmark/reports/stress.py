@@ -190,18 +190,13 @@ def _table(analysis: Analysis, found: Sequence[Curve]) -> str:
         return NOT_RUN if point is None else percent(point.score, of_runs=runs) + " ↓" * below_zero(point.drop)
 
     lines = []
-    for curve in _ordered(analysis, found):
+    apart = references(analysis)
+    methods = [curve for curve in found if curve.method not in apart]
+    methods.sort(key=lambda curve: (curve.points[0].level, -round(curve.points[0].score.mean, 9)))
+    for curve in (*methods, *(curve for row in apart for curve in found if curve.method == row)):
         at = {point.level: point for point in curve.points}
         lines.append([f"`{curve.method}`{ROLES.get(curve.method, '')}", *(text(at.get(level)) for level in levels)])
     table = markdown(["method", *(f"{level} of {found[0].supervisors}" for level in levels)], lines)
     return (
         f"**{found[0].kind}**, supervisors corrupted (↓: below its own level 0 by more than the interval):\n\n{table}"
     )
-
-
-def _ordered(analysis: Analysis, found: Sequence[Curve]) -> list[Curve]:
-    """Methods by their score at the lowest level, then the canaries and reference rows."""
-    apart = references(analysis)
-    methods = [curve for curve in found if curve.method not in apart]
-    methods.sort(key=lambda curve: (curve.points[0].level, -round(curve.points[0].score.mean, 9)))
-    return [*methods, *(curve for row in apart for curve in found if curve.method == row)]

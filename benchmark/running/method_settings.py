@@ -33,7 +33,6 @@ class Trial(NamedTuple):
 
     @property
     def staged(self) -> bool:
-        """Whether it trains in stages of its own."""
         return METHODS[self.method].fit is not Method.fit
 
 

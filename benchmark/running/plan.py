@@ -39,7 +39,6 @@ class Unit:
 
     @property
     def label(self) -> str:
-        """For progress bars and messages."""
         return f"{self.task} ({self.condition}{f', seed {self.trainings[0].seeds[0]}' if self.split else ''})"
 
     def __str__(self) -> str:

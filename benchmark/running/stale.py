@@ -15,6 +15,7 @@ from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import Record, RecordKey
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, suite_of_folder
+from benchmark.results.contents import no_results
 from benchmark.results.layout import MANIFEST, SOURCE, TUNED
 from benchmark.results.store import ResultStore
 
@@ -152,7 +153,7 @@ def overview(store: ResultStore) -> list[str]:
     """
     contents = store.load()
     if not contents.records and not contents.problems:
-        raise W2SError(f"{store.root}: no results there; make some with `w2s run --results {store.root}`")
+        raise no_results(store.root)
     rows = []
     for method, records in _by_method(contents.records.values()):
         stale = stale_records(records)

@@ -4,8 +4,6 @@ A checkpoint is a safetensors file named by the hash of everything that decides 
 from other settings is told apart even when somebody moved it, and a checksum.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -44,11 +42,11 @@ class Checkpoints:
     mirror: Mirror | None = None
 
     @classmethod
-    def of(cls, root: Path, key: Mapping[str, Any], mirror: Mirror | None = None) -> Checkpoints:
+    def of(cls, root: Path, key: Mapping[str, Any], mirror: Mirror | None = None) -> "Checkpoints":
         """Those of the training that `key` (JSON values) decides, in the cache folder `root`."""
         return cls(root / FOLDER / f"{fingerprint(key)[:32]}.safetensors", canonical(key), mirror)
 
-    def part(self, name: str) -> Checkpoints:
+    def part(self, name: str) -> "Checkpoints":
         """Those of one part of the training: a stage."""
         if self.path is None:
             return self
@@ -102,7 +100,7 @@ class Checkpoints:
         return tensors, progress
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[Checkpoints]:
+    def locked(self) -> Iterator["Checkpoints"]:
         """Only one process at a time trains this; a second one waits, and finds it done. Yields these; where nothing
         can be written, such that keep nothing."""
         if self.path is None:

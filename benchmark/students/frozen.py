@@ -1,7 +1,5 @@
 """The usual student: a linear head on the features of a frozen encoder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +69,7 @@ class LinearHead(StudentKind):
         encoded = self._encoded(domain, device, task)
         cache.build_chunks("features", encoded.key, domain.num_inputs, chunks, encoded.stream, made)
 
-    def _encoded(self, domain: Domain, device: str, task: str = "") -> _Encoded:
+    def _encoded(self, domain: Domain, device: str, task: str = "") -> "_Encoded":
         assert self.encoder is not None
         return _Encoded(self.encoder, domain, device, f"encoder '{self.encoder.name}' of task '{task}'")
 

@@ -5,8 +5,6 @@ preference pairs are (..., 2, D): a head is then one weight vector without bias,
 the two responses (Bradley-Terry).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,14 +25,14 @@ class Standardiser(NamedTuple):
     scale: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> Standardiser:
+    def of(cls, features: Tensor) -> "Standardiser":
         """Statistics of (N, D) or (N, 2, D); a constant feature keeps its scale."""
         flat = features.reshape(-1, features.shape[-1])
         scale, mean = torch.std_mean(flat, dim=0, correction=0)
         return cls(mean, torch.where(scale > 1e-6, scale, torch.ones_like(scale)))
 
     @classmethod
-    def of_pieces(cls, pieces: Iterable[Tensor]) -> Standardiser:
+    def of_pieces(cls, pieces: Iterable[Tensor]) -> "Standardiser":
         """The same, to rounding, in one pass over pieces of what is too large for memory."""
         count, (shift, total, squares) = 0, torch.zeros(3, 1, dtype=torch.float64)
         for piece in pieces:
@@ -70,10 +68,10 @@ class Heads:
     weight: Tensor
     bias: Tensor | None
 
-    def heads(self, part: slice) -> Heads:
+    def heads(self, part: slice) -> "Heads":
         return Heads(self.weight[:, part], None if self.bias is None else self.bias[:, part])
 
-    def seed(self, position: int) -> Heads:
+    def seed(self, position: int) -> "Heads":
         part = slice(position, position + 1)
         return Heads(self.weight[part], None if self.bias is None else self.bias[part])
 

@@ -1,20 +1,26 @@
 """What is kept of the bootstrap: computed once for all commands, never stale, and never needed."""
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from benchmark.analysis import cells, example_errors
 from benchmark.analysis.cells import analysis_of, keep_errors
+from benchmark.analysis.example_errors import ExampleErrors
+from benchmark.analysis.statistics import estimate
 from benchmark.base import versions
 from benchmark.page.render import page
 from benchmark.reports.comparison import compare_rows
 from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
 from benchmark.store.cache import Cache
-from support.synthetic import Task, fill, put
+from support.synthetic import Task, fill, odd, put, tuned
 
 METHODS = ("naive", "ensemble", "raven", "ground_truth")
 
@@ -54,23 +60,50 @@ def shown(root: Path) -> tuple[str, str, str]:
     return texts
 
 
-def test_errors_are_computed_once_and_kept(root: Path, cache: Path, drawn: list[str]) -> None:
+def test_errors_are_computed_once_and_kept(
+    root: Path, cache: Path, drawn: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     fresh = shown(root)
     assert sorted(set(drawn)) == ["a", "b"]
     drawn.clear()
     moved = Path(shutil.copytree(root, root.parent / "moved" / "demo"))
     assert shown(moved) == fresh
     assert drawn == []
-    put(ResultStore(root), Task("a"), "other", conditions=("ood",))
-    render(ResultStore(root))
-    assert sorted(drawn) == ["a", "b"], "other contents, other errors"
+    changes = {"raven": {"accuracy": 0.9}, "other": {}}
+    for method, change in changes.items():
+        put(ResultStore(root), Task("a"), method, conditions=("ood",), **change)
+        kept, drawn[:] = render(ResultStore(root)), []
+        monkeypatch.setattr(example_errors, "Cache", partial(Cache, root / "none"))
+        assert render(ResultStore(root)) == kept, "other contents, other errors"
+        assert sorted(drawn) == ["a", "b"]
+        monkeypatch.setattr(example_errors, "Cache", Cache)
+
+
+def test_every_quantity_has_a_name_of_its_own(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where methods lack tasks and seeds, too: what is known under a name is what would be computed."""
+
+    def compared(self: ExampleErrors, name: str, compute: Callable[[], Any]) -> float:
+        np.testing.assert_equal(get(self, name, compute), float(compute()))
+        return get(self, name, compute)
+
+    get = ExampleErrors.get
+    monkeypatch.setattr(ExampleErrors, "get", compared)
+    odd(ResultStore(tmp_path / "odd"))
+    tuned(ResultStore(tmp_path / "tuned"))
+    for name in ("odd", "tuned"):
+        store = ResultStore(tmp_path / name)
+        render(store)
+        page([store])
+        compare_rows(store, "raven", "naive")
+    sample = analysis_of(ResultStore(tmp_path / "odd")).cells["flat", "ood"].samples["raven"]
+    assert estimate([sample]).example_error != estimate([sample.on((0, 1))]).example_error
 
 
 def test_only_what_is_needed_is_resampled(root: Path, cache: Path, drawn: list[str]) -> None:
     analysis = analysis_of(ResultStore(root))
     assert analysis.cells["a", "ood"].samples["raven"].mean > 0.5
     assert drawn == []
-    cells.estimate([analysis.cells["a", "ood"].samples["raven"]])
+    estimate([analysis.cells["a", "ood"].samples["raven"]])
     assert drawn == ["a"]
 
 

@@ -187,6 +187,8 @@ def test_published_suites_share_a_page(copied: Callable[..., Path], page: str) -
     path.write_text(page)
     assert check_published(results / "default", said.append, lambda store: ["a finding"]) == 1
     assert said[-1] == f"{results / 'default'}: 4 findings", "one for each suite"
+    (results / "odd").rename(results / "another")
+    assert [path.name for path in suites_beside(results / "stress")][:2] == ["default", "another"]
 
 
 def test_runs_have_a_page_of_their_own_with_their_tuned_results(copied: Callable[..., Path]) -> None:

@@ -15,6 +15,17 @@ from tasks import _wilds
 collect_ignore = [] if find_spec("wilds") else ["test_official_metrics.py", "test_reading.py", "test_runs.py"]
 
 
+# what wilds does itself, and images that it leaves open, are no errors of ours
+THEIRS = ("ignore::UserWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            for theirs in THEIRS:
+                item.add_marker(pytest.mark.filterwarnings(theirs))
+
+
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with all five data sets; read only."""

@@ -54,7 +54,8 @@ class Run:
 
 
 def w2s(*arguments: str, cwd: Path, data_root: Path | None = None) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join([str(root), str(root / "tests"), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "W2S_CACHE": str(cwd / "cache")}
     if data_root is not None:
         environment["W2S_DATA"] = str(data_root)

@@ -34,7 +34,6 @@ class Pass:
 
     @property
     def label(self) -> str:
-        """For progress bars and messages."""
         return f"{self.task} (reading {self.domain}, part {self.number})"
 
 

@@ -109,7 +109,6 @@ class _Worker:
         return self.job is None and not self.stopped
 
     def begin(self, job: Job) -> None:
-        """Give it a job; the first one starts it."""
         self.job, self.heard = job, time.monotonic()
         if self._process.pid is None:
             with _interrupts_held():

@@ -1,7 +1,5 @@
 """Texts as token sequences: read, cut to the context, padded."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -46,13 +44,11 @@ class Sequences:
         """(B,) tokens of the sequences `rows`."""
         return self.starts[rows + 1] - self.starts[rows]
 
-    def to(self, device: str | torch.device) -> Sequences:
-        """The same on another device."""
+    def to(self, device: str | torch.device) -> "Sequences":
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         return self.having(**{name: value.to(device) for name, value in tensors.items()})
 
-    def having(self, **tensors: Tensor) -> Sequences:
-        """The same with other tensors."""
+    def having(self, **tensors: Tensor) -> "Sequences":
         return replace(self, **tensors)  # type: ignore[arg-type]
 
 

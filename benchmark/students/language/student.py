@@ -3,8 +3,6 @@
 Shapes: S seeds, H heads a seed (a head is one set of adapter weights on the shared base model), B examples, K classes.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,7 +115,6 @@ class LanguageModel(StudentKind):
         return self.beta if self.preference_loss == "margin" else None
 
     def network(self, device: str) -> Network:
-        """The model in memory."""
         settings = Settings(
             self.model, self.objective, self.num_classes, self.blocks, self.rank, self.alpha, device, self.checkpointing
         )
@@ -188,7 +185,7 @@ class LanguageModel(StudentKind):
         train = [s["train"].to(device) for s in splits]
         return {_OUTPUT: train}, {name: [[s[name].to(device)] for s in splits] for name in held_out}
 
-    def start(self, inputs: TokenRows, num_classes: int, seeds: tuple[int, ...], heads: int) -> LanguageStudent:
+    def start(self, inputs: TokenRows, num_classes: int, seeds: tuple[int, ...], heads: int) -> "LanguageStudent":
         if num_classes != self.num_classes:
             raise W2SError(f"a language model for {self.num_classes} classes was given soft labels of {num_classes}")
         return LanguageStudent(self, inputs, seeds, heads)
@@ -202,7 +199,7 @@ class LanguageModel(StudentKind):
             "sequences": float(sum(len(s) for s in splits)),
         }
 
-    def replies(self, student: LanguageHeads, inputs: TokenRows, count: int) -> Iterator[Answer]:
+    def replies(self, student: "LanguageHeads", inputs: TokenRows, count: int) -> Iterator[Answer]:
         """Greedy answers, of at most `max_tokens` tokens, to the `count` prompts with the lowest ids."""
         (own,), net = inputs, student.network
         assert own.examples is not None
@@ -270,7 +267,7 @@ class LanguageStudent:
         logits: Tensor = checkpoint(score, self._root, use_reentrant=True)
         return logits
 
-    def split(self, widths: list[int]) -> list[LanguageHeads]:
+    def split(self, widths: list[int]) -> list["LanguageHeads"]:
         fixed = [[[nn.Parameter(p.detach(), requires_grad=False) for p in r] for r in own] for own in self._replicas]
         trained = LanguageHeads(self._kind, self._network, fixed)
         return [trained.heads(slice(end - width, end)) for width, end in zip(widths, accumulate(widths), strict=True)]
@@ -284,10 +281,10 @@ class LanguageHeads:
     network: Network
     replicas: list[list[Replica]]
 
-    def heads(self, part: slice) -> LanguageHeads:
+    def heads(self, part: slice) -> "LanguageHeads":
         return replace(self, replicas=[heads[part] for heads in self.replicas])
 
-    def seed(self, position: int) -> LanguageHeads:
+    def seed(self, position: int) -> "LanguageHeads":
         return replace(self, replicas=self.replicas[position : position + 1])
 
     def finite(self) -> bool:
