@@ -96,7 +96,7 @@ class Record(Strict):
         ablation_of: the method that this one is a variant of.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[int, Field(ge=1, le=1)] = 1  # `Literal[1]` would take true
     task: TaskName
     condition: Condition
     method: MethodName
