@@ -22,6 +22,8 @@ from benchmark.reports.headline import comparison_columns, headline_columns, ran
 from benchmark.results.store import ResultStore
 from support.synthetic import Task, default_tasks, entry, evaluation, fill
 
+pytestmark = pytest.mark.browser
+
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
