@@ -1,4 +1,4 @@
-"""One measurement of a pool, in a process of its own: `python pool_process.py FILE ...` (see test_pools.py).
+"""One measurement of a pool, in a process of its own: `python pool_process.py FILE ...` (see test_pool_sizes.py).
 
 Prints a line of JSON: seconds, processor seconds and peak memory.
 """
