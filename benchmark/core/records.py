@@ -26,6 +26,7 @@ TaskName = Annotated[str, Field(pattern=r"^[\w-]+$")]
 MethodName = Annotated[str, Field(pattern=r"^[^\W_]\w*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Version = Annotated[int, Field(ge=1)]
+Schema = Annotated[int, Field(ge=1, le=1)]  # `Literal[1]` would take true
 Count = Annotated[int, Field(ge=0)]
 SettingHash = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -96,7 +97,7 @@ class Record(Strict):
         ablation_of: the method that this one is a variant of.
     """
 
-    schema_version: Annotated[int, Field(ge=1, le=1)] = 1  # `Literal[1]` would take true
+    schema_version: Schema = 1
     task: TaskName
     condition: Condition
     method: MethodName

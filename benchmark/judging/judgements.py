@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from pydantic import Field
 
 from benchmark.base.files import atomic_write
-from benchmark.core.records import Sha256, Version
+from benchmark.core.records import Schema, Sha256, Version
 from benchmark.judging.prompt import Verdict
 from benchmark.results.layout import method_folders
 from benchmark.results.lines import read_lines
@@ -42,7 +42,7 @@ class Judgement(OfReply):
         order: what was shown first, as A.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Schema = 1
     text_sha256: Sha256
     judge: Annotated[str, Field(min_length=1)]
     prompt_version: Version

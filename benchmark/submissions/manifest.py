@@ -16,7 +16,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, JsonValue
 
-from benchmark.core.records import Condition, Count, MethodName, Record, Sha256, Strict, TaskName, Version
+from benchmark.core.records import Condition, Count, MethodName, Record, Schema, Sha256, Strict, TaskName, Version
 
 Hashed = Literal["records.jsonl", "predictions.safetensors", "method.py"]
 HASHED: tuple[Hashed, ...] = get_args(Hashed)
@@ -51,7 +51,7 @@ class Manifest(Strict):
         environments: one, unless a run was continued elsewhere.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Schema = 1
     suite: Annotated[str, Field(pattern=r"^[\w-]+$")]
     method: MethodName
     title: Annotated[str, Field(min_length=1)]

@@ -56,6 +56,7 @@ def test_a_field_of_another_type_is_refused_by_its_name(record: Record, field: s
         ({"n_test": 0}, "n_test"),
         ({"task_version": 0}, "task_version"),
         ({"schema_version": 2}, "schema_version"),
+        ({"schema_version": True}, "schema_version"),
         ({"title": ""}, "title"),
         ({"surprise": 1}, r"surprise\n.*[Ee]xtra"),
     ],

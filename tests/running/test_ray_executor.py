@@ -130,8 +130,7 @@ class FakeRay:
 
 
 @pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def setup(tmp_path: Path) -> Setup:
     for unit in PLAN:
         register_task(Blobs(name=unit.task))
     return setup_of(tmp_path / "cache", Recipe(epochs=2, batch_size=32))

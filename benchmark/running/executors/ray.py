@@ -58,8 +58,7 @@ def on_ray(
         sent = setup if address is not None else replace(setup, plugins=(), source=None)
         files = ray.put(NodeFiles.of(sent, ray.put, token))
         here = ray.put(setup)
-        cores = int(os.environ.get("OMP_NUM_THREADS") or 1)
-        share = _Share(cores, float(setup.device == "cuda"), int((memory or _MEMORY) * 1e9))
+        share = _Share(torch.get_num_threads(), float(setup.device == "cuda"), int((memory or _MEMORY) * 1e9))
         needed = {"num_cpus": share.cores, "num_gpus": share.gpus, "memory": share.memory}
         submitted: dict[Any, _Submitted] = {}
         try:
