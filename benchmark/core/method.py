@@ -156,6 +156,12 @@ def method_options(method: Method) -> dict[str, Any]:
     return plain
 
 
+def method_state(method: Method) -> dict[str, Any]:
+    """What a method keeps beside its options: attributes by name."""
+    options = {field.name for field in fields(method)}
+    return {key: value for key, value in vars(method).items() if key not in options}
+
+
 def log_softmax(logits: Tensor) -> Tensor:
     """log q of the logits (B, K) or (R, B, K), same shape; finite without a clamp.
 

@@ -1,14 +1,15 @@
 """Where a stage of training stands: everything that the next step depends on, to and from a checkpoint."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from benchmark.core.method import Method
+from benchmark.core.adam import Adam
+from benchmark.core.method import Method, method_state
 from benchmark.core.student import Student
 from benchmark.store.checkpoints import Checkpoints
 
@@ -17,7 +18,7 @@ _CONTAINERS = (list, tuple, dict, set, torch.nn.Module)  # may hold state that c
 
 @dataclass(frozen=True)
 class Progress:
-    """The student, its optimizer and schedule, and the state of the methods that train it.
+    """The student, its optimizer, and the state of the methods that train it.
 
     A method's state is what it keeps in attributes other than its options: tensors, optimizers, generators, and plain
     numbers, words and None. One that keeps lists, tuples, dicts or modules can't be taken up where it stopped: nothing
@@ -25,19 +26,18 @@ class Progress:
     """
 
     student: Student
-    optimizer: Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    adam: Adam
     methods: Sequence[Method]
     checkpoints: Checkpoints
 
     def save(self, epochs: int) -> None:
         """Write the state after so many epochs."""
-        states = [_state(method) for method in self.methods]
+        states = [method_state(method) for method in self.methods]
         if self.checkpoints.path is None or any(isinstance(v, _CONTAINERS) for own in states for v in own.values()):
             return
         tensors: dict[str, Tensor] = {f"student/{i}": p for i, p in enumerate(self.student.parameters())}
-        tensors |= _moments("optimizer", self.optimizer)
-        plain: dict[str, Any] = {"epochs": epochs, "schedule": self.schedule.state_dict(), "methods": {}}
+        tensors |= {f"optimizer/{name}": tensor for name, tensor in self.adam.state().items()}
+        plain: dict[str, Any] = {"epochs": epochs, "methods": {}}
         for state, part in zip(states, part_names(self.methods), strict=True):
             words = plain["methods"][part] = {}
             for key, value in state.items():
@@ -62,10 +62,10 @@ class Progress:
         with torch.no_grad():
             for i, parameter in enumerate(parameters):
                 parameter.copy_(tensors[f"student/{i}"])
-        self.schedule.load_state_dict(plain["schedule"])
-        _load_moments("optimizer", self.optimizer, tensors, plain["schedule"]["_last_lr"])
+            for name, tensor in self.adam.state().items():
+                tensor.copy_(tensors[f"optimizer/{name}"])
         for method, part in zip(self.methods, part_names(self.methods), strict=True):
-            for key, value in _state(method).items():
+            for key, value in method_state(method).items():
                 name = f"method/{part}/{key}"
                 if isinstance(value, torch.Generator):
                     value.set_state(tensors[name])
@@ -86,12 +86,6 @@ def part_names(methods: Sequence[Method]) -> list[str]:
     names = [method.name for method in methods]
     places = [names[: i + 1].count(name) for i, name in enumerate(names)]
     return [name if place == 1 else f"{name}-{place}" for name, place in zip(names, places, strict=True)]
-
-
-def _state(method: Method) -> dict[str, Any]:
-    """What a method keeps beside its options."""
-    options = {field.name for field in fields(method)}
-    return {key: value for key, value in vars(method).items() if key not in options}
 
 
 def _put(method: Method, key: str, value: Tensor) -> None:
@@ -116,15 +110,10 @@ def _moments(head: str, optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _load_moments(
-    head: str, optimizer: Optimizer, tensors: Mapping[str, Tensor], rates: Sequence[float] | None = None
-) -> None:
+def _load_moments(head: str, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(f"{head}/"):
             i, key = name.removeprefix(f"{head}/").split("/")
             state.setdefault(int(i), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    for group, rate in zip(groups, rates or [group["lr"] for group in groups], strict=True):
-        group["lr"] = rate
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

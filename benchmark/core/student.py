@@ -7,7 +7,7 @@ minibatch, K classes.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.core.data import TEST, Domain, Pool, Problem, Readable, Recipe, Splits
 from benchmark.store.cache import Cache
@@ -41,17 +41,29 @@ class Fitted(Protocol):
 
 
 class Student(Protocol):
-    """The heads in training, bound to the train split."""
+    """The heads in training, bound to the train split.
 
-    def parameters(self) -> list[nn.Parameter]:
+    Attributes:
+        recordable: whether `logits` and `gradients` are the same operations in every step, without Python.
+    """
+
+    recordable: ClassVar[bool]
+
+    def parameters(self) -> list[Tensor]:
         """What the optimizer updates."""
 
     def expect(self, minibatches: Tensor) -> None:
         """Told the minibatches of an epoch, (steps, S, 1 or H, B) on the CPU, before the epoch ahead of it begins:
         `logits` is called for one after the other, epoch by epoch. So what is not in memory can be read ahead."""
 
+    def fetch(self) -> None:
+        """A step begins: what `logits` needs next, and a recording can't fetch, is put in its place."""
+
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""
+
+    def gradients(self, of_logits: Tensor) -> list[Tensor]:
+        """Those of the parameters, from the gradient (S, H, B, K) for the last logits."""
 
     def close(self) -> None:
         """Training has ended, or failed: what reads ahead ends, too."""

@@ -16,10 +16,11 @@ from torch import Tensor
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.data import Recipe
-from benchmark.core.method import Batch, Method, Supervision
+from benchmark.core.method import Method, Supervision
 from benchmark.core.minibatches import Minibatches, one_ahead
-from benchmark.core.precision import backward, forward
+from benchmark.core.recording import Recorder
 from benchmark.core.resume import Progress, part_names
+from benchmark.core.steps import NamedErrors, Work, steps_of
 from benchmark.core.student import Fitted, Student
 from benchmark.store.checkpoints import Checkpoints
 
@@ -63,26 +64,29 @@ def train(
     recipe: Recipe,
     on_step: OnStep = lambda share: None,
     checkpoints: Checkpoints = NOWHERE,
+    recorder: Recorder | None = None,
 ) -> list[Trained]:
     """Train every method for every seed (and supervisor), on the device of the data; one result for each, in order.
 
     Methods are fresh instances; several of one class, with other options, are just more replicas. Those of one stage
-    share one run of the loop. Checkpoints keep the state after each epoch, and training goes on from there.
+    share one run of the loop. Checkpoints keep the state after each epoch, and training goes on from there. Steps are
+    recorded and replayed by `recorder`, on a GPU as CUDA graphs if none is given (`benchmark.core.steps`).
 
     Raises:
         MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
     """
     names = part_names(methods)
-    stages = [_Stage(m, data, recipe, on_step, checkpoints.part(n)) for m, n in zip(methods, names, strict=True)]
+    parts = [checkpoints.part(name) for name in names]
+    stages = [_Stage(m, data, recipe, on_step, own, recorder) for m, own in zip(methods, parts, strict=True)]
     for stage in stages:
-        with _NamedErrors(stage.method):
+        with NamedErrors(stage.method):
             stage.method.start(stage.supervision)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
         _fit(together, data.own, checkpoints.part("together"), None, None)
     for stage in stages:
         if stage not in together:
-            with _NamedErrors(stage.method):
+            with NamedErrors(stage.method):
                 stage.method.fit(stage)
     return [stage.result() for stage in stages]
 
@@ -91,12 +95,19 @@ class _Stage:
     """One method in training; the `Trainer` that methods of several stages are given."""
 
     def __init__(
-        self, method: Method, data: TrainingData, recipe: Recipe, on_step: OnStep, checkpoints: Checkpoints
+        self,
+        method: Method,
+        data: TrainingData,
+        recipe: Recipe,
+        on_step: OnStep,
+        checkpoints: Checkpoints,
+        recorder: Recorder | None,
     ) -> None:
         _, M, N, K = data.soft_labels.shape
         if method.min_supervisors > M:
             raise MethodFailed(method.name, f"needs at least {method.min_supervisors} supervisors, found {M}")
-        self.method, self.data, self.recipe, self.on_step, self.checkpoints = method, data, recipe, on_step, checkpoints
+        self.method, self.data, self.recipe, self.on_step = method, data, recipe, on_step
+        self.checkpoints, self.recorder = checkpoints, recorder
         self.single = method.kind == "single"
         self.heads = M if self.single else 1
         stream = Minibatches(data.seeds, N, recipe.batch_size)
@@ -136,7 +147,7 @@ class _Stage:
     def result(self) -> Trained:
         if self.student is None or self.encoder != self.data.own:
             raise MethodFailed(self.method.name, "its last stage must train the student's own encoder")
-        with _NamedErrors(self.method):
+        with NamedErrors(self.method):
             diagnostics = {name: value.detach().cpu() for name, value in self.method.diagnostics().items()}
         R = len(self.supervision.soft_labels)
         for name, value in diagnostics.items():
@@ -152,15 +163,13 @@ def _fit(
     """Train one stage of the given methods together, from the initial weights or from where a killed run stopped."""
     data, recipe, on_step = stages[0].data, stages[0].recipe, stages[0].on_step
     S, _, N, K = data.soft_labels.shape
-    device = data.soft_labels.device
     widths = [stage.heads for stage in stages]
     student = data.student(data.features[encoder], K, data.seeds, sum(widths))
-    optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate, fused=True)
     stream = Minibatches(data.seeds, N, recipe.batch_size, None if keep is None else keep.unflatten(0, (S, -1)))
+    labels = data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous()
     total_steps = stream.steps_per_epoch * recipe.epochs
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total_steps)
-    labels = LabelTable(data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous())
-    progress = Progress(student, optimizer, schedule, [stage.method for stage in stages], checkpoints)
+    work = Work(stages, student, labels, targets is not None, recipe, total_steps)
+    progress = Progress(student, work.adam, [stage.method for stage in stages], checkpoints)
     done, told = progress.restore(), time.monotonic()
 
     def announced(epoch: int) -> Tensor:
@@ -169,75 +178,18 @@ def _fit(
             student.expect(minibatches)
         return minibatches
 
-    with closing(student):
-        for epoch, drawn in enumerate(one_ahead(map(announced, range(recipe.epochs)))):
-            minibatches = drawn.to(device, non_blocking=True)
-            for step, index in enumerate(minibatches if epoch >= done else [], epoch * stream.steps_per_epoch + 1):
-                with forward(recipe.precision, device):
-                    logits = student.logits(index).float()
-                soft_labels = labels.at(index)
-                total = logits.new_zeros(())
-                for stage, own in zip(stages, logits.split(widths, dim=1), strict=True):
-                    learned = stage.own(soft_labels) if targets is None else soft_labels.flatten(0, 1).unsqueeze(2)
-                    at = index.expand(S, stage.heads, -1).flatten(0, 1)
-                    batch = Batch(learned, at, epoch, step / total_steps)
-                    # (S, h, B, K) -> (R, B, K); where examples are contiguous, they stay so
-                    logits_own = own.flatten(0, 1) if own.stride(-1) == 1 else own.mT.flatten(0, 1).mT
-                    with _NamedErrors(stage.method):
-                        loss = stage.method.loss(logits_own, batch)
-                    if loss.shape != at.shape:
-                        found, expected = tuple(loss.shape), tuple(at.shape)
-                        raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
-                    if not loss.requires_grad:
-                        raise MethodFailed(stage.method.name, "loss does not depend on the logits (it has no gradient)")
-                    total = total + loss.mean(1).sum()  # replicas never mix: each has its own mean
-                with backward(recipe.precision):
-                    total.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                schedule.step()
-                for stage in stages:
-                    with _NamedErrors(stage.method):
-                        stage.method.after_step()
-                if time.monotonic() - told > 1:
-                    told = time.monotonic()
-                    on_step((step - epoch * stream.steps_per_epoch) / stream.steps_per_epoch)
+    step = steps_of(work, stages[0].recorder)
+    with closing(student), step.running():
+        for epoch, minibatches in enumerate(one_ahead(map(announced, range(recipe.epochs)))):
             if epoch >= done:
+                step.begin(epoch, minibatches)
+                for number in range(len(minibatches)):
+                    step.run(number)
+                    if time.monotonic() - told > 1:
+                        told = time.monotonic()
+                        on_step((number + 1) / len(minibatches))
                 progress.save(epoch + 1)
             on_step(1.0)
     for stage, heads in zip(stages, student.split(widths), strict=True):
         stage.student, stage.encoder = heads, encoder
         stage.steps += total_steps
-
-
-class _NamedErrors:
-    """Turns whatever a method's own code raises into `MethodFailed` (a class: it is entered at every step)."""
-
-    def __init__(self, method: Method) -> None:
-        self._method = method
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, torch.OutOfMemoryError):
-            return  # not its fault
-        if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
-            what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
-            raise MethodFailed(self._method.name, what) from error
-
-
-class LabelTable:
-    """Rows of (S, m, N, K), gathered by minibatch."""
-
-    def __init__(self, table: Tensor) -> None:
-        S, m, N, K = table.shape
-        self._rows = table.view(S * m * N, K)
-        self._offsets = (torch.arange(S * m, device=table.device) * N).view(S, m, 1)
-
-    def at(self, index: Tensor) -> Tensor:
-        """(S, m, B, K) for index (S, 1, B) or (S, m, B), laid out with examples contiguous, as the logits are."""
-        rows = index + self._offsets
-        S, m, B = rows.shape
-        gathered = self._rows.index_select(0, rows.flatten()).view(S, m, B, -1)
-        return gathered.transpose(2, 3).contiguous().transpose(2, 3)

@@ -8,10 +8,10 @@ the two responses (Bradley-Terry).
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.store.stored_rows import READ_ROWS
@@ -100,7 +100,7 @@ class Heads:
 
 
 class LinearStudent:
-    """The heads in training, bound to the train split's features.
+    """The heads in training, bound to the train split's features. Gradients are in closed form.
 
     Args:
         features: (S, N, D) or (S, N, 2, D), standardised; a seed axis of stride 0 shares one table. Or not in memory:
@@ -110,6 +110,8 @@ class LinearStudent:
         heads: H.
     """
 
+    recordable: ClassVar[bool] = True
+
     def __init__(self, features: Tensor | Streamed, num_classes: int, seeds: tuple[int, ...], heads: int) -> None:
         self.pairs = len(features.shape) == 4
         self.outputs = 1 if self.pairs else num_classes
@@ -117,34 +119,45 @@ class LinearStudent:
         self._source = InMemory(features) if isinstance(features, Tensor) else ReadAhead(features)
         start = [initial_head(seed, self.outputs, self._dim) for seed in seeds]
         # (S, H*K, D) and (S, H*K, 1): W x^T puts examples last, the layout that both products and the losses like best
-        weight = torch.stack([w.repeat(heads, 1) for w, _ in start])
+        self.weight = torch.stack([w.repeat(heads, 1) for w, _ in start]).to(features.device)
         bias = torch.stack([b.repeat(heads)[:, None] for _, b in start])
-        self.weight = nn.Parameter(weight.to(features.device))
-        self.bias = None if self.pairs else nn.Parameter(bias.to(features.device))
+        self.bias = None if self.pairs else bias.to(features.device)
+        self._rows, self._logits = self.weight, self.weight  # of the last step
 
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[Tensor]:
         return [self.weight] if self.bias is None else [self.weight, self.bias]
 
     def expect(self, minibatches: Tensor) -> None:
         self._source.expect(minibatches)
 
+    def fetch(self) -> None:
+        self._source.fetch()
+
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), one stream for all heads, or (S, H, B)."""
         S, streams, B = index.shape
-        x = self._source.rows(index).transpose(1, 2)
-        weight = self.weight.view(S * streams, -1, self._dim)
+        self._rows = self._source.rows(index)
+        x, weight = self._rows.transpose(1, 2), self.weight.view(S * streams, -1, self._dim)
         if self.bias is None:
-            return torch.bmm(weight, x).view(S, self._heads, B, 2)
-        z = torch.baddbmm(self.bias.view(S * streams, -1, 1), weight, x)
-        return z.view(S, self._heads, self.outputs, B).transpose(2, 3)
+            self._logits = torch.bmm(weight, x)
+            return self._logits.view(S, self._heads, B, 2)
+        self._logits = torch.baddbmm(self.bias.view(S * streams, -1, 1), weight, x)
+        return self._logits.view(S, self._heads, self.outputs, B).transpose(2, 3)
+
+    def gradients(self, of_logits: Tensor) -> list[Tensor]:
+        """W's is G x, the bias's the sum of G over examples, for the gradient G (S, H, B, K) of the last logits."""
+        computed = self._logits  # in the precision of its product, as autograd has it
+        slope = (of_logits if self.bias is None else of_logits.transpose(2, 3)).reshape(computed.shape).to(computed.dtype)
+        weight = torch.bmm(slope, self._rows.to(computed.dtype)).view_as(self.weight).float()
+        return [weight] if self.bias is None else [weight, slope.sum(-1, dtype=torch.float32).view_as(self.bias)]
 
     def close(self) -> None:
         self._source.close()
 
     def split(self, widths: list[int]) -> list[Heads]:
         S = self.weight.shape[0]
-        weight = self.weight.detach().view(S, self._heads, self.outputs, self._dim).split(widths, dim=1)
+        weight = self.weight.view(S, self._heads, self.outputs, self._dim).split(widths, dim=1)
         if self.bias is None:
             return [Heads(w, None) for w in weight]
-        bias = self.bias.detach().view(S, self._heads, self.outputs).split(widths, dim=1)
+        bias = self.bias.view(S, self._heads, self.outputs).split(widths, dim=1)
         return [Heads(w, b) for w, b in zip(weight, bias, strict=True)]

@@ -72,6 +72,7 @@ class InMemory:
         self._rows: Tensor | None = None
 
     def expect(self, minibatches: Tensor) -> None: ...
+    def fetch(self) -> None: ...
     def close(self) -> None: ...
 
     def rows(self, index: Tensor) -> Tensor:
@@ -97,17 +98,26 @@ class ReadAhead:
         self._features = features
         self._epochs: deque[Tensor] = deque()
         self._coming = self._rows()
+        self._here = torch.empty(0, device=features.device)  # of the present step; on a GPU always in the same place
         self._process = os.getpid()
 
     def expect(self, minibatches: Tensor) -> None:
         """The minibatches (steps, S, streams, B) of the next epoch, while there are still some of the present one."""
         self._epochs.append(minibatches)
 
-    def rows(self, index: Tensor) -> Tensor:
-        """As `InMemory.rows`, for the next of the minibatches that were announced."""
+    def fetch(self) -> None:
+        """The rows of the next of the minibatches that were announced."""
         if os.getpid() != self._process:
             raise RuntimeError("a copy of the process that trains, forked by a plug-in, has no threads")
-        return next(self._coming)
+        rows = next(self._coming)
+        if rows.is_cuda and self._here.shape == rows.shape:
+            self._here.copy_(rows)
+        else:
+            self._here = rows.clone() if rows.is_cuda else rows
+
+    def rows(self, index: Tensor) -> Tensor:
+        """As `InMemory.rows`, for the minibatch that was fetched."""
+        return self._here
 
     def close(self) -> None:
         """End the threads, and let go of what they hold."""

@@ -1,0 +1,179 @@
+"""Recordings of a step: the same work again on the same memory, without Python. On a GPU a CUDA graph; a `Tape` is the
+same on any device for tests, and fails where a graph would."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+READS_VALUE = "a value of a tensor is read by Python"
+SHAPE_DEPENDS = "a shape depends on values"
+RANDOM = "random numbers are drawn in every step"
+OTHER_DEVICE = "a tensor is on another device"
+
+
+class Recorder(Protocol):
+    """Makes recordings."""
+
+    def running(self) -> AbstractContextManager[Any]:
+        """Where everything that is to be recorded has to run, before and after, too."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record the work without doing it: nothing on the device has changed then, whether it succeeds or raises.
+
+        What is returned does it, and again at each call.
+        """
+
+
+class CudaGraphs:
+    """Recordings as CUDA graphs."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)
+
+    def running(self) -> AbstractContextManager[Any]:
+        return _on_stream(self._stream)
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        graph = torch.cuda.CUDAGraph()
+        # other threads go on: autograd's, which belongs to the work, and those that read ahead, which don't
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            work()
+        except BaseException:
+            with suppress(Exception):  # it says once more that the capture is not valid
+                graph.capture_end()
+            raise
+        graph.capture_end()
+        return graph.replay
+
+
+class _on_stream:
+    """This thread's current stream, which waits for what was there before, and is waited for by what comes after."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._context = stream, torch.cuda.stream(stream)
+
+    def __enter__(self) -> None:
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        self._context.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._context.__exit__(*error)
+        torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+
+
+class Tape:
+    """Recordings as lists of aten's operations, with the very tensors that they read and wrote.
+
+    Playing them runs no Python of the work: what it rebound stays as it is, and its numbers are frozen. What a CUDA
+    graph can't hold raises RuntimeError.
+    """
+
+    def running(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        log = _Log()
+        try:
+            with log:
+                work()
+        finally:
+            log.undo()
+        return log.play
+
+
+class Watching(TorchDispatchMode):
+    """Sees every operation while it is entered, and can undo what they wrote to memory that was there before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: set[int] = set()  # storages
+        self._before: dict[int, tuple[Tensor, Tensor]] = {}  # storage -> all of it, and what was in it
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.look(func, args, kwargs)
+        for tensor in _written(func, args, kwargs):
+            if (place := storage(tensor)) not in self._made | self._before.keys():
+                whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
+                self._before[place] = whole, whole.clone()
+        found = func(*args, **kwargs)
+        if _makes_memory(func):
+            self._made.update(map(storage, tensors_in(found)))
+        self.done(func, args, kwargs, found)
+        return found
+
+    def look(self, func: Any, args: Any, kwargs: Any) -> None:
+        """At an operation before it runs."""
+
+    def done(self, func: Any, args: Any, kwargs: Any, found: Any) -> None:
+        """It has run."""
+
+    def undo(self) -> None:
+        for whole, before in self._before.values():
+            whole.copy_(before)
+        self._before.clear()
+
+
+class _Log(Watching):
+    """A tape while it is recorded, and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[tuple[Any, Any, Any, Any]] = []
+
+    def look(self, func: Any, args: Any, kwargs: Any) -> None:
+        if reason := unrecordable(func, args, kwargs):
+            raise RuntimeError(f"{func} is not permitted while a step is recorded: {reason}")
+
+    def done(self, *call: Any) -> None:
+        self._calls.append(call)  # type: ignore[arg-type]
+
+    def play(self) -> None:
+        with torch.no_grad():
+            for func, args, kwargs, found in self._calls:
+                again = func(*args, **kwargs)
+                if _makes_memory(func):
+                    for recorded, new in zip(tensors_in(found), tensors_in(again), strict=True):
+                        recorded.copy_(new)
+
+
+def storage(tensor: Tensor) -> int:
+    """Which memory it is, while that lives."""
+    return tensor.untyped_storage()._cdata
+
+
+def tensors_in(items: Any) -> list[Tensor]:
+    """All tensors in nested lists, tuples and dicts."""
+    return [leaf for leaf in tree_leaves(items) if isinstance(leaf, Tensor)]
+
+
+def _makes_memory(func: Any) -> bool:
+    return all(value.alias_info is None for value in func._schema.returns) and bool(func._schema.returns)
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    found = []
+    for position, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            found += tensors_in(args[position] if position < len(args) else kwargs.get(argument.name))
+    return found
+
+
+def unrecordable(func: Any, args: Any, kwargs: Any) -> str | None:
+    """Why a recording can't hold an operation, if so. (What it does on another device, `Rehearsal` finds.)"""
+    aten = torch.ops.aten
+    if torch.Tag.data_dependent_output in func.tags or func is aten.is_nonzero.default:
+        return READS_VALUE
+    if func is aten.index.Tensor or func in (aten.index_put.default, aten.index_put_.default):
+        by_mask = any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+        filled = func is not aten.index.Tensor and args[2].numel() == 1  # then it is `masked_fill`
+        return SHAPE_DEPENDS if by_mask and not filled else None
+    if torch.Tag.dynamic_output_shape in func.tags and kwargs.get("output_size") is None:
+        return SHAPE_DEPENDS
+    return RANDOM if torch.Tag.nondeterministic_seeded in func.tags else None
