@@ -4,10 +4,11 @@ Shapes: S seeds, M supervisors, N examples, K classes, R replicas of the method 
 """
 
 import dataclasses
+import io
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from itertools import product
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from benchmark.core import registry
 from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision
 from benchmark.core.names import RESERVED, TIMES
+from benchmark.core.recording import Recorder, Tape
 from benchmark.core.training import Trained, TrainingData, train
 from benchmark.students.linear import Heads, LinearStudent
 
@@ -208,6 +210,20 @@ def check_replicas_independent(cls: type[Method]) -> None:
             _expect(close, cls, f"replicas are not independent: other replicas in the run change {name}")
 
 
+def check_recorded(cls: type[Method]) -> None:
+    """Steps that are recorded and replayed, as on a GPU, give what steps by Python give, bit by bit.
+
+    A method that can't be recorded is trained by Python there, too, which is slower, but no fault.
+    """
+    M = max(3, cls.min_supervisors)
+    for data in (make_data(supervisors=M, classes=2, pairs=True), make_data(supervisors=M, classes=10)):
+        recipe = dataclasses.replace(RECIPE, epochs=5)
+        with redirect_stderr(io.StringIO()):  # that it can't is said
+            taped = _values(_train(cls(), data, recipe, Tape()), data)
+        for name, value in _values(_train(cls(), data, recipe), data).items():
+            _expect(torch.equal(value, taped[name]), cls, f"{name}: other values when steps are replayed as on a GPU")
+
+
 def check_learns(cls: type[Method]) -> None:
     """Supervisors who are right teach the student: on labels linear in the features it gets most examples right."""
     data = make_data(supervisors=max(2, cls.min_supervisors), examples=64)
@@ -232,6 +248,7 @@ CHECKS: tuple[Callable[[type[Method]], None], ...] = (
     check_global_random_state,
     check_inputs_unchanged,
     check_replicas_independent,
+    check_recorded,
     check_learns,
 )
 
@@ -266,10 +283,10 @@ def _supervisors(cls: type[Method]) -> range:
     return range(cls.min_supervisors, max(5, cls.min_supervisors) + 1)
 
 
-def _train(method: Method, data: TrainingData, recipe: Recipe = RECIPE) -> Trained:
+def _train(method: Method, data: TrainingData, recipe: Recipe = RECIPE, recorder: Recorder | None = None) -> Trained:
     """Train for a few steps; weights and diagnostics must be finite."""
     try:
-        (trained,) = train([method], data, recipe)
+        (trained,) = train([method], data, recipe, recorder=recorder)
     except MethodFailed as error:
         raise AssertionError(str(error)) from error
     M, K = data.soft_labels.shape[1], data.soft_labels.shape[-1]

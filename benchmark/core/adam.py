@@ -1,7 +1,8 @@
-"""Adam without weight decay, on several tensors in one kernel, and its cosine schedule: the optimizer of every student."""
+"""Every student's optimizer: Adam without weight decay, on several tensors in one kernel, and its cosine schedule."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,10 +22,10 @@ class Adam:
         self.squares = [torch.zeros_like(p) for p in self.parameters]
         self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
 
-    def step(self, gradients: Sequence[Tensor], rate: float | Tensor) -> None:
+    def step(self, gradients: list[Tensor], rate: Any) -> None:
         """Update the parameters in place; `rate` is a number, or a 0-dim float32 tensor where they are."""
         torch._foreach_add_(self.steps, 1)
-        torch._fused_adam_(
+        torch._fused_adam_(  # private: a test compares it with the optimizer's step
             self.parameters,
             gradients,
             self.means,

@@ -91,7 +91,7 @@ class Watching(TorchDispatchMode):
     """Sees every operation while it is entered, and can undo what they wrote to memory that was there before."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._made: set[int] = set()  # storages
         self._before: dict[int, tuple[Tensor, Tensor]] = {}  # storage -> all of it, and what was in it
 
@@ -132,7 +132,7 @@ class _Log(Watching):
             raise RuntimeError(f"{func} is not permitted while a step is recorded: {reason}")
 
     def done(self, *call: Any) -> None:
-        self._calls.append(call)  # type: ignore[arg-type]
+        self._calls.append(call)
 
     def play(self) -> None:
         with torch.no_grad():
@@ -145,7 +145,8 @@ class _Log(Watching):
 
 def storage(tensor: Tensor) -> int:
     """Which memory it is, while that lives."""
-    return tensor.untyped_storage()._cdata
+    place: int = tensor.untyped_storage()._cdata
+    return place
 
 
 def tensors_in(items: Any) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """An eager step, watched for what a recording of it could not do; and a method's state around it."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,8 @@ from benchmark.core.method import Method, Supervision, method_state
 from benchmark.core.recording import OTHER_DEVICE, Watching, storage, tensors_in, unrecordable
 from benchmark.core.watched import plain
 
-_KEEPS = (Tensor, torch.Generator, Optimizer, Supervision)
+_KEEPS = Tensor | torch.Generator | Optimizer | Supervision
+_PLAIN = bool | int | float | str | torch.device | torch.dtype | None
 
 
 class Rehearsal(Watching):
@@ -21,13 +23,11 @@ class Rehearsal(Watching):
     Attributes:
         reasons: method -> why a recording can't hold what it does, and where it does it; None for what no method's code
             does itself (a backward pass).
-        read: storages that were read.
     """
 
     def __init__(self, device: torch.device, running: Callable[[], Method | None]) -> None:
         super().__init__()
         self.reasons: dict[Method | None, str] = {}
-        self.read: set[int] = set()
         self._device, self._running = device.type, running
 
     def look(self, func: Any, args: Any, kwargs: Any) -> None:
@@ -35,9 +35,7 @@ class Rehearsal(Watching):
             self._refuse(reason)
 
     def done(self, func: Any, args: Any, kwargs: Any, found: Any) -> None:
-        given = tensors_in((args, kwargs))
-        self.read.update(map(storage, given))
-        if any(tensor.device.type != self._device for tensor in (*given, *tensors_in(found))):
+        if any(tensor.device.type != self._device for tensor in tensors_in((args, kwargs, found))):
             self._refuse(OTHER_DEVICE)
 
     def _refuse(self, reason: str) -> None:
@@ -60,7 +58,7 @@ class State:
 
     def __init__(self, method: Method) -> None:
         self._method, self._found = method, dict(vars(method))
-        self._plain = _plain_values(method)
+        self._outline = _outline(method)
         self._generators = [(g, g.get_state()) for g in vars(method).values() if isinstance(g, torch.Generator)]
 
     def hidden(self) -> list[str]:
@@ -68,19 +66,19 @@ class State:
         return [name for name, value in method_state(self._method).items() if not _is_seen(value)]
 
     def changed(self) -> list[str]:
-        """Plain attributes (numbers, words) that have other values now."""
-        now = _plain_values(self._method)
-        return sorted(n for n in self._plain.keys() | now.keys() if self._plain.get(n, now) != now.get(n, now))
+        """Attributes that came or went, hold another number or word, or a tensor of another shape or type; and those
+        that are other memory now, after having shared it with another attribute."""
+        now = _outline(self._method)
+        found = {name for name in self._outline.keys() | now.keys() if self._outline.get(name) != now.get(name)}
+        users = Counter(storage(value) for value in self._found.values() if isinstance(value, Tensor))
+        return sorted(found | {name for name, old in self.rebound().items() if users[storage(old)] > 1})
 
-    def rebound(self, read: set[int]) -> dict[str, Tensor]:
-        """Attributes that are other memory now, though what they were before was read: name -> the tensor before."""
-        now = vars(self._method)
-        old = {name: value for name, value in self._found.items() if isinstance(value, Tensor)}
-        return {
-            name: value
-            for name, value in old.items()
-            if isinstance(new := now.get(name), Tensor) and storage(new) != storage(value) and storage(value) in read
-        }
+    def rebound(self) -> dict[str, Tensor]:
+        """Tensors that are other memory now: attribute -> what it was before."""
+        now, before = (
+            {n: v for n, v in own.items() if isinstance(v, Tensor)} for own in (vars(self._method), self._found)
+        )
+        return {name: old for name, old in before.items() if name in now and storage(old) != storage(now[name])}
 
     def restore(self) -> None:
         """What it was bound to, and where its generators stood; `Rehearsal.undo` knows what was in its tensors."""
@@ -98,18 +96,19 @@ def settle(method: Method) -> None:
 
 
 def _is_seen(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return not tensors_in(value) and all(map(_is_seen, value))
-    return value is None or isinstance(value, bool | int | float | str | torch.device | torch.dtype) or isinstance(value, _KEEPS)
+    nested = type(value) is tuple and not tensors_in(value) and all(map(_is_seen, value))
+    return nested or isinstance(value, _PLAIN | _KEEPS)
 
 
-def _plain_values(method: Method) -> dict[str, Any]:
-    """Numbers and words by name, those of its optimizers' groups included."""
+def _outline(method: Method) -> dict[str, Any]:
+    """What decides, by attribute, which way a method's code goes: numbers and words, and of tensors all but values."""
     found: dict[str, Any] = {}
     for name, value in vars(method).items():
-        if isinstance(value, Optimizer):
-            groups = [{k: v for k, v in group.items() if k != "params"} for group in value.param_groups]
-            found[name] = [repr(groups), len(value.state)]
-        elif not isinstance(value, _KEEPS):
-            found[name] = plain(value)
+        if isinstance(value, Tensor):
+            found[name] = value.shape, value.dtype, value.requires_grad
+        elif isinstance(value, Optimizer):  # options such as its rate, and whether moments are there
+            groups = [{option: x for option, x in group.items() if option != "params"} for group in value.param_groups]
+            found[name] = repr(groups), len(value.state)
+        else:
+            found[name] = value if _is_seen(value := plain(value)) else type(value)
     return found

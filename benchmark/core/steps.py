@@ -8,7 +8,8 @@ split, B of a minibatch, K classes; R = S*h replicas of one method.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -40,7 +41,8 @@ class Stage(Protocol):
         """Its view of (S, M, B, K): (R, B, m, K)."""
 
 
-class Given(NamedTuple):
+@dataclass(frozen=True)
+class Given:
     """What losses are computed from: index (S, 1, B) or (S, H, B), logits (S, H, B, K), soft labels (S, M, B, K), or
     (S, H, B, K) of given targets."""
 
@@ -79,7 +81,9 @@ class Work:
         for stage, own in zip(self.stages, logits.split(self._widths, dim=1), strict=True):
             if stage in stages:
                 S, _, B = given.index.shape
-                learned = given.soft_labels.flatten(0, 1).unsqueeze(2) if self._targets else stage.own(given.soft_labels)
+                learned = (
+                    given.soft_labels.flatten(0, 1).unsqueeze(2) if self._targets else stage.own(given.soft_labels)
+                )
                 at = given.index.expand(S, stage.heads, B).flatten(0, 1)
                 # (S, h, B, K) -> (R, B, K); where examples are contiguous, they stay so
                 logits_own = own.flatten(0, 1) if own.stride(-1) == 1 else own.mT.flatten(0, 1).mT
@@ -92,8 +96,9 @@ class Work:
                     raise MethodFailed(stage.method.name, "loss does not depend on the logits (it has no gradient)")
                 losses.append(loss)
         self.running = None
-        with backward(self.recipe.precision):
-            torch.autograd.backward(losses, [torch.full_like(loss, 1 / loss.shape[1]) for loss in losses])
+        if losses:
+            with backward(self.recipe.precision):
+                torch.autograd.backward(losses, [torch.full_like(loss, 1 / loss.shape[1]) for loss in losses])
         return torch.zeros_like(logits) if logits.grad is None else logits.grad
 
     def update(self, slope: Tensor, rate: float | Tensor) -> None:
@@ -147,8 +152,8 @@ class EagerStep:
 class GraphStep:
     """Steps replayed from a recording, which holds as long as Python would do the same.
 
-    A step is rehearsed first (done by Python, and watched), then recorded. What was recorded is replayed until the epoch
-    or the progress would have another answer for some method's code; then a step is rehearsed again. Methods that can't
+    A step is rehearsed first (done by Python, and watched), then recorded. The recording is replayed until a method's
+    code would be told something else of the epoch or the progress; then a step is rehearsed again. Methods that can't
     be recorded are `aside`: their losses are computed by Python in every step, from the recording's logits.
 
     Args:
@@ -168,7 +173,7 @@ class GraphStep:
         self._replay: Callable[[], None] | None = None
         self._notes = Notes(lambda: None)
         self._ready = False  # whether the next step may be recorded
-        self._rebound: set[tuple[Method, str]] = set()
+        self._left: tuple[list[Stage], Given, Tensor, Tensor] | None = None  # what a step leaves for methods aside
         self._unsaid: list[str] = []
         self._flips: Counter[Method] = Counter()
         self._unsettled: Counter[Method] = Counter()
@@ -199,13 +204,15 @@ class GraphStep:
             self._replay = self._recorded(progress)
         if self._replay is not None:
             self._replay()
-        else:
+        elif self._inside:
             self._rehearse(progress)
-        if self._aside:
-            given, slope, rate = self._left
-            own = self._work.slope(self._aside, given, self._epoch, progress)
+        else:
+            self._step(progress, nullcontext())
+        if self._left is not None:
+            aside, given, slope, rate = self._left
+            own = self._work.slope(aside, given, self._epoch, progress)
             self._work.update(slope + own, rate)
-            self._work.after(self._aside)
+            self._work.after(aside)
         while self._unsaid:  # only now: a method that fails has failed, and is no matter of recordings
             self._say(self._unsaid.pop(0))
 
@@ -222,7 +229,8 @@ class GraphStep:
         if not self._aside:
             work.update(slope, rate)
         done += 1
-        self._left, self._notes = (given, slope, rate), notes
+        self._left = (list(self._aside), given, slope, rate) if self._aside else None
+        self._notes = notes
 
     def _rehearse(self, progress: float) -> None:
         """The step by Python; finds who can't be recorded, and whether the next step can."""
@@ -240,47 +248,45 @@ class GraphStep:
         settled = True
         reasons = {stage.method: seen.reasons[None] for stage in self._inside} if None in seen.reasons else {}
         for method, state in states.items():
-            changed, rebound = state.changed(), state.rebound(seen.read)
             settle(method)
+            changed = state.changed()
             self._unsettled[method] = self._unsettled[method] + 1 if changed else 0
-            others = [name for name, old in rebound.items() if not _alike(old, getattr(method, name))]
             if method in seen.reasons:
                 reasons[method] = seen.reasons[method]
             elif hidden := state.hidden():
                 reasons[method] = f"it may keep state in {', '.join(hidden)}, which is no tensor or number"
             elif self._unsettled[method] > _UNSETTLED:
-                reasons[method] = f"attributes change in every step: {', '.join(changed)}"
-            elif others:
-                reasons[method] = f"attributes change their shape or type: {', '.join(others)}"
+                reasons[method] = _changes(changed)
             else:
                 settled = settled and not changed
-                self._rebound |= {(method, name) for name in rebound}
         self._put_aside(reasons)
         self._ready = settled and bool(self._inside)
 
     def _recorded(self, progress: float) -> Callable[[], None] | None:
         """A recording of the step that is to come, or None when that fails: all methods are aside then."""
         states = {stage.method: State(stage.method) for stage in self._inside}
-        bound = [(method, name, getattr(method, name)) for method, name in self._rebound if method in states]
 
         def work() -> None:
             self._step(progress, nullcontext())
-            with torch.no_grad():
-                for method, name, old in bound:  # where the next replay will read it
-                    old.copy_(getattr(method, name))
+            rebound = [(m, name, old) for m, state in states.items() for name, old in state.rebound().items()]
+            with torch.no_grad():  # what was rebound goes where the next replay will read it
+                new = [getattr(method, name).clone() for method, name, _ in rebound]
+                for (method, name, old), values in zip(rebound, new, strict=True):
+                    old.copy_(values)
                     setattr(method, name, old)
 
+        replay: Callable[[], None] | None = None
         try:
             replay = self._recorder.record(work)
-            changed = {m: f"attributes change: {', '.join(state.changed())}" for m, state in states.items() if state.changed()}
+            reasons = {m: _changes(state.changed()) for m, state in states.items() if state.changed()}
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            changed = {method: f"recording failed: {' '.join(str(error).split())}" for method in states}
-        if changed:
+            reasons = {method: f"recording failed: {' '.join(str(error).split())}" for method in states}
+        if reasons:
             for state in states.values():
                 state.restore()
-            self._put_aside(changed)
+            self._put_aside(reasons)
             return None
         for method in states:
             settle(method)
@@ -294,8 +300,8 @@ class GraphStep:
         self._unsaid += [f"method '{m.name}' is trained without a graph: {why}" for m, why in reasons.items()]
 
 
-def _alike(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype
+def _changes(names: Sequence[str]) -> str:
+    return f"attributes change from step to step: {', '.join(names)}"
 
 
 class NamedErrors:

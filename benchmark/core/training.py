@@ -10,10 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.base.errors import MethodFailed
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.data import Recipe
 from benchmark.core.method import Method, Supervision

@@ -16,7 +16,7 @@ from torch import Tensor
 Question = Callable[[int, float], Any]  # of the epoch and the progress of a step
 
 
-class Note(NamedTuple):
+class _Note(NamedTuple):
     question: Question
     answer: Any
     owner: Any  # who asked
@@ -27,10 +27,10 @@ class Notes:
 
     def __init__(self, running: Callable[[], Any]) -> None:
         self._running = running
-        self._asked: list[Note] = []
+        self._asked: list[_Note] = []
 
     def add(self, question: Question, answer: Any) -> None:
-        self._asked.append(Note(question, answer, self._running()))
+        self._asked.append(_Note(question, answer, self._running()))
 
     def changed(self, epoch: int, progress: float) -> set[Any]:
         """Whoever would be told something else in this step."""
@@ -157,7 +157,9 @@ def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     setattr(_Watched, f"__{_name}__", _comparison(getattr(operator, _name)))
-for _name, _function in {"bool": bool, "int": int, "float": float, "round": round, "index": operator.index}.items():
+_conversions: dict[str, Callable[..., Any]]
+_conversions = {"bool": bool, "int": int, "float": float, "round": round, "index": operator.index}
+for _name, _function in _conversions.items():
     setattr(_Watched, f"__{_name}__", _exact(_function))
 for _name in ("neg", "pos", "abs"):
     setattr(_Watched, f"__{_name}__", _exact(getattr(operator, _name)))

@@ -147,7 +147,9 @@ class LinearStudent:
     def gradients(self, of_logits: Tensor) -> list[Tensor]:
         """W's is G x, the bias's the sum of G over examples, for the gradient G (S, H, B, K) of the last logits."""
         computed = self._logits  # in the precision of its product, as autograd has it
-        slope = (of_logits if self.bias is None else of_logits.transpose(2, 3)).reshape(computed.shape).to(computed.dtype)
+        slope = (
+            (of_logits if self.bias is None else of_logits.transpose(2, 3)).reshape(computed.shape).to(computed.dtype)
+        )
         weight = torch.bmm(slope, self._rows.to(computed.dtype)).view_as(self.weight).float()
         return [weight] if self.bias is None else [weight, slope.sum(-1, dtype=torch.float32).view_as(self.bias)]
 

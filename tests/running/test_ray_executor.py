@@ -130,7 +130,8 @@ class FakeRay:
 
 
 @pytest.fixture
-def setup(tmp_path: Path) -> Setup:
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     for unit in PLAN:
         register_task(Blobs(name=unit.task))
     return setup_of(tmp_path / "cache", Recipe(epochs=2, batch_size=32))

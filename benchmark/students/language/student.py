@@ -231,6 +231,8 @@ class LanguageModel(StudentKind):
 class LanguageStudent:
     """The adapters in training; all replicas share the frozen base model, which is in memory once."""
 
+    recordable: ClassVar[bool] = False
+
     def __init__(self, kind: LanguageModel, inputs: TokenRows, seeds: tuple[int, ...], heads: int) -> None:
         self._kind, self._inputs = kind, inputs
         self._network = kind.network(inputs[0].ids.device.type)
@@ -238,10 +240,11 @@ class LanguageStudent:
         self._network.activate(self._replicas[0][0])  # whoever was in there last is gone
         self._root = torch.zeros((), requires_grad=True)  # `checkpoint` wants an input that needs a gradient
 
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[Tensor]:
         return [p for heads in self._replicas for replica in heads for p in replica]
 
     def expect(self, minibatches: Tensor) -> None: ...
+    def fetch(self) -> None: ...
     def close(self) -> None: ...
 
     def logits(self, index: Tensor) -> Tensor:
@@ -256,7 +259,18 @@ class LanguageStudent:
             for h, replica in enumerate(heads):
                 rows = index[s, h if index.shape[1] > 1 else 0]
                 logits.append(torch.cat([self._part(replica, self._inputs[s], part) for part in rows.split(size)]))
-        return torch.stack(logits).view(len(self._replicas), -1, *logits[0].shape)
+        self._logits = torch.stack(logits).view(len(self._replicas), -1, *logits[0].shape)
+        return self._logits
+
+    def gradients(self, of_logits: Tensor) -> list[Tensor]:
+        """By autograd; zero where the logits do not depend on a parameter."""
+        self._logits.backward(of_logits)
+        gradients = []
+        for parameter in self.parameters():
+            gradients.append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+            parameter.grad = None
+        del self._logits
+        return gradients
 
     def _part(self, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
         def score(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one

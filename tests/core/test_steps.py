@@ -1,0 +1,317 @@
+"""Recorded steps against steps by Python: what can be recorded is equal bit by bit, and what can't is said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark.base.errors import MethodFailed
+from benchmark.core.data import Recipe
+from benchmark.core.method import Batch, Method, Supervision, cross_entropy
+from benchmark.core.recording import Tape
+from benchmark.core.registry import METHODS
+from benchmark.core.training import Trained, TrainingData, train
+from benchmark.testing import make_data
+
+RECIPE = Recipe(learning_rate=1e-2, epochs=5, batch_size=8)  # 8 steps an epoch
+DATA = make_data(examples=64)
+
+
+class Counted(Tape):
+    """How many steps were recorded."""
+
+    count = 0
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        self.count += 1
+        return super().record(work)
+
+
+def both_ways(make: Callable[[], list[Method]], data: TrainingData = DATA) -> int:
+    """Train by Python and by recordings; the results are equal. Gives the number of recordings."""
+    tape = Counted()
+    plain, taped = train(make(), data, RECIPE), train(make(), data, RECIPE, recorder=tape)
+    for a, b in zip(plain, taped, strict=True):
+        assert _equal(a, b), a.method.name
+    return tape.count
+
+
+def _equal(a: Trained, b: Trained) -> bool:
+    assert a.diagnostics.keys() == b.diagnostics.keys()
+    weights = [(t.student.weight, t.student.bias) for t in (a, b)]  # type: ignore[attr-defined]
+    pairs = [*zip(*weights, strict=True), *((a.diagnostics[n], b.diagnostics[n]) for n in a.diagnostics)]
+    return all(x is y or torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize(("K", "pairs"), [(2, False), (10, False), (2, True)])
+def test_all_published_methods_are_recorded(K: int, pairs: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one run, with methods of several stages; none falls back."""
+    data = make_data(classes=K, pairs=pairs, examples=64)
+    recordings = both_ways(lambda: [METHODS[name]() for name in METHODS.names()], data)
+    assert recordings <= 20  # five stages; RAVEN's easy phase, the confidence losses' warm-up and margins flip
+    assert capsys.readouterr().err == ""
+
+
+class Kept(Method):
+    """A mean logit that is moved in every step; subclasses say how."""
+
+    name = "kept"
+    title = citation = "test"
+    kind = "ensemble"
+
+    def start(self, supervision: Supervision) -> None:
+        self.mean = torch.zeros(len(supervision.soft_labels), 1, 1)
+        self.setup()
+
+    def setup(self) -> None:
+        """More state."""
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        target = (batch.soft_labels.mean(2) + 0.1 * torch.tanh(self.mean + self.extra(logits, batch))).softmax(-1)
+        self.move(0.9 * self.mean + 0.1 * logits.detach().mean((1, 2), keepdim=True))
+        return cross_entropy(logits, target)
+
+    def move(self, mean: Tensor) -> None:
+        self.mean.copy_(mean)
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return 0.0
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return {"mean": self.mean.flatten()}
+
+
+class Rebinds(Kept):
+    def move(self, mean: Tensor) -> None:
+        self.mean = mean
+
+
+class KeepsTheOneBefore(Kept):
+    """A chain of attributes, none of whose memory is read by an operation when it is handed on."""
+
+    def setup(self) -> None:
+        self.before = self.older = self.mean.clone()
+
+    def move(self, mean: Tensor) -> None:
+        self.older = self.before
+        self.before = self.mean
+        self.mean = mean
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return self.older
+
+
+class MakesItLater(Kept):
+    """Another way through its code from the second step on."""
+
+    def move(self, mean: Tensor) -> None:
+        if hasattr(self, "slow"):
+            self.slow = 0.5 * self.slow + mean
+        else:
+            self.slow = mean.clone()
+        self.mean = mean + self.slow
+
+
+class OwnMomentum(Kept):
+    def setup(self) -> None:
+        self.shift = torch.zeros_like(self.mean, requires_grad=True)
+        self.optimizer = torch.optim.SGD([self.shift], lr=0.1, momentum=0.9)
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return self.shift
+
+    def after_step(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+class AsksNow(Kept):
+    """Questions with few answers: by comparison, by an epoch's parity, by `min`."""
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        if batch.epoch < 2:
+            return 0.5
+        return min(0.7, batch.progress) if batch.epoch % 2 else torch.lerp(self.mean, -self.mean, batch.progress)
+
+
+class Calculates(Kept):
+    """Arithmetic of progress and tensors, on both sides."""
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        p = batch.progress
+        number = (1 - p) * 2 + p / 3 - (2 / (1 + p)) ** 2 + p * p
+        return self.mean * number + number / (2 + self.mean) + torch.where(self.mean > 0, p, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "most"), [(Kept, 1), (Rebinds, 1), (KeepsTheOneBefore, 1), (MakesItLater, 1), (OwnMomentum, 1)]
+)
+def test_state_that_is_safe(method: type[Method], most: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 1 <= both_ways(lambda: [method()]) <= most
+    assert capsys.readouterr().err == ""
+
+
+def test_questions_cost_a_recording_each_time_that_the_answer_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert both_ways(lambda: [Calculates()]) == 1
+    assert both_ways(lambda: [AsksNow()]) == 1 + 3 + 1  # epochs 0 and 1; 2, 3, 4; and in 3 where progress passes 0.7
+    assert capsys.readouterr().err == ""
+
+
+class ReadsValue(Kept):
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return float(self.mean.max())
+
+
+class AsksTensor(Kept):
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return 0.1 if (self.mean > 0).all() else 0.2
+
+
+class Masks(Kept):
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return logits.detach()[batch.index > 30].mean()
+
+
+class Draws(Kept):
+    def start(self, supervision: Supervision) -> None:
+        self.generators = supervision.generators[0]
+        super().start(supervision)
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return torch.rand(1, generator=self.generators)
+
+
+class Counts(Kept):
+    def setup(self) -> None:
+        self.steps = 0
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        self.steps += 1
+        return 1 / self.steps
+
+
+class KeepsList(Kept):
+    def setup(self) -> None:
+        self.all = [self.mean]
+
+    def move(self, mean: Tensor) -> None:
+        self.all[0] = mean
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return self.all[0]
+
+
+class AsksExactly(Kept):
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return math.cos(batch.progress)  # type: ignore[arg-type]
+
+
+class OwnAdam(Kept):
+    def setup(self) -> None:
+        self.shift = torch.zeros_like(self.mean, requires_grad=True)
+        self.optimizer = torch.optim.Adam([self.shift], lr=0.1, foreach=False)
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return self.shift
+
+    def after_step(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+class OnlyPlainNumbers(Kept):
+    """It fails with a watched number, after it has changed its state."""
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        self.mean.add_(0.1)
+        return torch.tensor(batch.progress)
+
+
+FALLS_BACK = {
+    ReadsValue: "a value of a tensor is read by Python (extra, line",
+    AsksTensor: "a value of a tensor is read by Python (extra, line",
+    Masks: "a shape depends on values (extra, line",
+    Draws: "random numbers are drawn in every step (extra, line",
+    Counts: "attributes change from step to step: steps",
+    KeepsList: "it may keep state in all, which is no tensor or number",
+    AsksExactly: "it asks for progress or epoch as a Python number",
+    OwnAdam: "a value of a tensor is read by Python (after_step, line",
+    OnlyPlainNumbers: "Could not infer dtype of Share",
+}
+
+
+@pytest.mark.parametrize("method", FALLS_BACK, ids=lambda method: method.__name__)
+def test_what_cannot_be_recorded_is_trained_by_python_beside_the_others(
+    method: type[Method], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Equal results, one line that says why, and the other methods stay recorded."""
+    assert both_ways(lambda: [METHODS["naive"](), method(), METHODS["raven"]()]) >= 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(f"method 'kept' is trained without a graph: {FALLS_BACK[method]}"), lines[0]
+
+
+def test_one_method_alone_that_cannot_be_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert both_ways(lambda: [ReadsValue()]) == 0
+    assert "without a graph" in capsys.readouterr().err
+
+
+class Fails(Kept):
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        raise ValueError("a fault of its own")
+
+
+def test_a_method_that_fails_fails_as_without_recordings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(MethodFailed, match="a fault of its own"):
+        train([METHODS["naive"](), Fails()], DATA, RECIPE, recorder=Tape())
+    assert capsys.readouterr().err == ""
+
+
+class Broken(Tape):
+    """Recording fails in the middle of the work, as a capture that meets what no rehearsal saw."""
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        def fails() -> None:
+            work()
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        return super().record(fails)
+
+
+def test_a_recording_that_fails_leaves_no_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    make = lambda: [METHODS["raven"](), Rebinds()]  # noqa: E731
+    plain, taped = train(make(), DATA, RECIPE), train(make(), DATA, RECIPE, recorder=Broken())
+    assert all(map(_equal, plain, taped))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("recording failed: operation not permitted" in line for line in lines)
+
+
+def test_a_tape_fails_where_a_graph_does() -> None:
+    """Python is not run again, what it rebound is lost, numbers are frozen, host reads are refused; and what was
+    recorded has not been done yet."""
+    x, seen = torch.ones(3), []
+
+    class Holder:
+        value = x
+
+    def work() -> None:
+        seen.append(1)
+        x.mul_(2)
+        Holder.value = x + len(seen)
+
+    play = Tape().record(work)
+    assert x.tolist() == [1, 1, 1]
+    play()
+    made = Holder.value
+    assert (seen, x.tolist(), made.tolist()) == ([1], [2, 2, 2], [3, 3, 3])
+    play()
+    assert (seen, x.tolist(), made.tolist()) == ([1], [4, 4, 4], [5, 5, 5])
+    for forbidden in (lambda: x.sum().item(), lambda: x[x > 0], lambda: torch.rand(2), lambda: torch.equal(x, x)):
+        with pytest.raises(RuntimeError, match="not permitted"):
+            Tape().record(forbidden)  # type: ignore[arg-type]
