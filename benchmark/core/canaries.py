@@ -79,9 +79,13 @@ class RandomSupervision(Canary):
 CANARY_METHODS: dict[str, type[Canary]] = {cls.name: cls for cls in (GroundTruth, BestSupervisor, RandomSupervision)}
 
 
-def canary_data(data: TrainingData, problems: Sequence[Problem], metric: str, wanted: Sequence[str]) -> TrainingData:
-    """The same features and seeds, soft labels (S, m, N, K): one "supervisor" for each of the m wanted canaries."""
-    made = np.stack([np.stack([CANARY_METHODS[name].supervise(p, metric) for name in wanted]) for p in problems])
+def canary_data(data: TrainingData, problems: Sequence[tuple[Problem, str]], wanted: Sequence[str]) -> TrainingData:
+    """The same features and seeds, soft labels (S, m, N, K): one "supervisor" for each of the m wanted canaries.
+
+    Args:
+        problems: of the S seeds, each with its task's metric.
+    """
+    made = np.stack([np.stack([CANARY_METHODS[name].supervise(*own) for name in wanted]) for own in problems])
     return replace(data, soft_labels=torch.from_numpy(made).to(data.soft_labels.device))
 
 

@@ -71,6 +71,12 @@ def training_data(
     return TrainingData(inputs, torch.from_numpy(labels).to(device), seeds, student.start, beta), others
 
 
+def train_sizes(task: Task, condition: str, seeds: Sequence[int]) -> list[int]:
+    """How many examples the train split has in each of these seeds, of a task that is not `ReadyMade`."""
+    domains = _domains(task)
+    return [len(draw_pool(task, domains, condition, seed).labels["train"]) for seed in seeds]
+
+
 def data_fingerprint(task: Task) -> str:
     """Hash of all that a task's problems are made from: inputs, labels, groups, protocol, encoder and supervisors.
 

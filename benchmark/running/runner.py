@@ -14,7 +14,7 @@ from benchmark.base.errors import Vanished, W2SError
 from benchmark.base.process import cores
 from benchmark.results.replies import write_replies
 from benchmark.results.store import ResultStore
-from benchmark.running.executors.contract import Outcomes, TellJob, in_this_process
+from benchmark.running.executors.contract import Outcomes, TellJob, in_this_process, of_units
 from benchmark.running.executors.processes import in_processes
 from benchmark.running.plan import Unit
 from benchmark.running.progress_bar import progress
@@ -94,14 +94,14 @@ def execute(
     report.planned, report.results = len(plan), str(store.root)
     with progress(len(plan)) as bar, contextlib.closing(workforce.outcomes(plan, setup, bar.tell)) as results:
         for job, outcome in results:
-            with _whole():
-                if isinstance(job, Unit):
-                    made = outcome if isinstance(outcome, UnitResult) else None
-                    unwritten = [f"{job.label}: {outcome}"] if made is None else _write(made, store)
+            for unit, own in of_units(job, outcome):
+                with _whole():
+                    made = own if isinstance(own, UnitResult) else None
+                    unwritten = [f"{unit.label}: {own}"] if made is None else _write(made, store)
                     report.failures += [*(made.failures if made else ()), *unwritten]
                     report.failed += bool(unwritten)
                     report.units += 1
-                bar.finished(job)
+            bar.finished(job)
     store.present()
 
 

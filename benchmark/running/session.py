@@ -7,6 +7,7 @@ from benchmark.base.notices import Say
 from benchmark.base.paths import using
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.registry import TASKS
+from benchmark.running.joining import training_runs
 from benchmark.running.plan import absent_units, make_plan
 from benchmark.running.request import Request, Run, resolve
 from benchmark.running.runner import USUAL, Report, Workforce, execute
@@ -46,7 +47,9 @@ def foresee(request: Request, say: Say) -> int:
     if len(disk) > 1:
         say(f"in all {sum(disk.values()) / 1e9:.3g} GB of disk")
     each = f", {GRID_SIZE} settings a method" * run.setup.tune
-    say(f"{len(units) + len(absent)} units to run{each}, results in {run.store.root}")
+    runs = training_runs(units, run.setup)
+    together = f" ({len(units)} here, in {runs} runs of the training loop)" if units else ""
+    say(f"{len(units) + len(absent)} units to run{together}{each}, results in {run.store.root}")
     _say_failures(_not_run(run), say)
     return 1 if run.lacking or (run.outdated and run.outdated.left_out) else 0
 

@@ -1,6 +1,7 @@
 """One unit of work: build its problems, train its methods, score them. Runs in a worker; writes no results."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
 from benchmark.base.notices import Tell
+from benchmark.base.process import cores
 from benchmark.base.versions import libraries
 from benchmark.core.canaries import CANARY_METHODS, canary_data
 from benchmark.core.data import Problem
@@ -23,7 +25,7 @@ from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
 from benchmark.core.student import as_policy
 from benchmark.core.task import Task
-from benchmark.core.training import NOWHERE, Trained, train
+from benchmark.core.training import NOWHERE, OnStep, Trained, train
 from benchmark.results.replies import Reply
 from benchmark.results.trials import AGREEMENT, CHOSEN, trial_metrics
 from benchmark.running.method_settings import MethodSetting, Trial
@@ -33,6 +35,7 @@ from benchmark.running.tuning import expected_epochs, runs_of, train_trials
 from benchmark.store.checkpoints import Checkpoints
 
 LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
+_GPU_SHARE, _CPU_SHARE = 0.4, 0.25  # of the memory that units which train together may take
 Entry = tuple[Record, NDArray[Any]]
 
 
@@ -57,30 +60,79 @@ def execute(unit: Unit, setup: Setup, tell: Tell = lambda text, share: None) -> 
     task = setup.task(unit.task)
     with suppress(torch.OutOfMemoryError):
         try:
-            return _execute(task, unit, setup, tell)
+            (result,) = _execute([unit], setup, tell)
+            return result
         finally:
             task.student.release()  # the last weights may be a canary's, which knew the truth
     # the error is gone, and with it what its frames held in memory: the next unit needs the room
     raise W2SError(f"out of GPU memory; {task.student.relief(setup.student.of(task.name))}")
 
 
-def _execute(task: Task, unit: Unit, setup: Setup, tell: Tell) -> UnitResult:
-    problems: dict[int, Problem] = {}
-    for seed in sorted({seed for training in unit.trainings for seed in training.seeds}):
-        tell(f"problem of seed {seed}", 0)
-        problems[seed] = build_problem(task, unit.condition, seed, setup.cache, setup.device, setup.held_out)
-    groups: list[tuple[tuple[MethodSetting, ...], list[Problem]]] = []
-    for training in unit.trainings:
-        # replicas of one run share the number of examples; the order of seeds stays
-        own = sorted((problems[seed] for seed in training.seeds), key=lambda p: (_size(p), p.seed))
-        groups += [(training.settings, list(group)) for _, group in groupby(own, _size)]
-    epochs = sum(expected_epochs(_runs(task, settings)) for settings, _ in groups)
-    epochs += sum(any(s.canary for s in settings) for settings, _ in groups) * setup.student.of(task.name).epochs
-    result = UnitResult(unit, evaluate(task, list(problems.values())))
-    work = _Work(task, setup, _Epochs(tell, epochs), result)
-    for settings, group in groups:
-        work.train_and_score(group, settings)
-    return result
+def execute_together(units: Sequence[Unit], setup: Setup, tell: Tell) -> list[UnitResult] | None:
+    """Do units of one shape (`benchmark.running.joining`) in common training runs: what each gives alone, to rounding.
+
+    None if anything fails; each alone then fails, or doesn't, on its own.
+    """
+    with suppress(Exception, SystemExit):
+        results = _execute(units, setup, tell)
+        return None if any(result.failures for result in results) else results
+    return None
+
+
+def _execute(units: Sequence[Unit], setup: Setup, tell: Tell) -> list[UnitResult]:
+    groups: dict[tuple[tuple[MethodSetting, ...], int], list[_Seed]] = {}
+    results = []
+    for unit in units:
+        task, problems = setup.task(unit.task), dict[int, Problem]()
+        for seed in sorted({seed for training in unit.trainings for seed in training.seeds}):
+            tell(f"problem of seed {seed}", 0)
+            problems[seed] = build_problem(task, unit.condition, seed, setup.cache, setup.device, setup.held_out)
+        results.append(UnitResult(unit, evaluate(task, list(problems.values()))))
+        for training in unit.trainings:
+            # replicas of one run share the number of examples; the order of seeds stays
+            for problem in sorted((problems[seed] for seed in training.seeds), key=lambda p: (_size(p), p.seed)):
+                group = groups.setdefault((training.settings, _size(problem)), [])
+                group.append(_Seed(task, problem, results[-1]))
+    runs = [(settings, part) for (settings, _), group in groups.items() for part in _parts(group, setup.device)]
+    epochs = 0
+    for settings, part in runs:
+        epochs += expected_epochs(_runs(part[0].task, settings))
+        epochs += any(s.canary for s in settings) * setup.student.of(part[0].task.name).epochs
+    on_step = _Epochs(tell, epochs)
+    for settings, part in runs:
+        _train_and_score(part, settings, setup, on_step)
+    return results
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """One seed of a unit, and the result to which it adds."""
+
+    task: Task
+    problem: Problem
+    result: UnitResult
+
+
+def _parts(group: Sequence[_Seed], device: str) -> Iterator[list[_Seed]]:
+    """Whole units, as many together as a share of the memory holds."""
+    free = (
+        torch.cuda.mem_get_info()[0] if device == "cuda" else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    )
+    room, part = (_GPU_SHARE * free if device == "cuda" else _CPU_SHARE * free / cores()), list[_Seed]()
+    for _, own in groupby(group, lambda seed: id(seed.result)):
+        unit = list(own)
+        if part and sum(map(_bytes, (*part, *unit))) > room:
+            yield part
+            part = []
+        part += unit
+    yield part
+
+
+def _bytes(seed: _Seed) -> int:
+    """What training takes for a seed, roughly: its features, soft labels, and as much as these again for each of a
+    dozen methods' targets."""
+    features = sum(getattr(splits["train"], "nbytes", 0) for splits in seed.problem.features.values())
+    return int(features + 5 * seed.problem.soft_labels["train"].nbytes)
 
 
 def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
@@ -131,115 +183,119 @@ class _Epochs:
         self._done += share == 1
 
 
-@dataclass
-class _Work:
-    """A unit on its way: `result` grows."""
+def _train_and_score(seeds: list[_Seed], settings: Sequence[MethodSetting], setup: Setup, on_step: OnStep) -> None:
+    """Train methods and canaries on problems of one size, of one unit or several, and add their entries."""
+    task, problems = seeds[0].task, [seed.problem for seed in seeds]
+    label = seeds[0].result.unit.label
+    failures: list[str] = []
+    data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
+    canaries = {setting.method: setting for setting in settings if setting.canary}
+    checkpoints = _checkpoints(seeds, [setting for setting in settings if not setting.canary], setup)
+    outcomes = train_trials(_runs(task, settings), data, on_step, checkpoints, failures.append)
+    failures[:] = [f"{label}: {line}" for line in failures]
+    if canaries and not all((p.truth.labels["train"] >= 0).any() for p in problems):
+        failures.append(f"{label}: canaries need known labels in the train split, found none")
+    elif canaries:
+        wanted = [name for name in CANARY_METHODS if name in canaries]
+        supervision = canary_data(data, [(seed.problem, seed.task.card.metric) for seed in seeds], wanted)
+        checkpoints = _checkpoints(seeds, list(canaries.values()), setup)
+        recipe = setup.student.of(task.name)
+        (trained,) = train([CrossEntropy()], supervision, recipe, on_step, checkpoints)
+        for position, name in enumerate(wanted):
+            outcomes[name] = [replace(trained, student=trained.student.heads(slice(position, position + 1)))]
+    by_name = {setting.method: setting for setting in settings}
+    for name, tried in outcomes.items():
+        if not tried[0].student.finite():  # another trial that isn't is not chosen
+            failures.append(f"method '{name}' on {label}: training gave NaN or infinity; nothing recorded")
+            continue
+        for s, seed in enumerate(seeds):
+            inputs = {split: own[s] for split, own in held_out.items()}
+            _score(by_name[name], tried, seed, s, len(seeds), inputs, setup)
+    seeds[0].result.failures += failures
 
-    task: Task
-    setup: Setup
-    on_step: _Epochs
-    result: UnitResult
 
-    def train_and_score(self, problems: list[Problem], settings: Sequence[MethodSetting]) -> None:
-        """Train methods and canaries on problems of one size, and add their entries."""
-        task, setup, failures, label = self.task, self.setup, self.result.failures, self.result.unit.label
-        data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
-        canaries = {setting.method: setting for setting in settings if setting.canary}
-        checkpoints = self._checkpoints(problems, [setting for setting in settings if not setting.canary])
-        runs = _runs(task, settings)
-        outcomes = train_trials(runs, data, self.on_step, checkpoints, lambda line: failures.append(f"{label}: {line}"))
-        if canaries and not all((p.truth.labels["train"] >= 0).any() for p in problems):
-            failures.append(f"{label}: canaries need known labels in the train split, found none")
-        elif canaries:
-            wanted = [name for name in CANARY_METHODS if name in canaries]
-            supervision = canary_data(data, problems, task.card.metric, wanted)
-            checkpoints = self._checkpoints(problems, list(canaries.values()))
-            recipe = setup.student.of(task.name)
-            (trained,) = train([CrossEntropy()], supervision, recipe, self.on_step, checkpoints)
-            for position, name in enumerate(wanted):
-                outcomes[name] = [replace(trained, student=trained.student.heads(slice(position, position + 1)))]
-        by_name = {setting.method: setting for setting in settings}
-        for name, tried in outcomes.items():
-            if not tried[0].student.finite():  # another trial that isn't is not chosen
-                failures.append(f"method '{name}' on {label}: training gave NaN or infinity; nothing recorded")
-                continue
-            for s in range(len(problems)):
-                self._score(by_name[name], tried, problems, s, {split: own[s] for split, own in held_out.items()})
+def _checkpoints(seeds: Sequence[_Seed], settings: Sequence[MethodSetting], setup: Setup) -> Checkpoints:
+    """Where a costly training of these methods keeps its state; nowhere for others."""
+    task, cache, problem = seeds[0].task, setup.cache, seeds[0].problem
+    if not task.student.costly:
+        return NOWHERE
+    key = {
+        "task": [task.name, task.version, problem.condition, problem.fingerprint],
+        "seeds": [seed.problem.seed for seed in seeds],
+        "methods": {setting.method: [setting.version, setting.hyperparameters] for setting in settings},
+        "engine": ENGINE_VERSION,
+        "device": setup.device,
+        "libraries": libraries("torch", "transformers", "peft"),
+    }
+    found = Checkpoints.of(cache.root, key, cache.mirror)
+    seeds[0].result.checkpoints.append(found)
+    return found
 
-    def _checkpoints(self, problems: Sequence[Problem], settings: Sequence[MethodSetting]) -> Checkpoints:
-        """Where a costly training of these methods keeps its state; nowhere for others."""
-        task, cache = self.task, self.setup.cache
-        if not task.student.costly:
-            return NOWHERE
-        key = {
-            "task": [task.name, task.version, problems[0].condition, problems[0].fingerprint],
-            "seeds": [p.seed for p in problems],
-            "methods": {setting.method: [setting.version, setting.hyperparameters] for setting in settings},
-            "engine": ENGINE_VERSION,
-            "device": self.setup.device,
-            "libraries": libraries("torch", "transformers", "peft"),
-        }
-        self.result.checkpoints.append(Checkpoints.of(cache.root, key, cache.mirror))
-        return self.result.checkpoints[-1]
 
-    def _score(
-        self, setting: MethodSetting, tried: Sequence[Trained], problems: list[Problem], s: int, inputs: dict[str, Any]
-    ) -> None:
-        """Add what a method gives for the seed at position `s`, whose held-out splits the student reads as `inputs`:
-        its record, predictions (replicas, n) and replies."""
-        task, setup, problem, evaluation = self.task, self.setup, problems[s], self.result.evaluation
-        seed, tests = problem.seed, inputs["test"]
-        predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])
-        choice: dict[str, Any] = {}
-        if setup.tune:  # by how often replicas say what the ensemble says; training that diverged agrees with nobody
-            ensemble, val = problem.soft_labels["val"].mean(1).argmax(-1), inputs["val"]
-            agrees = [(_predicted(t, s, val) == ensemble).mean() if t.student.seed(s).finite() else 0 for t in tried]
-            # of several that agree most the first is chosen, so that the default wins a tie
-            choice = {AGREEMENT: list(map(float, agrees)), CHOSEN: int(np.argmax(agrees))}
-            metrics = trial_metrics(evaluation, seed, predictions, choice[CHOSEN])
-        else:
-            metrics = compute_metrics(evaluation, seed, predictions)
-        outcome = tried[choice.get(CHOSEN, 0)]
-        if setting.canary:
-            diagnostics = CANARY_METHODS[setting.method].remarks(problem, task.card.metric)
-        else:  # plain numbers and lists; a value of a single replica loses the replica axis
-            own = {name: v.unflatten(0, (len(problems), -1))[s] for name, v in outcome.diagnostics.items()}
-            rounded = {name: value.double().numpy().round(6) for name, value in own.items()}
-            diagnostics = {name: (v if len(v) > 1 else v[0]).tolist() for name, v in rounded.items()}
-        method = METHODS[setting.method]
-        record = Record(
-            task=task.name,
-            condition=problem.condition,  # type: ignore[arg-type]
-            method=setting.method,
-            setting=setting.hash,
-            seed=seed,
-            metrics=metrics,
-            diagnostics={**diagnostics, **task.student.diagnostics(problem), **choice},
-            hyperparameters=dict(setting.hyperparameters),
-            cost=sum(trained.steps for trained in tried) * (len(predictions) // len(tried)),
-            n_train=_size(problem),
-            n_test=predictions.shape[1],
-            predictions_sha256=digest(predictions),
-            evaluation_sha256=evaluation.seeds[seed].sha256,
-            device=torch.cuda.get_device_name() if setup.device == "cuda" else setup.device,
-            libraries=libraries(*LIBRARIES),
-            commit=setup.commit,
-            data_fingerprint=problem.fingerprint,
-            engine_version=ENGINE_VERSION,
-            task_version=task.version,
-            method_version=setting.version,
-            kind="canary" if setting.canary else method.kind,
-            ablation_of=method.ablation_of,
-            title=method.title,
-        )
-        self.result.entries.append((record, predictions))
-        if setup.replies and (policy := as_policy(task.student)):
-            truth = dict(zip(tests[0].examples.tolist(), problem.truth.labels["test"].tolist(), strict=True))
-            for answer in policy.replies(outcome.student.seed(s), tests, setup.replies):
-                said = answer._asdict()
-                first, second = said.pop("first"), said.pop("second")
-                reference = second if truth[answer.example] else first
-                self.result.replies.append(Reply(**record.key._asdict(), **said, reference=reference))
+def _score(
+    setting: MethodSetting,
+    tried: Sequence[Trained],
+    own: _Seed,
+    s: int,
+    seeds: int,
+    inputs: dict[str, Any],
+    setup: Setup,
+) -> None:
+    """Add what a method gives for the seed at position `s` of so many, whose held-out splits the student reads as
+    `inputs`: its record, predictions (replicas, n) and replies."""
+    task, problem, evaluation = own.task, own.problem, own.result.evaluation
+    seed, tests = problem.seed, inputs["test"]
+    predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])
+    choice: dict[str, Any] = {}
+    if setup.tune:  # by how often replicas say what the ensemble says; training that diverged agrees with nobody
+        ensemble, val = problem.soft_labels["val"].mean(1).argmax(-1), inputs["val"]
+        agrees = [(_predicted(t, s, val) == ensemble).mean() if t.student.seed(s).finite() else 0 for t in tried]
+        # of several that agree most the first is chosen, so that the default wins a tie
+        choice = {AGREEMENT: list(map(float, agrees)), CHOSEN: int(np.argmax(agrees))}
+        metrics = trial_metrics(evaluation, seed, predictions, choice[CHOSEN])
+    else:
+        metrics = compute_metrics(evaluation, seed, predictions)
+    outcome = tried[choice.get(CHOSEN, 0)]
+    if setting.canary:
+        diagnostics = CANARY_METHODS[setting.method].remarks(problem, task.card.metric)
+    else:  # plain numbers and lists; a value of a single replica loses the replica axis
+        values = {name: v.unflatten(0, (seeds, -1))[s] for name, v in outcome.diagnostics.items()}
+        rounded = {name: value.double().numpy().round(6) for name, value in values.items()}
+        diagnostics = {name: (v if len(v) > 1 else v[0]).tolist() for name, v in rounded.items()}
+    method = METHODS[setting.method]
+    record = Record(
+        task=task.name,
+        condition=problem.condition,  # type: ignore[arg-type]
+        method=setting.method,
+        setting=setting.hash,
+        seed=seed,
+        metrics=metrics,
+        diagnostics={**diagnostics, **task.student.diagnostics(problem), **choice},
+        hyperparameters=dict(setting.hyperparameters),
+        cost=sum(trained.steps for trained in tried) * (len(predictions) // len(tried)),
+        n_train=_size(problem),
+        n_test=predictions.shape[1],
+        predictions_sha256=digest(predictions),
+        evaluation_sha256=evaluation.seeds[seed].sha256,
+        device=torch.cuda.get_device_name() if setup.device == "cuda" else setup.device,
+        libraries=libraries(*LIBRARIES),
+        commit=setup.commit,
+        data_fingerprint=problem.fingerprint,
+        engine_version=ENGINE_VERSION,
+        task_version=task.version,
+        method_version=setting.version,
+        kind="canary" if setting.canary else method.kind,
+        ablation_of=method.ablation_of,
+        title=method.title,
+    )
+    own.result.entries.append((record, predictions))
+    if setup.replies and (policy := as_policy(task.student)):
+        truth = dict(zip(tests[0].examples.tolist(), problem.truth.labels["test"].tolist(), strict=True))
+        for answer in policy.replies(outcome.student.seed(s), tests, setup.replies):
+            said = answer._asdict()
+            first, second = said.pop("first"), said.pop("second")
+            reference = second if truth[answer.example] else first
+            own.result.replies.append(Reply(**record.key._asdict(), **said, reference=reference))
 
 
 def _predicted(trained: Trained, position: int, inputs: Any) -> NDArray[np.int64]:

@@ -70,7 +70,11 @@ def test_the_walk_would_find_a_leak() -> None:
     problems = make_problems()
     data, _ = training_data(LinearHead(None), problems)
     hostile = HostileStaged()
-    train([hostile], canary_data(data, problems, "accuracy", ["ground_truth"]), Recipe(epochs=1, batch_size=32))
+    train(
+        [hostile],
+        canary_data(data, [(p, "accuracy") for p in problems], ["ground_truth"]),
+        Recipe(epochs=1, batch_size=32),
+    )
     assert hostile.loot.holds(np.eye(3)[problems[0].truth.labels["train"]])
 
 

@@ -360,16 +360,6 @@ def test_out_of_memory_says_which_knob_to_turn_and_other_seeds_go_on(
     assert {seed for _, seed in tiny.records} == {0, 1}
 
 
-class _Full(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-
 @pytest.mark.parametrize(
     ("options", "relief"),
     [
@@ -383,18 +373,16 @@ class _Full(torch.autograd.Function):
 def test_out_of_memory_in_the_backward_pass(
     tiny: Tiny, models: Models, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], relief: str
 ) -> None:
-    held: list[weakref.ref[Tensor]] = []
-    original = LanguageStudent.logits
+    held: list[weakref.ref[Any]] = []
+    original = LanguageStudent.gradients
 
-    def full(self: LanguageStudent, index: Tensor) -> Tensor:
-        logits = original(self, index)
+    def full(self: LanguageStudent, of_logits: Tensor) -> list[Tensor]:
         if _is_supervisors(self):
-            return logits
-        result: Tensor = _Full.apply(logits)
-        held.append(weakref.ref(result))
-        return result
+            return original(self, of_logits)
+        held.extend([weakref.ref(self), weakref.ref(of_logits)])
+        raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(LanguageStudent, "logits", full)
+    monkeypatch.setattr(LanguageStudent, "gradients", full)
     recipe, sizes = Recipe(epochs=1, batch_size=8), {"max_train": 24, "max_tokens": 12}
     setup = setup_of(tiny.cache, recipe, options={**sizes, **options}, plugins=(PLUGIN,))
     setup.load()
@@ -403,4 +391,4 @@ def test_out_of_memory_in_the_backward_pass(
     assert isinstance(error, W2SError)
     assert relief in str(error)
     gc.collect()
-    assert [ref() for ref in held] == [None]  # tried once, and its memory is free for the next unit
+    assert [ref() for ref in held] == [None, None]  # tried once, and its memory is free for the next unit

@@ -1,7 +1,8 @@
 """The contract of an executor, and what all of them share: how one job is done and in which order jobs begin.
 
-An executor is a generator over a plan. It yields each unit once, in any order, with its result or with the one-line
-error that it failed with; a `Pass` with None. Closing it ends whatever is still running. It writes no results.
+An executor is a generator over a plan. It yields each job once, in any order, with what came of it: of a unit its
+result or the one-line error that it failed with, of joined units a list of these, of a `Pass` None. Closing it ends
+whatever is still running. It writes no results.
 """
 
 import os
@@ -15,9 +16,10 @@ from benchmark.base.errors import W2SError
 from benchmark.base.notices import Tell
 from benchmark.core.pools import pool_domains
 from benchmark.core.student import ChunkReader
+from benchmark.running.joining import Joined, joined
 from benchmark.running.plan import Unit
 from benchmark.running.setup import Setup
-from benchmark.running.unit import UnitResult, execute
+from benchmark.running.unit import UnitResult, execute, execute_together
 
 ATTEMPTS = 3  # of a job whose worker dies; what fails on its own merits fails once
 
@@ -37,8 +39,9 @@ class Pass:
         return f"{self.task} (reading {self.domain}, part {self.number})"
 
 
-Job = Unit | Pass
-Outcome = UnitResult | W2SError | None
+Job = Unit | Joined | Pass
+UnitOutcome = UnitResult | W2SError
+Outcome = UnitOutcome | list[UnitOutcome] | None
 Outcomes = Generator[tuple[Job, Outcome], None, None]
 TellJob = Callable[[Job, str, float], None]  # what a job is at, and the share of it that is done
 
@@ -58,6 +61,11 @@ def do(job: Job, setup: Setup, tell: Tell) -> Outcome:
     try:
         if isinstance(job, Unit):
             return execute(job, setup, own)
+        if isinstance(job, Joined):
+            if (results := execute_together(job.units, setup, own)) is not None:
+                return list(results)
+            own("each alone", 0)
+            return [outcome for unit in job.units for _, outcome in of_units(unit, do(unit, setup, tell))]
         task = setup.task(job.task)
         student, chunks = task.student, job.chunks
         assert isinstance(student, ChunkReader)
@@ -72,10 +80,22 @@ def do(job: Job, setup: Setup, tell: Tell) -> Outcome:
             os._exit(1)
 
 
+def units_of(job: Job) -> tuple[Unit, ...]:
+    """The units of a job, none of a `Pass`."""
+    return job.units if isinstance(job, Joined) else (job,) if isinstance(job, Unit) else ()
+
+
+def of_units(job: Job, outcome: Outcome) -> list[tuple[Unit, UnitOutcome]]:
+    """What came of each unit of a job."""
+    units = units_of(job)
+    outcomes = outcome if isinstance(outcome, list) else [outcome] * len(units)
+    return [(unit, own) for unit, own in zip(units, outcomes, strict=True) if own is not None]
+
+
 def in_this_process(plan: Sequence[Unit], setup: Setup, tell: TellJob) -> Outcomes:
-    """The simplest executor: one unit after the other."""
-    for unit in plan:
-        yield unit, do(unit, setup, partial(tell, unit))
+    """The simplest executor: one job after the other."""
+    for job in joined(plan, setup, 1):
+        yield job, do(job, setup, partial(tell, job))
 
 
 def passes(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Pass]:
@@ -112,7 +132,7 @@ def passes(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Pass]:
 class Queue:
     """Which job begins next: passes first; a unit once the passes of its task have ended."""
 
-    def __init__(self, plan: Sequence[Unit], passes: Sequence[Pass] = ()) -> None:
+    def __init__(self, plan: Sequence[Unit | Joined], passes: Sequence[Pass] = ()) -> None:
         self._waiting: deque[Job] = deque([*passes, *plan])
         self._open = Counter(name for share in passes for name in share.readers)
         self._deaths: Counter[Job] = Counter()
@@ -122,7 +142,7 @@ class Queue:
 
     def take(self) -> Job | None:
         """A job that can begin, or None while there is none."""
-        job = next((j for j in self._waiting if isinstance(j, Pass) or not self._open[j.task]), None)
+        job = next((j for j in self._waiting if not any(self._open[unit.task] for unit in units_of(j))), None)
         if job is not None:
             self._waiting.remove(job)
         return job
@@ -133,7 +153,10 @@ class Queue:
 
     def died(self, job: Job, how: str, silent: float | None = None) -> W2SError | None:
         """Its worker died: it comes again, after the others, or has failed (the error) when that was too often; or when
-        it was stopped as it had been `silent` for longer than the limit."""
+        it was stopped as it had been `silent` for longer than the limit. Joined units come again one by one."""
+        if isinstance(job, Joined):
+            self._waiting.extend(job.units)
+            return None
         if silent is not None:
             return W2SError(f"stopped: it said nothing for more than {silent:g} seconds (--limit)")
         self._deaths[job] += 1

@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeAlias
 
 from benchmark.base.errors import W2SError
 from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, TellJob, do, passes
+from benchmark.running.joining import joined
 from benchmark.running.plan import Unit
 from benchmark.running.setup import Setup
 
@@ -38,7 +39,7 @@ def in_processes(
 ) -> Outcomes:
     """An executor (`contract.py`), as `Workforce` says; `gpus`, ids as in `CUDA_VISIBLE_DEVICES`, are dealt out to the
     workers in turn, and each sees only its own."""
-    jobs = Queue(plan, passes(plan, setup, workers))
+    jobs = Queue(joined(plan, setup, workers), passes(plan, setup, workers))
     inbox: _Inbox = queue.SimpleQueue()
     slots: list[_Worker | None] = [None] * workers
     try:

@@ -23,6 +23,7 @@ from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.base.notices import notice
 from benchmark.running.executors.contract import Job, Outcome, Outcomes, Queue, TellJob, do, passes
 from benchmark.running.executors.node_files import NodeFiles
+from benchmark.running.joining import joined
 from benchmark.running.plan import Unit
 from benchmark.running.setup import Setup
 
@@ -50,7 +51,8 @@ def on_ray(
     """
     with _cluster(setup, address, workers) as ray, _token(setup, address) as token:
         room = int(ray.cluster_resources().get("GPU" if setup.device == "cuda" else "CPU", 1))  # now, roughly
-        jobs = Queue(plan, passes(plan, setup, workers or max(1, room)))
+        room = workers or max(1, room)
+        jobs = Queue(joined(plan, setup, room), passes(plan, setup, room))
         node = ray.get_runtime_context().get_node_id()  # this process's: no other node's end takes the board along
         beside = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
         board = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=beside)(_Board).remote()

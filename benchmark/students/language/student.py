@@ -238,6 +238,7 @@ class LanguageStudent:
         self._network = kind.network(inputs[0].ids.device.type)
         self._replicas = [[self._network.fresh(seed) for _ in range(heads)] for seed in seeds]
         self._network.activate(self._replicas[0][0])  # whoever was in there last is gone
+        self._logits: Tensor | None = None  # of the last step
         self._root = torch.zeros((), requires_grad=True)  # `checkpoint` wants an input that needs a gradient
 
     def parameters(self) -> list[Tensor]:
@@ -245,7 +246,10 @@ class LanguageStudent:
 
     def expect(self, minibatches: Tensor) -> None: ...
     def fetch(self) -> None: ...
-    def close(self) -> None: ...
+
+    def close(self) -> None:
+        """Let go of the last step's activations, which know this object: nobody else would."""
+        self._logits = None
 
     def logits(self, index: Tensor) -> Tensor:
         """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), or (S, H, B).
@@ -264,12 +268,13 @@ class LanguageStudent:
 
     def gradients(self, of_logits: Tensor) -> list[Tensor]:
         """By autograd; zero where the logits do not depend on a parameter."""
+        assert self._logits is not None
         self._logits.backward(of_logits)
         gradients = []
         for parameter in self.parameters():
             gradients.append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
             parameter.grad = None
-        del self._logits
+        self._logits = None
         return gradients
 
     def _part(self, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:

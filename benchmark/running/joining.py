@@ -1,0 +1,69 @@
+"""Which units of a plan train together: those whose students have the same shapes, settings and sizes of pools.
+
+A matter of scheduling. A replica never sees another one, so joined units give what they give alone, to rounding; what a
+step costs depends on the number of operations far more than on the number of replicas.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.core.minibatches import in_windows
+from benchmark.core.problems import train_sizes
+from benchmark.core.task import ReadyMade
+from benchmark.running.plan import Unit
+from benchmark.running.setup import Setup
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Units that train together: one job of an executor."""
+
+    units: tuple[Unit, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.units[0].label} and {len(self.units) - 1} more"
+
+
+def joined(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Unit | Joined]:
+    """The plan's units, joined where they can be, in the order of their first ones; at least two jobs a worker, so
+    that none waits long for the last."""
+    most = max(1, len(plan) // (2 * workers))
+    found: list[list[Unit]] = []
+    open_groups: dict[Any, list[Unit]] = {}
+    for unit in plan:
+        shape = _shape(unit, setup) if most > 1 else None
+        group = None if shape is None else open_groups.get(shape)
+        if group is None or len(group) == most:
+            group = []
+            found.append(group)
+            open_groups[shape] = group
+        group.append(unit)
+    return [group[0] if len(group) == 1 else Joined(tuple(group)) for group in found]
+
+
+def training_runs(plan: Sequence[Unit], setup: Setup) -> int:
+    """How many runs of the training loop a plan makes in one process: one for each shape and size."""
+    count = 0
+    for job in joined(plan, setup, 1):
+        units = job.units if isinstance(job, Joined) else (job,)
+        shapes = [_shape(unit, setup) for unit in units]
+        count += sum(len(sizes) for _, sizes in shapes[0][-1]) if shapes[0] else 1
+    return count
+
+
+def _shape(unit: Unit, setup: Setup) -> Any:
+    """What units that train together have in common; None for one that trains alone."""
+    try:
+        task = setup.task(unit.task)
+        if task.student.costly or isinstance(task, ReadyMade):
+            return None
+        sizes = [(t.settings, frozenset(train_sizes(task, unit.condition, t.seeds))) for t in unit.trainings]
+        supervisors = len(task.supervisors(unit.trainings[0].seeds[0]))
+    except (Exception, SystemExit):  # it fails in its worker, alone
+        return None
+    if any(in_windows(size) for _, own in sizes for size in own):  # its step is long enough
+        return None
+    student = type(task.student), task.student.fingerprint, task.student.outputs
+    return student, task.card.modality, len(task.card.classes), supervisors, tuple(sizes)
