@@ -108,6 +108,10 @@ class StudentKind:
         """The pool as the student reads it (from the cache, or made now): the train split and at least `held_out`."""
         raise NotImplementedError
 
+    def width(self, domains: Sequence[Domain], cache: Cache, device: str) -> int | None:
+        """How many numbers it reads of an example, if what is read of all these domains is made already."""
+        return None
+
     def prepare(
         self, problems: Sequence[Problem], device: str, held_out: Splits = TEST
     ) -> tuple[dict[str, Any], dict[str, list[Any]]]:

@@ -33,12 +33,12 @@ def joined(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Unit | Join
     found: list[list[Unit]] = []
     open_groups: dict[Any, list[Unit]] = {}
     for unit in plan:
-        shape = _shape(unit, setup) if most > 1 else None
-        group = None if shape is None else open_groups.get(shape)
+        own = shape(unit, setup) if most > 1 else None
+        group = None if own is None else open_groups.get(own)
         if group is None or len(group) == most:
             group = []
             found.append(group)
-            open_groups[shape] = group
+            open_groups[own] = group
         group.append(unit)
     return [group[0] if len(group) == 1 else Joined(tuple(group)) for group in found]
 
@@ -48,12 +48,12 @@ def training_runs(plan: Sequence[Unit], setup: Setup) -> int:
     count = 0
     for job in joined(plan, setup, 1):
         units = job.units if isinstance(job, Joined) else (job,)
-        shapes = [_shape(unit, setup) for unit in units]
+        shapes = [shape(unit, setup) for unit in units]
         count += sum(len(sizes) for _, sizes in shapes[0][-1]) if shapes[0] else 1
     return count
 
 
-def _shape(unit: Unit, setup: Setup) -> Any:
+def shape(unit: Unit, setup: Setup) -> Any:
     """What units that train together have in common; None for one that trains alone."""
     try:
         task = setup.task(unit.task)

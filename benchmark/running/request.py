@@ -140,8 +140,10 @@ def _setup(request: Request, suite: Suite) -> tuple[Setup, Mapping[str, Mapping[
             raise W2SError(f"{given}: other options than the defaults need a folder of their own: --results FOLDER")
     device = choose_device(request.device, request.here)
     recipes = suite.student.changed(options)
-    for recipe in (recipes.default, *(own for _, own in recipes.by_task)):
+    trained = recipes.default, *(own for _, own in recipes.by_task)
+    for recipe in trained:
         check_precision(recipe.precision, device)
+    tf32 = any(recipe.precision == "tf32" for recipe in trained)
     folder, address = split_address(request.cache)
     cache, fetch = (folder or cache_root()).absolute(), request.fetch
     setup = Setup(
@@ -154,6 +156,7 @@ def _setup(request: Request, suite: Suite) -> tuple[Setup, Mapping[str, Mapping[
         replies=request.replies,
         plugins=tuple(plugin.resolve() for plugin in request.plugins),
         source=request.source,
+        movable=request.device == "auto" and device == "cuda" and not tf32,
     )
     return setup, method_options
 

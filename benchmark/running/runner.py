@@ -5,23 +5,27 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from benchmark.base.errors import Vanished, W2SError
+from benchmark.base.notices import notice
 from benchmark.base.process import cores
 from benchmark.results.replies import write_replies
 from benchmark.results.store import ResultStore
 from benchmark.running.executors.contract import Outcomes, TellJob, in_this_process, of_units
-from benchmark.running.executors.processes import in_processes
+from benchmark.running.executors.processes import Team, in_processes
+from benchmark.running.placement import placed
 from benchmark.running.plan import Unit
 from benchmark.running.progress_bar import progress
 from benchmark.running.setup import Setup
 from benchmark.running.unit import UnitResult
 
 MOST_WORKERS = 8  # unless more are asked for: each holds about 1 GB
+_MOST_ON_A_GPU, _ROOM_ON_A_GPU = 4, 16e9  # processes, and bytes of its memory for each
+_MANY = 8  # units, from which a second process is worth its start
 EXECUTORS = ("local", "processes", "ray")
 
 
@@ -50,15 +54,42 @@ class Workforce:
             from benchmark.running.executors.ray import on_ray
 
             return on_ray(plan, setup, tell, self.workers, self.limit, self.ray_address, self.memory)
-        gpus: list[str] = []  # ids of those that this process may use
-        if setup.device == "cuda":
+        teams = self._teams(plan, setup)
+        alone = self.executor is None and self.limit is None and self.workers is None
+        if self.executor == "local" or (alone and sum(len(team.gpus) for team in teams) == 1):
+            return _one_by_one(teams, tell)
+        return in_processes(teams, tell, self.limit)
+
+    def _teams(self, plan: Sequence[Unit], setup: Setup) -> list[Team]:
+        """Who does what: on GPUs, and on processors a process a core."""
+        gpu, cpu = (list(plan), []) if setup.device == "cuda" else ([], list(plan))
+        if setup.movable:
+            gpu, cpu, line = placed(plan, setup)
+            notice(line)
+        teams = []
+        if gpu:
             named = os.environ.get("CUDA_VISIBLE_DEVICES")
-            gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-        workers = self.workers or max(1, min(len(gpus) or cores(), len(plan), MOST_WORKERS))
-        alone = self.executor is None and self.limit is None and self.workers is None and workers == 1
-        if alone or self.executor == "local":
-            return in_this_process(plan, setup, tell)
-        return in_processes(plan, setup, tell, workers, self.limit, gpus)
+            ids = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+            workers = self.workers or max(1, min(len(ids) * _on_each_gpu(gpu, setup), len(gpu), MOST_WORKERS))
+            teams.append(Team(gpu, setup, [ids[i % len(ids)] for i in range(workers)], len(ids)))
+        if cpu:
+            workers = self.workers or max(1, min(cores(), len(cpu), MOST_WORKERS))
+            teams.append(Team(cpu, replace(setup, device="cpu"), ["" if gpu else None] * workers, workers))
+        return teams
+
+
+def _one_by_one(teams: Sequence[Team], tell: TellJob) -> Outcomes:
+    for team in teams:
+        yield from in_this_process(team.plan, team.setup, tell)
+
+
+def _on_each_gpu(plan: Sequence[Unit], setup: Setup) -> int:
+    """Processes that share a GPU: several for language students, each of which keeps it busy for a fraction of a step
+    (docs/gpu.md); two for many units, of which one reads and makes features while the other trains."""
+    if any(unit.split for unit in plan):
+        free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+        return max(1, min(_MOST_ON_A_GPU, int(free / _ROOM_ON_A_GPU)))
+    return 2 if len(plan) >= _MANY else 1
 
 
 USUAL = Workforce()

@@ -175,6 +175,17 @@ class Cache:
         for count, _ in enumerate(chunked.build(lacking, build), 1):
             made(count)
 
+    def width(self, kind: str, key: Mapping[str, Any], name: str, chunks_of: int | None) -> int | None:
+        """Columns of the rows `name` of `get_rows`, or of the `get_chunks` of so many, if they are all on this machine;
+        a file that is broken counts as there."""
+        whole = [self.path(kind, key)]
+        paths = whole if chunks_of is None else [path for path, _ in _Chunked(self, kind, key, chunks_of).entries]
+        if not all(path.exists() for path in paths):
+            return None
+        with contextlib.suppress(Exception):
+            return read_header(paths[0])[1][name].shape[-1]
+        return None
+
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
         """Where the entry of `key` is, or would be."""
         return self.root / kind / f"{fingerprint({'format': _FORMAT, **key})[:32]}.safetensors"

@@ -69,6 +69,13 @@ class LinearHead(StudentKind):
         encoded = self._encoded(domain, device, task)
         cache.build_chunks("features", encoded.key, domain.num_inputs, chunks, encoded.stream, made)
 
+    def width(self, domains: Sequence[Domain], cache: Cache, device: str) -> int | None:
+        widths = set()
+        for domain in domains:
+            chunks_of = domain.num_inputs if self.streams else None
+            widths.add(cache.width("features", self._encoded(domain, device).key, self.outputs[-1], chunks_of))
+        return widths.pop() if len(widths) == 1 else None
+
     def _encoded(self, domain: Domain, device: str, task: str = "") -> "_Encoded":
         assert self.encoder is not None
         return _Encoded(self.encoder, domain, device, f"encoder '{self.encoder.name}' of task '{task}'")

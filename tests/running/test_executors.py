@@ -21,6 +21,7 @@ from benchmark.core.problems import data_fingerprint
 from benchmark.core.registry import TASKS
 from benchmark.core.suite import Recipes
 from benchmark.packs.read import PackSource
+from benchmark.running import runner
 from benchmark.running.executors import node_files as node_files_module
 from benchmark.running.executors import processes
 from benchmark.running.executors.contract import Pass, Queue, do, passes
@@ -187,7 +188,8 @@ def test_a_worker_that_answers_as_it_is_stopped_gets_no_other_job(
     monkeypatch.setattr(processes, "_Worker", Late)
     monkeypatch.setattr(processes, "_LOOK", 0.01)
     plan = [unit("small"), unit("small", "ind")]
-    assert list(processes.in_processes(plan, setup, lambda *said: None, 1, limit=1)) == [(job, None) for job in plan]
+    team = processes.Team(plan, setup, [None], 1)
+    assert list(processes.in_processes([team], lambda *said: None, limit=1)) == [(job, None) for job in plan]
     assert begun == [(job, False) for job in plan]
 
 
@@ -422,15 +424,24 @@ def test_ray_that_is_not_installed_is_one_line(setup: Setup, monkeypatch: pytest
         list(Workforce("ray").outcomes([unit("small")], setup, lambda job, text, share: None))
 
 
-def test_each_of_several_gpus_gets_a_process_and_one_gpu_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    import benchmark.running.runner as runner
-
-    given: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(runner, "in_processes", lambda *arguments: given.append(arguments[3:]))
-    monkeypatch.setattr(runner, "in_this_process", lambda *arguments: given.append(("here",)))
-    on_gpu = setup_of(Path("unused"), RECIPES, device="cuda")
-    plan = [unit(name) for name in "abcd"]
-    for visible in ("0", "0,GPU-7,3"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        Workforce().outcomes(plan, on_gpu, lambda job, text, share: None)
-    assert given == [("here",), (3, None, ["0", "GPU-7", "3"])]
+@pytest.mark.parametrize(
+    ("visible", "units", "costly", "expected"),
+    [
+        ("0", 4, False, None),
+        ("0,GPU-7,3", 4, False, ["0", "GPU-7", "3"]),
+        ("0", 9, False, ["0", "0"]),  # one reads the next units while the other trains
+        ("0,1", 9, True, ["0", "1", "0", "1", "0", "1"]),  # as many as a GPU's memory has room for
+    ],
+)
+def test_processes_that_share_gpus(
+    monkeypatch: pytest.MonkeyPatch, visible: str, units: int, costly: bool, expected: list[str] | None
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(runner, "in_processes", lambda teams, *others: given.append(teams))
+    monkeypatch.setattr(runner, "in_this_process", lambda *arguments: iter(()))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (50e9, 80e9))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    plan = [replace(unit(f"task-{i}"), split=costly) for i in range(units)]
+    Workforce().outcomes(plan, setup_of(Path("unused"), RECIPES, device="cuda"), lambda job, text, share: None)
+    assert [team.gpus for team in (given[0] if given else [])] == ([expected] if expected else [])

@@ -59,7 +59,7 @@ def test_units_of_one_shape_join(setup: Setup) -> None:
 def test_every_unit_is_in_one_job_and_jobs_are_at_least_two_a_worker(shapes: list[str], workers: int) -> None:
     plan = [Unit(f"{shape}{i}", "ood", ()) for i, shape in enumerate(shapes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(joining, "_shape", lambda unit, setup: unit.task[0])
+        patch.setattr(joining, "shape", lambda unit, setup: unit.task[0])
         jobs = joined(plan, setup_of(Path("nowhere")), workers)
     units = [job.units if isinstance(job, Joined) else (job,) for job in jobs]
     assert sorted(own.task for group in units for own in group) == sorted(own.task for own in plan)

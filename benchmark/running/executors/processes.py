@@ -29,36 +29,49 @@ _START = 60.0  # seconds that a worker may take to import what it needs, besides
 _Inbox: TypeAlias = "queue.SimpleQueue[tuple[_Worker, _Said | _Done | None]]"  # None: it is gone
 
 
-def in_processes(
-    plan: Sequence[Unit],
-    setup: Setup,
-    tell: TellJob,
-    workers: int,
-    limit: float | None = None,
-    gpus: Sequence[str] = (),
-) -> Outcomes:
-    """An executor (`contract.py`), as `Workforce` says; `gpus`, ids as in `CUDA_VISIBLE_DEVICES`, are dealt out to the
-    workers in turn, and each sees only its own."""
-    jobs = Queue(joined(plan, setup, workers), passes(plan, setup, workers))
+class Team(NamedTuple):
+    """Workers that share the jobs of a plan.
+
+    Attributes:
+        gpus: for each worker the GPU that it sees, by its id as in `CUDA_VISIBLE_DEVICES`; "" for none, None for all.
+        join: how many workers the jobs are cut for (`benchmark.running.joining`).
+    """
+
+    plan: Sequence[Unit]
+    setup: Setup
+    gpus: Sequence[str | None]
+    join: int
+
+    def queue(self) -> Queue:
+        """Its jobs."""
+        return Queue(joined(self.plan, self.setup, self.join), passes(self.plan, self.setup, len(self.gpus)))
+
+
+def in_processes(teams: Sequence[Team], tell: TellJob, limit: float | None = None) -> Outcomes:
+    """An executor (`contract.py`), as `Workforce` says."""
     inbox: _Inbox = queue.SimpleQueue()
-    slots: list[_Worker | None] = [None] * workers
+    places = [(team.setup, jobs, gpu) for team in teams for jobs in [team.queue()] for gpu in team.gpus]
+    slots: list[_Worker | None] = [None] * len(places)
     try:
-        while len(jobs) or any(worker and worker.job for worker in slots):
+        while any(len(jobs) for _, jobs, _ in places) or any(worker and worker.job for worker in slots):
             for i, worker in enumerate(slots):
+                setup, jobs, gpu = places[i]
                 if (worker is None or worker.idle) and (job := jobs.take()) is not None:
                     if worker is None:
-                        worker = slots[i] = _Worker(setup, gpus[i % len(gpus)] if gpus else None, inbox)
+                        worker = slots[i] = _Worker(setup, gpu, inbox)
                     worker.begin(job)
             for worker, message in _news(inbox):
                 if worker not in slots:  # late words of one that was given up
                     continue
+                place = slots.index(worker)
+                jobs = places[place][1]
                 if isinstance(message, _Said):
                     worker.heard, worker.starting = time.monotonic(), 0.0
                     if worker.job is not None:
                         tell(worker.job, message.text, message.share)
                     continue
                 if message is None:
-                    slots[slots.index(worker)] = None
+                    slots[place] = None
                 if worker.job is None:
                     continue
                 if message is None:
