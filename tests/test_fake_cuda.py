@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from support.fake_cuda import fake_cuda, pinned_memory
+from support.fake_cuda import HostReads, PinnedMemory, fake_cuda
 
 FAULTS = {
     "two devices": (lambda x: x + torch.ones(3, 4), "tensors to be on the same device"),
@@ -20,7 +20,7 @@ FAULTS = {
     "item": (lambda x: x.sum().item(), "_local_scalar_dense"),
     "if": (lambda x: 1 if (x > 0).all() else 0, "_local_scalar_dense"),
     "tolist": (lambda x: x.tolist(), "_local_scalar_dense"),
-    "a shape from values": (lambda x: x[x > 0], "nonzero|index"),
+    "a shape from values": (lambda x: x[x > 0], "an index is a mask"),
     "numpy": (lambda x: x.numpy(), "can't convert cuda:0"),
     "pinned": (lambda x: x.pin_memory(), "only dense CPU tensors"),
 }
@@ -55,6 +55,17 @@ def test_indexing_gives_the_shape_that_torch_gives(index: list[Any], rest: bool)
     assert there.shape == picked("cpu").shape
 
 
+def test_reads_are_counted() -> None:
+    x = torch.ones(3)
+    with HostReads() as reads, torch.inference_mode():
+        assert (x + 1).sum() > 0
+        float(x[0])
+        torch.equal(x, x)
+        x[x > 0]
+        x.nonzero()
+    assert reads.count >= 4
+
+
 def test_copies_are_noted() -> None:
     with fake_cuda() as cuda:
         network = copy.deepcopy(nn.Linear(4, 2)).to("cuda")
@@ -80,7 +91,7 @@ def test_autocast_is_that_of_cuda() -> None:
 
 
 def test_pinned_memory_holds_the_numbers() -> None:
-    with pinned_memory():
+    with PinnedMemory():
         x = torch.arange(3)
         assert not x.is_pinned()
         assert x.pin_memory().is_pinned()

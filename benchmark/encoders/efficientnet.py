@@ -77,7 +77,9 @@ class EfficientNetLite0:
             for start in range(0, n, batch):
                 images = resized(inputs[start : start + batch], self.size, device)
                 x = ((images.float() - 127) / 128).expand(-1, 3, -1, -1)  # as in training
-                tables.put(range(start, start + len(x)), _pools(network, x.contiguous(memory_format=torch.channels_last)))
+                tables.put(
+                    range(start, start + len(x)), _pools(network, x.contiguous(memory_format=torch.channels_last))
+                )
             tables.copy()
         return {"half": half, "full": full}
 

@@ -52,7 +52,7 @@ def _by_integers(x: Tensor, size: int) -> Tensor:
     """
     for axis in (3, 2):
         positions, weights, bits = _taps(x.shape[axis], size)
-        total: Tensor | int = 1 << (bits - 1)
+        total = x.new_full((), 1 << (bits - 1), dtype=torch.int32)
         taps = to_device(torch.from_numpy(np.stack([positions, weights], 1)), str(x.device))
         for at, weight in taps.unbind():
             total = total + x.index_select(axis, at).int() * (weight if axis == 3 else weight[:, None])

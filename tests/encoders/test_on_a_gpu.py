@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from benchmark.base.errors import W2SError
 from benchmark.encoders import devices, efficientnet, images, minilm, vision
@@ -24,7 +23,7 @@ from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.encoders.images import image_batches, resized
 from benchmark.encoders.minilm import MiniLM
 from benchmark.encoders.vision import VisionEncoder
-from support.fake_cuda import fake_cuda, pinned_memory
+from support.fake_cuda import HostReads, PinnedMemory, fake_cuda
 from support.rounding import assert_close
 
 WORDS = np.array(["film", "plot", "characters", "uncompelling", "."])
@@ -65,15 +64,17 @@ def four_readers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(SIZES, SIZES, SIZES, st.sampled_from([(), (3,)]), st.integers(0, 99))
-def test_images_are_resized_to_the_bytes_of_the_cpu(height: int, width: int, size: int, colours: Any, seed: int) -> None:
+def test_images_are_resized_to_the_bytes_of_the_cpu(
+    height: int, width: int, size: int, colours: Any, seed: int
+) -> None:
     x = np.random.default_rng(seed).integers(0, 256, (2, height, width, *colours), dtype=np.uint8)
-    with pinned_memory():
+    with PinnedMemory():
         assert torch.equal(resized(x, size, "cpu:0"), resized(x, size))
 
 
 def test_large_images_are_resized_to_the_bytes_of_the_cpu() -> None:
     x = pictures(1, 900, 500)
-    with pinned_memory():
+    with PinnedMemory():
         for size in (224, 3, 901):
             assert torch.equal(resized(x, size, "cpu:0"), resized(x, size))
 
@@ -91,7 +92,7 @@ def test_networks_see_the_cpus_pixels(vit: Path, monkeypatch: pytest.MonkeyPatch
         ),
     )
     for encoder in (EfficientNetLite0(64), VisionEncoder(str(vit)), VisionEncoder(str(vit), pixels=48)):
-        with pinned_memory():
+        with PinnedMemory():
             there, here = encoder.encode(pictures(5), "cpu:0"), encoder.encode(pictures(5))
         assert there.keys() == here.keys()
         on_device, on_cpu = seen[-2:]
@@ -101,19 +102,23 @@ def test_networks_see_the_cpus_pixels(vit: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("own_networks", "four_readers")
-def test_features_are_those_of_the_cpu(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_those_of_the_cpu_and_nobody_waits_for_one(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minilm, "_TOKENISED", 7)
     monkeypatch.setattr(minilm, "_TOKENS", 512)
     monkeypatch.setattr(efficientnet, "_PIXELS_AT_ONCE", {"cpu": 300_000, "other": 3 * 64**2})
     for module in (minilm, efficientnet):
         monkeypatch.setattr(module, "_BATCHES_KEPT", 2)
     for encoder, inputs, roundings in ((MiniLM(), texts(24), 12 * 1536), (EfficientNetLite0(64), pictures(8), 99 * 64)):
-        with pinned_memory():
-            there, here = encoder.encode(inputs, "cpu:0"), encoder.encode(inputs)
-        for output, expected in here.items():
+        with PinnedMemory(), HostReads() as reads:
+            there = encoder.encode(inputs, "cpu:0")
+        assert reads.count == 0
+        for output, expected in encoder.encode(inputs).items():
             assert_close(there[output], expected, roundings)
-    with pinned_memory():
-        there, here = (VisionEncoder(str(vit), batch=4).encode(pictures(10), device) for device in ("cpu:0", "cpu"))
+    encoder = VisionEncoder(str(vit), batch=4)
+    with PinnedMemory(), HostReads() as reads:
+        there = encoder.encode(pictures(10), "cpu:0")
+    assert reads.count == 0
+    here = encoder.encode(pictures(10))
     for output, expected in here.items():
         assert there[output].dtype == np.float32
         np.testing.assert_allclose(there[output], expected, atol=0.05 * np.abs(expected).max())  # half precision
@@ -197,7 +202,7 @@ def number(item: int, position: int) -> np.ndarray:
 @pytest.mark.usefixtures("four_readers")
 def test_several_threads_read_two_batches_ahead_in_order() -> None:
     watched, batches = Watched(20), [[3 * i, 3 * i + 1, 3 * i + 2] for i in range(6)]
-    with pinned_memory():
+    with PinnedMemory():
         for i, batch in enumerate(image_batches(watched, number, batches, "cuda")):
             assert batch.is_pinned()
             np.testing.assert_array_equal(batch, [[x, x] for x in batches[i]])
@@ -208,7 +213,7 @@ def test_several_threads_read_two_batches_ahead_in_order() -> None:
 @pytest.mark.usefixtures("four_readers")
 def test_what_a_reader_raises_ends_reading() -> None:
     watched = Watched(400, breaks_at=9)
-    with pinned_memory(), pytest.raises(W2SError, match="image 9 can't be read"):
+    with PinnedMemory(), pytest.raises(W2SError, match="image 9 can't be read"):
         list(image_batches(watched, number, [list(range(400))], "cuda"))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read images")]
 

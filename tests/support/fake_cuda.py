@@ -2,9 +2,12 @@
 
 `with fake_cuda() as cuda:` makes what runs in it fail where it would fail on a GPU, or would make it wait for the host:
 tensors of two devices in one operation, a value read by Python (`.item()`, `if tensor`), `.numpy()` of what is not on
-the CPU. Wrong numbers are not found: for those run the same code on the device "cpu:0", which is no GPU but is not
-called "cpu" (and `pinned_memory()` where that code pins). What torch makes inside has no numbers on the CPU either,
-arrays of NumPy have them. Forward passes work; autograd needs torch's ordinary build.
+the CPU. Tensors that are made inside have no numbers on the CPU either; arrays of NumPy do. Forward passes of frozen
+networks work; autograd needs torch's ordinary build.
+
+Wrong numbers are not found. For those run the same code on the device "cpu:0", which is not called "cpu" and so goes
+the GPU's way: with `PinnedMemory()` where that pins, and `HostReads()`, as libraries leave out some of their questions
+when tensors have no numbers.
 """
 
 from __future__ import annotations
@@ -45,13 +48,13 @@ def fake_cuda() -> Iterator[Cuda]:
     """See above. Modules that were loaded inside hold such tensors: forget them afterwards."""
     cuda = Cuda()
     with ExitStack() as stack:
-        stack.enter_context(mock.patch("torch.cuda.is_bf16_supported", lambda *_, **__: True))
-        stack.enter_context(mock.patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False))
+        stack.enter_context(mock.patch("torch.cuda.is_bf16_supported", return_value=True))
+        stack.enter_context(mock.patch("torch.cuda.amp.common.amp_definitely_not_available", return_value=False))
         stack.enter_context(mock.patch.object(nn.Module, "_apply", _apply))
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(_Copies(cuda))
         stack.enter_context(_Methods())
-        stack.enter_context(pinned_memory(cuda))
+        stack.enter_context(PinnedMemory(cuda))
         yield cuda
 
 
@@ -91,7 +94,7 @@ class _Copies(TorchDispatchMode):
         return out
 
 
-class pinned_memory(TorchFunctionMode):  # noqa: N801 (used as a function)
+class PinnedMemory(TorchFunctionMode):
     """Pinned memory, which torch's CPU build refuses to give: ordinary memory that says it is pinned."""
 
     def __init__(self, cuda: Cuda | None = None) -> None:
@@ -119,6 +122,19 @@ class pinned_memory(TorchFunctionMode):  # noqa: N801 (used as a function)
     def _noted(self, x: Tensor) -> Tensor:
         self._pinned[x] = True
         return x
+
+
+class HostReads(TorchDispatchMode):
+    """Counts values of tensors that Python reads, of whatever device: on a GPU it would wait for each."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket in _READS
+        return func(*args, **(kwargs or {}))
+
+
+_READS = {getattr(torch.ops.aten, name) for name in ("_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero")}
 
 
 def _numbered(value: Any) -> Any:
@@ -154,8 +170,8 @@ class _Methods(TorchFunctionMode):
             axis += 1
         picks = any(i is not None for i in tensors)
         if func is Tensor.__getitem__:
-            for mask in (i for i in tensors if i is not None and i.dtype == torch.bool):
-                mask.nonzero()  # whose shape nobody knows
+            if any(i is not None and i.dtype == torch.bool for i in tensors):
+                raise RuntimeError("an index is a mask: the host waits for the shape of what it picks")
             return torch.ops.aten.index(x, tensors) if picks else x
         value = args[2] if isinstance(args[2], Tensor) else torch.full((), args[2], dtype=x.dtype, device=x.device)
         return torch.ops.aten.index_put_(x, tensors, value) if picks else torch.ops.aten.copy_(x, value)
