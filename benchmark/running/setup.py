@@ -57,7 +57,7 @@ class Setup:
 def choose_device(wanted: str, here: bool = True) -> str:
     """`cpu` or `cuda`, or a refusal; `auto` takes a GPU if there is one. If units don't run `here`, nodes are asked."""
     if wanted not in ("auto", "cpu", "cuda"):
-        raise W2SError(f"--device {wanted}: expected auto, cpu or cuda")
+        raise W2SError(f"--device {wanted}: expected auto, cpu or cuda (Apple's mps is untried)")
     if wanted == "cuda" and here and not torch.cuda.is_available():
         raise W2SError("--device cuda: torch finds no CUDA device; use --device cpu, or install a CUDA build of torch")
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted

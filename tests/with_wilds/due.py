@@ -23,6 +23,7 @@ COVERED = (  # paths of git
     "benchmark/core/inputs.py",
     "benchmark/core/metrics.py",
     "benchmark/core/scoring.py",
+    "benchmark/encoders/devices.py",
     "benchmark/encoders/images.py",
     "benchmark/encoders/vision.py",
     "benchmark/supervisors/language.py",
