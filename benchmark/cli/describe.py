@@ -77,7 +77,7 @@ def _task(task: Task) -> str:
             "requires": card.requires,
             "size": card.size,
             "options": "; ".join(f"{name}: {what}" for name, what in task.options.items()) or "none",
-            "available": task.missing() or "yes",
+            "available": f"no: {lack}" if (lack := task.missing()) else "yes",
         },
     )
 

@@ -28,7 +28,7 @@ def suites_beside(results: Path) -> list[Path]:
     if not _is_published(results):
         tuned = results.parent / f"{results.name}{TUNED}"
         return [results, *([tuned] if results.name and any(tuned.glob(f"*/{RECORDS}")) else [])]
-    folders = {path for path in (results / "..").resolve().iterdir() if any(path.glob(f"*/{RECORDS}"))}
+    folders = {path.parents[1] for path in (results / "..").resolve().glob(f"*/*/{RECORDS}")}
     same = results.resolve()
     ordered = sorted({same, *folders}, key=lambda path: (path.name != "default", path.name))
     return [results if path == same else results.parent / path.name for path in ordered]

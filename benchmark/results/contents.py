@@ -138,4 +138,4 @@ def read_predictions(folder: Path, contents: Contents) -> None:
 def no_results(root: Path, problems: Sequence[str] = ()) -> W2SError:
     """What to raise where a folder holds no results; the first problem may say why."""
     why = f" ({problems[0]})" if problems else ""
-    return W2SError(f"{root}: no results there{why}; make some with `w2s run --results {root}`")
+    return W2SError(f"{root}: no results there{why}; make some with `w2s run --results {root}`, or name another folder")

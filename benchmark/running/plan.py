@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from itertools import product
 
 from benchmark.base.errors import W2SError
-from benchmark.core.method import method_options
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import RecordKey, Versions
-from benchmark.core.registry import METHODS
 from benchmark.core.student import as_policy
 from benchmark.core.task import Task
 from benchmark.results.replies import read_replies
@@ -99,17 +97,18 @@ def _units(run: Run, tasks: Sequence[tuple[Task, str]], enough: Callable[[Record
 
 
 def _refuse_mixture(run: Run) -> None:
-    """Tuned results and others in one folder, or a method with its defaults and with other options, would be several
-    settings of one method."""
+    """Tuned results and others in one folder, or a method's current version with two choices of options, would be
+    several settings of one method."""
     records, root = run.store.load().records.values(), run.store.root
     if any(is_tuned(record) != run.setup.tune for record in records):
         holds, wants = ("results without --tune", "tuned ones") if run.setup.tune else ("tuned results", "others")
         raise W2SError(f"{root}: holds {holds}; name another folder with --results for {wants}")
-    for method, options in run.method_options.items():
-        wanted = method_options(METHODS[method](**options))
+    for setting in () if run.setup.tune else run.settings(run.tasks[0]):
+        here, wanted = (setting.method, setting.version), setting.hyperparameters["method"]
         for record in records:
-            if record.method == method and (found := record.hyperparameters["method"]) != wanted:
-                raise W2SError(f"{root}: holds '{method}' with other options, {found}; name another folder")
+            found = record.hyperparameters.get("method")
+            if (record.method, record.method_version) == here and found != wanted:
+                raise W2SError(f"{root}: holds '{setting.method}' with other options, {found}; name another folder")
 
 
 def _enough_replies(store: ResultStore, wanted: int) -> Callable[[RecordKey], bool]:

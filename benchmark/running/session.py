@@ -67,7 +67,8 @@ def _to_its_end(resolved: Callable[[], Run], say: Say, workforce: Workforce) -> 
             execute(units, run.setup, run.store, report, workforce)
             if run.outdated:
                 run.store.drop(run.outdated.superseded(run.store))
-        say(f"{report}, results in {run.store.root}" if units else f"nothing to do: all is in {run.store.root}")
+        idle = run.available and not units
+        say(f"nothing to do: all is in {run.store.root}" if idle else f"{report}, results in {run.store.root}")
         _say_failures(report.failures, say)
         return 1 if report.failures or (run.outdated and run.outdated.left_out) else 0
     except KeyboardInterrupt:

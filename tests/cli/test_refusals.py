@@ -124,6 +124,8 @@ CASES: dict[str, Any] = {
     "a method in capitals": asked("new method Raven"),
     "a task in snake case": asked("new task my_task"),
     "no results": asked("leaderboard --results nowhere"),
+    "no results outside a checkout": asked("leaderboard"),
+    "no page outside a checkout": asked("page"),
     "no results to list": asked("list results --results nowhere"),
     "results of what is no results": asked("list tasks --results nowhere"),
     "a folder that is a file": asked(

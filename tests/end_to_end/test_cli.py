@@ -139,6 +139,9 @@ def test_what_this_machine_lacks_is_said_and_is_no_zero(w2s: CommandLine) -> Non
     again = w2s(*asked, "--results", "results")
     assert again.status == 1, "still not run"
     assert again.out.startswith("nothing to do: all is in results\nnot run: lacking")
+    alone = w2s("run", "--suite", "smoke", "--tasks", "lacking", "--methods", "ensemble", "--results", "none")
+    assert (alone.status, alone.out.splitlines()[0]) == (1, "0 units run, results in none"), "not: all is there"
+    assert "  available    no: not installed: elpv-dataset" in w2s("describe", "lacking").out
 
 
 def test_so_are_data_that_turn_out_not_to_be_there(w2s: CommandLine) -> None:

@@ -56,6 +56,18 @@ def test_it_never_goes_where_the_defaults_are(w2s: CommandLine) -> None:
     assert Path("usual/raven/records.jsonl").read_bytes() == before
 
 
+def test_the_defaults_never_go_where_it_is(w2s: CommandLine) -> None:
+    assert w2s(*ASKED, *OTHER, "--results", "other").status == 0
+    before = Path("other/raven/records.jsonl").read_bytes()
+    refusal = w2s(*ASKED, "--results", "other").refusal
+    assert "other: holds 'raven' with other options" in refusal
+    assert "'eta': 0.001, 'init': 'random'" in refusal
+    assert "name another folder" in w2s(*ASKED, *OTHER[:2], "--results", "other").refusal, "a part of the options"
+    assert Path("other/raven/records.jsonl").read_bytes() == before
+    alone = [*ASKED[:6], "ensemble", *ASKED[7:]]
+    assert w2s(*alone, "--results", "other").out == "nothing to do: all is in other\n", "those with defaults go on"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -149,7 +149,15 @@ def test_a_changed_setting_is_planned_beside_what_is_there(done: Path, monkeypat
     for change in ({"epochs": 2}, {"batch_size": 16}, {"learning_rate": 0.5}):
         assert plan(done, student=Recipes(replace(RECIPE, **change))) == EVERYTHING
     monkeypatch.setattr(Planned.__init__, "__defaults__", (0.2,))
+    monkeypatch.setattr(Planned, "version", 2)
     assert plan(done) == [("planned-task", "ood", ((("planned",), SEEDS),))]
+
+
+def test_a_changed_default_of_the_same_version_is_refused(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Planned.__init__, "__defaults__", (0.2,))
+    with pytest.raises(W2SError, match=r"holds 'planned' with other options, {'smoothing': 0.1}; name another folder"):
+        plan(done)
+    assert plan(done, methods=("ground_truth",)) == [], "other methods go on"
 
 
 def test_the_setting_hash_holds_every_option_and_the_students_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
