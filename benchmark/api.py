@@ -19,6 +19,7 @@ from benchmark.core.method import cross_entropy as cross_entropy
 from benchmark.core.method import hard as hard
 from benchmark.core.method import log_softmax as log_softmax
 from benchmark.core.method import product_grid as product_grid
+from benchmark.core.method import rows_at as rows_at
 from benchmark.core.method import safe_log as safe_log
 from benchmark.core.registry import register_method as register_method
 from benchmark.core.registry import register_task as register_task

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from benchmark.api import Batch, Method, Supervision, cross_entropy, register_method
+from benchmark.api import Batch, Method, Supervision, cross_entropy, register_method, rows_at
 
 
 @register_method
@@ -27,7 +26,6 @@ class Ensemble(Method):
 
     def start(self, supervision: Supervision) -> None:
         self.targets = self.aggregate(supervision.soft_labels)
-        self.replicas = torch.arange(len(self.targets), device=supervision.device)[:, None]
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:
         """Targets (R, N, K) from the supervisors' soft labels (R, N, M, K)."""
@@ -35,7 +33,7 @@ class Ensemble(Method):
 
     def target(self, batch: Batch) -> Tensor:
         """The minibatch's targets, (R, B, K)."""
-        return self.targets[self.replicas, batch.index]
+        return rows_at(self.targets, batch.index)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(logits, self.target(batch))

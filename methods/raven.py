@@ -70,7 +70,7 @@ class Raven(Method):
         self.weights = self.initial.clone()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        if batch.epoch != self.epoch and self.reset_each_epoch:
+        if self.reset_each_epoch and batch.epoch != self.epoch:
             self.weights = self.initial.clone()
         self.epoch, easy = batch.epoch, batch.epoch < self.easy_epochs
         if self.beta is not None:

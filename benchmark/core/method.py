@@ -162,6 +162,15 @@ def method_state(method: Method) -> dict[str, Any]:
     return {key: value for key, value in vars(method).items() if key not in options}
 
 
+def rows_at(table: Tensor, index: Tensor) -> Tensor:
+    """Rows (R, B, K) of each replica's own table (R, N, K) at the positions (R, B); examples are contiguous, the layout
+    of the logits, in which losses are fastest."""
+    R, N, K = table.shape
+    rows = index + torch.arange(0, R * N, N, device=table.device)[:, None]
+    found = table.reshape(R * N, K).index_select(0, rows.flatten()).view(R, -1, K)
+    return found.mT.contiguous().mT
+
+
 def log_softmax(logits: Tensor) -> Tensor:
     """log q of the logits (B, K) or (R, B, K), same shape; finite without a clamp.
 

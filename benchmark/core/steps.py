@@ -18,7 +18,7 @@ from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.notices import notice
 from benchmark.core.adam import Adam, cosine_rates
 from benchmark.core.data import Recipe
-from benchmark.core.method import Batch, Method
+from benchmark.core.method import Batch, Method, rows_at
 from benchmark.core.precision import backward, forward
 from benchmark.core.recording import CudaGraphs, Recorder
 from benchmark.core.rehearsal import Rehearsal, State, settle
@@ -66,13 +66,15 @@ class Work:
         self.adam = Adam(student.parameters())
         self.device = labels.device
         self.running: Method | None = None  # whose code runs
-        self._labels, self._targets = LabelTable(labels), targets
+        self._labels, self._targets = labels, targets
         self._widths = [stage.heads for stage in stages]
 
     def forward(self, index: Tensor) -> Given:
         with forward(self.recipe.precision, self.device):
             logits = self.student.logits(index).float()
-        return Given(index, logits, self._labels.at(index))
+        S, m, N, K = self._labels.shape
+        at = index.expand(S, m, -1).flatten(0, 1)
+        return Given(index, logits, rows_at(self._labels.view(S * m, N, K), at).unflatten(0, (S, m)))
 
     def slope(self, stages: Sequence[Stage], given: Given, epoch: int, progress: float) -> Tensor:
         """The gradient (S, H, B, K) of these methods' losses for the logits; replicas never mix, each has its mean."""
@@ -319,19 +321,3 @@ class NamedErrors:
         if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
             what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
             raise MethodFailed(self._method.name, what) from error
-
-
-class LabelTable:
-    """Rows of (S, m, N, K), gathered by minibatch."""
-
-    def __init__(self, table: Tensor) -> None:
-        S, m, N, K = table.shape
-        self._rows = table.view(S * m * N, K)
-        self._offsets = (torch.arange(S * m, device=table.device) * N).view(S, m, 1)
-
-    def at(self, index: Tensor) -> Tensor:
-        """(S, m, B, K) for index (S, 1, B) or (S, m, B), laid out with examples contiguous, as the logits are."""
-        rows = index + self._offsets
-        S, m, B = rows.shape
-        gathered = self._rows.index_select(0, rows.flatten()).view(S, m, B, -1)
-        return gathered.transpose(2, 3).contiguous().transpose(2, 3)

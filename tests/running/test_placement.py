@@ -53,7 +53,8 @@ def test_what_gains_from_a_gpu_goes_there(setup: Setup) -> None:
 
 
 def test_a_step_is_large_by_its_operations(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    """4 S H K D B: two seeds, four heads (three of `naive`, one of RAVEN; the canary is apart), three classes, four columns."""
+    """4 S H K D B: two seeds, four heads (three of `naive`, one of RAVEN; the canary is apart), three classes, four
+    columns."""
     operations = 4 * 2 * 4 * 3 * 4 * 32
     monkeypatch.setattr(placement, "_LARGE", operations - 1)
     assert placed([unit("plain")], setup).gpu == [unit("plain")]
