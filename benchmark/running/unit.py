@@ -32,7 +32,7 @@ from benchmark.running.setup import Setup
 from benchmark.running.tuning import expected_epochs, runs_of, train_trials
 from benchmark.store.checkpoints import Checkpoints
 
-LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
+LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "peft", "wilds", "torchvision")
 Entry = tuple[Record, NDArray[Any]]
 
 
