@@ -89,8 +89,8 @@ def posterior(votes: Tensor, num_classes: int, iterations: int, tolerance: float
 
 
 def _distinct(votes: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The P different rows (M,) of votes (R, N, M), those of other replicas apart: the replica (P,) and the votes (P, M)
-    of each, and which of them each example has, (R * N,)."""
+    """The P different rows (M,) of votes (R, N, M), each replica's apart: their replicas (P,) and votes (P, M), and
+    which of them each example has, (R * N,)."""
     R, N, _ = votes.shape
     replica, voted = torch.arange(R, device=votes.device), votes.new_empty(R, 0)
     pattern = replica.repeat_interleave(N)
