@@ -34,7 +34,7 @@ from benchmark.running.setup import Setup
 from benchmark.running.tuning import expected_epochs, runs_of, train_trials
 from benchmark.store.checkpoints import Checkpoints
 
-LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "crowd-kit", "peft", "wilds", "torchvision")
+LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "peft", "wilds", "torchvision")
 _GPU_SHARE, _CPU_SHARE = 0.4, 0.25  # of the memory that units which train together may take
 Entry = tuple[Record, NDArray[Any]]
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.supervisors.fitted import Fitted
 from benchmark.supervisors.logistic import fit_logistic
+from benchmark.supervisors.terms import Tfidf
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class TfidfClassifier:
 
     def fit(self, inputs: Sequence[str], labels: NDArray[np.int64], num_classes: int, seed: int) -> Fitted:
         """Train on n texts and class ids (n,); nothing in it is random."""
-        vectorizer = _vectorizer()
+        vectorizer = Tfidf()
         features = vectorizer.fit_transform(inputs)
         return fit_logistic(vectorizer.transform, features, labels, num_classes, self.C, balanced=True)
 
@@ -43,7 +44,8 @@ class TfidfBradleyTerry:
         from sklearn.linear_model import LogisticRegression
 
         first, second = (list(texts) for texts in inputs)
-        vectorizer = _vectorizer().fit(first + second)
+        vectorizer = Tfidf()
+        vectorizer.fit_transform(first + second)
         difference = vectorizer.transform(first) - vectorizer.transform(second)
         # each pair also the other way round: the likelihood is the same, and both classes are there for any labels
         both, wins = vstack([difference, -difference]), np.concatenate([labels == 0, labels != 0])
@@ -56,9 +58,3 @@ class TfidfBradleyTerry:
             return np.asarray(expit(np.stack([margin, -margin], axis=1)))
 
         return Fitted(predict_proba)
-
-
-def _vectorizer() -> Any:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)

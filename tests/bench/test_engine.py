@@ -86,8 +86,7 @@ def _train_all(threads: int) -> None:
     features = {"full": torch.randn(SEEDS, 2800, 384, generator=rng)}
     soft_labels = torch.randn(SEEDS, 3, 2800, 2, generator=rng).softmax(-1)
     data = TrainingData(features, soft_labels, tuple(range(SEEDS)), LinearStudent)
-    names = [name for name in METHODS.names() if name != "dawid_skene"]  # its time is crowd-kit's, not the engine's
-    train([METHODS[name]() for name in names], data, Recipe(epochs=5))
+    train([METHODS[name]() for name in METHODS.names()], data, Recipe(epochs=5))
 
 
 def test_processes_or_threads(benchmark) -> None:  # type: ignore[no-untyped-def]

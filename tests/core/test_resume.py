@@ -20,7 +20,6 @@ from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.linear import Heads
 from benchmark.testing import make_data
 from support.tiny import Models, opinions, soft_labels
-from support.votes import remembered_votes  # noqa: F401
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=3, batch_size=8)
 SETTINGS = {"task": "made up", "seeds": [1, 2]}

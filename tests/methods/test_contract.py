@@ -17,7 +17,6 @@ from benchmark.api import Batch, Method, Supervision, cross_entropy, product_gri
 from benchmark.core.registry import METHODS
 from methods.ensemble import Ensemble
 from methods.raven import Raven
-from support.votes import remembered_votes  # noqa: F401
 
 Check = Callable[[type[Method]], None]
 

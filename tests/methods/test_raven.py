@@ -21,7 +21,6 @@ from benchmark.students.language.student import LanguageModel
 from benchmark.testing import make_data, make_supervision
 from support.laws import seeds
 from support.plain_losses import Vector, ce, entropy, mean, normalised
-from support.votes import remembered_votes  # noqa: F401
 
 R, N, B, STEPS = 2, 6, 3, 2
 RAVENS = [name for name in METHODS.names() if name == "raven" or METHODS[name].ablation_of == "raven"]
