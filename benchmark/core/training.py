@@ -18,8 +18,9 @@ from benchmark.core.data import Recipe
 from benchmark.core.method import Method, Supervision
 from benchmark.core.minibatches import Minibatches, one_ahead
 from benchmark.core.recording import Recorder
+from benchmark.core.replay import steps_of
 from benchmark.core.resume import Progress, part_names
-from benchmark.core.steps import NamedErrors, Work, steps_of
+from benchmark.core.steps import NamedErrors, Work
 from benchmark.core.student import Fitted, Student
 from benchmark.store.checkpoints import Checkpoints
 
@@ -69,7 +70,7 @@ def train(
 
     Methods are fresh instances; several of one class, with other options, are just more replicas. Those of one stage
     share one run of the loop. Checkpoints keep the state after each epoch, and training goes on from there. Steps are
-    recorded and replayed by `recorder`, on a GPU as CUDA graphs if none is given (`benchmark.core.steps`).
+    recorded and replayed by `recorder`, on a GPU as CUDA graphs if none is given (`benchmark.core.replay`).
 
     Raises:
         MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
