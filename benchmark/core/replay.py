@@ -73,7 +73,7 @@ class GraphStep:
 
     def run(self, number: int) -> None:
         """As `EagerStep.run`."""
-        progress = (self._epoch * len(self._minibatches) + number + 1) / len(self._work.rates)
+        progress = self._progress(number)
         self._work.student.fetch()
         if flipped := self._notes.changed(self._epoch, progress):
             self._replay, self._ready = None, False
@@ -94,6 +94,9 @@ class GraphStep:
             self._work.after(aside)
         while self._unsaid:  # only now: a method that fails has failed, and is no matter of recordings
             self._say(self._unsaid.pop(0))
+
+    def _progress(self, number: int) -> float:
+        return (self._epoch * len(self._minibatches) + number + 1) / len(self._work.rates)
 
     def _step(self, progress: float, watch: AbstractContextManager[Any]) -> None:
         """What is rehearsed and recorded; `watch` is entered for the methods' own code."""

@@ -1,9 +1,14 @@
-"""Recorded steps against steps by Python: what can be recorded is equal bit by bit, and what can't is said."""
+"""Recorded steps against steps by Python: what can be recorded is equal bit by bit, and what can't is said.
+
+Each test runs on a tape, and on a GPU, where there is one, with CUDA graphs.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,46 +18,65 @@ from torch import Tensor
 from benchmark.base.errors import MethodFailed
 from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision, cross_entropy
-from benchmark.core.recording import Tape
+from benchmark.core.recording import CudaGraphs, Recorder, Tape
 from benchmark.core.registry import METHODS
 from benchmark.core.training import Trained, TrainingData, train
+from benchmark.students.linear import Heads
 from benchmark.testing import make_data
+from support.by_python import train_by_python
 
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 RECIPE = Recipe(learning_rate=1e-2, epochs=5, batch_size=8)  # 8 steps an epoch
 DATA = make_data(examples=64)
 
 
-class Counted(Tape):
-    """How many steps were recorded."""
+class Way:
+    """How steps are recorded, and where; it counts recordings."""
 
-    count = 0
+    def __init__(self, device: str) -> None:
+        self.device, self.count = device, 0
+        self._recorder: Recorder = Tape() if device == "cpu" else CudaGraphs(torch.device(device))
+
+    def running(self) -> AbstractContextManager[Any]:
+        return self._recorder.running()
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         self.count += 1
-        return super().record(work)
+        return self._recorder.record(work)
+
+    def here(self, data: TrainingData) -> TrainingData:
+        features = {name: x.to(self.device) for name, x in data.features.items()}
+        return replace(data, features=features, soft_labels=data.soft_labels.to(self.device))
+
+    def both(self, make: Callable[[], list[Method]], data: TrainingData = DATA) -> int:
+        """Train by Python and by recordings; the results are equal. Gives the number of recordings."""
+        data = self.here(data)
+        plain, recorded = train_by_python(make(), data, RECIPE), train(make(), data, RECIPE, recorder=self)
+        for a, b in zip(plain, recorded, strict=True):
+            assert self.equal(a, b), a.method.name
+        return self.count
+
+    def equal(self, a: Trained, b: Trained) -> bool:
+        """Bit by bit on a tape; on a GPU to rounding: for a recording the learning rate is float32."""
+        assert a.diagnostics.keys() == b.diagnostics.keys()
+        assert isinstance(a.student, Heads)
+        assert isinstance(b.student, Heads)
+        pairs = [(a.student.weight, b.student.weight), *((a.diagnostics[n], b.diagnostics[n]) for n in a.diagnostics)]
+        if self.device == "cpu":
+            return all(torch.equal(x, y) for x, y in pairs)
+        return all(torch.allclose(x, y, rtol=1e-5, atol=1e-6) for x, y in pairs)
 
 
-def both_ways(make: Callable[[], list[Method]], data: TrainingData = DATA) -> int:
-    """Train by Python and by recordings; the results are equal. Gives the number of recordings."""
-    tape = Counted()
-    plain, taped = train(make(), data, RECIPE), train(make(), data, RECIPE, recorder=tape)
-    for a, b in zip(plain, taped, strict=True):
-        assert _equal(a, b), a.method.name
-    return tape.count
-
-
-def _equal(a: Trained, b: Trained) -> bool:
-    assert a.diagnostics.keys() == b.diagnostics.keys()
-    weights = [(t.student.weight, t.student.bias) for t in (a, b)]  # type: ignore[attr-defined]
-    pairs = [*zip(*weights, strict=True), *((a.diagnostics[n], b.diagnostics[n]) for n in a.diagnostics)]
-    return all(x is y or torch.equal(x, y) for x, y in pairs)
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+def way(request: pytest.FixtureRequest) -> Way:
+    return Way(request.param)
 
 
 @pytest.mark.parametrize(("K", "pairs"), [(2, False), (10, False), (2, True)])
-def test_all_published_methods_are_recorded(K: int, pairs: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_published_methods_are_recorded(way: Way, K: int, pairs: bool, capsys: pytest.CaptureFixture[str]) -> None:
     """In one run, with methods of several stages; none falls back."""
     data = make_data(classes=K, pairs=pairs, examples=64)
-    recordings = both_ways(lambda: [METHODS[name]() for name in METHODS.names()], data)
+    recordings = way.both(lambda: [METHODS[name]() for name in METHODS.names()], data)
     assert recordings <= 20  # five stages; RAVEN's easy phase, the confidence losses' warm-up and margins flip
     assert capsys.readouterr().err == ""
 
@@ -65,7 +89,7 @@ class Kept(Method):
     kind = "ensemble"
 
     def start(self, supervision: Supervision) -> None:
-        self.mean = torch.zeros(len(supervision.soft_labels), 1, 1)
+        self.mean = torch.zeros(len(supervision.soft_labels), 1, 1, device=supervision.device)
         self.setup()
 
     def setup(self) -> None:
@@ -151,14 +175,17 @@ class Calculates(Kept):
 @pytest.mark.parametrize(
     ("method", "most"), [(Kept, 1), (Rebinds, 1), (KeepsTheOneBefore, 1), (MakesItLater, 1), (OwnMomentum, 1)]
 )
-def test_state_that_is_safe(method: type[Method], most: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert 1 <= both_ways(lambda: [method()]) <= most
+def test_state_that_is_safe(way: Way, method: type[Method], most: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 1 <= way.both(lambda: [method()]) <= most
     assert capsys.readouterr().err == ""
 
 
-def test_questions_cost_a_recording_each_time_that_the_answer_changes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert both_ways(lambda: [Calculates()]) == 1
-    assert both_ways(lambda: [AsksNow()]) == 1 + 3 + 1  # epochs 0 and 1; 2, 3, 4; and in 3 where progress passes 0.7
+def test_questions_cost_a_recording_each_time_that_the_answer_changes(
+    way: Way, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert way.both(lambda: [Calculates()]) == 1
+    way.count = 0
+    assert way.both(lambda: [AsksNow()]) == 1 + 3 + 1  # epochs 0 and 1; 2, 3, 4; and in 3 where progress passes 0.7
     assert capsys.readouterr().err == ""
 
 
@@ -183,7 +210,7 @@ class Draws(Kept):
         super().start(supervision)
 
     def extra(self, logits: Tensor, batch: Batch) -> Any:
-        return torch.rand(1, generator=self.generators)
+        return torch.rand(1, generator=self.generators).to(self.mean.device)
 
 
 class Counts(Kept):
@@ -247,17 +274,17 @@ FALLS_BACK = {
 
 @pytest.mark.parametrize("method", FALLS_BACK, ids=lambda method: method.__name__)
 def test_what_cannot_be_recorded_is_trained_by_python_beside_the_others(
-    method: type[Method], capsys: pytest.CaptureFixture[str]
+    way: Way, method: type[Method], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Equal results, one line that says why, and the other methods stay recorded."""
-    assert both_ways(lambda: [METHODS["naive"](), method(), METHODS["raven"]()]) >= 1
+    assert way.both(lambda: [METHODS["naive"](), method(), METHODS["raven"]()]) >= 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith(f"method 'kept' is trained without a graph: {FALLS_BACK[method]}"), lines[0]
 
 
-def test_one_method_alone_that_cannot_be_recorded(capsys: pytest.CaptureFixture[str]) -> None:
-    assert both_ways(lambda: [ReadsValue()]) == 0
+def test_one_method_alone_that_cannot_be_recorded(way: Way, capsys: pytest.CaptureFixture[str]) -> None:
+    assert way.both(lambda: [ReadsValue()]) == 0
     assert "without a graph" in capsys.readouterr().err
 
 
@@ -266,13 +293,13 @@ class Fails(Kept):
         raise ValueError("a fault of its own")
 
 
-def test_a_method_that_fails_fails_as_without_recordings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_method_that_fails_fails_as_without_recordings(way: Way, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(MethodFailed, match="a fault of its own"):
-        train([METHODS["naive"](), Fails()], DATA, RECIPE, recorder=Tape())
+        train([METHODS["naive"](), Fails()], way.here(DATA), RECIPE, recorder=way)
     assert capsys.readouterr().err == ""
 
 
-class Broken(Tape):
+class Broken(Way):
     """Recording fails in the middle of the work, as a capture that meets what no rehearsal saw."""
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -283,10 +310,8 @@ class Broken(Tape):
         return super().record(fails)
 
 
-def test_a_recording_that_fails_leaves_no_trace(capsys: pytest.CaptureFixture[str]) -> None:
-    make = lambda: [METHODS["raven"](), Rebinds()]  # noqa: E731
-    plain, taped = train(make(), DATA, RECIPE), train(make(), DATA, RECIPE, recorder=Broken())
-    assert all(map(_equal, plain, taped))
+def test_a_recording_that_fails_leaves_no_trace(way: Way, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Broken(way.device).both(lambda: [METHODS["raven"](), Rebinds()]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all("recording failed: operation not permitted" in line for line in lines)
