@@ -1,9 +1,10 @@
 """Supervisors in, soft labels out: each supervisor is trained on its source domains and labels the pool."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from benchmark.base.seeding import derive
 from benchmark.base.versions import libraries
 from benchmark.core.data import SPLITS, Domain, Index, Pool
 from benchmark.core.inputs import Inputs, concatenate, take
-from benchmark.core.pools import VERSION, inputs_of, preferred, rated, sample_pairs, source_parts, used
+from benchmark.core.pools import VERSION, draw_pool, inputs_of, preferred, rated, sample_pairs, source_parts, used
 from benchmark.core.task import Supervisor, Task
-from benchmark.store.cache import Cache
+from benchmark.store.cache import Cache, locked
 from benchmark.store.checkpoints import Checkpoints
 
 
@@ -46,14 +47,37 @@ def supervisor_recipe(supervisor: Supervisor) -> dict[str, Any]:
 def soft_labels(
     task: Task, domains: Mapping[str, Domain], pool: Pool, seed: int, cache: Cache, device: str
 ) -> dict[str, NDArray[np.float32]]:
-    """Split -> (n, M, K). One cache entry a supervisor; tasks that share supervisors and pool share them."""
+    """Split -> (n, M, K). One cache entry a supervisor and pool; tasks that share both share it."""
+    labelling = _Labelling(task, domains, seed, cache, device)
     columns = []
     for position, supervisor in enumerate(task.supervisors(seed)):
-        sources = [(name, content(domains[name])) for name in supervisor.domains]
-        place = {"share": task.source_share, "position": position, "seed": seed}
+        column = labelling.column(position, supervisor, pool)
+        columns.append({split: np.roll(p, 1, axis=-1) if supervisor.adversarial else p for split, p in column.items()})
+    return {split: np.stack([column[split] for column in columns], axis=1) for split in SPLITS}
+
+
+@dataclass(frozen=True)
+class _Labelling:
+    """What the supervisors of one task and seed say of its pools."""
+
+    task: Task
+    domains: Mapping[str, Domain]
+    seed: int
+    cache: Cache
+    device: str
+
+    def column(self, position: int, supervisor: Supervisor, pool: Pool) -> dict[str, NDArray[np.float32]]:
+        """Split -> (n, K), of one supervisor.
+
+        One that is trained for it labels the pools of the task's other conditions as well, whose units wait for that
+        meanwhile. Not a resumable one: its checkpoints keep it.
+        """
+        task, cache = self.task, self.cache
+        sources = [(name, content(self.domains[name])) for name in supervisor.domains]
+        place = {"share": task.source_share, "position": position, "seed": self.seed}
         spec: dict[str, Any] = {**recipe(supervisor), "sources": sources, **place}
         if supervisor.validation:
-            spec["validation"] = [(name, content(domains[name])) for name in supervisor.validation]
+            spec["validation"] = [(name, content(self.domains[name])) for name in supervisor.validation]
         made_with: dict[str, Any] = {
             **spec,
             "protocol": VERSION,
@@ -62,58 +86,75 @@ def soft_labels(
             "classes": len(task.card.classes),
         }
         if getattr(supervisor.model, "on_device", False):
-            made_with["device"] = device
-        examples = hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest()
-        key = {**made_with, "pool": [content(domains[name]) for name in pool.domains], "examples": examples}
+            made_with["device"] = self.device
+        key = {**made_with, **self._place(pool)}
         training = Checkpoints.of(cache.root, made_with, cache.mirror)
+        kept = getattr(supervisor.model, "resumable", False)
 
-        def build(supervisor: Supervisor = supervisor, spec: Any = spec, training: Any = training) -> Any:
-            return _supervise(task, domains, pool, supervisor, seed, derive(str(spec)), training, device)
+        def build() -> dict[str, NDArray[np.float32]]:
+            label = self._train(supervisor, derive(str(spec)), training)
+            own = label(pool)
+            for other in () if kept else self._pools:
+                other_key = {**made_with, **self._place(other)}
+                if other_key != key and not cache.path("soft_labels", other_key).exists():
+                    with suppress(Exception):  # it fails again, and is told, where it is asked for
+                        cache.write("soft_labels", other_key, label(other))
+            return own
 
-        column = cache.get("soft_labels", key, build)
-        columns.append({split: np.roll(p, 1, axis=-1) if supervisor.adversarial else p for split, p in column.items()})
-    return {split: np.stack([column[split] for column in columns], axis=1) for split in SPLITS}
+        with nullcontext() if kept else locked(cache.path("soft_labels", made_with)):
+            return cache.get("soft_labels", key, build)
 
+    def _place(self, pool: Pool) -> dict[str, Any]:
+        """The part of a key that says what is labelled."""
+        examples = hashlib.sha256(b"".join(pool.examples[s].tobytes() for s in SPLITS)).hexdigest()
+        return {"pool": [content(self.domains[name]) for name in pool.domains], "examples": examples}
 
-def _supervise(
-    task: Task,
-    domains: Mapping[str, Domain],
-    pool: Pool,
-    supervisor: Supervisor,
-    seed: int,
-    model_seed: int,
-    checkpoints: Checkpoints,
-    device: str,
-) -> dict[str, NDArray[np.float32]]:
-    """Train one supervisor on its source domains' first parts; its probabilities on the pool."""
-    rng = np.random.default_rng(model_seed)
-    parts = [(domains[name], source_parts(domains[name], task.source_share, seed)[0]) for name in supervisor.domains]
-    inputs, examples, y = _training_examples(parts, task.pair_gap, rng)
-    kept = rng.permutation(len(y))[: supervisor.size]
-    wanted: dict[str, Any] = {}
-    if supervisor.validation:
-        whole = [(domains[name], used(domains[name])) for name in supervisor.validation]
-        held_out, rows, labels = _training_examples(whole, task.pair_gap, rng)
-        wanted["validation"] = take(held_out, rows), labels
-    resumable = getattr(supervisor.model, "resumable", False)
-    if getattr(supervisor.model, "on_device", False):
-        wanted["device"] = device
-    K = len(task.card.classes)
-    what = f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'"
-    with checkpoints.locked() if resumable else nullcontext() as usable, named_errors(what):
-        if resumable:
-            wanted["checkpoints"] = usable
-        model = supervisor.model.fit(take(inputs, examples[kept]), y[kept], K, model_seed % 2**31, **wanted)
-    pool_inputs = concatenate([domains[name].load() for name in pool.domains])
-    labelled = {}
-    for split, index in pool.examples.items():
-        with named_errors(what):
-            p = np.asarray(model.predict_proba(take(pool_inputs, index)))
-        if p.dtype.kind not in "fiub":
-            raise W2SError(f"{what}: soft labels are {p.dtype}, expected real numbers")
-        labelled[split] = p.astype(np.float32)
-        check_probabilities(labelled[split], (len(index), K), what)
-    return labelled
+    @cached_property
+    def _pools(self) -> list[Pool]:
+        """Those of all conditions, less those that can't be dealt."""
+        found = []
+        for condition in self.task.conditions:
+            with suppress(W2SError):
+                found.append(draw_pool(self.task, dict(self.domains), condition, self.seed))
+        return found
+
+    def _train(
+        self, supervisor: Supervisor, model_seed: int, checkpoints: Checkpoints
+    ) -> Callable[[Pool], dict[str, NDArray[np.float32]]]:
+        """Train one supervisor on its source domains' first parts; gives what asks it for probabilities of a pool."""
+        task, domains = self.task, self.domains
+        rng = np.random.default_rng(model_seed)
+        parts = [(domains[n], source_parts(domains[n], task.source_share, self.seed)[0]) for n in supervisor.domains]
+        inputs, examples, y = _training_examples(parts, task.pair_gap, rng)
+        kept = rng.permutation(len(y))[: supervisor.size]
+        wanted: dict[str, Any] = {}
+        if supervisor.validation:
+            whole = [(domains[name], used(domains[name])) for name in supervisor.validation]
+            held_out, rows, labels = _training_examples(whole, task.pair_gap, rng)
+            wanted["validation"] = take(held_out, rows), labels
+        resumable = getattr(supervisor.model, "resumable", False)
+        if getattr(supervisor.model, "on_device", False):
+            wanted["device"] = self.device
+        K = len(task.card.classes)
+        what = f"supervisor on {'+'.join(supervisor.domains)} of task '{task.name}'"
+        with checkpoints.locked() if resumable else nullcontext() as usable, named_errors(what):
+            if resumable:
+                wanted["checkpoints"] = usable
+            model = supervisor.model.fit(take(inputs, examples[kept]), y[kept], K, model_seed % 2**31, **wanted)
+
+        def label(pool: Pool) -> dict[str, NDArray[np.float32]]:
+            pool_inputs = concatenate([domains[name].load() for name in pool.domains])
+            labelled = {}
+            for split, index in pool.examples.items():
+                with named_errors(what):
+                    p = np.asarray(model.predict_proba(take(pool_inputs, index)))
+                if p.dtype.kind not in "fiub":
+                    raise W2SError(f"{what}: soft labels are {p.dtype}, expected real numbers")
+                labelled[split] = p.astype(np.float32)
+                check_probabilities(labelled[split], (len(index), K), what)
+            return labelled
+
+        return label
 
 
 def _training_examples(

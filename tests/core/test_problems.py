@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from benchmark.core.soft_labels import check_probabilities
 from benchmark.core.task import Supervisor
 from benchmark.store.cache import Cache
 from support.laws import blobs, conditions, seeds
-from support.made_up import Blobs, Centroids, Columns, make_arrays
+from support.made_up import Blobs, Centroids, Columns, FittedCentroids, make_arrays
 from support.rounding import assert_close
 
 
@@ -113,9 +115,9 @@ def test_nothing_is_encoded_or_trained_a_second_time(cache: Cache, ratings: bool
     assert encoded_and_trained() == (0, 3)
     assert not np.array_equal(other.soft_labels["train"], first.soft_labels["train"])
     build_problem(Blobs(ratings=ratings), "ind", 0, cache)
-    assert encoded_and_trained() == (2, 3)
+    assert encoded_and_trained() == (2, 0), "supervisors have labelled the pools of both conditions"
     build_problem(Blobs(ratings=ratings), "ind", 1, cache)
-    assert encoded_and_trained() == (0, 3)
+    assert encoded_and_trained() == (0, 0)
     build_problem(Blobs(ratings=ratings, name="same-data"), "ind", 1, cache)
     assert encoded_and_trained() == (0, 0)
 
@@ -204,11 +206,62 @@ def test_so_are_the_pools_examples(cache: Cache, monkeypatch: pytest.MonkeyPatch
     assert encoded_and_trained() == (0, 3)
 
 
-def test_both_conditions_train_the_same_supervisors(tmp_path: Path) -> None:
-    for condition in ("ood", "ind"):
-        build_problem(Blobs(), condition, 0, Cache(tmp_path / condition))
+@pytest.mark.parametrize("ratings", [False, True])
+def test_both_conditions_have_the_same_supervisors_whichever_is_made_first(tmp_path: Path, ratings: bool) -> None:
+    for condition, other in (("ood", "ind"), ("ind", "ood")):
+        alone = build_problem(Blobs(ratings=ratings), condition, 0, Cache(tmp_path / condition))
+        assert_equal(build_problem(Blobs(ratings=ratings), condition, 0, Cache(tmp_path / other)), alone)
+    assert len(Centroids.seen) == 6
     for a, b in zip(Centroids.seen[:3], Centroids.seen[3:], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_conditions_made_at_once_train_a_supervisor_once(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = Centroids.fit
+    monkeypatch.setattr(Centroids, "fit", lambda *given: (sleep(0.05), fit(*given))[1])
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda condition: build_problem(Blobs(), condition, 0, cache), ("ood", "ind")))
+    assert len(Centroids.seen) == 3
+
+
+def test_a_condition_that_cannot_be_made_does_not_disturb_the_other(cache: Cache) -> None:
+    class Choosy(FittedCentroids):
+        def predict_proba(self, inputs: Any) -> Any:
+            if inputs[0, 0] < 20_000:
+                raise RuntimeError("not these")
+            return super().predict_proba(inputs)
+
+    class OneSided(Centroids):
+        name = "tests.one-sided"
+
+        def fit(self, *given: Any) -> Any:
+            return Choosy(**vars(super().fit(*given)))
+
+    task = Blobs(supervisors=[Supervisor(OneSided(), ("left",))])
+    build_problem(task, "ood", 0, cache)
+    with pytest.raises(W2SError, match="RuntimeError: not these"):
+        build_problem(task, "ind", 0, cache)
+    small = Blobs((150, 120, 8))
+    build_problem(small, "ind", 0, cache)
+    with pytest.raises(W2SError, match="too small"):
+        build_problem(small, "ood", 0, cache)
+
+
+class Kept(Centroids):
+    """What checkpoints keep."""
+
+    name = "tests.kept"
+    resumable = True
+
+    def fit(self, *given: Any, checkpoints: Any) -> Any:
+        return super().fit(*given)
+
+
+def test_what_checkpoints_keep_labels_only_what_is_asked_for(cache: Cache) -> None:
+    task = Blobs(supervisors=[Supervisor(Kept(), ("left",))])
+    build_problem(task, "ood", 0, cache)
+    build_problem(task, "ind", 0, cache)
+    assert len(Centroids.seen) == 2
 
 
 def test_supervisors_of_one_recipe_differ_by_their_place_and_by_seed(cache: Cache) -> None:
@@ -282,7 +335,10 @@ def test_a_supervisor_that_gives_something_else_is_named(cache: Cache, spoil: st
         build_problem(task, "ood", 0, cache)
     assert caught.match(message)
     assert "\n" not in str(caught.value)
-    assert len(list((cache.root / "soft_labels").glob("*.safetensors"))) == 1, "only the good one is stored"
+    build_problem(Blobs(supervisors=[good], ratings=ratings), "ood", 0, Cache(cache.root / "good"))
+    roots = (cache.root, cache.root / "good")
+    stored, expected = ({p.name for p in (root / "soft_labels").glob("*.safetensors")} for root in roots)
+    assert stored == expected, "only the good one is stored"
 
 
 def test_labels_beyond_the_classes_are_named(cache: Cache) -> None:
