@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from benchmark.base.errors import W2SError
+
 _PREFIX, _SUFFIX = ".writing-", ".tmp"
 
 
@@ -23,6 +25,14 @@ def atomic_write(path: Path, data: bytes, folder: int | None = None) -> None:
     """
     with atomic_file(path, folder) as file:
         file.write(data)
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """`atomic_write` where a user said: W2SError if the file can't be written there."""
+    try:
+        atomic_write(path, data)
+    except OSError as error:
+        raise W2SError(f"{path}: cannot be written: {error}") from error
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ def run(
     full: common.Full = False,
     tasks: Annotated[str | None, Option(help="globs, comma-separated; the suite's tasks when left out")] = None,
     methods: Annotated[str | None, Option(help="globs, comma-separated, of methods and canaries")] = None,
-    conditions: Annotated[str | None, Option(help="ind, ood or both, comma-separated")] = None,
+    conditions: Annotated[str | None, Option(help="ind, ood or ind,ood")] = None,
     seeds: common.Seeds = None,
     device: common.Device = "auto",
     results: Annotated[
@@ -96,7 +96,7 @@ def run(
 def pack(
     task: common.Task,
     out: Annotated[Path, Option(help="folder to make")],
-    conditions: Annotated[str | None, Option(help="ind, ood or both, comma-separated [default: both]")] = None,
+    conditions: Annotated[str | None, Option(help="ind, ood or ind,ood [default: ind,ood]")] = None,
     seeds: Annotated[int, Option(min=1, help="number of seeds, from 0")] = 5,
     device: common.Device = "auto",
     cache: common.Cache = None,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmark import api
 from benchmark.base.errors import W2SError
+from benchmark.base.files import write_output
 from benchmark.core.names import RESERVED
 from benchmark.core.registry import METHODS, TASKS
 
@@ -16,7 +17,7 @@ def write_skeleton(kind: str, name: str, folder: Path | None = None) -> Path:
     """Write the skeleton and return its path: in the plug-in folder of a checkout, else in the current folder.
 
     Raises:
-        W2SError: an unknown kind, a name that is malformed or taken, a file that exists.
+        W2SError: an unknown kind, a name that is malformed or taken, a file that exists or can't be written.
     """
     if kind not in ("method", "task"):
         raise W2SError(f"unknown kind '{kind}': expected method or task")
@@ -35,6 +36,5 @@ def write_skeleton(kind: str, name: str, folder: Path | None = None) -> Path:
     if path.exists():
         raise W2SError(f"{path}: exists already")
     text = (TEMPLATES / f"{kind}.py.txt").read_text()
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.replace("{name}", name).replace("{class_name}", class_name))
+    write_output(path, text.replace("{name}", name).replace("{class_name}", class_name).encode())
     return path

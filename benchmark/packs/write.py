@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from benchmark.base.errors import NotAvailable, W2SError
-from benchmark.base.files import atomic_write, sha256_file
+from benchmark.base.files import sha256_file, write_output
 from benchmark.base.notices import Say
 from benchmark.base.paths import using
 from benchmark.base.versions import libraries, project_commit
@@ -104,7 +104,7 @@ def write_pack(
                 soft_labels, truth = problem.soft_labels, problem.truth
                 _save(folder / layout.supervision_file(condition, seed), examples=examples, soft_labels=soft_labels)
                 _save(folder / layout.truth_file(condition, seed), labels=truth.labels, groups=truth.groups)
-            _write(folder / layout.features_file(condition), save(table.arrays()))
+            write_output(folder / layout.features_file(condition), save(table.arrays()))
         encoder = task.student.encoder
         assert encoder is not None  # only ready-made tasks have none
         content: dict[str, Any] = {
@@ -125,11 +125,11 @@ def write_pack(
             "libraries": libraries(*LIBRARIES, "pillow", "safetensors"),
             "commit": project_commit(),
         }
-        _write(folder / layout.CARD, card(Sheet(**content, files={})).encode())
+        write_output(folder / layout.CARD, card(Sheet(**content, files={})).encode())
         paths = {name: folder / name for name in layout.expected_files(wanted, seeds)}
         files = {n: layout.FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path)) for n, path in paths.items()}
         sheet = Sheet(**content, files=files)
-        _write(folder / layout.SHEET, sheet.to_text().encode())
+        write_output(folder / layout.SHEET, sheet.to_text().encode())
     return sheet
 
 
@@ -168,16 +168,9 @@ def _supervisors(task: Task, seed: int, names: tuple[str, ...]) -> tuple[layout.
     return tuple(layout.SupervisorEntry(name=n, recipe=r) for n, r in zip(names, recipes, strict=True))
 
 
-def _write(path: Path, data: bytes) -> None:
-    try:
-        atomic_write(path, data)
-    except OSError as error:  # a full disk, say
-        raise W2SError(f"{path}: cannot be written: {error}") from error
-
-
 def _save(path: Path, **kinds: Mapping[str, NDArray[Any]]) -> None:
     arrays = {f"{kind}/{split}": np.ascontiguousarray(x) for kind, by in kinds.items() for split, x in by.items()}
-    _write(path, save(arrays))
+    write_output(path, save(arrays))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 
 from benchmark.analysis.cells import Analysis, analysis_of, keep_errors
-from benchmark.base.files import atomic_write
+from benchmark.base.files import write_output
 from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload
 from benchmark.reports.headline import headline_columns, ranked, references
@@ -30,10 +30,10 @@ def write_page(results: Path, out: Path) -> Path:
     """Write the page of a results folder, with the suites beside a published one, and return where it is.
 
     Raises:
-        W2SError: the folder holds no results.
+        W2SError: the folder holds no results, or the file can't be written.
     """
     path, stores = out / INDEX, [ResultStore(folder) for folder in suites_beside(results)]
-    atomic_write(path, page(stores).encode())
+    write_output(path, page(stores).encode())
     keep_errors(*stores)
     return path
 

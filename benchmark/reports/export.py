@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.analysis.cells import analysis_with_records, keep_errors
 from benchmark.base.errors import W2SError
-from benchmark.base.files import atomic_write
+from benchmark.base.files import write_output
 from benchmark.base.notices import Say
 from benchmark.reports.latex import headline_latex
 from benchmark.reports.stress import without_stress
@@ -24,7 +24,7 @@ def export(results: Path, wanted: str, out: Path | None, say: Say, warn: Say) ->
         warn: given each line of the results that was left out.
 
     Raises:
-        W2SError: an unknown format, no results, or parquet without a file or without pyarrow.
+        W2SError: an unknown format, no results, parquet without a file or pyarrow, or the file can't be written.
     """
     if wanted not in FORMATS:
         raise W2SError(f"--format {wanted}: expected one of {', '.join(FORMATS)}")
@@ -36,10 +36,7 @@ def export(results: Path, wanted: str, out: Path | None, say: Say, warn: Say) ->
     if out is None:
         say(data.decode().removesuffix("\n"))
         return
-    try:
-        atomic_write(out, data)
-    except OSError as error:
-        raise W2SError(f"--out {out}: cannot be written: {error}") from error
+    write_output(out, data)
     say(f"wrote {out}")
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmark.analysis.cells import keep_errors
-from benchmark.base.files import atomic_write
+from benchmark.base.files import write_output
 from benchmark.base.notices import Say
 from benchmark.reports.checks import Findings, agreement, check
 from benchmark.reports.leaderboard import render, summary
@@ -38,11 +38,11 @@ def publish(results: Path, say: Say) -> None:
     """Write the tables and print the headline, and of a run also how far it agrees with what is published.
 
     Raises:
-        W2SError: the folder holds no results.
+        W2SError: the folder holds no results, or the file can't be written.
     """
     path = markdown_path(results).resolve()
     stores = {suite: ResultStore(suite) for suite in suites_beside(results)}
-    atomic_write(path, render(*stores.values()).encode())
+    write_output(path, render(*stores.values()).encode())
     say(summary(stores[results]))
     say(f"\nwrote {path.name} of {results}")
     published = Path("results") / results.name

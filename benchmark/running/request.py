@@ -91,7 +91,7 @@ def resolve(request: Request, say: Say) -> Run:
     tasks = [given] if given else [setup.task(name) for name in TASKS.select(request.tasks or suite.tasks)]
     conditions = request.conditions or (given.conditions if given else suite.conditions)
     if unknown := [c for c in conditions if c not in CONDITIONS]:
-        raise W2SError(f"unknown condition '{unknown[0]}': expected ind, ood or both")
+        raise W2SError(f"unknown condition '{unknown[0]}': expected ind or ood, or ind,ood")
     seeds = tuple(range(request.seeds or suite.seeds))
     if given:
         seeds = given.seeds if given.seeds and request.seeds is None else seeds

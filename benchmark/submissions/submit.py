@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
-from benchmark.base.files import atomic_write
+from benchmark.base.files import write_output
 from benchmark.base.notices import Say
 from benchmark.base.versions import libraries
 from benchmark.core.data import Recipe
@@ -180,4 +180,4 @@ def _write(out: Path, suite: str, contents: Contents, keys: Sequence[RecordKey],
         files[README] = stub(records[0].title, citation).encode()
     files[MANIFEST] = manifest_of(suite, citation, records, files).to_text().encode()
     for name, content in files.items():
-        atomic_write(out / name, content)
+        write_output(out / name, content)

@@ -126,6 +126,7 @@ CASES: dict[str, Any] = {
     "no results": asked("leaderboard --results nowhere"),
     "no results outside a checkout": asked("leaderboard"),
     "no page outside a checkout": asked("page"),
+    "a skeleton's folder that is a file": asked("new method mine --out in.way", in_way=Path.touch),
     "no results to list": asked("list results --results nowhere"),
     "results of what is no results": asked("list tasks --results nowhere"),
     "a folder that is a file": asked(

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from benchmark.api import Task
 from benchmark.arrays import ArrayTask
+from benchmark.base import files
 from benchmark.base.errors import NotAvailable, W2SError
 from benchmark.core.pools import VERSION
 from benchmark.core.problems import build_problem, data_fingerprint
@@ -340,14 +341,14 @@ def test_of_two_at_once_one_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["features.safetensors", "truth-1.safetensors", "README.md", "pack.json"])
 def test_stopped_at_any_file_nothing_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     out = tmp_path / "pack"
-    atomic_write = write.atomic_write
+    atomic_write = files.atomic_write
 
     def stop(path: Path, data: bytes) -> None:
         if path.name == name:
             raise KeyboardInterrupt
         atomic_write(path, data)
 
-    monkeypatch.setattr(write, "atomic_write", stop)
+    monkeypatch.setattr(files, "atomic_write", stop)
     with pytest.raises(KeyboardInterrupt):
         pack(Blobs(), out)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
@@ -357,7 +358,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "atomic_write", full)
+    monkeypatch.setattr(files, "atomic_write", full)
     with pytest.raises(W2SError, match=r"supervision-0\.safetensors: cannot be written: .*No space left"):
         pack(Blobs(), tmp_path / "pack")
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]

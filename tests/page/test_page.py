@@ -254,6 +254,13 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / INDEX).exists()
 
 
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    fill(ResultStore(tmp_path / "suite"), [Task("digits")], ("raven",))
+    (tmp_path / "file").touch()
+    with pytest.raises(W2SError, match=r"index\.html: cannot be written"):
+        write_page(tmp_path / "suite", tmp_path / "file")
+
+
 def test_problems_are_shown_not_hidden(tmp_path: Path) -> None:
     fill(ResultStore(tmp_path), [Task("digits")], ("raven",))
     with (tmp_path / "raven" / RECORDS).open("a") as file:

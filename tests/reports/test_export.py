@@ -143,7 +143,7 @@ def test_bad_requests_are_refused(default: ResultStore, tmp_path: Path, monkeypa
     refused("--format excel: expected one of csv, latex, json, parquet", default.root, "excel")
     refused("--format parquet: is no text; name a file with --out", default.root, "parquet")
     (tmp_path / "file").touch()
-    refused(r"--out .*: cannot be written", default.root, "csv", tmp_path / "file" / "x.csv")
+    refused(r"x\.csv: cannot be written", default.root, "csv", tmp_path / "file" / "x.csv")
     for wanted in ("csv", "latex"):
         refused("nowhere: no results there; make some with `w2s run --results", tmp_path / "nowhere", wanted)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
