@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := pyproject.toml constraints.txt
 
-.PHONY: install install-lm benchmark test test-rest test-all test-wilds coverage lint check bench bench-suite bench-pools gpu-check faults clean
+.PHONY: install install-lm benchmark test test-rest test-all test-wilds coverage lint check bench bench-pools gpu-check faults clean
 
 install: $(VENV)/.installed
 
@@ -77,10 +77,7 @@ check: lint test
 # speed of the engine beside the ordinary way; minutes
 bench: $(VENV)/.test-tools
 	$(BIN)/python -m pytest tests/bench --benchmark-only -s --ignore=tests/bench/test_pool_sizes.py
-
-# processor time of the default suite against that of commit c1821cc, cold and warm, task by task in turns
-bench-suite: $(VENV)/.test-tools
-	$(BIN)/python tests/bench/suite_cost.py --by-task
+	$(BIN)/python tests/bench/suite_cost.py
 
 # on a machine with a GPU, in an environment with torch and what `tests/bench/gpu_check.py --wheels` lists: what is right
 # there and how fast it is, as JSON lines

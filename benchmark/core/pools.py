@@ -13,6 +13,7 @@ from benchmark.core.task import Task
 
 SplitArrays = tuple[Index, Index, Index]  # examples, labels, groups
 SHARES = (0.7, 0.1, 0.2)
+FEW_SIZES = (700, 1_400, 2_800)  # of train splits, for `Task.train_sizes`: units of one size train together
 VERSION = 2  # raise when the same seed would deal otherwise
 
 
@@ -126,11 +127,13 @@ def draw_pool(task: Task, domains: dict[str, Domain], condition: str, seed: int)
         found = ", ".join(f"{split} {len(rows)}" for split, (rows, _, _) in zip(SPLITS, mixed, strict=True))
         raise W2SError(f"task '{task.name}' ({condition}, seed {seed}): a split is empty or too small ({found})")
     cut = dict(zip(SPLITS, _cut(mixed, size, rng), strict=True))
-    if task.max_train is not None:  # validation keeps its ratio; the test split stays whole
+    most = len(cut["train"][0]) if task.max_train is None else min(task.max_train, len(cut["train"][0]))
+    most = max((size for size in task.train_sizes if size <= most), default=most)
+    if most < len(cut["train"][0]):  # validation keeps its ratio; the test split stays whole
         for split, share in zip(("train", "val"), SHARES, strict=False):
-            most = round(task.max_train * share / SHARES[0])
             rows, labels, groups = cut[split]
-            cut[split] = rows[:most], labels[:most], groups[:most]
+            kept = round(most * share / SHARES[0])
+            cut[split] = rows[:kept], labels[:kept], groups[:kept]
     columns = [{split: arrays[i] for split, arrays in cut.items()} for i in range(3)]
     return Pool(columns[0], columns[1], columns[2], names)
 

@@ -98,6 +98,8 @@ def _fingerprint(task: Task, found: dict[str, Domain]) -> str:
     }
     if task.ind_domains or task.max_train is not None or task.max_pool != Task.max_pool:
         made_from["pools"] = [task.ind_domains, task.max_pool, task.max_train]
+    if task.train_sizes:
+        made_from["train sizes"] = task.train_sizes
     return fingerprint(made_from)
 
 

@@ -120,6 +120,7 @@ class Task:
         source_share: the first part of each source domain, on which supervisors train; the rest is the `ind` pool.
         ind_domains: domains of held-out source data that are the `ind` pool; supervisors then train on whole sources.
         max_pool: largest pool; None for all there is. max_train: largest train split of a pool.
+        train_sizes: if any, a train split is cut to the largest of these that it has (`pools.FEW_SIZES`).
         pair_gap: preference tasks on ratings only: least difference of the two ratings in a pair.
         disk: bytes of its data, unpacked, where they are so large that one wants to know before.
         corruption: how supervisors are made worse after training, if they are.
@@ -133,6 +134,7 @@ class Task:
     ind_domains: tuple[str, ...] = ()
     max_pool: int | None = 4000
     max_train: int | None = None
+    train_sizes: tuple[int, ...] = ()
     pair_gap: float = 1.0
     disk: float | None = None
     corruption: Corruption | None = None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchmark.base.errors import W2SError
 from benchmark.core.data import SPLITS, Domain, Pool
 from benchmark.core.pools import deal_by_group, draw_pairs, draw_pool, preferred, sample_pairs, source_parts, used
+from benchmark.core.problems import data_fingerprint
 from support.laws import blobs, conditions, generators, seeds
 from support.made_up import Blobs
 
@@ -159,6 +160,24 @@ def test_seeds_have_pools_of_one_size() -> None:
     for condition in ("ood", "ind"):
         sizes = [sizes_of(pool_of(task, condition, seed)) for seed in range(5)]
         assert len({(train, test) for train, _, test in sizes}) == 1
+
+
+@given(blobs(), conditions, seeds, st.sets(st.integers(2, 120)))
+def test_train_splits_of_few_sizes(task: Blobs, condition: str, seed: int, sizes: set[int]) -> None:
+    """Each is the largest of the sizes that it has, a part of the whole one; nothing is taken from the test split."""
+    try:
+        whole = pool_of(task, condition, seed)
+    except W2SError:
+        assume(False)
+    before = data_fingerprint(task)
+    task.train_sizes = tuple(sizes)
+    cut, n = pool_of(task, condition, seed), sizes_of(whole)[0]
+    kept = max((size for size in sizes if size <= n), default=n)
+    assert sizes_of(cut)[0] == kept
+    for split in SPLITS:
+        rows = whole.examples[split] if split == "test" else whole.examples[split][: len(cut.examples[split])]
+        np.testing.assert_array_equal(cut.examples[split], rows)
+    assert (data_fingerprint(task) == before) == (not sizes)
 
 
 def test_a_mixed_pool_has_the_same_share_of_each_domain_in_train_and_test() -> None:
