@@ -89,4 +89,4 @@ class _Halved(Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
         (where,) = context.saved_tensors
-        return max_unpool2d(gradient, where, 2, output_size=context.size)
+        return max_unpool2d(gradient, where, (2, 2), output_size=context.size)
