@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,15 @@ class _Labelling:
                 found.append(draw_pool(self.task, dict(self.domains), condition, self.seed))
         return found
 
+    def _read(self, supervisor: Supervisor, domain: Domain) -> Inputs:
+        """A domain's inputs as the model wants them; what it prepares is cached."""
+        prepare = getattr(supervisor.model, "prepare", None)
+        if prepare is None:
+            return domain.load()
+        made_with = {**recipe(replace(supervisor, size=None)), "libraries": libraries("torch", "numpy")}
+        key = {**made_with, "domain": domain.fingerprint}
+        return self.cache.get("features", key, lambda: {"inputs": prepare(domain.load())})["inputs"]
+
     def _train(
         self, supervisor: Supervisor, model_seed: int, checkpoints: Checkpoints
     ) -> Callable[[Pool], dict[str, NDArray[np.float32]]]:
@@ -125,12 +134,13 @@ class _Labelling:
         task, domains = self.task, self.domains
         rng = np.random.default_rng(model_seed)
         parts = [(domains[n], source_parts(domains[n], task.source_share, self.seed)[0]) for n in supervisor.domains]
-        inputs, examples, y = _training_examples(parts, task.pair_gap, rng)
+        read = partial(self._read, supervisor)
+        inputs, examples, y = _training_examples(parts, read, task.pair_gap, rng)
         kept = rng.permutation(len(y))[: supervisor.size]
         wanted: dict[str, Any] = {}
         if supervisor.validation:
             whole = [(domains[name], used(domains[name])) for name in supervisor.validation]
-            held_out, rows, labels = _training_examples(whole, task.pair_gap, rng)
+            held_out, rows, labels = _training_examples(whole, read, task.pair_gap, rng)
             wanted["validation"] = take(held_out, rows), labels
         resumable = getattr(supervisor.model, "resumable", False)
         if getattr(supervisor.model, "on_device", False):
@@ -143,7 +153,7 @@ class _Labelling:
             model = supervisor.model.fit(take(inputs, examples[kept]), y[kept], K, model_seed % 2**31, **wanted)
 
         def label(pool: Pool) -> dict[str, NDArray[np.float32]]:
-            pool_inputs = concatenate([domains[name].load() for name in pool.domains])
+            pool_inputs = concatenate([read(domains[name]) for name in pool.domains])
             labelled = {}
             for split, index in pool.examples.items():
                 with named_errors(what):
@@ -158,7 +168,7 @@ class _Labelling:
 
 
 def _training_examples(
-    parts: Sequence[tuple[Domain, Index]], gap: float, rng: np.random.Generator
+    parts: Sequence[tuple[Domain, Index]], read: Callable[[Domain], Inputs], gap: float, rng: np.random.Generator
 ) -> tuple[Inputs, Index, Index]:
     """Inputs of the domains, positions (n,) or (n, 2) in them of the examples at these rows, and class ids (n,)."""
     inputs, labels, chosen, start = [], [], [], 0
@@ -168,7 +178,7 @@ def _training_examples(
             labels.append(preferred(domain.labels, rows))
         else:
             labels.append(domain.labels[rows].astype(np.int64))
-        inputs.append(domain.load())
+        inputs.append(read(domain))
         chosen.append(inputs_of(domain, rows) + start)
         start += domain.num_inputs
     return concatenate(inputs), np.concatenate(chosen), np.concatenate(labels)

@@ -65,6 +65,8 @@ class WeakModel(Protocol):
     with a class attribute `resumable = True` gets `checkpoints`, a `benchmark.store.checkpoints.Checkpoints` of its
     own, and one with `on_device = True` the `device`. What else changes its soft labels is in the attributes
     `fingerprint` (of pretrained weights, say) and `libraries` (names of distributions), where there is anything.
+    A model with a method `prepare(inputs)` gets an array that this makes of each input by itself, once a domain, where
+    inputs are costly to read (large images).
     """
 
     name: ClassVar[str]

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn.functional import cross_entropy, max_pool2d, max_unpool2d
 
 from benchmark.encoders.images import resized
 from benchmark.supervisors.fitted import Fitted
@@ -28,6 +29,11 @@ class SmallCNN:
     name: ClassVar[str] = "benchmark.supervisors.cnn.SmallCNN"
     version: ClassVar[int] = 1
 
+    def prepare(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Shrunk images, which may be given in the place of the images themselves."""
+        small = resized(inputs, self.size).numpy()
+        return np.ascontiguousarray(small[:, 0] if inputs.ndim == 3 else small.transpose(0, 2, 3, 1))
+
     def fit(self, inputs: NDArray[np.uint8], labels: NDArray[np.int64], num_classes: int, seed: int) -> Fitted:
         """Train on uint8 images (n, H, W) or (n, H, W, 3) and class ids (n,).
 
@@ -43,10 +49,10 @@ class SmallCNN:
             layers: list[nn.Module] = []
             for into, out in pairwise((x.shape[1], 8, 16, 32)):
                 convolution = nn.Conv2d(into, out, 3, padding=1, bias=False)
-                layers += [convolution, nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]
+                layers += [convolution, nn.BatchNorm2d(out), _Pool(), nn.ReLU()]
             network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * (self.size // 8) ** 2, num_classes))
         generator = torch.Generator().manual_seed(seed)
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.lr)
+        optimizer = torch.optim.Adam(network.parameters(), lr=self.lr, foreach=True)
         with torch.enable_grad():
             for _ in range(self.epochs):
                 for rows in torch.randperm(len(x), generator=generator).split(self.batch):
@@ -62,3 +68,25 @@ class SmallCNN:
             return logits.double().softmax(-1).numpy()
 
         return Fitted(predict_proba)
+
+
+class _Pool(nn.Module):
+    """`nn.MaxPool2d(2)`, bit for bit, in less than half of the time: torch's kernel is quick on one memory layout only,
+    in which the other layers would round differently."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Halved.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Halved(Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        y, where = max_pool2d(x.contiguous(memory_format=torch.channels_last), 2, return_indices=True)
+        context.save_for_backward(where.contiguous())
+        context.size = x.shape[2:]
+        return y.contiguous()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        (where,) = context.saved_tensors
+        return max_unpool2d(gradient, where, (2, 2), output_size=context.size)

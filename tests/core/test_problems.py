@@ -247,6 +247,27 @@ def test_a_condition_that_cannot_be_made_does_not_disturb_the_other(cache: Cache
         build_problem(small, "ood", 0, cache)
 
 
+class Doubling(Centroids):
+    """Prepares twice the inputs."""
+
+    name = "tests.doubling"
+
+    def prepare(self, inputs: Any) -> Any:
+        Columns.calls.append(inputs)
+        return 2 * inputs
+
+
+@pytest.mark.parametrize("ratings", [False, True])
+def test_what_a_model_prepares_is_made_once_a_domain(cache: Cache, ratings: bool) -> None:
+    """Of all supervisors, seeds and conditions; it reads nothing else."""
+    sources = (Supervisor(Doubling(), ("left",)), Supervisor(Doubling(), ("left", "right"), 50))
+    task = Blobs(supervisors=sources, ratings=ratings)
+    for condition, seed in (("ood", 0), ("ood", 1), ("ind", 1)):
+        build_problem(task, condition, seed, cache)
+    assert len(Columns.calls) == 3 + 3  # domains that the student's encoder and this have read
+    assert all((seen % 2 == 0).all() for seen in Centroids.seen)
+
+
 class Kept(Centroids):
     """What checkpoints keep."""
 

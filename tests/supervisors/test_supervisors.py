@@ -6,10 +6,14 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
-from benchmark.supervisors.cnn import SmallCNN
+from benchmark.supervisors.cnn import SmallCNN, _Pool
 from benchmark.supervisors.pixels import PixelLogistic
 from benchmark.supervisors.tfidf import TfidfBradleyTerry, TfidfClassifier
+from support.laws import seeds
 from support.rounding import assert_close
 
 WORDS = {0: ["awful", "bad", "poor"], 1: ["good", "fine", "lovely"], 2: ["green", "blue", "red"]}
@@ -98,6 +102,37 @@ def test_the_cnns_predictions_do_not_depend_on_the_neighbours():
     x = pictures(y, 0)
     fitted = SmallCNN(epochs=2).fit(x, y, 3, seed=0)
     assert_close(fitted.predict_proba(x)[:5], fitted.predict_proba(x[:5]), 1000)  # products of some hundred terms each
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((40, 40), ()), ((32, 32), ()), ((50, 70), (3,)), ((20, 33), (3,))])
+def test_the_cnn_may_be_given_shrunk_images(shape, channels):
+    x = np.random.default_rng(0).integers(0, 256, (40, *shape, *channels)).astype(np.uint8)
+    model, y = SmallCNN(epochs=2), labels(40)
+    small = model.prepare(x)
+    assert small.shape == (40, 32, 32, *channels)
+    assert small.dtype == np.uint8
+    assert np.array_equal(model.prepare(x[3:4]), small[3:4])
+    expected = model.fit(x, y, 3, seed=1).predict_proba(x)
+    assert np.array_equal(model.fit(small, y, 3, seed=1).predict_proba(small), expected)
+
+
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(2, 11), st.integers(2, 11), st.booleans(), seeds)
+def test_the_cnns_pooling_is_torchs(n, channels, height, width, ties, seed):
+    """Values and gradients, bit for bit; of equal values the first has the gradient."""
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, channels, height, width, generator=rng)
+    x = x.round() if ties else x
+    gradient = torch.randn(n, channels, height // 2, width // 2, generator=rng)
+    results = []
+    for layers in ((_Pool(), nn.ReLU()), (nn.ReLU(), nn.MaxPool2d(2))):
+        given = x.clone().requires_grad_()
+        made = nn.Sequential(*layers)(given)
+        made.backward(gradient)
+        assert made.is_contiguous()
+        assert given.grad.is_contiguous()
+        results.append((made.detach(), given.grad))
+    for found, expected in zip(*results, strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_the_cnn_takes_colour():
