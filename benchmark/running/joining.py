@@ -44,13 +44,9 @@ def joined(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Unit | Join
 
 
 def training_runs(plan: Sequence[Unit], setup: Setup) -> int:
-    """How many runs of the training loop a plan makes in one process: one for each shape and size."""
-    count = 0
-    for job in joined(plan, setup, 1):
-        units = job.units if isinstance(job, Joined) else (job,)
-        shapes = [shape(unit, setup) for unit in units]
-        count += sum(len(sizes) for _, sizes in shapes[0][-1]) if shapes[0] else 1
-    return count
+    """How many runs of the training loop a plan makes at least: one for each shape and size."""
+    shapes = [shape(unit, setup) for unit in plan]
+    return shapes.count(None) + sum(len(sizes) for own in {*shapes} - {None} for _, sizes in own[-1])
 
 
 def shape(unit: Unit, setup: Setup) -> Any:

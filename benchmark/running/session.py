@@ -47,9 +47,9 @@ def foresee(request: Request, say: Say) -> int:
     if len(disk) > 1:
         say(f"in all {sum(disk.values()) / 1e9:.3g} GB of disk")
     each = f", {GRID_SIZE} settings a method" * run.setup.tune
-    runs = training_runs(units, run.setup)
-    together = f" ({len(units)} here, in {runs} runs of the training loop)" if units else ""
-    say(f"{len(units) + len(absent)} units to run{together}{each}, results in {run.store.root}")
+    if (runs := training_runs(units, run.setup)) != len(units):
+        say(f"{len(units)} units in {runs} runs of the training loop")
+    say(f"{len(units) + len(absent)} units to run{each}, results in {run.store.root}")
     _say_failures(_not_run(run), say)
     return 1 if run.lacking or (run.outdated and run.outdated.left_out) else 0
 

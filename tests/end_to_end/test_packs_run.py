@@ -166,7 +166,10 @@ def test_describe_prints_the_sheet(w2s: CommandLine, packed: Path) -> None:
     [
         (["blbos", "--out", "pack"], "unknown task 'blbos': did you mean 'blobs'?"),
         (["blobs", "--out", "pack", "--conditions", "odd"], "task 'blobs' has no condition 'odd', only ind, ood"),
-        (["blobs", "--out", "pack", "--device", "gpu"], "--device gpu: expected auto, cpu or cuda"),
+        (
+            ["blobs", "--out", "pack", "--device", "gpu"],
+            "--device gpu: expected auto, cpu or cuda (Apple's mps is untried)",
+        ),
         (
             ["blobs", "--out", "."],
             "--out .: is there already; name another folder, or delete it first",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from torch import Tensor
 from benchmark.api import register_method, register_task
 from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, CrossEntropy
-from benchmark.core.registry import METHODS
 from benchmark.core.suite import Recipes
 from benchmark.running import joining
 from benchmark.running import unit as unit_module
 from benchmark.running.executors.contract import Queue, do, in_this_process, of_units
 from benchmark.running.joining import Joined, joined, training_runs
 from benchmark.running.plan import Unit
+from benchmark.running.request import Request
+from benchmark.running.session import foresee
 from benchmark.running.setup import Setup
 from benchmark.running.unit import UnitResult, execute
 from support.made_up import Blobs, Columns
@@ -102,11 +104,10 @@ def test_joined_units_give_what_they_give_alone(setup: Setup, monkeypatch: pytes
         assert all(torch.allclose(w, found_weights[0], atol=1e-6, rtol=0) for w in found_weights)
 
 
-@register_method
-class FailsOnB(CrossEntropy):
+class FailsWhereSure(CrossEntropy):
     """Raises where a supervisor is sure, which only one task's are."""
 
-    name = "fails_on_b"
+    name = "fails_where_sure"
     title = citation = "test"
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -121,8 +122,8 @@ def test_units_are_done_alone_where_one_fails(setup: Setup) -> None:
     for supervisor in task.supervisors(0):
         object.__setattr__(supervisor.model, "temperature", 1e-3)
     register_task(task)
-    METHODS.discover()
-    plan = [unit(name, ("naive", "fails_on_b")) for name in ("a", "sure", "c", "b")]
+    register_method(FailsWhereSure)
+    plan = [unit(name, ("naive", "fails_where_sure")) for name in ("a", "sure", "c", "b")]
     outcomes = do(Joined(tuple(plan)), setup, lambda text, share: None)
     assert isinstance(outcomes, list)
     for own, found in zip(plan, outcomes, strict=True):
@@ -158,3 +159,11 @@ def test_whole_units_train_together_as_far_as_memory_goes(setup: Setup, monkeypa
         sizes.clear()
         assert isinstance(do(Joined(plan), setup, lambda text, share: None), list)
         assert sizes == expected
+
+
+def test_a_dry_run_says_how_many_runs_its_units_make(setup: Setup, tmp_path: Path) -> None:
+    asked = Request("smoke", tasks=["a", "b", "c", "pairs"], methods=["naive"], conditions=["ood"])
+    asked = replace(asked, results=str(tmp_path / "results"), cache=str(tmp_path / "cache"), fetch=False)
+    said: list[str] = []
+    assert foresee(asked, said.append) == 0
+    assert said[-2:] == ["4 units in 2 runs of the training loop", f"4 units to run, results in {tmp_path / 'results'}"]

@@ -135,7 +135,7 @@ def test_what_a_supervisor_is_changes_with_its_weights(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def keys(models: Models, monkeypatch: pytest.MonkeyPatch) -> Any:
+def keys(models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The cache keys under which a task's soft labels are asked for."""
     from benchmark.core.pools import draw_pool
     from support.made_up import Blobs
@@ -145,19 +145,19 @@ def keys(models: Models, monkeypatch: pytest.MonkeyPatch) -> Any:
         task = Blobs(ratings=True, supervisors=[Supervisor(weak, ("left",))])
         task.pair_gap = gap
         domains = {name: task.domain(name) for name in task.DOMAINS}
-        cache = Cache(Path("nowhere"))
+        cache = Cache(tmp_path / "cache")
         trainings: list[str] = []
 
-        def supervise(*given: Any) -> Any:
-            trainings.append(given[6].key)
-            return {split: np.full((len(x), 2), 0.5, np.float32) for split, x in pool.examples.items()}
+        def train(labelling: Any, supervisor: Supervisor, model_seed: int, checkpoints: Checkpoints) -> Any:
+            trainings.append(checkpoints.key)
+            return lambda pool: {s: np.full((len(x), 2), 0.5, np.float32) for s, x in pool.examples.items()}
 
         def get(kind: str, key: Any, build: Any) -> Any:
             asked.append((str(cache.path(kind, key)), ""))
             return build()
 
         monkeypatch.setattr(cache, "get", get)
-        monkeypatch.setattr(soft, "_supervise", supervise)
+        monkeypatch.setattr(soft._Labelling, "_train", train)
         pool = draw_pool(task, domains, "ood", 0)
         soft.soft_labels(task, domains, pool, 0, cache, device)
         return [(path, training) for (path, _), training in zip(asked, trainings, strict=True)]
