@@ -101,8 +101,8 @@ def vanished_results(place: Place, rng: np.random.Generator) -> None:
             if place.results.exists():
                 hit.append(True)
                 place.results.rename(away)
-                if not renamed:
-                    shutil.rmtree(away)
+                while not renamed and away.exists():  # again where a file was written in the midst of it
+                    shutil.rmtree(away, ignore_errors=True)
 
         with meanwhile(rng.uniform(0.1, 1) * place.campaign.whole, vanish):
             ended = place.run()
