@@ -19,7 +19,7 @@ EARLY = f"{STOPPED}\n"  # before it has read what is asked
 
 def at_random_times(place: Place, rng: np.random.Generator) -> None:
     """The process is killed at any time; it does its units itself."""
-    _in_a_row(place, lambda: {"delay": rng.uniform(0.02, 1) * place.campaign.whole})
+    _in_a_row(place, lambda: {"delay": rng.uniform(0.02, 1) * place.whole})
 
 
 def while_writing(place: Place, rng: np.random.Generator) -> None:
@@ -58,7 +58,7 @@ def of_workers(place: Place, rng: np.random.Generator) -> None:
             if found := place.forker.started("spawn_main"):
                 killed.append(kill(int(rng.choice(list(found)))))
 
-        with meanwhile(rng.uniform(2, 6) + rng.uniform() * place.campaign.whole, one_of_them):
+        with meanwhile(rng.uniform(2, 6) + rng.uniform() * place.whole, one_of_them):
             ended = place.run(*IN_WORKERS)
         place.tally.expect(place.did_all(ended), f"after a worker's death: {ended}")
         place.expect_gone("after a worker's death")
@@ -70,7 +70,7 @@ def of_workers(place: Place, rng: np.random.Generator) -> None:
 def of_drivers(place: Place, rng: np.random.Generator) -> None:
     """The process that writes is killed while two workers do the units; they must end with it."""
     for _ in place.until(1):
-        ended = place.run(*IN_WORKERS, delay=rng.uniform(2, 6) + rng.uniform() * place.campaign.whole)
+        ended = place.run(*IN_WORKERS, delay=rng.uniform(2, 6) + rng.uniform() * place.whole)
         place.expect_gone("after the driver's death")
         place.examine()
         place.tally.faults += ended.status == -signal.SIGKILL
@@ -87,7 +87,7 @@ def stopped_by(signum: signal.Signals) -> Trial:
         workers = (place.number + (signum == signal.SIGTERM)) % 2 == 1
         for _ in place.until(1):
             place.empty()
-            delay = workers * rng.uniform(0, 4) + rng.uniform(0.02, 1) * place.campaign.whole
+            delay = workers * rng.uniform(0, 4) + rng.uniform(0.02, 1) * place.whole
             ended = place.run(*(IN_WORKERS if workers else ()), delay=delay, signal=signum)
             records = place.examine()
             if ended.status == 0:  # it was faster

@@ -33,6 +33,7 @@ class Place:
     Attributes:
         number: of the trial.
         had: lines of the records that were in the results when they were last looked at.
+        whole: seconds that a whole run takes, at the least: longer here than alone, and on a busy machine.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Place:
 
     def __post_init__(self) -> None:
         self.results, self.cache = self.folder / "results", self.folder / "cache"
+        self.whole = self.campaign.whole
         shutil.copytree(self.campaign.cache, self.cache)
 
     def until(self, faults: int) -> Iterator[None]:
@@ -68,7 +70,10 @@ class Place:
     def run(self, *more: str, **how: Any) -> Ended:
         """A run into this place; `how` as in `Asked`."""
         call = (*self.campaign.asked, "--results", self.results, *more)
-        return self.forker.run(*call, folder=str(self.folder), environment={"W2S_CACHE": str(self.cache)}, **how)
+        ended = self.forker.run(*call, folder=str(self.folder), environment={"W2S_CACHE": str(self.cache)}, **how)
+        if ended.status == 0 and not more:  # in one process
+            self.whole = max(self.whole, ended.seconds)
+        return ended
 
     def did_all(self, ended: Ended) -> bool:
         """Whether it says that it has done every unit."""

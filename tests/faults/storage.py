@@ -101,10 +101,10 @@ def vanished_results(place: Place, rng: np.random.Generator) -> None:
             if place.results.exists():
                 hit.append(True)
                 place.results.rename(away)
-                if not renamed:
-                    shutil.rmtree(away)
+                while not renamed and away.exists():  # again where a file was written in the midst of it
+                    shutil.rmtree(away, ignore_errors=True)
 
-        with meanwhile(rng.uniform(0.1, 1) * place.campaign.whole, vanish):
+        with meanwhile(rng.uniform(0.1, 1) * place.whole, vanish):
             ended = place.run()
         if not hit or (ended.status == 0 and late < 3):  # it came before the run wrote, or after its last look
             late += bool(hit)
