@@ -163,12 +163,10 @@ def method_state(method: Method) -> dict[str, Any]:
 
 
 def rows_at(table: Tensor, index: Tensor) -> Tensor:
-    """Rows (R, B, K) of each replica's own table (R, N, K) at the positions (R, B); examples are contiguous, the layout
-    of the logits, in which losses are fastest."""
+    """Rows (R, B, K) of each replica's own table (R, N, K) at the positions (R, B)."""
     R, N, K = table.shape
     rows = index + torch.arange(0, R * N, N, device=table.device)[:, None]
-    found = table.reshape(R * N, K).index_select(0, rows.flatten()).view(R, -1, K)
-    return found.mT.contiguous().mT
+    return table.reshape(R * N, K).index_select(0, rows.flatten()).view(R, -1, K)
 
 
 def log_softmax(logits: Tensor) -> Tensor:

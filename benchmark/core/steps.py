@@ -63,8 +63,9 @@ class Work:
         with forward(self.recipe.precision, self.device):
             logits = self.student.logits(index).float()
         S, m, N, K = self._labels.shape
-        at = index.expand(S, m, -1).flatten(0, 1)
-        return Given(index, logits, rows_at(self._labels.view(S * m, N, K), at).unflatten(0, (S, m)))
+        rows = rows_at(self._labels.view(S * m, N, K), index.expand(S, m, -1).flatten(0, 1))
+        # laid out with examples contiguous, as the logits are
+        return Given(index, logits, rows.mT.contiguous().mT.unflatten(0, (S, m)))
 
     def slope(self, stages: Sequence[Stage], given: Given, epoch: int, progress: float) -> Tensor:
         """The gradient (S, H, B, K) of these methods' losses for the logits; replicas never mix, each has its mean."""
