@@ -15,6 +15,7 @@ from benchmark.base.seeding import derive
 from benchmark.base.versions import libraries
 from benchmark.core.data import SPLITS, Domain, Index, Pool
 from benchmark.core.inputs import Inputs, concatenate, take
+from benchmark.core.minibatches import in_windows
 from benchmark.core.pools import VERSION, draw_pool, inputs_of, preferred, rated, sample_pairs, source_parts, used
 from benchmark.core.task import Supervisor, Task
 from benchmark.store.cache import Cache, locked
@@ -111,12 +112,12 @@ class _Labelling:
 
     @cached_property
     def _pools(self) -> list[Pool]:
-        """Those of all conditions, less those that can't be dealt."""
+        """Those of all conditions, less those that can't be dealt, and large ones, which are perhaps never asked for."""
         found = []
         for condition in self.task.conditions:
             with suppress(W2SError):
                 found.append(draw_pool(self.task, dict(self.domains), condition, self.seed))
-        return found
+        return [pool for pool in found if not in_windows(len(pool.examples["train"]))]
 
     def _read(self, supervisor: Supervisor, domain: Domain) -> Inputs:
         """A domain's inputs as the model wants them; what it prepares is cached."""

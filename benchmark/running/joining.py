@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.core.minibatches import in_windows
+from benchmark.core.pools import pool_domains
 from benchmark.core.problems import train_sizes
 from benchmark.core.task import ReadyMade
 from benchmark.running.plan import Unit
@@ -55,11 +56,12 @@ def shape(unit: Unit, setup: Setup) -> Any:
         task = setup.task(unit.task)
         if task.student.costly or isinstance(task, ReadyMade):
             return None
+        examples = sum(len(task.domain(name).labels) for name in pool_domains(task, unit.condition))
+        if in_windows(min(examples, task.max_pool or examples)):  # a step is long enough, and dealing takes time
+            return None
         sizes = [(t.settings, frozenset(train_sizes(task, unit.condition, t.seeds))) for t in unit.trainings]
         supervisors = len(task.supervisors(unit.trainings[0].seeds[0]))
     except (Exception, SystemExit):  # it fails in its worker, alone
-        return None
-    if any(in_windows(size) for _, own in sizes for size in own):  # its step is long enough
         return None
     student = type(task.student), task.student.fingerprint, task.student.outputs
     return student, task.card.modality, len(task.card.classes), supervisors, tuple(sizes)
