@@ -112,7 +112,7 @@ class _Labelling:
 
     @cached_property
     def _pools(self) -> list[Pool]:
-        """Those of all conditions, less those that can't be dealt, and large ones, which are perhaps never asked for."""
+        """Those of all conditions, less those that can't be dealt, and large ones: perhaps nobody asks for them."""
         found = []
         for condition in self.task.conditions:
             with suppress(W2SError):
