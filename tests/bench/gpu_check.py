@@ -235,6 +235,79 @@ def _unit_on_a_core(tiny: bool) -> int:
     return trained[0].steps
 
 
+def language(device: str, tiny: bool) -> Findings:
+    """A student of SmolLM2-135M's shape with random weights, LoRA on its last two blocks: milliseconds a replica and
+    step of 16 examples, all replicas in a pass and one by one; and that both train alike."""
+    import tempfile
+
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from benchmark.core.training import TrainingData
+    from benchmark.students.language.student import LanguageModel
+    from support.tiny import save_tokenizer
+
+    R, N = (2, 32) if tiny else (20, 320)
+    shape = {"vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}
+    heads = {"num_attention_heads": 9, "num_key_value_heads": 3}
+    if tiny:
+        shape, heads = {"vocab_size": 96, "hidden_size": 18, "intermediate_size": 32, "num_hidden_layers": 3}, heads
+    words = [f"w{i}" for i in range(80)]
+    rng = torch.Generator().manual_seed(0)
+    length = 8 if tiny else 126
+    texts = [" ".join(words[i] for i in torch.randint(80, (length,), generator=rng)) for _ in range(2 * N)]
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        LlamaForCausalLM(LlamaConfig(**shape, **heads, pad_token_id=1, eos_token_id=2)).save_pretrained(folder)
+        save_tokenizer(Path(folder), eos_token="<end>", pad_token="<pad>", words=words)
+        for objective in ("classifier", "policy"):
+            kind = LanguageModel(objective, model=folder, blocks=2)  # type: ignore[arg-type]
+            inputs: Any = texts[:N] if objective == "classifier" else (texts[:N], texts[N:])
+            tokens = kind.sequences(inputs)
+            frozen = kind._frozen(tokens, device)
+            tokens = tokens.having(**{name: torch.from_numpy(own) for name, own in frozen.items()}).to(device)
+            labels = torch.rand(1, R, N, 2, generator=rng).softmax(-1).to(device)
+            data = TrainingData({"tokens": [tokens]}, labels, (0,), kind.start)
+            together, one_by_one = _trained_with(data, None), _trained_with(data, 1)
+            pairs = zip(together[0], one_by_one[0], strict=True)
+            differ = max((a - b).abs().max().item() for a, b in pairs)
+            yield {
+                "objective": objective,
+                "replicas": R,
+                "ms_a_replica_and_step": together[1] / R,
+                "one_by_one_ms": one_by_one[1] / R,
+                "ratio": one_by_one[1] / together[1],
+                "probabilities_differ_by": differ,
+                "ok": differ < 0.05,
+            }
+            kind.release()
+
+
+def _trained_with(data: Any, at_once: int | None) -> tuple[list[Any], float]:
+    """Probabilities of each replica on the train split, and milliseconds a step."""
+    from unittest import mock
+
+    from measuring import timed
+
+    from benchmark.core.data import Recipe
+    from benchmark.core.registry import METHODS
+    from benchmark.core.training import train
+    from benchmark.students.language.network import Network
+
+    with mock.patch.object(Network, "replicas_at_once", return_value=at_once or sys.maxsize):
+        taken, trained = [], None
+        for epochs in (1, 1, 2):  # the first warms up
+            made: list[Any] = []
+            recipe = Recipe(epochs=epochs, batch_size=16)
+            run = lambda recipe=recipe, made=made: made.extend(train([METHODS["naive"]()], data, recipe))  # noqa: E731
+            taken.append(timed(run, data.soft_labels.device.type))
+            trained = made[0]
+        assert trained is not None
+        probabilities = trained.student.predict(data.features["tokens"])
+    steps = data.soft_labels.shape[2] // 16
+    return list(probabilities[0]), (taken[2] - taken[1]) / steps * 1e3
+
+
 def encoders(device: str, tiny: bool) -> Findings:
     from test_gpu_encoders import encoders as measured
 
@@ -299,6 +372,7 @@ PARTS: dict[str, Callable[[str, bool], Findings]] = {
     "waits": waits,
     "steps": steps,
     "cores": cores,
+    "language": language,
     "encoders": encoders,
 }
 
