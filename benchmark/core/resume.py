@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from benchmark.base.notices import notice
 from benchmark.core.method import Method
 from benchmark.core.student import Student
 from benchmark.store.checkpoints import Checkpoints
@@ -54,11 +55,18 @@ class Progress:
         self.checkpoints.save(tensors, plain)
 
     def restore(self) -> int:
-        """Take up the state that was written last; returns the epochs that are done."""
+        """Take up the state that was written last; returns the epochs that are done: none, where an older version of
+        this program wrote the student's tensors in other shapes."""
         if (found := self.checkpoints.load()) is None:
             return 0
         tensors, plain = found
         parameters = self.student.parameters()
+        shapes = {name: value.shape for name, value in tensors.items() if name.startswith("student/")}
+        if shapes != {f"student/{i}": parameter.shape for i, parameter in enumerate(parameters)}:
+            notice(
+                f"checkpoint {self.checkpoints.path} holds a student's tensors as they once were; training starts anew"
+            )
+            return 0
         with torch.no_grad():
             for i, parameter in enumerate(parameters):
                 parameter.copy_(tensors[f"student/{i}"])
