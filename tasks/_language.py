@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self, cast
 
 from benchmark.api import Task, W2SError
 from benchmark.assets.pretrained import model_missing
-from benchmark.students.language.network import lacking_extra
 from benchmark.students.language.student import LanguageModel
 from benchmark.supervisors.language import FineTuned
 from tasks._shared import joined
@@ -96,7 +95,7 @@ class LanguageTask(Task):
 
     def missing(self) -> str | None:
         models = (self.language_model.model, self.weak_model.model)
-        return joined(lacking_extra(), *(model_missing(model) for model in models))
+        return joined(*(model_missing(model) for model in models))
 
 
 def _check(name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from benchmark.base.notices import notice
 from benchmark.core.adam import Adam
 from benchmark.core.method import Method, method_state
 from benchmark.core.student import Student
@@ -35,8 +36,7 @@ class Progress:
         states = [method_state(method) for method in self.methods]
         if self.checkpoints.path is None or any(isinstance(v, _CONTAINERS) for own in states for v in own.values()):
             return
-        tensors: dict[str, Tensor] = {f"student/{i}": p for i, p in enumerate(self.student.parameters())}
-        tensors |= {f"optimizer/{name}": tensor for name, tensor in self.adam.state().items()}
+        tensors = self._own()
         plain: dict[str, Any] = {"epochs": epochs, "methods": {}}
         for state, part in zip(states, part_names(self.methods), strict=True):
             words = plain["methods"][part] = {}
@@ -53,17 +53,26 @@ class Progress:
         tensors = {name: value.clone() for name, value in tensors.items()}  # safetensors refuses shared memory
         self.checkpoints.save(tensors, plain)
 
+    def _own(self) -> dict[str, Tensor]:
+        """The student's and the optimizer's tensors, by name."""
+        student = {f"student/{i}": p.detach() for i, p in enumerate(self.student.parameters())}
+        return student | {f"optimizer/{name}": tensor for name, tensor in self.adam.state().items()}
+
     def restore(self) -> int:
-        """Take up the state that was written last; returns the epochs that are done."""
+        """Take up the state that was written last; returns the epochs that are done: none, where an older version of
+        this program wrote the student's tensors in other shapes."""
         if (found := self.checkpoints.load()) is None:
             return 0
         tensors, plain = found
-        parameters = self.student.parameters()
+        own = self._own()
+        if any(name not in tensors or tensors[name].shape != tensor.shape for name, tensor in own.items()):
+            notice(
+                f"checkpoint {self.checkpoints.path} holds a student's tensors as they once were; training starts anew"
+            )
+            return 0
         with torch.no_grad():
-            for i, parameter in enumerate(parameters):
-                parameter.copy_(tensors[f"student/{i}"])
-            for name, tensor in self.adam.state().items():
-                tensor.copy_(tensors[f"optimizer/{name}"])
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
         for method, part in zip(self.methods, part_names(self.methods), strict=True):
             for key, value in method_state(method).items():
                 name = f"method/{part}/{key}"
@@ -74,7 +83,7 @@ class Progress:
             head = f"method/{part}/"
             for name, tensor in tensors.items():
                 if name.startswith(head) and "/" not in (key := name.removeprefix(head)):
-                    _put(method, key, tensor.to(parameters[0].device))
+                    _put(method, key, tensor.to(self.adam.parameters[0].device))
             for key, word in plain["methods"][part].items():
                 setattr(method, key, word)
         epochs: int = plain["epochs"]

@@ -185,7 +185,7 @@ def _fit(
                 step.begin(epoch, minibatches)
                 for number in range(len(minibatches)):
                     step.run(number)
-                    if time.monotonic() - told > 1:
+                    if time.monotonic() - told > 1 and number + 1 < len(minibatches):  # its end is told below
                         told = time.monotonic()
                         on_step((number + 1) / len(minibatches))
                 progress.save(epoch + 1)

@@ -38,7 +38,7 @@ class FineTuned:
     version: ClassVar[int] = 1
     resumable: ClassVar[bool] = True
     on_device: ClassVar[bool] = True
-    libraries: ClassVar[tuple[str, ...]] = ("transformers", "peft")
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "peft")  # peft: in the keys of soft labels made with it
 
     @property
     def fingerprint(self) -> str:

@@ -49,7 +49,7 @@ def values(trained: list[Trained]) -> list[Tensor]:
         if isinstance(student, Heads):
             found += [student.weight] + ([] if student.bias is None else [student.bias])
         else:
-            found += [p for heads in student.replicas for replica in heads for p in replica]  # type: ignore[attr-defined]
+            found += student.weights  # type: ignore[attr-defined]
         found += [one.diagnostics[name] for name in sorted(one.diagnostics)]
     return found
 
@@ -188,6 +188,27 @@ def test_a_language_model_goes_on_bit_for_bit(names: list[str], models: Models, 
     p = torch.from_numpy(soft_labels(labels, 2, np.random.default_rng(0)))[None]
     data = TrainingData({"tokens": [kind.sequences(texts)]}, p, (4,), kind.start)
     check_resumable(names, data, tmp_path, replace(RECIPE, epochs=2))
+
+
+def test_a_students_tensors_of_another_layout_are_not_taken_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those of language models before their replicas had one tensor a layer: (r, D), not (R, r, D)."""
+    data, checkpoints = make_data(), Checkpoints.of(tmp_path, SETTINGS)
+    expected = values(train([METHODS["naive"]()], data, RECIPE))
+    for former in (
+        lambda tensors: {n: t[0, 0] if n == "student/0" else t for n, t in tensors.items()},
+        lambda tensors: {**tensors, "student/9": tensors["student/0"].clone()},
+    ):
+        interrupted(tmp_path)
+        own = checkpoints.part("together")
+        found = own.load()
+        assert found is not None
+        own.save(former(found[0]), found[1])
+        trained = values(train([METHODS["naive"]()], data, RECIPE, checkpoints=checkpoints))
+        assert "holds a student's tensors as they once were; training starts anew" in capsys.readouterr().err
+        assert all(torch.equal(a, b) for a, b in zip(trained, expected, strict=True))
+        checkpoints.discard()
 
 
 def interrupted(folder: Path, epochs: int = 2) -> Checkpoints:

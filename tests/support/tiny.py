@@ -55,6 +55,8 @@ def save_model(
     from transformers import (
         BertConfig,
         BertForMaskedLM,
+        DebertaV2Config,
+        DebertaV2ForMaskedLM,
         GPT2Config,
         GPT2LMHeadModel,
         LlamaConfig,
@@ -86,11 +88,15 @@ def save_model(
             model = GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, **own, **drop, **ids))
         elif family == "bert":
             model = BertForMaskedLM(BertConfig(**size, **heads, **drops, initializer_range=0.3, pad_token_id=1))
+        elif family == "deberta":  # its layers also see embeddings of distances, which belong to no sequence
+            own = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": True, "pad_token_id": 1}
+            own |= {"max_relative_positions": 16, "position_biased_input": False, "initializer_range": 0.3}
+            model = DebertaV2ForMaskedLM(DebertaV2Config(**size, **heads, **drops, **own))
         else:
             own = {"max_position_embeddings": 66, "type_vocab_size": 1, "initializer_range": 0.3, "pad_token_id": 1}
             model = RobertaForMaskedLM(RobertaConfig(**size, **heads, **drops, **own))
     model.save_pretrained(folder)
-    if family in ("bert", "roberta"):
+    if family in ("bert", "deberta", "roberta"):
         save_tokenizer(folder, encoder=True, words=words)
     else:
         save_tokenizer(folder, eos_token="<end>", words=words, **({"pad_token": "<pad>"} if pad else {}))

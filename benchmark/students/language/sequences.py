@@ -40,10 +40,6 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.replies)
 
-    def lengths(self, rows: Tensor) -> Tensor:
-        """(B,) tokens of the sequences `rows`."""
-        return self.starts[rows + 1] - self.starts[rows]
-
     def to(self, device: str | torch.device) -> "Sequences":
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         return self.having(**{name: value.to(device) for name, value in tensors.items()})
@@ -52,27 +48,94 @@ class Sequences:
         return replace(self, **tensors)  # type: ignore[arg-type]
 
 
+def joined(parts: Sequence[Sequences]) -> Sequences:
+    """The sequences of several, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    begins = np.cumsum([0, *(len(own.ids) for own in parts)]).tolist()
+    starts = [own.starts[:-1] + begin for own, begin in zip(parts, begins, strict=False)]
+    made = {"starts": torch.cat([*starts, torch.full_like(starts[0][:1], begins[-1])])}
+    for name in ("ids", "replies", "states", "reference"):
+        if getattr(parts[0], name) is not None:
+            made[name] = torch.cat([getattr(own, name) for own in parts])
+    return replace(parts[0], **made, examples=None)  # type: ignore[arg-type]
+
+
+class Extent(NamedTuple):
+    """How large a batch of sequences is, as the host knows it: a GPU that is asked keeps the host waiting.
+
+    Attributes:
+        positions: L, of the longest sequence or more.
+        replies: for each of n sequences, tokens of its reply or more; where replicas see other sequences, the most.
+    """
+
+    positions: int
+    replies: list[int]
+
+    def part(self, some: slice) -> "Extent":
+        """That of some of the n sequences."""
+        return self._replace(replies=self.replies[some])
+
+
+class Lengths:
+    """On the host, how long sequences and their replies are."""
+
+    def __init__(self, sequences: Sequences) -> None:
+        self.whole = sequences.starts.cpu().diff()
+        self.replies = self.whole - sequences.replies.cpu()
+
+    def extents(self, rows: Tensor, bucket: int = 1) -> list[Extent]:
+        """Of batches: rows (batches, R, n) on the CPU. Lengths are rounded up to multiples of `bucket`, but not beyond
+        the longest sequence of all, so that a GPU sees few shapes."""
+        positions = _rounded(self.whole[rows].amax((1, 2)), bucket).clamp(max=int(self.whole.max()))
+        replies = self.replies[rows].amax(1)
+        if bucket > 1:  # all alike; something stands before each reply
+            longest = _rounded(replies.amax(1), bucket).minimum(positions - 1)
+            replies = longest[:, None].expand_as(replies)
+        return [Extent(L, own) for L, own in zip(positions.tolist(), replies.tolist(), strict=True)]
+
+
+def _rounded(lengths: Tensor, bucket: int) -> Tensor:
+    return (lengths + bucket - 1) // bucket * bucket
+
+
 class Padded(NamedTuple):
-    """B sequences side by side, L positions each: ids (B, L), states (B, L, D), mask (B, L), 1 where a token is, and
-    positions (B, L)."""
+    """n sequences side by side, L positions each: ids (n, L), states (n, L, D), real (n, L), true where a token is, and
+    positions (n, L)."""
 
     ids: Tensor
     states: Tensor | None
-    mask: Tensor
+    real: Tensor
     positions: Tensor
 
+    def repeated(self, times: int) -> "Padded":
+        """All of them, again and again."""
+        if times == 1:
+            return self
+        states = None if self.states is None else self.states.repeat(times, 1, 1)
+        return Padded(self.ids.repeat(times, 1), states, self.real.repeat(times, 1), self.positions.repeat(times, 1))
 
-def pad(sequences: Sequences, rows: Tensor, pad_id: int, left: bool) -> Padded:
-    """The sequences `rows` (B,), padded on the left (so that all end at the last position) or on the right."""
-    lengths = sequences.lengths(rows)
-    L = int(lengths.max())
-    place = torch.arange(L, device=rows.device) - (L - lengths[:, None] if left else torch.zeros_like(lengths[:, None]))
-    real = (place >= 0) & (place < lengths[:, None])
+    def attention(self, causal: bool) -> Tensor:
+        """(n, 1, L, L), true where a position (third axis) looks at another (last): at tokens, and at itself, so that
+        no position of the padding looks at nothing."""
+        L, device = self.real.shape[1], self.real.device
+        seen = self.real[:, None, None, :] & torch.ones(L, L, dtype=torch.bool, device=device).tril(0 if causal else L)
+        return seen | torch.eye(L, dtype=torch.bool, device=device)
+
+
+def pad(sequences: Sequences, rows: Tensor, L: int, pad_id: int, left: bool) -> Padded:
+    """The sequences `rows` (n,), padded to L on the left (so that all end at the last position) or on the right."""
+    starts = sequences.starts[rows][:, None]
+    lengths = sequences.starts[rows + 1][:, None] - starts
+    place = torch.arange(L, device=rows.device)[None]
+    if left:
+        place = place - (L - lengths)
+    real = (place >= 0) & (place < lengths)
     positions = place.clamp(min=0)
-    at = (sequences.starts[rows, None] + positions).clamp(max=len(sequences.ids) - 1)
+    at = (starts + positions).clamp(max=len(sequences.ids) - 1)
     ids = sequences.ids[at].masked_fill(~real, pad_id)
     states = None if sequences.states is None else sequences.states[at] * real[..., None]
-    return Padded(ids, states, real.long(), positions)
+    return Padded(ids, states, real, positions.expand_as(real))
 
 
 class Tokenizer:
@@ -111,7 +174,7 @@ class Tokenizer:
         encoded = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         rows = [[*self._begin, *row[: max_tokens - special], *self._close] for row in encoded]
         cut = sum(len(row) > max_tokens - special for row in encoded)
-        return _joined([row or [self.pad_id] for row in rows], [0] * len(rows), 0, cut)
+        return _sequences([row or [self.pad_id] for row in rows], [0] * len(rows), 0, cut)
 
     def prompted(self, items: Sequence[Prompted], max_tokens: int) -> Sequences:
         """Prompt, reply and the end token. What does not fit is taken from the left of the prompt, of which one token
@@ -129,7 +192,7 @@ class Tokenizer:
             cut_replies += len(kept_reply) < len(whole)
             rows.append([*self._begin, *kept_prompt, *kept_reply])
             starts.append(len(self._begin) + len(kept_prompt))
-        return _joined(rows, starts, cut_prompts, cut_replies)
+        return _sequences(rows, starts, cut_prompts, cut_replies)
 
     def _refuse_less_than(self, least: int, max_tokens: int) -> None:
         if max_tokens < least:
@@ -144,7 +207,7 @@ class Tokenizer:
 load_tokenizer = functools.lru_cache(maxsize=4)(Tokenizer)
 
 
-def _joined(rows: list[list[int]], replies: list[int], cut_prompts: int, cut_replies: int) -> Sequences:
+def _sequences(rows: list[list[int]], replies: list[int], cut_prompts: int, cut_replies: int) -> Sequences:
     starts = np.cumsum([0, *map(len, rows)])
     ids = np.fromiter((token for row in rows for token in row), np.int64, int(starts[-1]))
     tensors = torch.from_numpy(ids), torch.from_numpy(starts), torch.tensor(replies, dtype=torch.int64)

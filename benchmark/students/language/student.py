@@ -5,9 +5,10 @@ Shapes: S seeds, H heads a seed (a head is one set of adapter weights on the sha
 
 import functools
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -22,13 +23,13 @@ from benchmark.core.inputs import Prompted, concatenate, take
 from benchmark.core.student import Answer, StudentKind
 from benchmark.store.cache import Cache
 from benchmark.students.language.network import Network, Objective, Settings, forget_networks, network
-from benchmark.students.language.sequences import Sequences, load_tokenizer
+from benchmark.students.language.sequences import Extent, Lengths, Sequences, joined, load_tokenizer
 
 _VERSION = 1
 _OUTPUT = "tokens"
 _BATCH = 32  # examples at a time when nothing is trained
+_BUCKET = {"cuda": 32}  # lengths of minibatches are multiples of it, so that a GPU sees few shapes
 TokenRows = list[Sequences]  # one for each seed
-Replica = list[nn.Parameter]
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ class LanguageModel(StudentKind):
         max_tokens: of prompt and reply together.
         beta: of DPO.
         preference_loss: `soft` for all methods; `margin` lets RAVEN use the released margin form.
-        micro_batch: examples whose activations are in memory at a time; gradients add up over a minibatch's parts, at
-            the cost of a second forward pass. None for whole minibatches. Changes results by rounding only.
+        micro_batch: examples whose activations are in memory at a time, those of all replicas; gradients add up over a
+            minibatch's parts, at the cost of a second forward pass. None for whole minibatches. Changes results by
+            rounding only.
         checkpointing: recompute activations block by block; rounding only, too.
     """
 
@@ -83,6 +85,11 @@ class LanguageModel(StudentKind):
     def pairs(self) -> bool:
         """Whether an example is a pair of responses."""
         return self.objective != "classifier"
+
+    @property
+    def sides(self) -> int:
+        """Sequences of an example."""
+        return 2 if self.pairs else 1
 
     @property
     def fingerprint(self) -> str:
@@ -172,10 +179,14 @@ class LanguageModel(StudentKind):
             made["states"] = net.trunk.states(tokens, net.tokenizer.pad_id, device, min(16, self.at_once)).numpy()
             tokens = tokens.having(states=torch.from_numpy(made["states"]))
         if self.objective == "policy":
-            net.activate(net.fresh(0))  # fresh adapters change nothing
-            there = tokens.to(device)
-            score = functools.partial(net.log_probs, there)
-            made["reference"] = _in_batches(score, there.starts.diff(), self.at_once).cpu().numpy()
+            there, lengths = tokens.to(device), Lengths(tokens)
+
+            def score(rows: Tensor) -> Tensor:
+                (extent,) = lengths.extents(rows[None, None])
+                return net.log_probs(there, rows[None].to(device), extent)[0]
+
+            with net.having([value[None] for value in net.fresh(0)]):  # fresh adapters change nothing
+                made["reference"] = _in_batches(score, lengths.whole, self.at_once).cpu().numpy()
         return made
 
     def prepare(
@@ -203,19 +214,24 @@ class LanguageModel(StudentKind):
         """Greedy answers, of at most `max_tokens` tokens, to the `count` prompts with the lowest ids."""
         (own,), net = inputs, student.network
         assert own.examples is not None
-        spans = [ids.tolist() for ids in own.ids.split(own.starts.diff().tolist())]
-        begin, text = own.replies.tolist(), net.tokenizer.decode
-        first = own.examples.argsort(stable=True)[:count].tolist()
-        for r, replica in enumerate(student.replicas[0]):
-            net.activate(replica)
-            for rows in [first[i : i + self.at_once] for i in range(0, len(first), self.at_once)]:
-                prompts = [spans[2 * i][: begin[2 * i]] for i in rows]
-                for i, prompt, made in zip(rows, prompts, net.replies(prompts, self.max_tokens), strict=True):
-                    one, two = (text(spans[2 * i + side][begin[2 * i + side] :]) for side in (0, 1))
-                    yield Answer(r, int(own.examples[i]), text(prompt), text(made), one, two)
+        ids, starts, begin = own.ids.tolist(), own.starts.tolist(), own.replies.tolist()
+        examples, text = own.examples.tolist(), net.tokenizer.decode
+        first = sorted(range(len(examples)), key=examples.__getitem__)[:count]
+        prompts = [ids[starts[2 * i] : starts[2 * i] + begin[2 * i]] for i in first]
+        written: list[list[list[int]]] = []  # by replica
+        for weights in _parts([value[0] for value in student.weights], net.replicas_at_once(self.at_once)):
+            parts = []
+            for i in range(0, len(first), self.at_once):
+                with net.having(weights):
+                    parts.append(net.replies(prompts[i : i + self.at_once], self.max_tokens))
+            written += [list(chain.from_iterable(replica)) for replica in zip(*parts, strict=True)]
+        for r, made in enumerate(written):
+            for i, prompt, reply in zip(first, prompts, made, strict=True):
+                given = (ids[starts[n] + begin[n] : starts[n + 1]] for n in (2 * i, 2 * i + 1))
+                yield Answer(r, examples[i], text(prompt), text(reply), *map(text, given))
 
     def release(self) -> None:
-        """Forget the network, with the adapters that were in it last."""
+        """Forget the network."""
         forget_networks()
 
     def relief(self, recipe: Recipe) -> str:
@@ -229,111 +245,143 @@ class LanguageModel(StudentKind):
 
 
 class LanguageStudent:
-    """The adapters in training; all replicas share the frozen base model, which is in memory once."""
+    """The adapters in training; all replicas share the frozen base model, which is in memory once, and are computed in
+    one pass. R = S * H replicas, seed after seed."""
 
     recordable: ClassVar[bool] = False
 
     def __init__(self, kind: LanguageModel, inputs: TokenRows, seeds: tuple[int, ...], heads: int) -> None:
-        self._kind, self._inputs = kind, inputs
-        self._network = kind.network(inputs[0].ids.device.type)
-        self._replicas = [[self._network.fresh(seed) for _ in range(heads)] for seed in seeds]
-        self._network.activate(self._replicas[0][0])  # whoever was in there last is gone
-        self._logits: Tensor | None = None  # of the last step
-        self._root = torch.zeros((), requires_grad=True)  # `checkpoint` wants an input that needs a gradient
+        self._kind, self._shape, self._inputs = kind, (len(seeds), heads), joined(inputs)
+        device = self._inputs.ids.device.type
+        self._network, self._bucket = kind.network(device), _BUCKET.get(device, 1)
+        fresh = zip(*map(self._network.fresh, seeds), strict=True)
+        self._weights = [nn.Parameter(torch.stack(own).repeat_interleave(heads, 0)) for own in fresh]
+        begins = torch.tensor([0, *accumulate(map(len, inputs))][:-1]).view(-1, 1, 1)
+        self._begins, self._begins_there = begins, begins.to(self._inputs.ids.device)  # of each seed's sequences
+        self._lengths = Lengths(self._inputs)
+        self._expected: deque[Extent] = deque()
+        self._of_step: Tensor | None = None  # logits, with what their gradient needs
 
     def parameters(self) -> list[Tensor]:
-        return [p for heads in self._replicas for replica in heads for p in replica]
+        return list(self._weights)
 
-    def expect(self, minibatches: Tensor) -> None: ...
+    def expect(self, minibatches: Tensor) -> None:
+        rows = self._rows(minibatches, self._begins)
+        self._expected += self._lengths.extents(rows.flatten(1, 2), self._bucket)
+
     def fetch(self) -> None: ...
 
     def close(self) -> None:
-        """Let go of the last step's activations, which know this object: nobody else would."""
-        self._logits = None
+        """Let go of the last step's activations."""
+        self._of_step = None
 
     def logits(self, index: Tensor) -> Tensor:
-        """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), or (S, H, B).
+        """Logits (S, H, B, K) of the train examples `index`: (S, 1, B), or (S, H, B); the next that were expected.
 
         With `micro_batch` no activations are kept: the backward pass runs part after part anew, so the loss sees the
-        whole minibatch, as always, while memory holds one part of one replica.
+        whole minibatch, as always, while memory holds one part.
         """
-        size = self._kind.micro_batch or index.shape[-1]
-        logits = []
-        for s, heads in enumerate(self._replicas):
-            for h, replica in enumerate(heads):
-                rows = index[s, h if index.shape[1] > 1 else 0]
-                logits.append(torch.cat([self._part(replica, self._inputs[s], part) for part in rows.split(size)]))
-        self._logits = torch.stack(logits).view(len(self._replicas), -1, *logits[0].shape)
-        return self._logits
+        rows = self._rows(index, self._begins_there)
+        if rows.shape[:2] != (1, 1):  # not the same for all replicas
+            rows = rows.expand(*self._shape, -1)
+        extent = self._expected.popleft()
+        logits = _logits(self._kind, self._network, self._weights, self._inputs, rows.flatten(0, 1), extent)
+        self._of_step = logits.view(*self._shape, *logits.shape[1:])
+        return self._of_step
 
     def gradients(self, of_logits: Tensor) -> list[Tensor]:
         """By autograd; zero where the logits do not depend on a parameter."""
-        assert self._logits is not None
-        self._logits.backward(of_logits)
-        gradients = []
-        for parameter in self.parameters():
-            gradients.append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
-            parameter.grad = None
-        self._logits = None
-        return gradients
+        assert self._of_step is not None
+        logits, self._of_step = self._of_step, None
+        return list(torch.autograd.grad(logits, self._weights, of_logits, allow_unused=True, materialize_grads=True))
 
-    def _part(self, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
-        def score(root: Tensor) -> Tensor:  # activates its replica, so that the backward pass finds the right one
-            return _score(self._kind, self._network, replica, inputs, rows)
-
-        if self._kind.micro_batch is None and not self._kind.checkpointing:
-            return score(self._root)
-        logits: Tensor = checkpoint(score, self._root, use_reentrant=True)
-        return logits
+    def _rows(self, index: Tensor, begins: Tensor) -> Tensor:
+        """Which of all seeds' sequences the examples of each seed are: (..., S, H, B) to (..., S, H, n)."""
+        sides = self._kind.sides
+        return begins + (sides * index[..., None] + torch.arange(sides, device=index.device)).flatten(-2)
 
     def split(self, widths: list[int]) -> list["LanguageHeads"]:
-        fixed = [[[nn.Parameter(p.detach(), requires_grad=False) for p in r] for r in own] for own in self._replicas]
+        fixed = [value.detach().unflatten(0, self._shape) for value in self._weights]
         trained = LanguageHeads(self._kind, self._network, fixed)
         return [trained.heads(slice(end - width, end)) for width, end in zip(widths, accumulate(widths), strict=True)]
 
 
 @dataclass(frozen=True)
 class LanguageHeads:
-    """Trained replicas, (S, H) of them."""
+    """Trained replicas: the tensors of which one consists, each (S, H, ...)."""
 
     kind: LanguageModel
     network: Network
-    replicas: list[list[Replica]]
+    weights: list[Tensor]
 
     def heads(self, part: slice) -> "LanguageHeads":
-        return replace(self, replicas=[heads[part] for heads in self.replicas])
+        return replace(self, weights=[value[:, part] for value in self.weights])
 
     def seed(self, position: int) -> "LanguageHeads":
-        return replace(self, replicas=self.replicas[position : position + 1])
+        return replace(self, weights=[value[position : position + 1] for value in self.weights])
 
     def finite(self) -> bool:
-        return all(bool(p.isfinite().all()) for heads in self.replicas for replica in heads for p in replica)
+        return bool(torch.stack([value.isfinite().all() for value in self.weights]).all())
 
     def predict(self, inputs: TokenRows) -> Tensor:
-        probabilities = []
-        for heads, own in zip(self.replicas, inputs, strict=True):
-            lengths = own.starts.diff().view(-1, 2 if self.kind.pairs else 1).sum(1)
-            for replica in heads:
-                score = functools.partial(_score, self.kind, self.network, replica, own)
-                probabilities.append(_in_batches(score, lengths, self.kind.at_once).softmax(-1))
-        return torch.stack(probabilities).view(len(self.replicas), -1, *probabilities[0].shape)
+        return torch.stack([self._predicted(s, own) for s, own in enumerate(inputs)])
+
+    def _predicted(self, seed: int, inputs: Sequences) -> Tensor:
+        """Probabilities (H, N, K) of one seed's replicas."""
+        lengths, sides = Lengths(inputs), self.kind.sides
+        weights = [value[seed] for value in self.weights]
+
+        def score(examples: Tensor) -> Tensor:
+            rows = (sides * examples[:, None] + torch.arange(sides)).view(1, -1)
+            (extent,) = lengths.extents(rows[None])
+            rows = rows.to(inputs.ids.device)
+            return _logits(self.kind, self.network, weights, inputs, rows, extent).transpose(0, 1)
+
+        whole = lengths.whole.view(-1, sides).sum(1)
+        return _in_batches(score, whole, self.kind.at_once).softmax(-1).transpose(0, 1)
 
 
-def _score(kind: LanguageModel, net: Network, replica: Replica, inputs: Sequences, rows: Tensor) -> Tensor:
-    """Logits (B, K) of one replica for the examples `rows`."""
-    net.activate(replica)
-    if not kind.pairs:
-        return net.classify(inputs, rows)
-    both = (2 * rows[:, None] + torch.arange(2, device=rows.device)).flatten()
-    if kind.objective == "reward":
-        return net.classify(inputs, both).view(-1, 2)
-    assert inputs.reference is not None
-    return kind.beta * (net.log_probs(inputs, both) - inputs.reference[both]).view(-1, 2)
+def _logits(
+    kind: LanguageModel, net: Network, weights: Sequence[Tensor], inputs: Sequences, rows: Tensor, extent: Extent
+) -> Tensor:
+    """Logits (R, B, K) of replicas for the examples whose sequences are `rows`: (R, n), or (1, n) for all."""
+    n, logits = rows.shape[1], []
+    size = n if kind.micro_batch is None else kind.micro_batch * kind.sides
+    anew = torch.is_grad_enabled() and kind.micro_batch is not None
+    together = net.replicas_at_once(n * extent.positions)
+    seen = rows.split(together) if len(rows) > 1 else repeat(rows)
+    for own, of_own in zip(_parts(weights, together), seen, strict=False):
+        score = functools.partial(_score, kind, net, own, inputs)
+        if anew:
+            score = functools.partial(checkpoint, score, use_reentrant=False, preserve_rng_state=False)
+        parts = [slice(i, i + size) for i in range(0, n, size)]
+        logits.append(torch.cat([score(of_own[:, part], extent.part(part)) for part in parts], dim=1))
+    return torch.cat(logits)
+
+
+def _parts(weights: Sequence[Tensor], together: int) -> Iterator[tuple[Tensor, ...]]:
+    """The weights of R replicas, so many replicas at a time."""
+    return zip(*(value.split(min(together, len(value))) for value in weights), strict=True)
+
+
+def _score(
+    kind: LanguageModel, net: Network, weights: Sequence[Tensor], inputs: Sequences, rows: Tensor, extent: Extent
+) -> Tensor:
+    """As `_logits`, in one pass."""
+    with net.having(weights):
+        if kind.objective == "classifier":
+            return net.classify(inputs, rows, extent)
+        if kind.objective == "reward":
+            scores = net.classify(inputs, rows, extent)[..., 0]
+        else:
+            assert inputs.reference is not None
+            scores = kind.beta * (net.log_probs(inputs, rows, extent) - inputs.reference[rows])
+    return scores.view(len(scores), -1, 2)
 
 
 def _in_batches(score: Callable[[Tensor], Tensor], lengths: Tensor, size: int) -> Tensor:
-    """(n, ...) scores of the rows of these lengths (n,), computed for rows of like length together."""
+    """(N, ...) scores of what has these lengths (N,) on the host, computed for rows of like length together."""
     order = lengths.argsort(stable=True)
     with torch.inference_mode():
         scores = torch.cat([score(rows) for rows in order.split(size)])
-    return torch.empty_like(scores).index_copy_(0, order, scores)
+        return torch.empty_like(scores).index_copy_(0, order.to(scores.device), scores)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ pytest.importorskip("peft")
 
 from benchmark.base.errors import W2SError
 from benchmark.core.inputs import Prompted
-from benchmark.students.language.sequences import Sequences, Tokenizer
+from benchmark.students.language.sequences import Lengths, Sequences, Tokenizer
 from benchmark.students.language.student import LanguageModel
 
 END, PAD, BEGIN, CLS, SEP = (VOCABULARY[f"<{name}>"] for name in ("end", "pad", "begin", "cls", "sep"))
@@ -40,6 +42,30 @@ def rows(sequences: Sequences) -> list[tuple[list[int], list[int]]]:
     """What stands before each reply, and the reply."""
     spans = zip(sequences.starts.tolist(), sequences.starts.tolist()[1:], sequences.replies.tolist(), strict=False)
     return [(sequences.ids[a : a + r].tolist(), sequences.ids[a + r : b].tolist()) for a, b, r in spans]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=2, max_size=6),
+    st.sampled_from([1, 4]),
+    st.data(),
+)
+def test_a_batch_has_room_for_its_longest(sizes: list[tuple[int, int]], bucket: int, data: st.DataObject) -> None:
+    """Prompts and replies of these sizes, in batches that differ by replica. Exactly, or in few shapes for a GPU."""
+    lengths, replies = ([sum(own) for own in sizes], [reply for _, reply in sizes])
+    starts = torch.tensor([0, *accumulate(lengths)])
+    made = Lengths(Sequences(torch.zeros(sum(lengths)), starts, torch.tensor([prompt for prompt, _ in sizes])))
+    rows = torch.tensor(data.draw(st.lists(st.integers(0, len(sizes) - 1), min_size=12, max_size=12))).view(2, 2, 3)
+    for batch, extent in zip(rows.tolist(), made.extents(rows, bucket), strict=True):
+        longest = max(lengths[i] for own in batch for i in own)
+        said = [max(replies[i] for i in own) for own in zip(*batch, strict=True)]
+        if bucket == 1:
+            assert extent == (longest, said)
+        else:
+            assert longest <= extent.positions <= max(lengths)
+            assert extent.positions % bucket == 0 or extent.positions == max(lengths)
+            assert len({*extent.replies}) == 1
+            assert max(said) <= extent.replies[0] < extent.positions
+            assert extent.replies[0] % bucket == 0 or extent.replies[0] == extent.positions - 1
 
 
 words = st.lists(st.sampled_from([f"w{i}" for i in range(9)]), max_size=9)
