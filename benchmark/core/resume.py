@@ -65,7 +65,8 @@ class Progress:
             return 0
         tensors, plain = found
         own = self._own()
-        if any(name not in tensors or tensors[name].shape != tensor.shape for name, tensor in own.items()):
+        shapes = {name: tensor.shape for name, tensor in tensors.items() if not name.startswith("method/")}
+        if shapes != {name: tensor.shape for name, tensor in own.items()}:
             notice(
                 f"checkpoint {self.checkpoints.path} holds a student's tensors as they once were; training starts anew"
             )

@@ -90,8 +90,9 @@ class Work:
                 losses.append(loss)
         self.running = None
         if losses:
+            whole = torch.cat(losses)  # one root: autograd looks at each of several by Python
             with backward(self.recipe.precision):
-                torch.autograd.backward(losses, [torch.full_like(loss, 1 / loss.shape[1]) for loss in losses])
+                whole.backward(torch.full_like(whole, 1 / whole.shape[1]))
         return torch.zeros_like(logits) if logits.grad is None else logits.grad
 
     def update(self, slope: Tensor, rate: float | Tensor) -> None:
