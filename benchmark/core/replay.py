@@ -14,7 +14,7 @@ from benchmark.core.method import Method
 from benchmark.core.recording import CudaGraphs, Recorder
 from benchmark.core.rehearsal import Rehearsal, State, settle
 from benchmark.core.steps import EagerStep, Given, Stage, Work
-from benchmark.core.watched import Epoch, Notes, Share
+from benchmark.core.watched import Epoch, Notes, Question, Share
 
 _EXACT = "it asks for progress or epoch as a Python number"
 _FLIPS = 3  # recordings an epoch that the questions of one method may cost
@@ -51,6 +51,7 @@ class GraphStep:
         self._epoch = 0
         self._replay: Callable[[], None] | None = None
         self._notes = Notes(lambda: None)
+        self._kept: list[tuple[Method, str, Question]] = []  # numbers of a step in a method's attributes
         self._ready = False  # whether the next step may be recorded
         self._left: tuple[list[Stage], Given, Tensor, Tensor] | None = None  # what a step leaves for methods aside
         self._unsaid: list[str] = []
@@ -77,12 +78,16 @@ class GraphStep:
         self._work.student.fetch()
         if flipped := self._notes.changed(self._epoch, progress):
             self._replay, self._ready = None, False
+            if None in flipped:  # asked in a backward pass
+                flipped = {stage.method for stage in self._inside}
             self._flips.update(flipped)
             self._put_aside({m: _EXACT for m in flipped if self._flips[m] > _FLIPS})
         if self._ready and self._replay is None:
             self._replay = self._recorded(progress)
         if self._replay is not None:
             self._replay()
+            for method, name, of in self._kept:
+                setattr(method, name, of(self._epoch, progress))
         elif self._inside:
             self._rehearse(progress)
         else:
@@ -145,17 +150,20 @@ class GraphStep:
         self._ready = settled and bool(self._inside)
 
     def _recorded(self, progress: float) -> Callable[[], None] | None:
-        """A recording of the step that is to come, or None when that fails: all methods are aside then."""
+        """A recording of the step that is to come, or None when that fails: whose fault it is are aside then."""
         states = {stage.method: State(stage.method) for stage in self._inside}
 
         def work() -> None:
             self._step(progress, nullcontext())
-            rebound = [(m, name, old) for m, state in states.items() for name, old in state.rebound().items()]
             with torch.no_grad():  # what was rebound goes where the next replay will read it
-                new = [getattr(method, name).clone() for method, name, _ in rebound]
-                for (method, name, old), values in zip(rebound, new, strict=True):
+                rebound = [
+                    (state, name, old, new.clone())
+                    for state in states.values()
+                    for name, (old, new) in state.rebound().items()
+                ]
+                for state, name, old, values in rebound:
                     old.copy_(values)
-                    setattr(method, name, old)
+                    state.bind(name, old)
 
         replay: Callable[[], None] | None = None
         try:
@@ -164,14 +172,16 @@ class GraphStep:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            reasons = {method: f"recording failed: {' '.join(str(error).split())}" for method in states}
+            # the others of one that fails by itself can be recorded without it
+            blamed = [self._work.running] if isinstance(error, MethodFailed) else list(states)
+            why = f"recording failed: {' '.join(str(error.__cause__ or error).split())}"
+            reasons = {method: why for method in blamed if method is not None}
         if reasons:
             for state in states.values():
                 state.restore()
             self._put_aside(reasons)
             return None
-        for method in states:
-            settle(method)
+        self._kept = [(method, name, of) for method in states for name, of in settle(method).items()]
         return replay
 
     def _put_aside(self, reasons: Mapping[Method, str]) -> None:
