@@ -103,16 +103,36 @@ class GraphStep:
     def _progress(self, number: int) -> float:
         return (self._epoch * len(self._minibatches) + number + 1) / len(self._work.rates)
 
+    def _a_step_before(self, of: Question) -> Question:
+        """What the answer was in the step before, also asked of epoch and progress now."""
+        total, steps = len(self._work.rates), len(self._minibatches)
+
+        def before(epoch: int, progress: float) -> Any:
+            done = round(progress * total) - 1
+            return of((done - 1) // steps, done / total)
+
+        return before
+
     def _step(self, progress: float, watch: AbstractContextManager[Any]) -> None:
         """What is rehearsed and recorded; `watch` is entered for the methods' own code."""
         work, notes = self._work, Notes(lambda: self._work.running)
         done = self._done
         share, rate = (table.index_select(0, done)[0] for table in (self._shares, self._rates))
         given = work.forward(self._minibatches.index_select(0, done - self._before)[0])
+        found = [  # numbers of the step before, which may be read before they are set again
+            (vars(method), name, Epoch(value, self._a_step_before(of), notes))
+            for method, name, of in self._kept
+            if isinstance(value := vars(method).get(name), int)
+        ]
+        for attributes, name, before in found:
+            attributes[name] = before
         now = Epoch(self._epoch, lambda e, p: e, notes), Share(progress, lambda e, p: p, notes, lambda: share)
         with watch:
             slope = work.slope(self._inside, given, *now)  # type: ignore[arg-type]  # they do what an int and a float do
             work.after(self._inside)
+        for attributes, name, before in found:
+            if attributes.get(name) is before:  # it stays as it is
+                attributes[name] = before.value
         if not self._aside:
             work.update(slope, rate)
         done += 1
@@ -132,10 +152,10 @@ class GraphStep:
             assert self._work.running is not None
             self._put_aside({self._work.running: str(error.__cause__ or error)})
             return self._rehearse(progress)
-        settled = True
+        settled, kept = True, list[tuple[Method, str, Question]]()
         reasons = {stage.method: seen.reasons[None] for stage in self._inside} if None in seen.reasons else {}
         for method, state in states.items():
-            settle(method)
+            kept += [(method, name, of) for name, of in settle(method).items()]
             changed = state.changed()
             self._unsettled[method] = self._unsettled[method] + 1 if changed else 0
             if method in seen.reasons:
@@ -146,6 +166,7 @@ class GraphStep:
                 reasons[method] = _changes(changed)
             else:
                 settled = settled and not changed
+        self._kept = kept
         self._put_aside(reasons)
         self._ready = settled and bool(self._inside)
 
@@ -187,6 +208,7 @@ class GraphStep:
     def _put_aside(self, reasons: Mapping[Method, str]) -> None:
         self._aside += [stage for stage in self._inside if stage.method in reasons]
         self._inside = [stage for stage in self._inside if stage.method not in reasons]
+        self._kept = [own for own in self._kept if own[0] not in reasons]
         if reasons:
             self._replay, self._ready = None, False
         self._unsaid += [f"method '{m.name}' is trained without a graph: {why}" for m, why in reasons.items()]

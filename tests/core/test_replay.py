@@ -179,6 +179,23 @@ class KeepsEpoch(Kept):
         return {"epoch": torch.full((len(self.mean),), self.epoch)}
 
 
+class AsksLate(Kept):
+    """Of the epoch of the step before, and of when something was seen first."""
+
+    def setup(self) -> None:
+        self.epoch = self.since = 0
+
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        late = 0.5 if self.epoch < 2 else 1 / (1 + self.epoch)
+        self.epoch = batch.epoch
+        if batch.epoch == 3 and not self.since:
+            self.since = batch.epoch
+        return late
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        return {"since": torch.full((len(self.mean),), self.since)}
+
+
 class AsksNow(Kept):
     """Questions with few answers: by comparison, by an epoch's parity, by `min`."""
 
@@ -209,6 +226,8 @@ def test_questions_cost_a_recording_each_time_that_the_answer_changes(
     way: Way, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert way.both(lambda: [Calculates()]) == 1
+    way.count = 0
+    assert way.both(lambda: [AsksLate()]) <= 2 * RECIPE.epochs
     way.count = 0
     assert way.both(lambda: [AsksNow()]) == 1 + 3 + 1  # epochs 0 and 1; 2, 3, 4; and in 3 where progress passes 0.7
     assert capsys.readouterr().err == ""
