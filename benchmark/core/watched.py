@@ -58,7 +58,7 @@ class Watched:
 
 
 class Epoch(Watched):
-    """An int in everything but `isinstance`. But for comparisons, each of its uses notes its very value."""
+    """An int in everything but `isinstance`. But for comparisons and conversions, each use notes its very value."""
 
 
 class Share(Watched):
@@ -121,6 +121,15 @@ def _exact(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *others: function(_exactly(self), *map(_exactly, others))
 
 
+def _conversion(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Watched, *others: Any) -> Any:
+        of, answer = self.of, function(self.value, *others)
+        self._notes.add(lambda epoch, progress: function(of(epoch, progress), *others), answer)
+        return answer
+
+    return method
+
+
 def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], Any]:
     def method(self: Watched, other: Any) -> Any:
         if isinstance(other, Tensor):
@@ -138,6 +147,8 @@ def _arithmetic(function: Callable[[Any, Any], Any]) -> Callable[[Share, Any], A
 
     def method(self: Share, other: Any) -> Any:
         if isinstance(other, Tensor):
+            if function is operator.truediv:  # torch's own way with a number, whose rounding it is
+                return other.reciprocal() * self
             return self.__torch_function__(function, (), (self, other))
         of, there = self.of, self._there
         if isinstance(other, Share):
@@ -160,7 +171,7 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
 _conversions: dict[str, Callable[..., Any]]
 _conversions = {"bool": bool, "int": int, "float": float, "round": round, "index": operator.index}
 for _name, _function in _conversions.items():
-    setattr(Watched, f"__{_name}__", _exact(_function))
+    setattr(Watched, f"__{_name}__", _conversion(_function))
 for _name in ("neg", "pos", "abs"):
     setattr(Watched, f"__{_name}__", _exact(getattr(operator, _name)))
 for _name in ("add", "sub", "mul", "truediv", "pow", "floordiv", "mod"):
@@ -170,3 +181,4 @@ for _name in ("add", "sub", "mul", "truediv", "pow", "floordiv", "mod"):
     if _name not in ("floordiv", "mod"):
         setattr(Share, f"__{_name}__", _arithmetic(_function))
         setattr(Share, f"__r{_name}__", _arithmetic(_reflected(_function)))
+setattr(Share, "__neg__", lambda self: self * -1)  # noqa: B010  # as the others
