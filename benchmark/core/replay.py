@@ -44,7 +44,8 @@ class GraphStep:
         self._inside, self._aside = list(work.stages), list[Stage]()
         exact = torch.float64 if work.device.type == "cpu" else torch.float32  # what the optimizer's kernel takes there
         self._rates = torch.tensor(work.rates, dtype=exact, device=work.device)
-        self._shares = torch.arange(1, len(work.rates) + 1, dtype=torch.float64, device=work.device) / len(work.rates)
+        shares = torch.arange(1, len(work.rates) + 1, dtype=torch.float64) / len(work.rates)  # a GPU rounds otherwise
+        self._shares = shares.to(work.device)
         self._done = torch.zeros(1, dtype=torch.int64, device=work.device)  # steps
         self._before = torch.zeros_like(self._done)  # those of epochs before
         self._minibatches = torch.empty(0)
