@@ -148,7 +148,7 @@ def _arithmetic(function: Callable[[Any, Any], Any]) -> Callable[[Share, Any], A
     def method(self: Share, other: Any) -> Any:
         if isinstance(other, Tensor):
             if function is operator.truediv:  # torch's own way with a number, whose rounding it is
-                return other.reciprocal() * self
+                return self.__torch_function__(operator.mul, (), (other.reciprocal(), self))
             return self.__torch_function__(function, (), (self, other))
         of, there = self.of, self._there
         if isinstance(other, Share):

@@ -22,7 +22,9 @@ from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision, cross_entropy
 from benchmark.core.recording import CudaGraphs, Recorder, Tape
 from benchmark.core.registry import METHODS
+from benchmark.core.rehearsal import Rehearsal
 from benchmark.core.training import Trained, TrainingData, train
+from benchmark.core.watched import Epoch, Notes, Share
 from benchmark.students.linear import Heads
 from benchmark.testing import make_data
 from support.by_python import train_by_python
@@ -72,6 +74,32 @@ class Way:
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
 def way(request: pytest.FixtureRequest) -> Way:
     return Way(request.param)
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_nothing_in_a_published_method_keeps_a_gpu_from_recording_it(name: str) -> None:
+    """On a device without values: no constant is on the CPU, nothing is read, no shape depends on what is read."""
+    method, data = METHODS[name](), make_data(examples=64)
+    single = method.kind == "single"
+    given = data.soft_labels.flatten(0, 1).unsqueeze(2) if single else data.soft_labels.transpose(1, 2)
+    R, _, _, K = given.shape
+    cpu, there = torch.device("cpu"), torch.device("meta")
+    generators = tuple(torch.Generator() for _ in range(R))
+    method.start(Supervision(given, K, 5, 8, 40, generators, cpu, ("own",)))
+    for attribute, value in vars(method).items():
+        if isinstance(value, Tensor):
+            setattr(method, attribute, value.to(there))
+    share, soft_labels = torch.zeros((), dtype=torch.float64, device=there), given[:, :8].to(there)
+    for epoch, progress in ((0, 0.1), (4, 0.9)):  # before and after warm-ups
+        notes = Notes(lambda: method)
+        now: Any = Epoch(epoch, lambda e, p: e, notes), Share(progress, lambda e, p: p, notes, lambda: share)
+        logits = torch.zeros(R, 8, K, device=there, requires_grad=True)
+        index = torch.zeros(R, 8, dtype=torch.int64, device=there)
+        with Rehearsal(there, lambda: method) as seen:
+            loss = method.loss(logits, Batch(soft_labels, index, *now))
+            torch.autograd.backward([loss], [torch.ones_like(loss)])
+            method.after_step()
+        assert seen.reasons == {}
 
 
 @pytest.mark.parametrize(("K", "pairs"), [(2, False), (10, False), (2, True)])
