@@ -158,7 +158,7 @@ def method_options(method: Method) -> dict[str, Any]:
 
 def method_state(method: Method) -> dict[str, Any]:
     """What a method keeps beside its options: attributes by name."""
-    options = {field.name for field in fields(method)}
+    options = {field.name for field in fields(method) if field.init}
     return {key: value for key, value in vars(method).items() if key not in options}
 
 

@@ -3,6 +3,7 @@ same on any device for tests, and fails where a graph would."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -33,23 +34,36 @@ class CudaGraphs:
     """Recordings as CUDA graphs."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+        self._stream = _stream(device)
 
     def running(self) -> AbstractContextManager[Any]:
         return _on_stream(self._stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        graph = torch.cuda.CUDAGraph()
+        torch.cuda.empty_cache()  # in a capture nothing cached can be given back, nor what earlier recordings had
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         # other threads go on: autograd's, which belongs to the work, and those that read ahead, which don't
-        graph.capture_begin(capture_error_mode="thread_local")
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
         try:
             work()
+            graph.capture_end()
         except BaseException:
             with suppress(Exception):  # it says once more that the capture is not valid
                 graph.capture_end()
+            # and then hasn't told the allocator, which would take the capture for going on, and free nothing for good
+            with suppress(Exception):
+                device = self._stream.device.index
+                torch._C._cuda_endAllocateToPool(device, pool)  # raises if it was told
+                torch._C._cuda_releasePool(device, pool)
             raise
-        graph.capture_end()
         return graph.replay
+
+
+@cache
+def _stream(device: torch.device) -> Any:
+    """One for all recordings: the allocator keeps memory apart by stream. By its priority it is none of those that are
+    dealt in turn to whoever asks for a stream: a copy of another thread must not get into a capture."""
+    return torch.cuda.Stream(device, priority=-1)
 
 
 class _on_stream:

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
 
 from benchmark.core.method import Method, Supervision, method_state
 from benchmark.core.recording import OTHER_DEVICE, Watching, storage, tensors_in, unrecordable
-from benchmark.core.watched import plain
+from benchmark.core.watched import Question, Watched, plain
 
 _KEEPS = Tensor | torch.Generator | Optimizer | Supervision
+_GRADIENT = ".grad"
 _PLAIN = bool | int | float | str | torch.device | torch.dtype | None
 
 
@@ -58,8 +60,14 @@ class State:
 
     def __init__(self, method: Method) -> None:
         self._method, self._found = method, dict(vars(method))
-        self._outline = _outline(method)
-        self._generators = [(g, g.get_state()) for g in vars(method).values() if isinstance(g, torch.Generator)]
+        self._tensors, self._outline = _tensors(method), _outline(method)
+        optimizers = [value for value in vars(method).values() if isinstance(value, Optimizer)]
+        self._moments = [(o, {p: dict(own) for p, own in o.state.items()}) for o in optimizers]
+        parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+        leaves = [t for t in (*parameters, *self._tensors.values()) if t.is_leaf]
+        self._gradients = [(leaf, leaf.grad) for leaf in leaves]
+        given = [v.generators if isinstance(v, Supervision) else v for v in vars(method).values()]
+        self._generators = [(g, g.get_state()) for g in tree_leaves(given) if isinstance(g, torch.Generator)]
 
     def hidden(self) -> list[str]:
         """Attributes that may hold state where a rehearsal does not see it: lists, dicts, modules, other objects."""
@@ -70,32 +78,56 @@ class State:
         that are other memory now, after having shared it with another attribute."""
         now = _outline(self._method)
         found = {name for name in self._outline.keys() | now.keys() if self._outline.get(name) != now.get(name)}
-        users = Counter(storage(value) for value in self._found.values() if isinstance(value, Tensor))
-        return sorted(found | {name for name, old in self.rebound().items() if users[storage(old)] > 1})
+        users = Counter(map(storage, self._tensors.values()))
+        return sorted(found | {name for name, (old, _) in self.rebound().items() if users[storage(old)] > 1})
 
-    def rebound(self) -> dict[str, Tensor]:
-        """Tensors that are other memory now: attribute -> what it was before."""
-        now, before = (
-            {n: v for n, v in own.items() if isinstance(v, Tensor)} for own in (vars(self._method), self._found)
-        )
-        return {name: old for name, old in before.items() if name in now and storage(old) != storage(now[name])}
+    def rebound(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Tensors that are other memory now: attribute -> what it was before, and is now."""
+        now = _tensors(self._method)
+        both = {name: (old, now[name]) for name, old in self._tensors.items() if name in now}
+        return {name: (old, new) for name, (old, new) in both.items() if storage(old) != storage(new)}
+
+    def bind(self, name: str, tensor: Tensor) -> None:
+        """A tensor that was `rebound`."""
+        if name.endswith(_GRADIENT):
+            getattr(self._method, name.removesuffix(_GRADIENT)).grad = tensor
+        else:
+            setattr(self._method, name, tensor)
 
     def restore(self) -> None:
         """What it was bound to, and where its generators stood; `Rehearsal.undo` knows what was in its tensors."""
         vars(self._method).clear()
         vars(self._method).update(self._found)
+        for leaf, gradient in self._gradients:
+            leaf.grad = gradient
+        for optimizer, moments in self._moments:
+            optimizer.state.clear()
+            optimizer.state.update(moments)
         for generator, state in self._generators:
             generator.set_state(state)
 
 
-def settle(method: Method) -> None:
-    """Numbers of a step that a method has kept, as plain ones."""
-    for name, value in list(vars(method).items()):
-        if (number := plain(value)) is not value:
-            setattr(method, name, number)
+def settle(method: Method) -> dict[str, Question]:
+    """Numbers of a step that a method has kept, as plain ones; and what they are in any step, by attribute."""
+    kept = {name: value for name, value in vars(method).items() if isinstance(value, Watched)}
+    vars(method).update({name: plain(value) for name, value in kept.items()})
+    return {name: value.of for name, value in kept.items()}
+
+
+def _tensors(method: Method) -> dict[str, Tensor]:
+    """Its attributes that are tensors, and these tensors' gradients."""
+    found = {}
+    for name, value in vars(method).items():
+        if isinstance(value, Tensor) and value.layout == torch.strided:
+            found[name] = value
+            if value.is_leaf and value.grad is not None:
+                found[name + _GRADIENT] = value.grad
+    return found
 
 
 def _is_seen(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.layout == torch.strided
     nested = type(value) is tuple and not tensors_in(value) and all(map(_is_seen, value))
     return nested or isinstance(value, _PLAIN | _KEEPS)
 
@@ -105,10 +137,14 @@ def _outline(method: Method) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in vars(method).items():
         if isinstance(value, Tensor):
-            found[name] = value.shape, value.dtype, value.requires_grad
-        elif isinstance(value, Optimizer):  # options such as its rate, and whether moments are there
+            found[name] = value.shape, value.dtype, value.requires_grad, value.is_leaf and value.grad is not None
+            if value.layout == torch.strided:  # another view of the same memory
+                found[name] += value.stride(), value.storage_offset()
+        elif isinstance(value, Optimizer):  # its rate and the like, counters, and where moments are
             groups = [{option: x for option, x in group.items() if option != "params"} for group in value.param_groups]
-            found[name] = repr(groups), len(value.state)
+            own = {key: x for key, x in vars(value).items() if isinstance(x, _PLAIN)}
+            moments = [storage(x) if isinstance(x, Tensor) else x for x in tree_leaves(list(value.state.values()))]
+            found[name] = repr(groups), own, moments
         else:
             found[name] = value if _is_seen(value := plain(value)) else type(value)
     return found

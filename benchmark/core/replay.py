@@ -14,7 +14,7 @@ from benchmark.core.method import Method
 from benchmark.core.recording import CudaGraphs, Recorder
 from benchmark.core.rehearsal import Rehearsal, State, settle
 from benchmark.core.steps import EagerStep, Given, Stage, Work
-from benchmark.core.watched import Epoch, Notes, Share
+from benchmark.core.watched import Epoch, Notes, Question, Share
 
 _EXACT = "it asks for progress or epoch as a Python number"
 _FLIPS = 3  # recordings an epoch that the questions of one method may cost
@@ -44,13 +44,15 @@ class GraphStep:
         self._inside, self._aside = list(work.stages), list[Stage]()
         exact = torch.float64 if work.device.type == "cpu" else torch.float32  # what the optimizer's kernel takes there
         self._rates = torch.tensor(work.rates, dtype=exact, device=work.device)
-        self._shares = torch.arange(1, len(work.rates) + 1, dtype=torch.float64, device=work.device) / len(work.rates)
+        shares = torch.arange(1, len(work.rates) + 1, dtype=torch.float64) / len(work.rates)  # a GPU rounds otherwise
+        self._shares = shares.to(work.device)
         self._done = torch.zeros(1, dtype=torch.int64, device=work.device)  # steps
         self._before = torch.zeros_like(self._done)  # those of epochs before
         self._minibatches = torch.empty(0)
         self._epoch = 0
         self._replay: Callable[[], None] | None = None
         self._notes = Notes(lambda: None)
+        self._kept: list[tuple[Method, str, Question]] = []  # numbers of a step in a method's attributes
         self._ready = False  # whether the next step may be recorded
         self._left: tuple[list[Stage], Given, Tensor, Tensor] | None = None  # what a step leaves for methods aside
         self._unsaid: list[str] = []
@@ -77,12 +79,16 @@ class GraphStep:
         self._work.student.fetch()
         if flipped := self._notes.changed(self._epoch, progress):
             self._replay, self._ready = None, False
+            if None in flipped:  # asked in a backward pass
+                flipped = {stage.method for stage in self._inside}
             self._flips.update(flipped)
             self._put_aside({m: _EXACT for m in flipped if self._flips[m] > _FLIPS})
         if self._ready and self._replay is None:
             self._replay = self._recorded(progress)
         if self._replay is not None:
             self._replay()
+            for method, name, of in self._kept:
+                setattr(method, name, of(self._epoch, progress))
         elif self._inside:
             self._rehearse(progress)
         else:
@@ -98,16 +104,36 @@ class GraphStep:
     def _progress(self, number: int) -> float:
         return (self._epoch * len(self._minibatches) + number + 1) / len(self._work.rates)
 
+    def _a_step_before(self, of: Question) -> Question:
+        """What the answer was in the step before, also asked of epoch and progress now."""
+        total, steps = len(self._work.rates), len(self._minibatches)
+
+        def before(epoch: int, progress: float) -> Any:
+            done = round(progress * total) - 1
+            return of((done - 1) // steps, done / total)
+
+        return before
+
     def _step(self, progress: float, watch: AbstractContextManager[Any]) -> None:
         """What is rehearsed and recorded; `watch` is entered for the methods' own code."""
         work, notes = self._work, Notes(lambda: self._work.running)
         done = self._done
         share, rate = (table.index_select(0, done)[0] for table in (self._shares, self._rates))
         given = work.forward(self._minibatches.index_select(0, done - self._before)[0])
+        found = [  # numbers of the step before, which may be read before they are set again
+            (vars(method), name, Epoch(value, self._a_step_before(of), notes))
+            for method, name, of in self._kept
+            if isinstance(value := vars(method).get(name), int)
+        ]
+        for attributes, name, before in found:
+            attributes[name] = before
         now = Epoch(self._epoch, lambda e, p: e, notes), Share(progress, lambda e, p: p, notes, lambda: share)
         with watch:
             slope = work.slope(self._inside, given, *now)  # type: ignore[arg-type]  # they do what an int and a float do
             work.after(self._inside)
+        for attributes, name, before in found:
+            if attributes.get(name) is before:  # it stays as it is
+                attributes[name] = before.value
         if not self._aside:
             work.update(slope, rate)
         done += 1
@@ -127,10 +153,10 @@ class GraphStep:
             assert self._work.running is not None
             self._put_aside({self._work.running: str(error.__cause__ or error)})
             return self._rehearse(progress)
-        settled = True
+        settled, kept = True, list[tuple[Method, str, Question]]()
         reasons = {stage.method: seen.reasons[None] for stage in self._inside} if None in seen.reasons else {}
         for method, state in states.items():
-            settle(method)
+            kept += [(method, name, of) for name, of in settle(method).items()]
             changed = state.changed()
             self._unsettled[method] = self._unsettled[method] + 1 if changed else 0
             if method in seen.reasons:
@@ -141,21 +167,25 @@ class GraphStep:
                 reasons[method] = _changes(changed)
             else:
                 settled = settled and not changed
+        self._kept = kept
         self._put_aside(reasons)
         self._ready = settled and bool(self._inside)
 
     def _recorded(self, progress: float) -> Callable[[], None] | None:
-        """A recording of the step that is to come, or None when that fails: all methods are aside then."""
+        """A recording of the step that is to come, or None when that fails: whose fault it is are aside then."""
         states = {stage.method: State(stage.method) for stage in self._inside}
 
         def work() -> None:
             self._step(progress, nullcontext())
-            rebound = [(m, name, old) for m, state in states.items() for name, old in state.rebound().items()]
             with torch.no_grad():  # what was rebound goes where the next replay will read it
-                new = [getattr(method, name).clone() for method, name, _ in rebound]
-                for (method, name, old), values in zip(rebound, new, strict=True):
+                rebound = [
+                    (state, name, old, new.clone())
+                    for state in states.values()
+                    for name, (old, new) in state.rebound().items()
+                ]
+                for state, name, old, values in rebound:
                     old.copy_(values)
-                    setattr(method, name, old)
+                    state.bind(name, old)
 
         replay: Callable[[], None] | None = None
         try:
@@ -164,19 +194,22 @@ class GraphStep:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            reasons = {method: f"recording failed: {' '.join(str(error).split())}" for method in states}
+            # the others of one that fails by itself can be recorded without it
+            blamed = [self._work.running] if isinstance(error, MethodFailed) else list(states)
+            why = f"recording failed: {' '.join(str(error.__cause__ or error).split())}"
+            reasons = {method: why for method in blamed if method is not None}
         if reasons:
             for state in states.values():
                 state.restore()
             self._put_aside(reasons)
             return None
-        for method in states:
-            settle(method)
+        self._kept = [(method, name, of) for method in states for name, of in settle(method).items()]
         return replay
 
     def _put_aside(self, reasons: Mapping[Method, str]) -> None:
         self._aside += [stage for stage in self._inside if stage.method in reasons]
         self._inside = [stage for stage in self._inside if stage.method not in reasons]
+        self._kept = [own for own in self._kept if own[0] not in reasons]
         if reasons:
             self._replay, self._ready = None, False
         self._unsaid += [f"method '{m.name}' is trained without a graph: {why}" for m, why in reasons.items()]

@@ -37,11 +37,11 @@ class Notes:
         return {note.owner for note in self._asked if note.question(epoch, progress) != note.answer}
 
 
-class _Watched:
+class Watched:
     """A number: `value` in this step, `of(epoch, progress)` in any."""
 
     def __init__(self, value: Any, of: Question, notes: Notes) -> None:
-        self.value, self._of, self._notes = value, of, notes
+        self.value, self.of, self._notes = value, of, notes
 
     def __repr__(self) -> str:
         return repr(_exactly(self))
@@ -57,11 +57,11 @@ class _Watched:
         return func(*_replaced(args, _exactly), **_replaced(kwargs or {}, _exactly))
 
 
-class Epoch(_Watched):
-    """An int in everything but `isinstance`. But for comparisons, each of its uses notes its very value."""
+class Epoch(Watched):
+    """An int in everything but `isinstance`. But for comparisons and conversions, each use notes its very value."""
 
 
-class Share(_Watched):
+class Share(Watched):
     """A float in everything but `isinstance`, on the host, and by `there` as a 0-dim float64 tensor on the device.
 
     (float64, as kernels then round it once, as they do a Python number: results keep their bits.)
@@ -93,14 +93,14 @@ class Share(_Watched):
 
 def plain(item: Any) -> Any:
     """A watched number as it is now, which is not noted; anything else as it is."""
-    return item.value if isinstance(item, _Watched) else item
+    return item.value if isinstance(item, Watched) else item
 
 
 def _exactly(item: Any) -> Any:
     """The very value of a watched number, which is noted; anything else as it is."""
-    if not isinstance(item, _Watched):
+    if not isinstance(item, Watched):
         return item
-    item._notes.add(item._of, item.value)
+    item._notes.add(item.of, item.value)
     return item.value
 
 
@@ -121,11 +121,20 @@ def _exact(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *others: function(_exactly(self), *map(_exactly, others))
 
 
+def _conversion(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Watched, *others: Any) -> Any:
+        of, answer = self.of, function(self.value, *others)
+        self._notes.add(lambda epoch, progress: function(of(epoch, progress), *others), answer)
+        return answer
+
+    return method
+
+
 def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], Any]:
-    def method(self: _Watched, other: Any) -> Any:
+    def method(self: Watched, other: Any) -> Any:
         if isinstance(other, Tensor):
             return self.__torch_function__(compare, (), (self, other))
-        of, number = self._of, _exactly(other)
+        of, number = self.of, _exactly(other)
         answer = compare(self.value, number)
         self._notes.add(lambda epoch, progress: compare(of(epoch, progress), number), answer)
         return answer
@@ -138,10 +147,12 @@ def _arithmetic(function: Callable[[Any, Any], Any]) -> Callable[[Share, Any], A
 
     def method(self: Share, other: Any) -> Any:
         if isinstance(other, Tensor):
+            if function is operator.truediv:  # torch's own way with a number, whose rounding it is
+                return self.__torch_function__(operator.mul, (), (other.reciprocal(), self))
             return self.__torch_function__(function, (), (self, other))
-        of, there = self._of, self._there
+        of, there = self.of, self._there
         if isinstance(other, Share):
-            of2, there2 = other._of, other._there
+            of2, there2 = other.of, other._there
             both = lambda epoch, progress: function(of(epoch, progress), of2(epoch, progress))  # noqa: E731
             return Share(function(self.value, other.value), both, self._notes, lambda: function(there(), there2()))
         number = _exactly(other)
@@ -156,17 +167,18 @@ def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 
 
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
-    setattr(_Watched, f"__{_name}__", _comparison(getattr(operator, _name)))
+    setattr(Watched, f"__{_name}__", _comparison(getattr(operator, _name)))
 _conversions: dict[str, Callable[..., Any]]
 _conversions = {"bool": bool, "int": int, "float": float, "round": round, "index": operator.index}
 for _name, _function in _conversions.items():
-    setattr(_Watched, f"__{_name}__", _exact(_function))
+    setattr(Watched, f"__{_name}__", _conversion(_function))
 for _name in ("neg", "pos", "abs"):
-    setattr(_Watched, f"__{_name}__", _exact(getattr(operator, _name)))
+    setattr(Watched, f"__{_name}__", _exact(getattr(operator, _name)))
 for _name in ("add", "sub", "mul", "truediv", "pow", "floordiv", "mod"):
     _function = getattr(operator, _name)
-    setattr(_Watched, f"__{_name}__", _exact(_function))
-    setattr(_Watched, f"__r{_name}__", _exact(_reflected(_function)))
+    setattr(Watched, f"__{_name}__", _exact(_function))
+    setattr(Watched, f"__r{_name}__", _exact(_reflected(_function)))
     if _name not in ("floordiv", "mod"):
         setattr(Share, f"__{_name}__", _arithmetic(_function))
         setattr(Share, f"__r{_name}__", _arithmetic(_reflected(_function)))
+setattr(Share, "__neg__", lambda self: self * -1)  # noqa: B010  # as the others

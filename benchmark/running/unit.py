@@ -115,6 +115,8 @@ class _Seed:
 
 def _parts(group: Sequence[_Seed], device: str) -> Iterator[list[_Seed]]:
     """Whole units, as many together as a share of the memory holds."""
+    if device == "cuda":
+        torch.cuda.empty_cache()  # what training before this left is not in use
     free = (
         torch.cuda.mem_get_info()[0] if device == "cuda" else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     )

@@ -99,6 +99,7 @@ class ReadAhead:
         self._epochs: deque[Tensor] = deque()
         self._coming = self._rows()
         self._here = torch.empty(0, device=features.device)  # of the present step; on a GPU always in the same place
+        self._stream: torch.cuda.Stream | None = None  # of copies to a GPU
         self._process = os.getpid()
 
     def expect(self, minibatches: Tensor) -> None:
@@ -184,5 +185,7 @@ class ReadAhead:
         device = self._features.device
         if device.type != "cuda":
             return rows, None
-        with torch.cuda.stream(torch.cuda.Stream(device)):
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(device)
+        with torch.cuda.stream(self._stream):
             return rows.to(device, non_blocking=True), torch.cuda.current_stream(device).record_event()

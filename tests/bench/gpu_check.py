@@ -158,10 +158,12 @@ def waits(device: str, tiny: bool) -> Findings:
     from benchmark.core.data import Recipe
     from benchmark.core.training import train
 
-    original = replay.GraphStep.run
+    original, replays = replay.GraphStep.run, 0
 
     def strict(self: Any, number: int) -> None:
+        nonlocal replays
         replaying = self._replay is not None and not self._notes.changed(self._epoch, self._progress(number))
+        replays += replaying
         if device == "cuda" and replaying:
             torch.cuda.set_sync_debug_mode("error")
         try:
@@ -175,7 +177,7 @@ def waits(device: str, tiny: bool) -> Findings:
         train(_methods(), _unit(280 if tiny else 2800, 24, 2, device, 0), Recipe(epochs=3))
     finally:
         replay.GraphStep.run = original  # type: ignore[method-assign]
-    yield {"host_waits_in_recorded_steps": 0, "ok": True}
+    yield {"host_waits_in_recorded_steps": 0, "replays": replays, "ok": replays > 0 or device != "cuda"}
     if device == "cuda":
         used = []
         for _ in range(3):

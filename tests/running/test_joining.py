@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,16 @@ def test_whole_units_train_together_as_far_as_memory_goes(setup: Setup, monkeypa
         sizes.clear()
         assert isinstance(do(Joined(plan), setup, lambda text, share: None), list)
         assert sizes == expected
+
+
+def test_memory_that_training_has_left_unused_counts_as_free_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The allocator keeps it, and the driver takes it for used."""
+    given_back: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(True))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100 * len(given_back), 100))
+    monkeypatch.setattr(unit_module, "_bytes", lambda seed: 20)
+    seeds: list[Any] = [SimpleNamespace(result=object()) for _ in range(4)]
+    assert [len(part) for part in unit_module._parts(seeds, "cuda")] == [2, 2]  # of 40%
 
 
 def test_a_dry_run_says_how_many_runs_its_units_make(setup: Setup, tmp_path: Path) -> None:
