@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,7 +26,13 @@ def steps_of(work: Work, recorder: Recorder | None) -> "EagerStep | GraphStep":
     """How the steps of this work are done: recorded where that can be, by a CUDA graph on a GPU."""
     if recorder is None and work.device.type == "cuda":
         recorder = CudaGraphs(work.device)
-    return GraphStep(work, recorder, notice) if recorder and work.student.recordable else EagerStep(work)
+    return GraphStep(work, recorder, say_once) if recorder and work.student.recordable else EagerStep(work)
+
+
+@cache
+def say_once(line: str) -> None:
+    """A notice that this process gives once, however many stages and units it is true of."""
+    notice(line)
 
 
 class GraphStep:
@@ -191,8 +198,6 @@ class GraphStep:
         try:
             replay = self._recorder.record(work)
             reasons = {m: _changes(state.changed()) for m, state in states.items() if state.changed()}
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
             # the others of one that fails by itself can be recorded without it
             blamed = [self._work.running] if isinstance(error, MethodFailed) else list(states)

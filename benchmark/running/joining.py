@@ -15,6 +15,9 @@ from benchmark.core.task import ReadyMade
 from benchmark.running.plan import Unit
 from benchmark.running.setup import Setup
 
+_ON_PROCESSORS = 8  # units a job
+_EXAMPLES = 300_000  # whose features are in memory at a time, of all seeds
+
 
 @dataclass(frozen=True)
 class Joined:
@@ -28,19 +31,27 @@ class Joined:
 
 
 def joined(plan: Sequence[Unit], setup: Setup, workers: int) -> list[Unit | Joined]:
-    """The plan's units, joined where they can be, in the order of their first ones; at least two jobs a worker, so
-    that none waits long for the last."""
+    """The plan's units, joined where they can be, in the order of their first ones.
+
+    At least two jobs a worker, so that none waits long for the last; on processors few units a job, as more gain
+    little there, and a kill loses what is in flight; and no more features in memory than a few GB.
+    """
     most = max(1, len(plan) // (2 * workers))
+    most = min(most, _ON_PROCESSORS) if setup.device == "cpu" else most
     found: list[list[Unit]] = []
-    open_groups: dict[Any, list[Unit]] = {}
+    open_groups: dict[Any, tuple[list[Unit], int]] = {}  # with their examples, of all seeds
     for unit in plan:
         own = shape(unit, setup) if most > 1 else None
-        group = None if own is None else open_groups.get(own)
-        if group is None or len(group) == most:
-            group = []
+        if own is None:
+            found.append([unit])
+            continue
+        added = sum(len(t.seeds) * max(sizes) for t, (_, sizes) in zip(unit.trainings, own[-1], strict=True))
+        group, examples = open_groups.get(own, ([], 0))
+        if not group or len(group) == most or examples + added > _EXAMPLES:
+            group, examples = [], 0
             found.append(group)
-            open_groups[own] = group
         group.append(unit)
+        open_groups[own] = group, examples + added
     return [group[0] if len(group) == 1 else Joined(tuple(group)) for group in found]
 
 

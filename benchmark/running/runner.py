@@ -71,7 +71,7 @@ class Workforce:
             named = os.environ.get("CUDA_VISIBLE_DEVICES")
             ids = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
             workers = self.workers or max(1, min(len(ids) * _on_each_gpu(gpu, setup), len(gpu), MOST_WORKERS))
-            teams.append(Team(gpu, setup, [ids[i % len(ids)] for i in range(workers)], len(ids)))
+            teams.append(Team(gpu, setup, [ids[i % len(ids)] for i in range(workers)], self.workers or len(ids)))
         if cpu:
             workers = self.workers or max(1, min(cores(), len(cpu), MOST_WORKERS))
             teams.append(Team(cpu, replace(setup, device="cpu"), ["" if gpu else None] * workers, workers))

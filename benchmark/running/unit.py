@@ -1,6 +1,5 @@
 """One unit of work: build its problems, train its methods, score them. Runs in a worker; writes no results."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
 from benchmark.base.notices import Tell
-from benchmark.base.process import cores
+from benchmark.base.process import cores, memory
 from benchmark.base.versions import libraries
 from benchmark.core.canaries import CANARY_METHODS, canary_data
 from benchmark.core.data import Problem
@@ -117,10 +116,10 @@ def _parts(group: Sequence[_Seed], device: str) -> Iterator[list[_Seed]]:
     """Whole units, as many together as a share of the memory holds."""
     if device == "cuda":
         torch.cuda.empty_cache()  # what training before this left is not in use
-    free = (
-        torch.cuda.mem_get_info()[0] if device == "cuda" else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    )
-    room, part = (_GPU_SHARE * free if device == "cuda" else _CPU_SHARE * free / cores()), list[_Seed]()
+        room = _GPU_SHARE * torch.cuda.mem_get_info()[0]
+    else:
+        room = _CPU_SHARE * memory() / cores()
+    part = list[_Seed]()
     for _, own in groupby(group, lambda seed: id(seed.result)):
         unit = list(own)
         if part and sum(map(_bytes, (*part, *unit))) > room:

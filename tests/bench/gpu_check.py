@@ -201,7 +201,7 @@ def steps(device: str, tiny: bool) -> Findings:
     N, D = (280, 24) if tiny else (2800, 384)
     ways: dict[str, Callable[..., Any]] = {"former": former_train, "by_python": train_by_python, "recorded": train}
     unit = _unit(N, D, 2, device, 0)
-    taken = _in_turns(ways, _methods, unit, (5, 10) if tiny else (5, 15), device)
+    taken = _in_turns(ways, _methods, unit, (5, 10), device)
     yield {"shape": "default unit, all one-stage methods", **_figures(taken)}
     for count in (2,) if tiny else (4, 34):
         several = _unit(N, D, 2, device, 0, seeds=5 * count)
@@ -353,7 +353,7 @@ def _in_turns(
     N = data.soft_labels.shape[2]
     steps = (epochs[1] - epochs[0]) * (N // min(128, N))
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(6):
+    for turn in range(4):
         for name, way in ways.items():
             seconds = []
             for count in epochs:

@@ -23,6 +23,7 @@ from benchmark.core.method import Batch, Method, Supervision, cross_entropy
 from benchmark.core.recording import CudaGraphs, Recorder, Tape
 from benchmark.core.registry import METHODS
 from benchmark.core.rehearsal import Rehearsal
+from benchmark.core.replay import say_once
 from benchmark.core.training import Trained, TrainingData, train
 from benchmark.core.watched import Epoch, Notes, Share
 from benchmark.students.linear import Heads
@@ -69,6 +70,11 @@ class Way:
         if self.device == "cpu":
             return all(torch.equal(x, y) for x, y in pairs)
         return all(torch.allclose(x, y, rtol=1e-5, atol=1e-6) for x, y in pairs)
+
+
+@pytest.fixture(autouse=True)
+def _unsaid() -> None:
+    say_once.cache_clear()
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=NEEDS_GPU)])

@@ -18,10 +18,12 @@ from torch import Tensor
 from benchmark.api import register_method, register_task
 from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, CrossEntropy
+from benchmark.core.problems import train_sizes
+from benchmark.core.registry import TASKS
 from benchmark.core.suite import Recipes
 from benchmark.running import joining
 from benchmark.running import unit as unit_module
-from benchmark.running.executors.contract import Queue, do, in_this_process, of_units
+from benchmark.running.executors.contract import Queue, do, in_this_process, of_units, units_of
 from benchmark.running.joining import Joined, joined, training_runs
 from benchmark.running.plan import Unit
 from benchmark.running.request import Request
@@ -62,7 +64,7 @@ def test_units_of_one_shape_join(setup: Setup) -> None:
 def test_every_unit_is_in_one_job_and_jobs_are_at_least_two_a_worker(shapes: list[str], workers: int) -> None:
     plan = [Unit(f"{shape}{i}", "ood", ()) for i, shape in enumerate(shapes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(joining, "shape", lambda unit, setup: unit.task[0])
+        patch.setattr(joining, "shape", lambda unit, setup: (unit.task[0], ()))
         jobs = joined(plan, setup_of(Path("nowhere")), workers)
     units = [job.units if isinstance(job, Joined) else (job,) for job in jobs]
     assert sorted(own.task for group in units for own in group) == sorted(own.task for own in plan)
@@ -178,3 +180,18 @@ def test_a_dry_run_says_how_many_runs_its_units_make(setup: Setup, tmp_path: Pat
     said: list[str] = []
     assert foresee(asked, said.append) == 0
     assert said[-2:] == ["4 units in 2 runs of the training loop", f"4 units to run, results in {tmp_path / 'results'}"]
+
+
+def test_jobs_hold_few_units_on_processors_and_no_more_examples_than_memory_has_room_for(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = [unit(name) for name in "abc"] * 10
+    (size,) = {*train_sizes(TASKS["a"], "ood", (0, 1))}
+
+    def sizes(device: str) -> list[int]:
+        return [len(units_of(job)) for job in joined(plan, replace(setup, device=device), 1)]
+
+    assert sizes("cpu") == [8, 8, 8, 6]
+    assert sizes("cuda") == [15, 15]
+    monkeypatch.setattr(joining, "_EXAMPLES", 6 * size)  # two seeds a unit
+    assert sizes("cuda") == [3] * 10
