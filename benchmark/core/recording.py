@@ -4,10 +4,11 @@ same on any device for tests, and fails where a graph would."""
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -15,6 +16,7 @@ READS_VALUE = "a value of a tensor is read by Python"
 SHAPE_DEPENDS = "a shape depends on values"
 RANDOM = "random numbers are drawn in every step"
 OTHER_DEVICE = "a tensor is on another device"
+_READERS = (Tensor.tolist, Tensor.numpy, Tensor.__array__)
 
 
 class Recorder(Protocol):
@@ -101,6 +103,19 @@ class Tape:
         return log.play
 
 
+class _Readers(TorchFunctionMode):
+    """Finds what reads a tensor without an operation, where it is on the CPU."""
+
+    def __init__(self, look: Callable[[Any, Any, Any], None]) -> None:
+        super().__init__()
+        self._look = look
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _READERS:
+            self._look(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
 class Watching(TorchDispatchMode):
     """Sees every operation while it is entered, and can undo what they wrote to memory that was there before."""
 
@@ -108,6 +123,7 @@ class Watching(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._made: set[int] = set()  # storages
         self._before: dict[int, tuple[Tensor, Tensor]] = {}  # storage -> all of it, and what was in it
+        self._readers = _Readers(self.look)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -122,8 +138,17 @@ class Watching(TorchDispatchMode):
         self.done(func, args, kwargs, found)
         return found
 
+    def __enter__(self) -> Self:
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._readers.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._readers.__exit__(*error)  # type: ignore[no-untyped-call]
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
     def look(self, func: Any, args: Any, kwargs: Any) -> None:
-        """At an operation before it runs."""
+        """At an operation, or one of `_READERS`, before it runs."""
 
     def done(self, func: Any, args: Any, kwargs: Any, found: Any) -> None:
         """It has run."""
@@ -183,6 +208,8 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
 def unrecordable(func: Any, args: Any, kwargs: Any) -> str | None:
     """Why a recording can't hold an operation, if so. (What it does on another device, `Rehearsal` finds.)"""
     aten = torch.ops.aten
+    if func in _READERS:
+        return READS_VALUE
     if torch.Tag.data_dependent_output in func.tags or func is aten.is_nonzero.default:
         return READS_VALUE
     if func is aten.index.Tensor or func in (aten.index_put.default, aten.index_put_.default):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -272,6 +273,16 @@ class ReadsValue(Kept):
         return float(self.mean.max())
 
 
+class ReadsList(Kept):
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return sum(self.mean.flatten().tolist())
+
+
+class ReadsArray(Kept):
+    def extra(self, logits: Tensor, batch: Batch) -> Any:
+        return float(np.mean(np.asarray(self.mean.cpu())))
+
+
 class AsksTensor(Kept):
     def extra(self, logits: Tensor, batch: Batch) -> Any:
         return 0.1 if (self.mean > 0).all() else 0.2
@@ -372,6 +383,8 @@ class OnlyPlainNumbers(Kept):
 
 FALLS_BACK = {
     ReadsValue: "a value of a tensor is read by Python (extra, line",
+    ReadsList: "a value of a tensor is read by Python (extra, line",
+    ReadsArray: "",  # on a GPU, that the tensor is on another device
     AsksTensor: "a value of a tensor is read by Python (extra, line",
     Masks: "a shape depends on values (extra, line",
     Draws: "random numbers are drawn in every step (extra, line",
