@@ -104,7 +104,7 @@ def _arguments(root: Path) -> list[list[str]]:
     """Two runs into one folder: linear heads on images, and language models, which learn in fewer epochs."""
     images = ",".join(f"mini-{name}" for name in (*OFFICIAL, *BY_DOMAIN) if name not in TEXTS)
     texts = ",".join(f"mini-{name}" for name in TEXTS)
-    recipe = ["--set", "learning_rate=0.03", "--set", "epochs=8", "--set", "batch_size=16"]
+    recipe = ["--set", "learning_rate=0.01", "--set", "epochs=12", "--set", "batch_size=16"]
     where = ["--conditions", "ood,ind", "--results", "results", "--data-root", str(root)]
     each = ["run", "--plugin", "mini.py", "--methods", METHODS, "--seeds", "1", *where]
     return [[*each, "--tasks", images], [*each, "--tasks", texts, *recipe]]
