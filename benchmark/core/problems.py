@@ -20,12 +20,19 @@ from benchmark.store.cache import Cache
 
 
 def build_problem(
-    task: Task, condition: str, seed: int, cache: Cache, device: str = "cpu", held_out: Splits = TEST
+    task: Task,
+    condition: str,
+    seed: int,
+    cache: Cache,
+    device: str = "cpu",
+    held_out: Splits = TEST,
+    also: Sequence[str] = (),
 ) -> Problem:
     """Deal the pool, get features and soft labels (from the cache, or made now).
 
     Args:
         held_out: splits that the student reads beside the train split; a linear head's features are of all splits.
+        also: conditions that this run has beside this one: supervisors that are trained now label their pools, too.
 
     Raises:
         W2SError: an unknown condition, an empty split, or an encoder or supervisor that gives another shape or values
@@ -43,7 +50,7 @@ def build_problem(
             condition=condition,
             seed=seed,
             features=task.student.read(task.name, domains, pool, cache, device, held_out),
-            soft_labels=soft_labels(task, domains, pool, seed, cache, device),
+            soft_labels=soft_labels(task, domains, pool, seed, cache, device, also),
             truth=Truth(pool.labels, pool.groups),
             fingerprint=_fingerprint(task, domains),
             supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),

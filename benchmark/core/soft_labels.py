@@ -15,7 +15,6 @@ from benchmark.base.seeding import derive
 from benchmark.base.versions import libraries
 from benchmark.core.data import SPLITS, Domain, Index, Pool
 from benchmark.core.inputs import Inputs, concatenate, take
-from benchmark.core.minibatches import in_windows
 from benchmark.core.pools import VERSION, draw_pool, inputs_of, preferred, rated, sample_pairs, source_parts, used
 from benchmark.core.task import Supervisor, Task
 from benchmark.store.cache import Cache, locked
@@ -46,10 +45,20 @@ def supervisor_recipe(supervisor: Supervisor) -> dict[str, Any]:
 
 
 def soft_labels(
-    task: Task, domains: Mapping[str, Domain], pool: Pool, seed: int, cache: Cache, device: str
+    task: Task,
+    domains: Mapping[str, Domain],
+    pool: Pool,
+    seed: int,
+    cache: Cache,
+    device: str,
+    also: Sequence[str] = (),
 ) -> dict[str, NDArray[np.float32]]:
-    """Split -> (n, M, K). One cache entry a supervisor and pool; tasks that share both share it."""
-    labelling = _Labelling(task, domains, seed, cache, device)
+    """Split -> (n, M, K). One cache entry a supervisor and pool; tasks that share both share it.
+
+    Args:
+        also: conditions whose pools a supervisor that is trained now labels as well, for the cache.
+    """
+    labelling = _Labelling(task, domains, seed, cache, device, tuple(also))
     columns = []
     for position, supervisor in enumerate(task.supervisors(seed)):
         column = labelling.column(position, supervisor, pool)
@@ -66,12 +75,13 @@ class _Labelling:
     seed: int
     cache: Cache
     device: str
+    also: tuple[str, ...]
 
     def column(self, position: int, supervisor: Supervisor, pool: Pool) -> dict[str, NDArray[np.float32]]:
         """Split -> (n, K), of one supervisor.
 
-        One that is trained for it labels the pools of the task's other conditions as well, whose units wait for that
-        meanwhile. Not a resumable one: its checkpoints keep it.
+        One that is trained for it labels the pools of other conditions as well, whose units wait for it. Not
+        a resumable one: its checkpoints keep it.
         """
         task, cache = self.task, self.cache
         sources = [(name, content(self.domains[name])) for name in supervisor.domains]
@@ -112,12 +122,13 @@ class _Labelling:
 
     @cached_property
     def _pools(self) -> list[Pool]:
-        """Those of all conditions, less those that can't be dealt, and large ones: perhaps nobody asks for them."""
+        """Those of the conditions that are wanted also, less those that can't be dealt."""
         found = []
         for condition in self.task.conditions:
             with suppress(W2SError):
-                found.append(draw_pool(self.task, dict(self.domains), condition, self.seed))
-        return [pool for pool in found if not in_windows(len(pool.examples["train"]))]
+                if condition in self.also:
+                    found.append(draw_pool(self.task, dict(self.domains), condition, self.seed))
+        return found
 
     def _read(self, supervisor: Supervisor, domain: Domain) -> Inputs:
         """A domain's inputs as the model wants them; what it prepares is cached."""

@@ -98,7 +98,7 @@ def write_pack(
             table = _Table()
             for seed in seeds:
                 say(f"{task.name} ({condition}): seed {seed}")
-                problem = build_problem(task, condition, seed, cache, device)
+                problem = build_problem(task, condition, seed, cache, device, also=wanted)
                 names[seed] = problem.supervisors
                 examples = {s: table.add({name: x[s] for name, x in problem.features.items()}) for s in SPLITS}
                 soft_labels, truth = problem.soft_labels, problem.truth

@@ -156,6 +156,7 @@ def _setup(request: Request, suite: Suite) -> tuple[Setup, Mapping[str, Mapping[
         replies=request.replies,
         plugins=tuple(plugin.resolve() for plugin in request.plugins),
         source=request.source,
+        conditions=tuple(request.conditions or suite.conditions),
         movable=request.device == "auto" and device == "cuda" and not tf32,
     )
     return setup, method_options

@@ -31,6 +31,7 @@ class Setup:
     plugins: tuple[Path, ...] = ()  # to load first
     source: Source | None = None  # of the task, if it is none of the registered ones
     commit: str = field(default_factory=project_commit)  # of the project where the run was started
+    conditions: tuple[str, ...] = ()  # of the run
     movable: bool = False  # whether units that gain nothing from a GPU may be done on processors instead
     copies: Mapping[Path, Path] = field(default_factory=dict)  # where files lie here that this machine does not see
 

@@ -85,7 +85,8 @@ def _execute(units: Sequence[Unit], setup: Setup, tell: Tell) -> list[UnitResult
         task, problems = setup.task(unit.task), dict[int, Problem]()
         for seed in sorted({seed for training in unit.trainings for seed in training.seeds}):
             tell(f"problem of seed {seed}", 0)
-            problems[seed] = build_problem(task, unit.condition, seed, setup.cache, setup.device, setup.held_out)
+            asked = setup.cache, setup.device, setup.held_out, setup.conditions
+            problems[seed] = build_problem(task, unit.condition, seed, *asked)
         results.append(UnitResult(unit, evaluate(task, list(problems.values()))))
         for training in unit.trainings:
             # replicas of one run share the number of examples; the order of seeds stays

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
@@ -25,6 +26,8 @@ from benchmark.store.cache import Cache
 from support.laws import blobs, conditions, seeds
 from support.made_up import Blobs, Centroids, Columns, FittedCentroids, make_arrays
 from support.rounding import assert_close
+
+both = partial(build_problem, also=("ind", "ood"))  # as a run of both conditions makes problems
 
 
 @pytest.fixture(autouse=True)
@@ -104,21 +107,21 @@ def test_a_problem(task: Blobs, condition: str, seed: int) -> None:
 
 @pytest.mark.parametrize("ratings", [False, True])
 def test_nothing_is_encoded_or_trained_a_second_time(cache: Cache, ratings: bool) -> None:
-    first = build_problem(Blobs(ratings=ratings), "ood", 0, cache)
+    first = both(Blobs(ratings=ratings), "ood", 0, cache)
     assert encoded_and_trained() == (1, 3)
     task = Blobs(ratings=ratings)
-    assert_equal(build_problem(task, "ood", 0, Cache(cache.root)), first)
+    assert_equal(both(task, "ood", 0, Cache(cache.root)), first)
     assert encoded_and_trained() == (0, 0)
     assert task.loads == [], "warm, not even the inputs are loaded"
 
-    other = build_problem(Blobs(ratings=ratings), "ood", 1, cache)
+    other = both(Blobs(ratings=ratings), "ood", 1, cache)
     assert encoded_and_trained() == (0, 3)
     assert not np.array_equal(other.soft_labels["train"], first.soft_labels["train"])
-    build_problem(Blobs(ratings=ratings), "ind", 0, cache)
+    both(Blobs(ratings=ratings), "ind", 0, cache)
     assert encoded_and_trained() == (2, 0), "supervisors have labelled the pools of both conditions"
-    build_problem(Blobs(ratings=ratings), "ind", 1, cache)
+    both(Blobs(ratings=ratings), "ind", 1, cache)
     assert encoded_and_trained() == (0, 0)
-    build_problem(Blobs(ratings=ratings, name="same-data"), "ind", 1, cache)
+    both(Blobs(ratings=ratings, name="same-data"), "ind", 1, cache)
     assert encoded_and_trained() == (0, 0)
 
 
@@ -206,11 +209,18 @@ def test_so_are_the_pools_examples(cache: Cache, monkeypatch: pytest.MonkeyPatch
     assert encoded_and_trained() == (0, 3)
 
 
+def test_only_what_is_wanted_is_labelled(cache: Cache) -> None:
+    build_problem(Blobs(), "ood", 0, cache)
+    assert len(list((cache.root / "soft_labels").glob("*.safetensors"))) == 3
+    both(Blobs(), "ood", 1, cache)
+    assert len(list((cache.root / "soft_labels").glob("*.safetensors"))) == 3 + 2 * 3
+
+
 @pytest.mark.parametrize("ratings", [False, True])
 def test_both_conditions_have_the_same_supervisors_whichever_is_made_first(tmp_path: Path, ratings: bool) -> None:
     for condition, other in (("ood", "ind"), ("ind", "ood")):
-        alone = build_problem(Blobs(ratings=ratings), condition, 0, Cache(tmp_path / condition))
-        assert_equal(build_problem(Blobs(ratings=ratings), condition, 0, Cache(tmp_path / other)), alone)
+        alone = both(Blobs(ratings=ratings), condition, 0, Cache(tmp_path / condition))
+        assert_equal(both(Blobs(ratings=ratings), condition, 0, Cache(tmp_path / other)), alone)
     assert len(Centroids.seen) == 6
     for a, b in zip(Centroids.seen[:3], Centroids.seen[3:], strict=True):
         np.testing.assert_array_equal(a, b)
@@ -220,7 +230,7 @@ def test_conditions_made_at_once_train_a_supervisor_once(cache: Cache, monkeypat
     fit = Centroids.fit
     monkeypatch.setattr(Centroids, "fit", lambda *given: (sleep(0.05), fit(*given))[1])
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda condition: build_problem(Blobs(), condition, 0, cache), ("ood", "ind")))
+        list(pool.map(lambda condition: both(Blobs(), condition, 0, cache), ("ood", "ind")))
     assert len(Centroids.seen) == 3
 
 
@@ -238,13 +248,13 @@ def test_a_condition_that_cannot_be_made_does_not_disturb_the_other(cache: Cache
             return Choosy(**vars(super().fit(*given)))
 
     task = Blobs(supervisors=[Supervisor(OneSided(), ("left",))])
-    build_problem(task, "ood", 0, cache)
+    both(task, "ood", 0, cache)
     with pytest.raises(W2SError, match="RuntimeError: not these"):
-        build_problem(task, "ind", 0, cache)
+        both(task, "ind", 0, cache)
     small = Blobs((150, 120, 8))
-    build_problem(small, "ind", 0, cache)
+    both(small, "ind", 0, cache)
     with pytest.raises(W2SError, match="too small"):
-        build_problem(small, "ood", 0, cache)
+        both(small, "ood", 0, cache)
 
 
 class Doubling(Centroids):
