@@ -15,7 +15,7 @@ from benchmark.base.notices import notice
 from benchmark.base.process import cores
 from benchmark.results.replies import write_replies
 from benchmark.results.store import ResultStore
-from benchmark.running.executors.contract import Outcomes, TellJob, in_this_process, of_units
+from benchmark.running.executors.contract import Outcomes, TellJob, in_this_process, outcomes_of
 from benchmark.running.executors.processes import Team, in_processes
 from benchmark.running.placement import placed
 from benchmark.running.plan import Unit
@@ -70,7 +70,7 @@ class Workforce:
         if gpu:
             named = os.environ.get("CUDA_VISIBLE_DEVICES")
             ids = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-            workers = self.workers or max(1, min(len(ids) * _on_each_gpu(gpu, setup), len(gpu), MOST_WORKERS))
+            workers = self.workers or max(1, min(len(ids) * _on_each_gpu(gpu), len(gpu), MOST_WORKERS))
             teams.append(Team(gpu, setup, [ids[i % len(ids)] for i in range(workers)], self.workers or len(ids)))
         if cpu:
             workers = self.workers or max(1, min(cores(), len(cpu), MOST_WORKERS))
@@ -83,7 +83,7 @@ def _one_by_one(teams: Sequence[Team], tell: TellJob) -> Outcomes:
         yield from in_this_process(team.plan, team.setup, tell)
 
 
-def _on_each_gpu(plan: Sequence[Unit], setup: Setup) -> int:
+def _on_each_gpu(plan: Sequence[Unit]) -> int:
     """Processes that share a GPU: several for language students, each of which keeps it busy for a fraction of a step
     (docs/gpu.md); two for many units, of which one reads and makes features while the other trains."""
     if any(unit.split for unit in plan):
@@ -125,7 +125,7 @@ def execute(
     report.planned, report.results = len(plan), str(store.root)
     with progress(len(plan)) as bar, contextlib.closing(workforce.outcomes(plan, setup, bar.tell)) as results:
         for job, outcome in results:
-            for unit, own in of_units(job, outcome):
+            for unit, own in outcomes_of(job, outcome):
                 with _whole():
                     made = own if isinstance(own, UnitResult) else None
                     unwritten = [f"{unit.label}: {own}"] if made is None else _write(made, store)

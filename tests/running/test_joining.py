@@ -23,7 +23,7 @@ from benchmark.core.registry import TASKS
 from benchmark.core.suite import Recipes
 from benchmark.running import joining
 from benchmark.running import unit as unit_module
-from benchmark.running.executors.contract import Queue, do, in_this_process, of_units, units_of
+from benchmark.running.executors.contract import Queue, do, in_this_process, outcomes_of, units_of
 from benchmark.running.joining import Joined, joined, training_runs
 from benchmark.running.plan import Unit
 from benchmark.running.request import Request
@@ -90,7 +90,7 @@ def test_joined_units_give_what_they_give_alone(setup: Setup, monkeypatch: pytes
     monkeypatch.setattr(unit_module, "_score", kept)
     plan = [unit("a"), unit("b"), unit("c")]
     first, *_ = in_this_process([*plan, *plan], setup, lambda job, text, share: None)
-    together = [own for _, own in of_units(*first)]
+    together = [own for _, own in outcomes_of(*first)]
     assert runs == [6, 6]
     for own, found in zip(plan, together, strict=True):
         assert isinstance(found, UnitResult)

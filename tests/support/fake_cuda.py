@@ -27,6 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from benchmark.core.recording import READS_VALUE, SHAPE_DEPENDS, unrecordable
+
 
 @dataclass
 class Cuda:
@@ -125,16 +127,14 @@ class PinnedMemory(TorchFunctionMode):
 
 
 class HostReads(TorchDispatchMode):
-    """Counts values of tensors that Python reads, of whatever device: on a GPU it would wait for each."""
+    """Counts operations, on whatever device, for which Python would wait on a GPU: values that it reads, and shapes
+    that depend on values."""
 
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func.overloadpacket in _READS
+        self.count += unrecordable(func, args, kwargs or {}) in (READS_VALUE, SHAPE_DEPENDS)
         return func(*args, **(kwargs or {}))
-
-
-_READS = {getattr(torch.ops.aten, name) for name in ("_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero")}
 
 
 def _numbered(value: Any) -> Any:

@@ -65,7 +65,7 @@ def do(job: Job, setup: Setup, tell: Tell) -> Outcome:
             if (results := execute_together(job.units, setup, own)) is not None:
                 return list(results)
             own("each alone", 0)
-            return [outcome for unit in job.units for _, outcome in of_units(unit, do(unit, setup, tell))]
+            return [outcome for unit in job.units for _, outcome in outcomes_of(unit, do(unit, setup, tell))]
         task = setup.task(job.task)
         student, chunks = task.student, job.chunks
         assert isinstance(student, ChunkReader)
@@ -85,7 +85,7 @@ def units_of(job: Job) -> tuple[Unit, ...]:
     return job.units if isinstance(job, Joined) else (job,) if isinstance(job, Unit) else ()
 
 
-def of_units(job: Job, outcome: Outcome) -> list[tuple[Unit, UnitOutcome]]:
+def outcomes_of(job: Job, outcome: Outcome) -> list[tuple[Unit, UnitOutcome]]:
     """What came of each unit of a job."""
     units = units_of(job)
     outcomes = outcome if isinstance(outcome, list) else [outcome] * len(units)
