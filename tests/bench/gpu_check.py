@@ -28,7 +28,8 @@ for folder in (ROOT, ROOT / "tests", ROOT / "tests" / "bench"):
     sys.path.insert(0, str(folder))
 WHEELS = ("annotated-types", "anyio", "efficientnet-lite-pytorch", "filelock", "h11", "httpcore2", "httpx2",
           "huggingface_hub", "hypothesis", "idna", "iniconfig", "numpy", "packaging", "pandas", "pillow",
-          "platformdirs", "pluggy", "pydantic", "pydantic_core", "Pygments", "pytest", "PyYAML", "regex", "safetensors", "scikit-learn",
+          "platformdirs", "pluggy", "pydantic", "pydantic_core", "Pygments", "pytest", "PyYAML", "regex", "safetensors",
+          "scikit-learn",
           "scipy", "sortedcontainers", "tokenizers", "tqdm", "transformers", "truststore", "typing-inspection",
           "typing_extensions")  # fmt: skip
 LIMIT = 110  # seconds that a part may take; in all they take less than four minutes
