@@ -32,7 +32,7 @@ WHEELS = ("annotated-types", "anyio", "efficientnet-lite-pytorch", "filelock", "
           "scikit-learn",
           "scipy", "sortedcontainers", "tokenizers", "tqdm", "transformers", "truststore", "typing-inspection",
           "typing_extensions")  # fmt: skip
-LIMIT = 110  # seconds that a part may take; in all they take less than four minutes
+LIMIT = 110  # seconds that a part may take
 Findings = Iterator[dict[str, Any]]
 
 
