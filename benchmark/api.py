@@ -2,6 +2,7 @@
 
 from benchmark.arrays import ArrayTask as ArrayTask
 from benchmark.assets.packages import fetch_sdist as fetch_sdist
+from benchmark.assets.packages import fetch_wheel as fetch_wheel
 from benchmark.assets.packages import missing_packages as missing_packages
 from benchmark.assets.pinned import Pinned as Pinned
 from benchmark.base.errors import NotAvailable as NotAvailable

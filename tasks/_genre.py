@@ -13,10 +13,10 @@ from tasks._shared import BROKEN, break_one
 
 
 class GenreTask(Task):
-    """Subclasses say what is judged (`family`, the card's words) and by which weak model, and give the labels."""
+    """Subclasses say what is judged (`prefix`, the card's words) and by which weak model, and give the labels."""
 
     encoder = MiniLM()
-    family: ClassVar[str]
+    prefix: ClassVar[str]  # of tasks' names
     modality: ClassVar[Modality]
     classes: ClassVar[tuple[str, ...]]
     metric: ClassVar[str]
@@ -25,7 +25,7 @@ class GenreTask(Task):
     sizes: ClassVar[tuple[int | None, ...]] = (150, 1000, None)  # training examples, dealt to the sources by seed
 
     def __init__(self, target: str, broken: bool = False) -> None:
-        self.name = f"{self.family}-to-{target}{'-broken' * broken}"
+        self.name = f"{self.prefix}-to-{target}{'-broken' * broken}"
         sources = tuple(domain for domain in _vader.DOMAINS if domain != target)
         self.card = TaskCard(
             modality=self.modality,
@@ -39,11 +39,12 @@ class GenreTask(Task):
             requires=_vader.REQUIRES,
             size=f"{sum(_vader.COUNTS.values()):,} texts of four genres, {self.selection}",
             tags=("broken",) * broken,
+            family="sentiment",
         )
         self._broken = broken
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
-        dealt = numpy_rng("sizes", self.family, self.card.target, seed).permutation(len(self.sizes))
+        dealt = numpy_rng("sizes", self.prefix, self.card.target, seed).permutation(len(self.sizes))
         supervisors = [
             Supervisor(self.weak_model, (source,), self.most(self.sizes[i]))
             for source, i in zip(self.card.sources, dealt, strict=True)

@@ -90,6 +90,7 @@ class Digits(Task):
             ),
             size=f"5,000 MNIST, 1,797 UCI and {len(FAMILIES) * 10 * RENDERINGS:,} rendered images of 28 x 28 px",
             tags=("broken",) * broken,
+            family="digits",
         )
         self._broken = broken
 

@@ -19,7 +19,7 @@ PROMPT = "\n\nHuman: Write a short text.\n\nAssistant:"
 class Preference(GenreTask):
     """Of two texts of one genre whose mean ratings differ by 1 or more, the more positive is preferred."""
 
-    family = "preference"
+    prefix = "preference"
     modality = "preference"
     classes = ("first preferred", "second preferred")
     metric = "accuracy"
@@ -38,7 +38,7 @@ class PolicyPreference(LanguageTask, Preference):
     Every text is taken as the reply to one and the same request.
     """
 
-    family = "dpo-preference"
+    prefix = "dpo-preference"
     options = POLICY_OPTIONS
     language_model = LanguageModel("policy")
     weak_model = FineTuned(objective="reward")

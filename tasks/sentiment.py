@@ -18,7 +18,7 @@ LEAST_RATING = 0.5  # texts rated nearer to 0 are left out
 class Sentiment(GenreTask):
     """A text is positive if its mean human rating is."""
 
-    family = "sentiment"
+    prefix = "sentiment"
     modality = "text"
     classes = ("negative", "positive")
     metric = "balanced_accuracy"
@@ -34,7 +34,7 @@ class Sentiment(GenreTask):
 class LanguageModelSentiment(LanguageTask, Sentiment):
     """The same with language models: a classifier with LoRA learns from smaller ones, fine-tuned on the sources."""
 
-    family = "lm-sentiment"
+    prefix = "lm-sentiment"
     language_model = LanguageModel("classifier")
     weak_model = FineTuned(objective="classifier")
     sizes = (32, 64, 128)  # weak ones: about .5, .55 and .75 on held-out source texts

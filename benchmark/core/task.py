@@ -97,7 +97,14 @@ class Supervisor:
 
 @dataclass(frozen=True)
 class TaskCard:
-    """What is known of a task without running it; printed by `w2s describe`."""
+    """What is known of a task without running it; printed by `w2s describe`.
+
+    Attributes:
+        family: tasks on the same data are of one family, and averages over tasks are means over families first; None
+            for a task that is a family by itself.
+        redistribution: why features and soft labels made from its data may not be handed on; None: they may be, under
+            `licence`.
+    """
 
     modality: Modality
     shift: str  # one line
@@ -110,8 +117,8 @@ class TaskCard:
     requires: str
     size: str
     tags: tuple[str, ...] = field(default=())
-    # why features and soft labels made from its data may not be handed on; None: they may be, under `licence`
     redistribution: str | None = None
+    family: str | None = None
 
 
 class Task:
@@ -142,6 +149,11 @@ class Task:
     corruption: Corruption | None = None
     options: ClassVar[Mapping[str, str]] = {}
     card: TaskCard
+
+    @property
+    def family(self) -> str:
+        """The name of its family: `card.family`, or its own."""
+        return self.card.family or self.name
 
     @property
     def student(self) -> StudentKind:

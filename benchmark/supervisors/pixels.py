@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.supervisors.classifiers import fit_logistic
 from benchmark.supervisors.fitted import Fitted
-from benchmark.supervisors.logistic import fit_logistic
 
 
 @dataclass(frozen=True)

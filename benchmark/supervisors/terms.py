@@ -1,9 +1,9 @@
-"""TF-IDF of words and word pairs. Supervisors and seeds read the same texts again and again: each is counted once."""
+"""TF-IDF of words or of characters. Supervisors and seeds read the same texts again and again: each is counted once."""
 
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +11,24 @@ from numpy.typing import NDArray
 _MOST = 1_000_000  # terms that a process remembers, some 200 bytes each
 
 Numbers = NDArray[np.int32]
+Unit = Literal["words", "characters"]
+# what CountVectorizer is told: words and pairs of neighbours, or runs of two to four characters inside words
+_ANALYZERS: dict[Unit, dict[str, Any]] = {
+    "words": {"ngram_range": (1, 2)},
+    "characters": {"analyzer": "char_wb", "ngram_range": (2, 4)},
+}
 
 
 class Terms:
     """The terms of all texts that were counted so far, numbered as they came.
 
-    A term is a word or a pair of neighbours, as scikit-learn's vectorizers find them. Threads may share it.
+    Terms are what scikit-learn's vectorizers find. Threads may share it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unit: Unit = "words") -> None:
         from sklearn.feature_extraction.text import CountVectorizer
 
-        self._analyze = CountVectorizer(ngram_range=(1, 2)).build_analyzer()
+        self._analyze = CountVectorizer(**_ANALYZERS[unit]).build_analyzer()
         self._numbers: defaultdict[str, int] = defaultdict()
         self._numbers.default_factory = self._numbers.__len__
         self._texts: dict[str, Numbers] = {}  # (2, n): the terms that are in it, in order, and how often
@@ -58,20 +64,20 @@ class Terms:
             return self._ranks
 
 
-_terms: Terms | None = None  # this process's
+_terms: dict[Unit, Terms] = {}  # this process's
 
 
 class Tfidf:
     """What scikit-learn's `TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)` gives, bit for bit: its columns, its
-    numbers, and the order of a row's entries, in which models add them up."""
+    numbers, and the order of a row's entries, in which models add them up. Or the same of characters, with
+    `analyzer="char_wb", ngram_range=(2, 4)`."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: Unit = "words") -> None:
         from sklearn.feature_extraction.text import TfidfTransformer
 
-        global _terms
-        if _terms is None or len(_terms) > _MOST:
-            _terms = Terms()
-        self._terms = _terms
+        if unit not in _terms or len(_terms[unit]) > _MOST:
+            _terms[unit] = Terms(unit)
+        self._terms = _terms[unit]
         self._weights = TfidfTransformer(sublinear_tf=True)
 
     def fit_transform(self, texts: Sequence[str]) -> Any:

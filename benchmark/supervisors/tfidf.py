@@ -1,4 +1,4 @@
-"""Weak models of texts: TF-IDF of words and word pairs, with a classifier or a Bradley–Terry reward model on top."""
+"""Weak models of texts: TF-IDF of words or characters, with a classifier or a Bradley–Terry reward model on top."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.supervisors.classifiers import fit_logistic
 from benchmark.supervisors.fitted import Fitted
-from benchmark.supervisors.logistic import fit_logistic
-from benchmark.supervisors.terms import Tfidf
+from benchmark.supervisors.terms import Tfidf, Unit
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class TfidfBradleyTerry:
     """A linear reward on TF-IDF, r(x) = w · tfidf(x), fitted to preferences by the Bradley–Terry likelihood."""
 
     C: float = 10.0
+    unit: ClassVar[Unit] = "words"
     name: ClassVar[str] = "benchmark.supervisors.tfidf.TfidfBradleyTerry"
     version: ClassVar[int] = 1
 
@@ -44,7 +45,7 @@ class TfidfBradleyTerry:
         from sklearn.linear_model import LogisticRegression
 
         first, second = (list(texts) for texts in inputs)
-        vectorizer = Tfidf()
+        vectorizer = Tfidf(self.unit)
         vectorizer.fit_transform(first + second)
         difference = vectorizer.transform(first) - vectorizer.transform(second)
         # each pair also the other way round: the likelihood is the same, and both classes are there for any labels
@@ -58,3 +59,11 @@ class TfidfBradleyTerry:
             return np.asarray(expit(np.stack([margin, -margin], axis=1)))
 
         return Fitted(predict_proba)
+
+
+@dataclass(frozen=True)
+class CharacterBradleyTerry(TfidfBradleyTerry):
+    """The same on characters, for texts of a word or two."""
+
+    unit: ClassVar[Unit] = "characters"
+    name: ClassVar[str] = "benchmark.supervisors.tfidf.CharacterBradleyTerry"

@@ -1,4 +1,4 @@
-"""Fetching source archives with pip, from a folder of archives in place of an index."""
+"""Fetching archives with pip, from a folder of archives in place of an index."""
 
 import hashlib
 import io
@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -85,6 +86,21 @@ def test_downloads_once_and_says_so(index, tmp_path, capfd, monkeypatch):
     assert get(digest(index)) == path
     assert capfd.readouterr().err == ""
     assert sorted(p.name for p in path.parent.iterdir()) == ["w2s-sample-data-1.0.lock", path.name]
+
+
+def test_a_wheel_is_fetched_and_read_where_it_is(index):
+    """Beside a source archive of the same version; nothing is installed or run."""
+    name = "w2s_sample_data-1.0"
+    with zipfile.ZipFile(index / f"{name}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.dist-info/METADATA", "Metadata-Version: 2.1\nName: w2s-sample-data\nVersion: 1.0\n")
+        wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("w2s_sample_data/data.txt", "42")
+    sha256 = hashlib.sha256((index / f"{name}-py3-none-any.whl").read_bytes()).hexdigest()
+    path = fetch.fetch_wheel("w2s-sample-data", "1.0", sha256, licence="MIT", size="1 kB")
+    assert path.name == "w2s-sample-data-1.0.whl"
+    with zipfile.ZipFile(path) as wheel:
+        assert wheel.read("w2s_sample_data/data.txt") == b"42"
+    assert get(digest(index)).suffixes[-1] == ".gz"
 
 
 def test_an_archive_with_another_hash_is_never_run_nor_kept(index, tmp_path):

@@ -40,10 +40,10 @@ texts = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
 
 @pytest.fixture(autouse=True)
 def nothing_counted_yet(monkeypatch):
-    monkeypatch.setattr(terms, "_terms", None)
+    monkeypatch.setattr(terms, "_terms", {})
 
 
-def sklearns():
+def sklearns(unit="words"):
     return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
 
 
@@ -69,6 +69,13 @@ def test_it_is_scikit_learns(before, others, train):
     assert_same(ours.fit_transform(train), theirs.fit_transform(train))
     for held_out in (others, train, [*before, *others]):
         assert_same(ours.transform(held_out), theirs.transform(held_out))
+
+
+@given(*[st.lists(texts.filter(str.strip), min_size=1, max_size=8)] * 2)
+def test_characters_are_scikit_learns(train, others):
+    ours, theirs = Tfidf("characters"), TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
+    assert_same(ours.fit_transform(train), theirs.fit_transform(train))
+    assert_same(ours.transform(others), theirs.transform(others))
 
 
 def real_texts():

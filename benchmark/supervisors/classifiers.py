@@ -1,4 +1,5 @@
-"""Logistic regression with a probability for every class of the task, also those that the training data lack."""
+"""Classifiers of scikit-learn as weak models: a probability for every class of the task, also those that the training
+data lack."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,17 +13,29 @@ from benchmark.supervisors.fitted import Fitted
 def fit_logistic(
     read: Callable[[Any], Any], features: Any, labels: NDArray[np.int64], num_classes: int, C: float, balanced: bool
 ) -> Fitted:
-    """Fit on features (n, D), dense or sparse, and class ids (n,). Classes that training lacks have probability 0.
+    """Logistic regression.
 
     Args:
-        read: makes features of new inputs.
         C: inverse strength of the L2 penalty.
         balanced: weigh examples inversely to their class's frequency, for metrics that count classes alike.
+        read, features, labels, num_classes: as in `fit_classifier`.
     """
     from sklearn.linear_model import LogisticRegression
 
-    classes = np.unique(labels)
     model = LogisticRegression(C=C, class_weight="balanced" if balanced else None, max_iter=1000)
+    return fit_classifier(model, read, features, labels, num_classes)
+
+
+def fit_classifier(
+    model: Any, read: Callable[[Any], Any], features: Any, labels: NDArray[np.int64], num_classes: int
+) -> Fitted:
+    """Fit on features (n, D), dense or sparse, and class ids (n,). Classes that training lacks have probability 0.
+
+    Args:
+        model: one of scikit-learn's classifiers.
+        read: makes features of new inputs.
+    """
+    classes = np.unique(labels)
     if len(classes) > 1:
         model.fit(features, labels)
 
