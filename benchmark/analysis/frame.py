@@ -32,7 +32,7 @@ COLUMNS: Mapping[str, FrameColumn] = {
     "kind": FrameColumn("str", "single (a mean over supervisors, each taught alone), ensemble or canary"),
     "canary": FrameColumn("bool", "not a method: a supervision made by the harness, which may know the truth"),
     "ablation": FrameColumn("bool", "a variant of another method"),
-    "modality": FrameColumn("str", "image, text, preference or arrays"),
+    "modality": FrameColumn("str", "image, text, preference, series (of measurements over time) or arrays"),
     "target": FrameColumn("str", "the shifted domain"),
     "tags": FrameColumn("str", "the task's tags, separated by spaces; missing when there are none"),
     "classes": FrameColumn("int64", "K"),

@@ -14,7 +14,7 @@ from benchmark.core.names import CONDITIONS
 from benchmark.core.student import StudentKind
 from benchmark.store.cache import Cache
 
-Modality = Literal["image", "text", "preference", "arrays"]
+Modality = Literal["image", "text", "preference", "series", "arrays"]
 
 
 class Encoder(Protocol):
