@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from benchmark.assets.pretrained import MINILM_CONFIG, MINILM_TOKENIZER, MINILM_WEIGHTS
 from benchmark.base.errors import W2SError
 from benchmark.encoders.devices import HostTables, readers, to_device
 
-_VERSION = 1
+_VERSION = 2
 _MAX_TOKENS = 128
 _BATCH = 32  # texts, on a CPU
 _WIDTHS, _TOKENS = 16, 32_768  # on a GPU: texts are padded to a multiple, and a batch has so many tokens
@@ -119,4 +121,22 @@ def _load(device: str) -> tuple[Any, Any]:
         network = BertModel(BertConfig.from_dict(json.loads(data[MINILM_CONFIG])), add_pooling_layer=False)
     weights = load(data[MINILM_WEIGHTS])
     network.load_state_dict({name: weights[name] for name in network.state_dict()}, strict=True)
-    return tokenizer, network.eval().requires_grad_(False).to(device)
+    network.eval().requires_grad_(False).to(device)
+    if device == "cpu" and torch.backends.mkldnn.is_available():
+        for module in list(network.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, _ByOneDNN(child))
+    return tokenizer, network
+
+
+class _ByOneDNN(nn.Module):
+    """A linear layer by oneDNN in the place of MKL, which is slow on processors of other makers: on an AMD EPYC the
+    encoder is 1.7 times as fast. Features differ by rounding."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self._weight, self._bias = layer.weight.to_mkldnn(), layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x.to_mkldnn(), self._weight, self._bias).to_dense()
