@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from benchmark.api import Supervisor, Task, TaskCard, WeakModel, missing_packages, numpy_rng
+from benchmark.core.pools import FEW_SIZES
 from benchmark.core.task import Modality
 from benchmark.encoders.minilm import MiniLM
 from tasks import _vader
@@ -15,7 +16,11 @@ from tasks._shared import BROKEN, break_one
 class GenreTask(Task):
     """Subclasses say what is judged (`prefix`, the card's words) and by which weak model, and give the labels."""
 
+    version = 2
     encoder = MiniLM()
+    train_sizes: tuple[int, ...] = FEW_SIZES
+    rated_texts = staticmethod(_vader.some_rated_texts)  # domain -> its texts and ratings
+    texts: ClassVar[str] = "16,326 texts"
     prefix: ClassVar[str]  # of tasks' names
     modality: ClassVar[Modality]
     classes: ClassVar[tuple[str, ...]]
@@ -37,7 +42,7 @@ class GenreTask(Task):
             licence=_vader.LICENCE,
             citation=_vader.CITATION,
             requires=_vader.REQUIRES,
-            size=f"{sum(_vader.COUNTS.values()):,} texts of four genres, {self.selection}",
+            size=f"{self.texts} of four genres, {self.selection}",
             tags=("broken",) * broken,
             family="sentiment",
         )

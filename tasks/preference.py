@@ -28,7 +28,7 @@ class Preference(GenreTask):
     pair_gap = 1.0
 
     def domain(self, name: str) -> Domain:
-        data = _vader.rated_texts(name)
+        data = self.rated_texts(name)
         return Domain(lambda: data.texts, data.ratings, data.groups, data.fingerprint)
 
 
@@ -39,6 +39,8 @@ class PolicyPreference(LanguageTask, Preference):
     """
 
     prefix = "dpo-preference"
+    rated_texts = staticmethod(_vader.rated_texts)
+    texts = f"{sum(_vader.COUNTS.values()):,} texts"
     options = POLICY_OPTIONS
     language_model = LanguageModel("policy")
     weak_model = FineTuned(objective="reward")

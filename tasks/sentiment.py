@@ -22,11 +22,11 @@ class Sentiment(GenreTask):
     modality = "text"
     classes = ("negative", "positive")
     metric = "balanced_accuracy"
-    selection = "of which about 19,500 are rated clearly"
+    selection = "of which four in five are rated clearly"
     weak_model: WeakModel = TfidfClassifier()
 
     def domain(self, name: str) -> Domain:
-        data = _vader.rated_texts(name)
+        data = self.rated_texts(name)
         labels = np.where(np.abs(data.ratings) >= LEAST_RATING, data.ratings > 0, -1).astype(np.int64)
         return Domain(lambda: data.texts, labels, data.groups, data.fingerprint)
 
@@ -35,6 +35,8 @@ class LanguageModelSentiment(LanguageTask, Sentiment):
     """The same with language models: a classifier with LoRA learns from smaller ones, fine-tuned on the sources."""
 
     prefix = "lm-sentiment"
+    rated_texts = staticmethod(_vader.rated_texts)
+    texts = f"{sum(_vader.COUNTS.values()):,} texts"
     language_model = LanguageModel("classifier")
     weak_model = FineTuned(objective="classifier")
     sizes = (32, 64, 128)  # weak ones: about .5, .55 and .75 on held-out source texts

@@ -13,7 +13,8 @@ from benchmark.core.task import Task
 
 SplitArrays = tuple[Index, Index, Index]  # examples, labels, groups
 SHARES = (0.7, 0.1, 0.2)
-FEW_SIZES = (700, 1_400, 2_800)  # of train splits, for `Task.train_sizes`: units of one size train together
+# Of train splits, for `Task.train_sizes`: units of one size train together.
+FEW_SIZES = (350, 500, 700, 1_000, 1_400, 2_000, 2_800)
 VERSION = 2  # raise when the same seed would deal otherwise
 
 
