@@ -1,7 +1,8 @@
 """Processor time of a suite, now and at another commit, in turns: `python tests/bench/suite_cost.py --against c1821cc`.
 
-Each side runs the default suite with its own code and cache, one side after the other: cold with an empty cache, then
-warm with what that left. Prints a JSON line for each, which also says how many records have other predictions.
+Each side runs the tasks of the default suite as they were then, with its own code and cache, one side after the other:
+cold with an empty cache, then warm with what that left. Prints a JSON line for each, which also says how many records
+have other predictions.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+TASKS = "41c94b7"  # the last commit whose tasks are those of c1821cc
 
 
 def main() -> None:
@@ -24,17 +27,25 @@ def main() -> None:
     parser.add_argument("--tasks", help="globs; all of the default suite when left out", default=None)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        other = Path(folder) / "other"
-        archive = subprocess.run(["git", "archive", asked.against], cwd=ROOT, check=True, capture_output=True).stdout
-        other.mkdir()
-        subprocess.run(["tar", "-x"], cwd=other, check=True, input=archive)
+        other, this = Path(folder) / "other", Path(folder) / "this"
+        _unpack(asked.against, other)
+        _unpack(TASKS, this, "tasks")
+        for package in ("benchmark", "methods"):
+            shutil.copytree(ROOT / package, this / package)
+        _unpack(TASKS, this, "benchmark/suites")
         for temperature in ("cold", "warm"):
-            sides = [_run(code, asked.tasks, Path(folder) / f"cache-{code.name}") for code in (other, ROOT)]
+            sides = [_run(code, asked.tasks, Path(folder) / f"cache-{code.name}") for code in (other, this)]
             (old, before), (new, now) = sides
             differ = sum(now.get(record) != predictions for record, predictions in before.items())
             seconds = {asked.against: round(old, 1), "now": round(new, 1), "ratio": round(old / new, 2)}
             found = {"cache": temperature, **seconds, "predictions": len(before), "differ": differ}
             print(json.dumps(found), flush=True)
+
+
+def _unpack(commit: str, folder: Path, *paths: str) -> None:
+    archive = subprocess.run(["git", "archive", commit, *paths], cwd=ROOT, check=True, capture_output=True).stdout
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["tar", "-x"], cwd=folder, check=True, input=archive)
 
 
 def _run(code: Path, tasks: str | None, cache: Path) -> tuple[float, dict[str, str]]:
