@@ -126,10 +126,10 @@ def _strings(wheel: zipfile.ZipFile, language: str) -> list[tuple[str, str]]:
 
 
 def _list(wheel: zipfile.ZipFile, language: str, path: str) -> list[str]:
-    file, *keys = path.split(".")
+    file, *names = path.split(".")
     found: Any = json.loads(wheel.read(f"mimesis/datasets/{language}/{file}.json"))
-    for key in keys:
-        found = found[key]
+    for name in names:
+        found = found[name]
     texts: list[str] = found["male"] if isinstance(found, dict) else found  # Polish surnames have forms for women, too
     return texts
 
