@@ -2,7 +2,8 @@
 
 Strings come from the lists of the package mimesis, one locale a language, as far as they are long enough. Supervisors
 see characters: one has learned from all source languages and is the best, but hardly dares to say so; the others know
-two languages each, and differ in their learner and in how much they have seen.
+two languages each, and differ in their learner and in how much they have seen. No string is in two languages or in two
+classes (`kept_apart`), neither in another case nor with other accents.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ import hashlib
 import json
 import unicodedata
 import zipfile
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from benchmark.api import Domain, Supervisor, Task, TaskCard, fetch_wheel, missi
 from benchmark.core.pools import FEW_SIZES
 from benchmark.encoders.use import USE
 from benchmark.supervisors.classical import Classical, Learner
+from tasks._apart import kept_apart
 
 LANGUAGES = {
     "en": "English",
@@ -46,8 +47,6 @@ LISTS = {  # class -> file and keys of its lists
 MOST = 190  # strings of a class and language
 SIZES = (200, 500, 1000)  # training examples, dealt by seed to the supervisors of two languages
 _PREPARATION = 1  # raise when texts or labels come out otherwise
-
-Strings = Mapping[str, Mapping[str, Sequence[str]]]  # language -> class -> strings
 
 
 class SemanticTypes(Task):
@@ -97,7 +96,7 @@ class SemanticTypes(Task):
 
 @functools.cache
 def _domains() -> dict[str, Domain]:
-    """By language. Every string is a group by itself, as its twins have been left out."""
+    """By language. Every string is a group by itself, as its twins are left out."""
     wheel = fetch_wheel(
         package="mimesis",
         version="22.2.0",
@@ -106,63 +105,38 @@ def _domains() -> dict[str, Domain]:
         size="4.5 MB",
     )
     with zipfile.ZipFile(wheel) as file:
-        found = {language: _lists(file, language) for language in LANGUAGES}
-    return {language: _domain(language, chosen) for language, chosen in choose(found, MOST).items()}
+        found = {language: _strings(file, language) for language in LANGUAGES}
+    keyed = {language: [(key(text), own) for text, own in strings] for language, strings in found.items()}
+    kept = kept_apart(keyed, MOST)
+    return {language: _domain(language, [found[language][i] for i in rows]) for language, rows in kept.items()}
 
 
-def _domain(language: str, chosen: Sequence[tuple[str, str]]) -> Domain:
-    texts, classes = [text for text, _ in chosen], list(LISTS)
-    labels = np.array([classes.index(own) for _, own in chosen])
-    content = json.dumps([_PREPARATION, language, chosen])
+def _domain(language: str, strings: Sequence[tuple[str, str]]) -> Domain:
+    texts, classes = [text for text, _ in strings], list(LISTS)
+    labels = np.array([classes.index(own) for _, own in strings])
+    content = json.dumps([_PREPARATION, language, strings])
     return Domain(lambda: texts, labels, np.arange(len(texts)), hashlib.sha256(content.encode()).hexdigest())
 
 
-def _lists(wheel: zipfile.ZipFile, language: str) -> dict[str, list[str]]:
-    """Class -> strings, as they are in the files of one locale."""
-    return {own: [text for path in paths for text in _list(wheel, language, path)] for own, paths in LISTS.items()}
+def _strings(wheel: zipfile.ZipFile, language: str) -> list[tuple[str, str]]:
+    """The strings of one locale and their classes. They begin with a capital, since whole lists do and others don't;
+    single characters are left out."""
+    listed = [(text.strip(), own) for own, paths in LISTS.items() for p in paths for text in _list(wheel, language, p)]
+    return [(text[:1].upper() + text[1:], own) for text, own in listed if len(key(text)) > 1]
 
 
 def _list(wheel: zipfile.ZipFile, language: str, path: str) -> list[str]:
-    file, *keys = path.split(".")
+    file, *names = path.split(".")
     found: Any = json.loads(wheel.read(f"mimesis/datasets/{language}/{file}.json"))
-    for key in keys:
-        found = found[key]
+    for name in names:
+        found = found[name]
     texts: list[str] = found["male"] if isinstance(found, dict) else found  # Polish surnames have forms for women, too
     return texts
-
-
-def choose(strings: Strings, most: int) -> dict[str, list[tuple[str, str]]]:
-    """Language -> texts and their classes: no text is there twice, in one language or in two, nor in another spelling.
-
-    What is in the lists of several classes, in whatever language, is left out; what several languages share is kept
-    in one of them, which its hash decides, as it decides what is kept of a class of more than `most`. Texts begin with
-    a capital, since whole lists do and others don't.
-    """
-    classes: dict[str, set[str]] = defaultdict(set)  # of each key
-    spelled: dict[str, dict[str, str]] = defaultdict(dict)  # key -> language -> first spelling
-    for language, lists in strings.items():
-        for own, texts in lists.items():
-            for text in map(str.strip, texts):
-                classes[key(text)].add(own)
-                spelled[key(text)].setdefault(language, text[:1].upper() + text[1:])
-    chosen: dict[str, list[tuple[str, str]]] = {language: [] for language in strings}
-    taken: Counter[tuple[str, str]] = Counter()
-    for found in sorted(spelled, key=_hash):
-        language = min(spelled[found], key=lambda language: _hash(f"{language} {found}"))
-        own = min(classes[found])
-        if len(found) > 1 and len(classes[found]) == 1 and taken[language, own] < most:
-            taken[language, own] += 1
-            chosen[language].append((spelled[found][language], own))
-    return chosen
 
 
 def key(text: str) -> str:
     """Its letters and digits, without case and accents."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text.casefold())))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 for _target in TARGETS:
