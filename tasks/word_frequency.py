@@ -6,7 +6,6 @@ import functools
 import gzip
 import hashlib
 import zipfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,6 +25,7 @@ from benchmark.api import (
 from benchmark.core.pools import FEW_SIZES
 from benchmark.encoders.use import USE
 from benchmark.supervisors.tfidf import CharacterBradleyTerry
+from tasks._apart import kept_apart
 
 LANGUAGES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pl": "Polish"}
 TARGETS = ("de", "fr", "it")
@@ -40,7 +40,7 @@ Frequencies = Mapping[str, int]  # word -> log10 of its frequency in hundredths,
 class WordFrequency(Task):
     """Of two words of a language, one ten times as frequent as the other or more, the commoner is preferred.
 
-    A word that is in the lists of several languages is left out of all.
+    No word is in two languages.
     """
 
     encoder = USE()
@@ -111,21 +111,12 @@ def read_list(data: bytes) -> dict[str, int]:
 
 
 def choose(lists: Mapping[str, Frequencies]) -> dict[str, list[tuple[str, int]]]:
-    """Language -> words and their frequencies: letters only, in one language's list only, of each bin of frequencies
-    those with the lowest hashes."""
-    shared = Counter(word for words in lists.values() for word in words)
-    chosen = {}
-    for language, words in lists.items():
-        usable = [w for w in words if w.isalpha() and len(w) >= LEAST_LENGTH and shared[w] == 1]
-        taken: Counter[int] = Counter()
-        kept = []
-        for word in sorted(usable, key=lambda w: hashlib.sha256(f"{language}|{w}".encode()).hexdigest()):
-            place = words[word] // BIN
-            if taken[place] < MOST:
-                taken[place] += 1
-                kept.append((word, words[word]))
-        chosen[language] = kept
-    return chosen
+    """Language -> words and their frequencies: words of letters only, at most `MOST` a bin of frequencies. One that
+    several languages have stays in one of them, if it is equally frequent, else in none."""
+    words = {name: [w for w in own if w.isalpha() and len(w) >= LEAST_LENGTH] for name, own in lists.items()}
+    bins = {name: [(word, str(lists[name][word] // BIN)) for word in own] for name, own in words.items()}
+    kept = kept_apart(bins, MOST)
+    return {name: [(own[i], lists[name][own[i]]) for i in kept[name]] for name, own in words.items()}
 
 
 for _target in TARGETS:
