@@ -85,7 +85,7 @@ def compare(
     results: Results = Path("results/default"),
     condition: Annotated[str | None, Option(help="ind or ood [default: ood where there is some]")] = None,
 ) -> None:
-    """Print the paired difference of two rows, per task, per modality and over all tasks, with p-values."""
+    """Print the paired difference of two rows, per task, per modality and over all families, with p-values."""
     from benchmark.reports.comparison import compare_rows
     from benchmark.results.store import ResultStore
 

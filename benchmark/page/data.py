@@ -30,6 +30,7 @@ from benchmark.reports.headline import (
     ranked,
     references,
     relative_cost,
+    uneven,
 )
 from benchmark.reports.leaderboard import learned_weights, weights_correlation
 from benchmark.reports.provenance import provenance
@@ -138,16 +139,19 @@ def _viewer(analysis: Analysis, rows: Sequence[str]) -> Callable[[tuple[Cell, ..
     """What gives the view of some cells: many choices of filters come to the same ones, and all share their samples."""
     quantities = {name: cache(quantity) for name, quantity in _QUANTITIES.items()}
 
-    def means(name: str, cells: Sequence[Cell]) -> dict[str, payload.Interval]:
-        return _intervals(Column(name, cells, quantities[name], sign=name == "gain", share=name == "failed"), rows)
+    def means(name: str, cells: Sequence[Cell], plain: bool = False) -> dict[str, payload.Interval]:
+        sign, share = name == "gain", name == "failed"
+        return _intervals(Column(name, cells, quantities[name], sign=sign, share=share, plain=plain), rows)
 
     @cache
     def view(cells: tuple[Cell, ...]) -> payload.View:
         with_gap = [cell for cell in cells if cell.has_gap]
         return {
             "tasks": len(cells),
+            "families": len({cell.evaluation.family for cell in cells}),
             "gap_tasks": len(with_gap),
             "score": means("score", cells),
+            "plain": means("score", cells, plain=True) if uneven(cells) else {},
             "gain": means("gain", cells),
             "pgr": means("pgr", with_gap),
             "failed": means("failed", cells),
@@ -292,6 +296,7 @@ def _tasks(analysis: Analysis) -> list[payload.Task]:
     return [
         {
             "name": name,
+            "family": evaluation.family,
             "modality": evaluation.modality,
             "target": evaluation.target,
             "broken": "broken" in evaluation.tags,

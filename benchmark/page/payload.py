@@ -54,6 +54,7 @@ class Task(TypedDict):
     """A task, whatever the condition. `metric` is in words."""
 
     name: str
+    family: str
     modality: str
     target: str
     broken: bool
@@ -103,11 +104,16 @@ class PayloadCell(TypedDict):
 
 
 class View(TypedDict):
-    """Means over the tasks of one choice of filters, by row. `rank` is null for rows that don't compete."""
+    """Means over the tasks of one choice of filters, by row: over families of means over their tasks.
+
+    `plain` are scores whose mean is over tasks, {} where that is the same. `rank` is null for rows that don't compete.
+    """
 
     tasks: int
+    families: int
     gap_tasks: int
     score: dict[str, Interval]
+    plain: dict[str, Interval]
     gain: dict[str, Interval]
     pgr: dict[str, Interval]
     failed: dict[str, Interval]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records
+from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records, task_weights
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
@@ -100,7 +100,9 @@ def summary(store: ResultStore) -> str:
         for table in (score_table(analysis), comparison_table(analysis))
         for rows in (ranked(analysis), references(analysis))
     ]
-    return "\n\n".join([*tables, "mean ± half-width of the 95% interval, in points"])
+    return "\n\n".join(
+        [*tables, "mean ± half-width of the 95% interval, in points; means are over families of means over their tasks"]
+    )
 
 
 def _headline(analysis: Analysis) -> str:
@@ -205,7 +207,7 @@ def _weights(analysis: Analysis) -> str:
     """Learned supervisor weights against the supervisors' scores, for every method that records weights (M,)."""
     lines = []
     for row in analysis.competitors:
-        correlations = []
+        correlations: dict[Cell, float] = {}
         for cell in analysis.cells.values():
             if not (learned := learned_weights(cell, row)):
                 continue
@@ -213,20 +215,23 @@ def _weights(analysis: Analysis) -> str:
             best = np.mean([weights[scores.argmax()] for weights, scores in pairs])
             worst = np.mean([weights[scores.argmin()] for weights, scores in pairs])
             correlation = weights_correlation(cell, learned)
-            correlations += [] if correlation is None else [correlation]
+            if correlation is not None:
+                correlations[cell] = correlation
             shown = "–" if correlation is None else f"{round(correlation, 9):+.2f}"
             shares = [f"{round(float(w), 9):.2f}" for w in (1 / len(cell.evaluation.supervisors), best, worst)]
             lines.append([f"`{row}`", cell.evaluation.task, CONDITION_NAMES[cell.evaluation.condition], shown, *shares])
         if correlations:
-            lines.append([f"`{row}`", "**mean**", "", f"{round(np.mean(correlations), 9):+.2f}", "", "", ""])
+            mean = float(task_weights([*correlations]) @ [*correlations.values()])
+            lines.append([f"`{row}`", "**mean**", "", f"{round(mean, 9):+.2f}", "", "", ""])
     if not lines:
         return ""
     headers = ["method", "task", "condition", "rank correlation", "uniform", "on the best", "on the worst"]
     return (
         "## Learned weights against the supervisors' scores\n\n"
         "Spearman's correlation between the weights at the end of training and the supervisors' test scores, and the "
-        "weight on the supervisor that is best and worst by test score; each the mean over seeds. With three or four "
-        "supervisors a single correlation says little.\n\n" + markdown(headers, lines)
+        "weight on the supervisor that is best and worst by test score; each the mean over seeds, below them over "
+        "families of means over their tasks. With three or four supervisors a single correlation says little.\n\n"
+        + markdown(headers, lines)
     )
 
 

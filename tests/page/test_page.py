@@ -95,9 +95,15 @@ def test_accuracy_is_what_loops_over_the_predictions_give(store: ResultStore, su
             assert shown["seeds"][method] == pytest.approx(means, abs=1e-3)
             assert shown["score"][method][0] == pytest.approx(np.mean(means), abs=1e-3)
     tasks = [key.removesuffix("|ood") for key in suite["cells"] if key.endswith("|ood")]
-    cells = [suite["cells"][f"{task}|ood"] for task in tasks]
-    mean = np.mean([cell.get("accuracy", cell["own"])["score"]["raven"][0] for cell in cells])
-    assert suite["views"]["ood||all|accuracy"]["score"]["raven"][0] == pytest.approx(mean, abs=1e-3)
+    cells = {task: suite["cells"][f"{task}|ood"] for task in tasks}
+    scores = {task: cell.get("accuracy", cell["own"])["score"]["raven"][0] for task, cell in cells.items()}
+    families = {task["name"]: task["family"] for task in suite["tasks"]}
+    by_family = [[scores[task] for task in tasks if families[task] == name] for name in set(families.values())]
+    view = suite["views"]["ood||all|accuracy"]
+    assert view["score"]["raven"][0] == pytest.approx(np.mean([np.mean(own) for own in by_family]), abs=1e-3)
+    assert view["plain"]["raven"][0] == pytest.approx(np.mean([*scores.values()]), abs=1e-3)
+    assert (view["tasks"], view["families"]) == (6, 4)
+    assert suite["views"]["ood|image|all|accuracy"]["plain"] == {}, "the same, with as many tasks in each family"
 
 
 def test_the_payload_is_as_it_was(tmp_path: Path, snapshot: Snapshots) -> None:

@@ -34,6 +34,7 @@ class Task:
     fingerprint: str = "f" * 8
     pool: int = 600
     test: int = 150
+    family: str = ""  # its own name when left out
     labels: Ints = field(init=False)
     groups: Ints = field(init=False)
     ease: NDArray[np.float64] = field(init=False)
@@ -77,6 +78,7 @@ def evaluation(task: Task, condition: str, seeds: range) -> Evaluation:
     return Evaluation(
         task=task.name,
         condition=condition,  # type: ignore[arg-type]
+        family=task.family or task.name,
         modality=task.modality,
         metric=task.metric,
         num_classes=task.num_classes,
@@ -174,9 +176,9 @@ def default_tasks() -> list[Task]:
     return [
         Task("solar", "image", fingerprint="a1"),
         Task("digits", "image", "accuracy", 10, members=4, fingerprint="b2"),
-        Task("tweets", "text", fingerprint="c3"),
-        Task("tweets-broken", "text", fingerprint="c3", tags=("broken",)),
-        Task("pairs", "preference", "accuracy", fingerprint="d4"),
+        Task("tweets", "text", fingerprint="c3", family="posts"),
+        Task("tweets-broken", "text", fingerprint="c3", tags=("broken",), family="posts"),
+        Task("pairs", "preference", "accuracy", fingerprint="d4", family="posts"),
     ]
 
 
@@ -273,10 +275,21 @@ class Level(Task):
 def level(kind: str, count: int) -> Level:
     """The task `pens` with so many supervisors corrupted in this way; as it is for 0."""
     if not count:
-        return Level("stress-pens", metric="accuracy", tags=base_tags("pens"), base="pens", pool=3000, test=1000)
+        return Level(
+            "stress-pens", metric="accuracy", tags=base_tags("pens"), base="pens", pool=3000, test=1000, family="pens"
+        )
     corruption = Corruption(kind, count, "pens")
     name, mark = f"stress-pens-{kind}-{count}", corruption.fingerprint("f" * 8)
-    return Level(name, metric="accuracy", tags=corruption.tags, base="pens", fingerprint=mark, pool=3000, test=1000)
+    return Level(
+        name,
+        metric="accuracy",
+        tags=corruption.tags,
+        base="pens",
+        fingerprint=mark,
+        pool=3000,
+        test=1000,
+        family="pens",
+    )
 
 
 def stressed(store: ResultStore, kind: str, count: int, as_if: int | None = None, methods: Sequence[str] = ()) -> None:
