@@ -243,7 +243,7 @@ def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
         "reference": REFERENCES,
     }
     version = records[0].method_version if records else None
-    citation, description = _about(name, version, folder)
+    citation, description, developed_on = _about(name, version, folder)
     cost = relative_cost(name, analysis.select(main_condition(analysis)))
     return {
         "name": name,
@@ -254,22 +254,24 @@ def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
         "ablation_of": records[0].ablation_of if records else None,
         "citation": citation,
         "description": description,
+        "developed_on": developed_on,
         "settings": _settings(records),
         "cost": None if cost is None else round(cost, 4),
     }
 
 
-def _about(name: str, version: int | None, folder: Path) -> tuple[str, str]:
-    """Citation and description: a submission's own, which is anybody's text, or the installed method's; both of this
-    version. A submission's title is the records', as `w2s validate` sees to."""
+def _about(name: str, version: int | None, folder: Path) -> tuple[str, str, str]:
+    """Citation, description and what it was developed on: a submission's own, which is anybody's text, or the installed
+    method's, of which the last is ""; of this version. A submission's title is the records', as `w2s validate` sees to.
+    """
     submitted = read_introduction(folder)
     if submitted and submitted[0].method_version == version:
         manifest, about = submitted
-        return manifest.citation, about.get("description", "")
+        return manifest.citation, about.get("description", ""), manifest.statement
     known = METHODS[name] if name in METHODS.names() else None
     if known is None or known.version != version:
-        return "", ""
-    return known.citation, inspect.getdoc(known) or ""
+        return "", "", ""
+    return known.citation, inspect.getdoc(known) or "", ""
 
 
 def _settings(records: Sequence[Record]) -> list[payload.Setting]:

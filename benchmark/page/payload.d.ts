@@ -16,6 +16,7 @@ interface Row {
   ablation_of: string | null;
   citation: string;
   description: string;
+  developed_on: string;
   settings: Setting[];
   cost: number | null;
 }

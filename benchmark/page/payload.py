@@ -24,7 +24,8 @@ class Row(TypedDict):
     """A method, a canary or a reference row.
 
     `description` and `citation` are the submission's own, or those of the installed method of the same version; ""
-    without either. `cost` is optimizer steps x heads relative to `Suite.cost_unit`, on the condition that ranks rows.
+    without either. `developed_on` is what a submission states, "" for what is none. `cost` is optimizer steps x heads
+    relative to `Suite.cost_unit`, on the condition that ranks rows.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row(TypedDict):
     ablation_of: str | None
     citation: str
     description: str
+    developed_on: str
     settings: list[Setting]
     cost: float | None
 

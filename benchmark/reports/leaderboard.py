@@ -36,6 +36,7 @@ from benchmark.reports.headline import (
     title,
 )
 from benchmark.reports.provenance import command, provenance
+from benchmark.results.manifest import read_manifest
 from benchmark.results.store import ResultStore
 
 
@@ -80,7 +81,7 @@ def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
             found = analysis_with_records(tuned_store).problems
             problems += [f"{tuned_store.root.name}/{problem}" for problem in found]
             parts.append(tuned.section(tuned_store))
-        parts.append(_provenance(analysis, store.root.name))
+        parts.append(_provenance(analysis, store.root))
     if problems:
         lines = "\n".join(f"- {escape(problem)}" for problem in problems)
         parts.append(f"## Problems\n\nNot used, or not as it should be:\n\n{lines}")
@@ -253,7 +254,7 @@ def weights_correlation(cell: Cell, learned: Mapping[int, Floats]) -> float | No
     return float(np.mean(defined)) if defined else None
 
 
-def _provenance(analysis: Analysis, folder: str) -> str:
+def _provenance(analysis: Analysis, folder: Path) -> str:
     records, evaluations = analysis.records, [cell.evaluation for cell in analysis.cells.values()]
     made = {name: escape(text) for name, text in provenance(records).items()}
 
@@ -263,6 +264,11 @@ def _provenance(analysis: Analysis, folder: str) -> str:
         return f"{usual}" + f", but {listing(others)}" * bool(others)
 
     methods = len({record.method for record in records})
+    submitted = [
+        f"`{name}`, developed on: {escape(manifest.statement)}"
+        for name, version in sorted({(record.method, record.method_version) for record in records})
+        if (manifest := read_manifest(folder / name)) and manifest.method_version == version
+    ]
     students = sorted({student for record in records if (student := _student(record))})
     lines = {
         f"{made['records']} records": f"{len(evaluations)} tasks × conditions, {methods} methods and canaries, seeds "
@@ -272,9 +278,10 @@ def _provenance(analysis: Analysis, folder: str) -> str:
         "task versions": versions({(evaluation.task, evaluation.task_version) for evaluation in evaluations}),
         **({"students": escape(listing(students))} if students else {}),
         **{name: made[name] for name in ("commit", "device", "libraries")},
+        **({"submissions": "; ".join(submitted)} if submitted else {}),
     }
     text = "\n".join(f"- {name}: {value}" for name, value in lines.items())
-    return f"## How it was made\n\n{text}\n\n{command(folder)}"
+    return f"## How it was made\n\n{text}\n\n{command(folder.name)}"
 
 
 def _student(record: Record) -> str:

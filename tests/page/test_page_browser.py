@@ -21,6 +21,8 @@ from benchmark.page.render import page as page_of
 from benchmark.page.render import render, write_page
 from benchmark.reports.headline import comparison_columns, headline_columns, ranked
 from benchmark.reports.leaderboard import learned_weights, weights_correlation
+from benchmark.results.layout import MANIFEST
+from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
 from support.synthetic import Task, default_tasks, entry, evaluation, fill
 
@@ -547,7 +549,10 @@ def test_hostile_text_stays_text(tmp_path: Path, open_page: Open) -> None:
 
 
 def test_one_task_one_seed_one_method(tmp_path: Path, open_page: Open) -> None:
-    fill(ResultStore(tmp_path / "results"), [Task("alone")], ("mine",), range(1), ("ind",))
+    store = ResultStore(tmp_path / "results")
+    fill(store, [Task("alone")], ("mine",), range(1), ("ind",))
+    manifest = manifest_of("results", "", [*store.load().records.values()], {}, "the <b>tests</b>")
+    (store.root / "mine" / MANIFEST).write_text(manifest.to_text())
     page = open_page(write_page(tmp_path / "results", tmp_path))
     assert re.fullmatch(r"\d+\.\d", column(page, "mean of 1 task")["mine"])
     assert column(page, "PGR")["mine"] == "–"
@@ -555,4 +560,5 @@ def test_one_task_one_seed_one_method(tmp_path: Path, open_page: Open) -> None:
     assert "not run" in open_task(page, "alone").inner_text()  # the ceiling
     page.locator("#table .link").click()
     assert "No description" in page.get_by_role("dialog").inner_text()
+    assert re.search("developed on\\s+the <b>tests</b>", page.get_by_role("dialog").inner_text())
     assert page.locator("dialog .whisker").count() == 0

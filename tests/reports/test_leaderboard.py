@@ -17,10 +17,12 @@ from benchmark.core.scoring import score
 from benchmark.reports.checks import check
 from benchmark.reports.leaderboard import render, summary
 from benchmark.reports.publish import check_published, publish, suites_beside
+from benchmark.results.layout import MANIFEST
+from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
 from support.markdown import mean, section, tables
 from support.snapshots import Snapshots
-from support.synthetic import METHODS, Guessing, Task, default_tasks, fill, put
+from support.synthetic import METHODS, Guessing, Task, default_tasks, entry, evaluation, fill, put
 
 TITLES = {"ood": "out of distribution (OOD)", "ind": "in distribution (InD)"}
 
@@ -169,6 +171,24 @@ def test_numbers_lists_and_shares_in_words() -> None:
     assert percent(of(1.0, 0.1)) == "100.0 ± 27.8"
     assert percent(of(2 / 3, 0.1, tasks=1)) == "66.7", "one task's few runs"
     assert percent(of(2 / 3, 0.5), of_tasks=4) == "66.7 (3/4)"
+
+
+def test_it_says_what_submissions_were_developed_on(tmp_path: Path) -> None:
+    """Those of this version; in their own words, which are anybody's."""
+    store, task = ResultStore(tmp_path / "demo"), Task("t")
+    fill(store, [task], ("naive",), range(2), ("ood",))
+    for name, version, words in (("mine", 1, "a | <b>suite</b>"), ("yours", 1, None), ("older", 2, "the tests")):
+        evaluated = evaluation(task, "ood", range(2))
+        entries = [entry(task, evaluated, name, seed) for seed in range(2)]
+        with store.lock():
+            store.write_unit(evaluated, entries)
+        manifest = manifest_of("demo", "", [record for record, _ in entries], {}, words)
+        text = manifest.model_copy(update={"method_version": version}).to_text()
+        (store.root / name / MANIFEST).write_text(text)
+    (store.root / "naive" / MANIFEST).write_text("{}")
+    said = section(render(ResultStore(store.root)), "## How it was made")
+    shown = "- submissions: `mine`, developed on: a \\| &lt;b&gt;suite&lt;/b&gt;; `yours`, developed on: not stated\n"
+    assert shown in said
 
 
 # --- the same bytes, and where they go -------------------------------------------------------------------------------
