@@ -5,33 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell
-from benchmark.analysis.example_errors import ExampleErrors
+from benchmark.analysis.cells import CEILING, FLOOR, Analysis
 from benchmark.analysis.families import correlations, effective_number, independence, reliability, task_reliability
-from benchmark.analysis.statistics import Sample
 from benchmark.core.metrics import Floats
 from support.laws import generators
-from support.synthetic import Task, evaluation
+from support.synthetic import analysis_with
 
 METHODS = ("a", "b", "c", "d", "e")
-SEEDS = range(4)
 
 
 def made(recovered: dict[tuple[str, str], Floats], gap: float = 0.4, noise: float = 0.0) -> Analysis:
     """By (family, task) the PGR of each method; an ablation says otherwise."""
-    rng, cells = np.random.default_rng(0), {}
-    for (family, task), own in recovered.items():
-        evaluated = evaluation(Task(task, family=family), "ood", SEEDS)
-        values = {FLOOR: 0.5, CEILING: 0.5 + gap, "x": rng.random()} | dict(zip(METHODS, 0.5 + gap * own, strict=True))
-        samples = {
-            row: Sample(
-                tuple(SEEDS), np.full(len(SEEDS), value) + noise * rng.normal(size=len(SEEDS)), np.zeros((4, 1))
-            )
-            for row, value in values.items()
-        }
-        cells[task, "ood"] = Cell(evaluated, {}, samples, samples, {})
-    titles = {row: row for row in (*METHODS, "x", FLOOR, CEILING)}
-    return Analysis(cells, [], titles, frozenset("x"), [], ExampleErrors(""))
+    rng, scores = np.random.default_rng(0), {}
+    for place, own in recovered.items():
+        means = {FLOOR: 0.5, CEILING: 0.5 + gap, "x": rng.random(), **dict(zip(METHODS, 0.5 + gap * own, strict=True))}
+        scores[place] = {row: mean + noise * rng.normal(size=4) for row, mean in means.items()}
+    return analysis_with(scores, ablations="x")
 
 
 # --- independence ----------------------------------------------------------------------------------------------------

@@ -21,11 +21,11 @@ from benchmark.core.records import digest
 from benchmark.core.scoring import compute_metrics
 from benchmark.reports.export import export
 from benchmark.reports.headline import comparison_columns
-from benchmark.reports.latex import escape
+from benchmark.reports.latex import escape, headline_latex
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
 from support.snapshots import Snapshots
-from support.synthetic import Task, entry, evaluation, fill, level
+from support.synthetic import Task, analysis_with, entry, evaluation, fill, level
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +191,19 @@ def test_best_and_tied_are_bold(tmp_path: Path) -> None:
     latex, warned = given(store.root, "latex")
     assert warned == []
     assert set(re.findall(r"^(\w[\w ]*?)(?: \\emph.*?)? & \\textbf", latex, re.M)) == {"Raven", "Twin"}
+
+
+def test_ties_are_of_the_mean_that_a_column_shows() -> None:
+    """Of one task `a` is surely the better, of five of another family nobody knows: alike in the plain mean alone."""
+    noise = np.array([-0.05, 0.05, -0.02, 0.02])
+    scores = {("f", "sure"): {"a": np.full(4, 0.9), "b": np.full(4, 0.7)}}
+    scores |= {("g", f"unsure-{i}"): {"a": 0.5 + noise, "b": np.full(4, 0.5)} for i in range(5)}
+    analysis = analysis_with(scores)
+    text = headline_latex(analysis, "demo").splitlines()
+    header = next(line for line in text if line.startswith("method")).removesuffix(r" \\").split(" & ")
+    b = next(line for line in text if line.startswith("b & ")).split(" & ")
+    bold = {name for name, cell in zip(header, b, strict=True) if "textbf" in cell}
+    assert ("all OOD" in header, "all OOD" in bold, "all OOD (plain mean)" in bold) == (True, False, True)
 
 
 def test_latex_of_a_stress_suite_names_what_has_it_all(tmp_path: Path) -> None:
