@@ -227,7 +227,7 @@ def odd(store: ResultStore) -> None:
     put(store, mine, "other", hyperparameters=options, diagnostics={"weights": [[0.1], [0.5]]}, **ood)
 
 
-# method -> accuracy of each trial; agreements of each trial, for seeds 0 and 1; seed 2 (of a broken task, 1 too) chooses
+# method -> accuracy of each trial; agreements of each, for seeds 0 and 1; seed 2 (of a broken task, 1 too) chooses
 # the default
 TRIED = {
     "raven": ([0.6, 0.6, 0.6, 0.9, 0.6, 0.6, 0.6, 0.6], [0.5, 0.5, 0.6, 0.8, 0.8, 0.5, 0.5, 0.5]),  # better, chosen
