@@ -68,6 +68,7 @@ class WildsTask(Task):
             shift=card.shift + each * by_domain,
             sources=tuple("train" + number for number in numbers),
             target="test",
+            family=data.name,
             requires=(
                 f"packages wilds and torchvision; the folder {data.folder} under --data-root (or W2S_DATA), of which "
                 f"{data.url} is the archive, {gigabytes(data.size)}"

@@ -38,6 +38,7 @@ class HH(LanguageTask):
             citation="Bai et al. 2022, arXiv:2204.05862",
             requires="the extra [lm], and Anthropic/hh-rlhf from the hub or a local folder (--set hh_data=FOLDER)",
             size="about 46,000 helpful and 45,000 harmless pairs (2,352 and 2,312 of them in the test splits); 40 MB",
+            family="hh",
         )
 
     def configured(self, options: Mapping[str, Any]) -> Self:

@@ -20,6 +20,7 @@ from benchmark.analysis.statistics import (
     difference,
     estimate,
     failure,
+    family_weights,
     gap_defined,
     improvement,
     recovered_gap,
@@ -138,10 +139,15 @@ class Analysis:
         ]
 
     @staticmethod
-    def over(cells: Sequence[Cell], quantity: Callable[[Cell], Sample | None]) -> Estimate | None:
-        """Mean of a quantity over the cells where it is known; None when there is none."""
-        samples = [sample for sample in map(quantity, cells) if sample is not None]
-        return estimate(samples) if samples else None
+    def over(cells: Sequence[Cell], quantity: Callable[[Cell], Sample | None], plain: bool = False) -> Estimate | None:
+        """Mean of a quantity over the cells where it is known, by `task_weights`; None when there is none."""
+        known = {cell: sample for cell in cells if (sample := quantity(cell)) is not None}
+        return estimate([*known.values()], task_weights([*known], plain)) if known else None
+
+
+def task_weights(cells: Sequence[Cell], plain: bool = False) -> Floats:
+    """(T,) what each cell counts in a mean: over families of means over their tasks; in a plain one all count alike."""
+    return family_weights(["" if plain else cell.evaluation.family for cell in cells])
 
 
 def analyse(contents: Contents) -> Analysis:

@@ -1,9 +1,9 @@
 """Ranks that show ties as ties: p-values of all pairs of methods, corrected for their number, then counted.
 
 **Rank = 1 + number of methods that are significantly better.** Every pair of competitors is compared by its paired mean
-difference over the same tasks (`statistics.p_value`); Holm's correction over all these pairs keeps the chance that any
-method is ranked below one that is no better at 5%. Being tied is not transitive: a may be told apart from b, but c from
-neither.
+difference over the same tasks, families first (`statistics.p_value`, `cells.task_weights`); Holm's correction over all
+these pairs keeps the chance that any method is ranked below one that is no better at 5%. Being tied is not transitive:
+a may be told apart from b, but c from neither.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.analysis.cells import Analysis, Cell
+from benchmark.analysis.cells import Analysis, Cell, task_weights
 from benchmark.analysis.example_errors import known
 from benchmark.analysis.statistics import (
     LEVEL,
@@ -49,17 +49,18 @@ class Pairs:
         return (self.adjusted < 1 - LEVEL) & (self.differences > 0)
 
 
-def compare_pairs(rows: Sequence[str], cells: Sequence[Cell]) -> Pairs:
+def compare_pairs(rows: Sequence[str], cells: Sequence[Cell], plain: bool = False) -> Pairs:
     """All pairs of rows, by their mean scores over the cells; every row must be full in each of them.
 
-    For each pair it is what `statistics.estimate` says of the cells' gains.
+    For each pair it is what `Analysis.over` says of the cells' gains.
     """
+    weights = task_weights(cells, plain)
     by_row = [[cell.samples[row] for cell in cells] for row in rows]
     seeds = common_seeds(*(sample for samples in by_row for sample in samples))
-    means = np.array([np.mean([sample.mean for sample in samples]) for samples in by_row])
-    values = np.array([np.mean([sample.on(seeds).values for sample in samples], axis=0) for samples in by_row])
-    names = [joint_name(samples) for samples in by_row]
-    replicates = cache(lambda row: joint_replicates(by_row[row]))
+    means = np.array([weights @ [sample.mean for sample in samples] for samples in by_row])
+    values = np.array([weights @ np.array([sample.on(seeds).values for sample in samples]) for samples in by_row])
+    names = [joint_name(samples, weights) for samples in by_row]
+    replicates = cache(lambda row: joint_replicates(by_row[row], weights))
 
     def error(i: int, j: int) -> float:
         name = f"{names[i]} - {names[j]}"

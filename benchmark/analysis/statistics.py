@@ -6,7 +6,7 @@ Shapes: S seeds, B bootstrap resamples, M supervisors.
 
 - h_seed = t(1 - alpha/2, S - 1) * se_seed, what another seed would change (supervisors, split, initial weights,
   order): a t interval on the seeds' means, paired, i.e. taken on per-seed differences when two methods are compared,
-  and on per-seed means over tasks for a mean over tasks;
+  and on per-seed means over tasks for a mean over tasks, weighted as that mean is (`family_weights`);
 - h_example = z(1 - alpha/2) * se_example, what other test examples would change: se_example is the standard deviation
   over resamples of groups (documents, font families) of a (task, condition). All methods and all seeds of it get the
   same resample, since the seeds' test splits overlap: a group must weigh the same in each of them. (For the worst group
@@ -22,6 +22,7 @@ of examples are near normal: of the default suite's scores and gains, 98% have a
 normal one; the rest, 0.7 to 1.2, are mostly those of a task with four groups.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,28 +113,48 @@ class Estimate:
         return float(p_value(self.mean, self.seed_error, self.example_error, self.seeds))
 
 
-def estimate(samples: Sequence[Sample]) -> Estimate:
-    """Mean over tasks of the means over seeds. The seeds' part is paired over tasks: it needs seeds that all share."""
+def family_weights(families: Sequence[str]) -> Floats:
+    """(T,) the weight of each task in a mean over families of means over their tasks.
+
+    That is 1 / (F * n) for a task of one of F families that has n tasks.
+
+    Args:
+        families: of each of the T tasks.
+    """
+    sizes = Counter(families)
+    return np.array([1 / (len(sizes) * sizes[family]) for family in families])
+
+
+def estimate(samples: Sequence[Sample], weights: Floats | None = None) -> Estimate:
+    """Mean over tasks of the means over seeds. The seeds' part is paired over tasks: it needs seeds that all share.
+
+    Args:
+        weights: (T,) of the tasks, which sum to 1; None for equal ones.
+    """
+    weights = np.full(len(samples), 1 / len(samples)) if weights is None else weights
     common = common_seeds(*samples)
-    per_seed = np.array([sample.on(common).values for sample in samples]).mean(0)
+
+    def errors_of_examples() -> Floats:
+        return example_error(joint_replicates(samples, weights))
+
     return Estimate(
-        mean=float(np.mean([sample.mean for sample in samples])),
-        seed_error=float(seed_error(per_seed)),
-        example_error=known(samples[0].errors, joint_name(samples), lambda: example_error(joint_replicates(samples))),
+        mean=float(weights @ [sample.mean for sample in samples]),
+        seed_error=float(seed_error(weights @ np.array([sample.on(common).values for sample in samples]))),
+        example_error=known(samples[0].errors, joint_name(samples, weights), errors_of_examples),
         seeds=len(common),
         tasks=len(samples),
         runs=sum(len(sample.seeds) for sample in samples),
     )
 
 
-def joint_replicates(samples: Sequence[Sample]) -> Floats:
-    """(B,) mean over tasks of the means over seeds."""
-    return np.asarray(np.mean([sample.mean_replicates for sample in samples], axis=0))
+def joint_replicates(samples: Sequence[Sample], weights: Floats) -> Floats:
+    """(B,) mean over tasks, by these weights (T,), of the means over seeds."""
+    return np.asarray(weights @ np.array([sample.mean_replicates for sample in samples]))
 
 
-def joint_name(samples: Sequence[Sample]) -> str:
-    """What a mean over tasks is, as `Sample.name`."""
-    return "+".join(sample.name for sample in samples)
+def joint_name(samples: Sequence[Sample], weights: Floats) -> str:
+    """What a mean over tasks by these weights is, as `Sample.name`."""
+    return "+".join(f"{weight:.9g}*{sample.name}" for weight, sample in zip(weights, samples, strict=True))
 
 
 def common_seeds(*samples: Sample) -> tuple[int, ...]:

@@ -1,10 +1,11 @@
-"""What `w2s describe` prints: cards of tasks, methods, canaries, suites and packs, without running anything."""
+"""What `w2s describe` prints: cards of tasks, methods, canaries, suites and packs; what a suite's tasks are worth."""
 
 import inspect
 from pathlib import Path
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError, unknown_name
+from benchmark.base.text import escape, markdown
 from benchmark.core.data import Recipe
 from benchmark.core.method import Method, method_options
 from benchmark.core.names import CANARIES, REFERENCES
@@ -12,6 +13,8 @@ from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, suite_names
 from benchmark.core.task import Task, TaskCard
 from benchmark.packs.sheet import SHEET, Sheet, check_files, read_sheet
+from benchmark.reports.worth import worth
+from benchmark.results.store import ResultStore
 
 
 def describe_any(name: str) -> str:
@@ -42,6 +45,37 @@ def overview(kind: str) -> tuple[dict[str, str], list[str]]:
         return {task.name: f"{task.card.modality}: {task.card.shift}" for task in TASKS}, TASKS.warnings()
     rows = {method.name: f"{method.kind}: {method.title} ({method.citation})" for method in METHODS}
     return rows | {name: f"canary: {what}" for name, what in CANARIES.items()}, METHODS.warnings()
+
+
+def describe_suite(name: str, results: Path | None) -> str:
+    """A suite's tasks by family, and what they are worth by its results where there are any, as Markdown.
+
+    Args:
+        results: folder of results; None for the published one, if it is there.
+
+    Raises:
+        W2SError: no such suite, or no results in the folder that was named.
+    """
+    suite = load_suite(name)
+    tasks = sorted((TASKS[each] for each in TASKS.select(list(suite.tasks))), key=lambda task: (task.family, task.name))
+    headers = ["family", "task", "modality", "K", "M", "shift", "data"]
+    lines = [_task_line(task) for task in tasks]
+    families = len({task.family for task in tasks})
+    parts = [
+        f"# Suite `{suite.name}`\n\n{suite.description}. {len(tasks)} tasks of {families} families (tasks on the same "
+        f"data).\n\nMade by `w2s describe --suite {suite.name}`.",
+        f"## Tasks\n\n{markdown(headers, lines)}\n\nK: classes; M: supervisors.",
+    ]
+    folder = results or Path("results") / suite.folder
+    if results or folder.is_dir():
+        parts.append(worth(ResultStore(folder)))
+    return "\n\n".join(parts)
+
+
+def _task_line(task: Task) -> list[str]:
+    card = task.card
+    counts = [str(len(card.classes)), str(len(task.supervisors(0)))]
+    return [task.family, task.name, card.modality, *counts, escape(card.shift), escape(card.size)]
 
 
 def _rows(head: str, rows: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ import typer
 from typer import Argument, Option
 
 from benchmark.base.errors import W2SError
+from benchmark.base.files import write_output
 from benchmark.cli.common import DataRoot, Results, app, guarded, prepare
 
 
@@ -44,17 +45,36 @@ def list_(
             typer.echo(line, err=True)
 
 
-@app.command(epilog="Example: w2s describe sentiment-to-tweets")
+@app.command(epilog="Example: w2s describe --suite default")
 @guarded
 def describe(
-    name: Annotated[str, Argument(help="a task, method, canary or suite, or the folder of a feature pack")],
+    name: Annotated[str, Argument(help="a task, method, canary or suite, or the folder of a feature pack")] = "",
+    suite: Annotated[str | None, Option(help="a suite's tasks, and what they are worth by its results")] = None,
+    results: Annotated[Path | None, Option(help="with --suite: its results [default: results/<suite>]")] = None,
+    out: Annotated[Path | None, Option(help="with --suite: Markdown file to write")] = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Say what a task, method, suite or feature pack is, without running it, and what this machine lacks to run it."""
-    prepare(data_root)
-    from benchmark.cli.describe import describe_any
+    """Say what a task, method, suite or feature pack is, without running it, and what this machine lacks to run it.
 
-    typer.echo(describe_any(name))
+    With --suite: its tasks, and where there are results for each task floor, ceiling and reliability, and how many
+    families of tasks there are in effect.
+    """
+    if bool(name) == bool(suite):
+        raise W2SError("describe: expected a name, or --suite and the name of a suite")
+    if (results or out) and not suite:
+        raise W2SError("--results, --out: only with --suite")
+    prepare(data_root)
+    from benchmark.cli.describe import describe_any, describe_suite
+
+    if not suite:
+        typer.echo(describe_any(name))
+        return
+    text = describe_suite(suite, results)
+    if out is None:
+        typer.echo(text)
+        return
+    write_output(out, f"{text}\n".encode())
+    typer.echo(f"wrote {out}")
 
 
 @app.command(epilog="Example: w2s leaderboard --results runs/default")
@@ -85,7 +105,7 @@ def compare(
     results: Results = Path("results/default"),
     condition: Annotated[str | None, Option(help="ind or ood [default: ood where there is some]")] = None,
 ) -> None:
-    """Print the paired difference of two rows, per task, per modality and over all tasks, with p-values."""
+    """Print the paired difference of two rows, per task, per modality and over all families, with p-values."""
     from benchmark.reports.comparison import compare_rows
     from benchmark.results.store import ResultStore
 

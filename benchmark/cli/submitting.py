@@ -18,6 +18,9 @@ def submit(
     suite: common.Suite = "default",
     full: common.Full = False,
     method: Annotated[str | None, Option(help="which one, if the file has several")] = None,
+    developed_on: Annotated[
+        str | None, Option(help="what the method was made and tuned on, e.g. 'suite development'", metavar="TEXT")
+    ] = None,
     out: Annotated[Path | None, Option(help="where its folder goes [default: submissions/<suite>]")] = None,
     results: common.Published = None,
     device: common.Device = "auto",
@@ -45,7 +48,7 @@ def submit(
         download=download,
         mirror=mirror,
     )
-    raise typer.Exit(run_and_write(request, method, out, results, typer.echo))
+    raise typer.Exit(run_and_write(request, method, out, results, typer.echo, developed_on))
 
 
 @app.command(epilog="Example: w2s validate submissions/default/my_method")

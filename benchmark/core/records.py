@@ -176,6 +176,7 @@ class Evaluation(Strict):
 
     task: TaskName
     condition: Condition
+    family: TaskName  # of tasks on the same data; averages are over families of means over their tasks
     modality: str
     metric: str  # the task's own, a key of `METRICS`
     num_classes: Annotated[int, Field(ge=2)]

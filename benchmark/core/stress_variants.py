@@ -21,5 +21,5 @@ def stress_variants(base: Task) -> Iterator[Task]:
             task.corruption, tags = made, made.tags
             task.name += f"-{made.kind}-{made.count}"
             shift += f"; {made.count} of {M} supervisors: {KINDS[made.kind]}"
-        task.card = replace(base.card, tags=(*base.card.tags, *tags), shift=shift)
+        task.card = replace(base.card, tags=(*base.card.tags, *tags), shift=shift, family=base.family)
         yield task

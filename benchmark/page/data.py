@@ -30,6 +30,7 @@ from benchmark.reports.headline import (
     ranked,
     references,
     relative_cost,
+    uneven,
 )
 from benchmark.reports.leaderboard import learned_weights, weights_correlation
 from benchmark.reports.provenance import provenance
@@ -138,16 +139,19 @@ def _viewer(analysis: Analysis, rows: Sequence[str]) -> Callable[[tuple[Cell, ..
     """What gives the view of some cells: many choices of filters come to the same ones, and all share their samples."""
     quantities = {name: cache(quantity) for name, quantity in _QUANTITIES.items()}
 
-    def means(name: str, cells: Sequence[Cell]) -> dict[str, payload.Interval]:
-        return _intervals(Column(name, cells, quantities[name], sign=name == "gain", share=name == "failed"), rows)
+    def means(name: str, cells: Sequence[Cell], plain: bool = False) -> dict[str, payload.Interval]:
+        sign, share = name == "gain", name == "failed"
+        return _intervals(Column(name, cells, quantities[name], sign=sign, share=share, plain=plain), rows)
 
     @cache
     def view(cells: tuple[Cell, ...]) -> payload.View:
         with_gap = [cell for cell in cells if cell.has_gap]
         return {
             "tasks": len(cells),
+            "families": len({cell.evaluation.family for cell in cells}),
             "gap_tasks": len(with_gap),
             "score": means("score", cells),
+            "plain": means("score", cells, plain=True) if uneven(cells) else {},
             "gain": means("gain", cells),
             "pgr": means("pgr", with_gap),
             "failed": means("failed", cells),
@@ -239,7 +243,7 @@ def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
         "reference": REFERENCES,
     }
     version = records[0].method_version if records else None
-    citation, description = _about(name, version, folder)
+    citation, description, developed_on = _about(name, version, folder)
     cost = relative_cost(name, analysis.select(main_condition(analysis)))
     return {
         "name": name,
@@ -250,22 +254,24 @@ def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
         "ablation_of": records[0].ablation_of if records else None,
         "citation": citation,
         "description": description,
+        "developed_on": developed_on,
         "settings": _settings(records),
         "cost": None if cost is None else round(cost, 4),
     }
 
 
-def _about(name: str, version: int | None, folder: Path) -> tuple[str, str]:
-    """Citation and description: a submission's own, which is anybody's text, or the installed method's; both of this
-    version. A submission's title is the records', as `w2s validate` sees to."""
+def _about(name: str, version: int | None, folder: Path) -> tuple[str, str, str]:
+    """Citation, description and what it was developed on: a submission's own, which is anybody's text, or the installed
+    method's, of which the last is ""; of this version. A submission's title is the records', as `w2s validate` sees to.
+    """
     submitted = read_introduction(folder)
     if submitted and submitted[0].method_version == version:
         manifest, about = submitted
-        return manifest.citation, about.get("description", "")
+        return manifest.citation, about.get("description", ""), manifest.statement
     known = METHODS[name] if name in METHODS.names() else None
     if known is None or known.version != version:
-        return "", ""
-    return known.citation, inspect.getdoc(known) or ""
+        return "", "", ""
+    return known.citation, inspect.getdoc(known) or "", ""
 
 
 def _settings(records: Sequence[Record]) -> list[payload.Setting]:
@@ -292,6 +298,7 @@ def _tasks(analysis: Analysis) -> list[payload.Task]:
     return [
         {
             "name": name,
+            "family": evaluation.family,
             "modality": evaluation.modality,
             "target": evaluation.target,
             "broken": "broken" in evaluation.tags,

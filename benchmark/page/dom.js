@@ -36,6 +36,10 @@ const CONDITION = { ood: "OOD", ind: "InD" };
 const plural = (/** @type {number} */ count, /** @type {string} */ word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const meanOf = (/** @type {number[]} */ values) => values.reduce((a, b) => a + b, 0) / values.length;
 
+/** Mean over families of means over their tasks. @type {(tasks: { family: string, value: number }[]) => number} */
+const meanOverFamilies = (tasks) => meanOf([...new Set(tasks.map(({ family }) => family))].map((name) =>
+  meanOf(tasks.filter(({ family }) => family === name).map(({ value }) => value))));
+
 /** Text with `code` between backticks. @type {(text: string) => Child[]} */
 const prose = (text) => text.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
 

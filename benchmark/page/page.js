@@ -140,7 +140,7 @@ function drawFigures(/** @type {Suite} */ suite, /** @type {Row[]} */ rows, /** 
   show(box,
     figure(`Tasks, ${CONDITION[state.condition]}`, `One line a task: ${where()}. Dots are mean scores in percent.`,
       tasksFigure(width, taskLines(suite, tasks, methods), markOf, "Mean score of every method on every task, between floor and ceiling")),
-    both.length > 0 && figure("Out of distribution against in distribution", "Mean over tasks. On the dashed line a method does as well on the shifted domain as on the supervisors’ own.",
+    both.length > 0 && figure("Out of distribution against in distribution", "Mean over families of tasks. On the dashed line a method does as well on the shifted domain as on the supervisors’ own.",
       scatter(half, both, markOf, "Mean score OOD against mean score InD"), "beside"),
     weightsPart(rows, tasks, half), stressPart(suite, rows, width));
 }
@@ -162,12 +162,15 @@ const weightPoints = (places, name, centred) => places.flatMap(({ task, cell }) 
 function weightsPart(rows, tasks, half) {
   const learned = rows.filter((row) => tasks.some(({ cell }) => cell.weights[row.name]));
   const panels = learned.map((row) => {
-    const known = tasks.flatMap(({ cell }) => cell.weights[row.name]?.correlation ?? []);
-    return panel(`${row.title}${known.length ? ` (rank correlation ${meanOf(known).toFixed(2)})` : ""}`,
+    const known = tasks.flatMap(({ task, cell }) => {
+      const value = cell.weights[row.name]?.correlation;
+      return value === null || value === undefined ? [] : [{ family: task.family, value }];
+    });
+    return panel(`${row.title}${known.length ? ` (rank correlation ${meanOverFamilies(known).toFixed(2)})` : ""}`,
       weightsFigure(Math.min(half, 460), weightPoints(tasks, row.name, true), markOf(row.name),
         "supervisor’s score minus its task’s mean, points", 0, `Weights that ${row.title} learned against the supervisors’ scores`));
   });
-  return panels.length > 0 && figure("Learned weights against supervisors’ scores", "Weight at the end of training (0 to 1); a point is one supervisor of one task and seed, right of the dashed line if better than the supervisors’ mean there. Rank correlation: Spearman’s within a task, mean over seeds and tasks.",
+  return panels.length > 0 && figure("Learned weights against supervisors’ scores", "Weight at the end of training (0 to 1); a point is one supervisor of one task and seed, right of the dashed line if better than the supervisors’ mean there. Rank correlation: Spearman’s within a task, mean over seeds, tasks and families.",
     h("div", { class: "panels" }, panels), panels.length > 1 ? "" : "beside");
 }
 
@@ -228,7 +231,7 @@ function openMethod(/** @type {string} */ name) {
     h("div", { class: "bar" }, title, h("button", { type: "button", class: "close", click: () => detail.close() }, "Close")),
     factList({
       name: h("code", {}, row.name), kind: row.ablation_of ? `${kind}; an ablation of ${row.ablation_of}` : kind, version: row.version === null ? "" : String(row.version),
-      citation: citation(row.citation), cost: row.cost === null ? "" : `${row.cost.toFixed(2)} × ${suite.cost_unit} (optimizer steps × heads)`,
+      "developed on": row.developed_on, citation: citation(row.citation), cost: row.cost === null ? "" : `${row.cost.toFixed(2)} × ${suite.cost_unit} (optimizer steps × heads)`,
     }),
     h("div", { class: "description" }, text.split(/\n\s*\n/).map((paragraph) => h("p", {}, prose(paragraph)))),
     row.settings.length > 0 && [h("h3", {}, "Settings"), settingTables(row)],

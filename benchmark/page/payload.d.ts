@@ -16,6 +16,7 @@ interface Row {
   ablation_of: string | null;
   citation: string;
   description: string;
+  developed_on: string;
   settings: Setting[];
   cost: number | null;
 }
@@ -31,6 +32,7 @@ interface Card {
 
 interface Task {
   name: string;
+  family: string;
   modality: string;
   target: string;
   broken: boolean;
@@ -68,8 +70,10 @@ interface PayloadCell {
 
 interface View {
   tasks: number;
+  families: number;
   gap_tasks: number;
   score: { [name: string]: Interval | undefined };
+  plain: { [name: string]: Interval | undefined };
   gain: { [name: string]: Interval | undefined };
   pgr: { [name: string]: Interval | undefined };
   failed: { [name: string]: Interval | undefined };

@@ -24,7 +24,8 @@ class Row(TypedDict):
     """A method, a canary or a reference row.
 
     `description` and `citation` are the submission's own, or those of the installed method of the same version; ""
-    without either. `cost` is optimizer steps x heads relative to `Suite.cost_unit`, on the condition that ranks rows.
+    without either. `developed_on` is what a submission states, "" for what is none. `cost` is optimizer steps x heads
+    relative to `Suite.cost_unit`, on the condition that ranks rows.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row(TypedDict):
     ablation_of: str | None
     citation: str
     description: str
+    developed_on: str
     settings: list[Setting]
     cost: float | None
 
@@ -54,6 +56,7 @@ class Task(TypedDict):
     """A task, whatever the condition. `metric` is in words."""
 
     name: str
+    family: str
     modality: str
     target: str
     broken: bool
@@ -103,11 +106,16 @@ class PayloadCell(TypedDict):
 
 
 class View(TypedDict):
-    """Means over the tasks of one choice of filters, by row. `rank` is null for rows that don't compete."""
+    """Means over the tasks of one choice of filters, by row: over families of means over their tasks.
+
+    `plain` are scores whose mean is over tasks, {} where that is the same. `rank` is null for rows that don't compete.
+    """
 
     tasks: int
+    families: int
     gap_tasks: int
     score: dict[str, Interval]
+    plain: dict[str, Interval]
     gain: dict[str, Interval]
     pgr: dict[str, Interval]
     failed: dict[str, Interval]

@@ -4,6 +4,10 @@
 /** The means for a choice of filters, if there are any. @type {(suite: Suite, condition: string, modality: string, supervisors: string, metric: string) => View | undefined} */
 const viewOf = (suite, ...key) => suite.views[key.join("|")];
 
+const families = (/** @type {View} */ view) => (view.families === 1 ? "1 family" : `${view.families} families`);
+/** Whether the mean over tasks is another than that over families. */
+const hasPlain = (/** @type {View} */ view) => Object.keys(view.plain).length > 0;
+
 const cellOf = (/** @type {Suite} */ suite, /** @type {Task} */ task, /** @type {string} */ condition) => suite.cells[`${task.name}|${condition}`];
 
 /** A cell's scores by the chosen metric; a task whose own metric is accuracy has no second set. @type {(cell: PayloadCell, metric: string) => Scores} */
@@ -27,8 +31,11 @@ function columnsOf(suite, view, { condition, modality, metric, supervisors }, ta
       (row) => view.rank[row.name] ?? null, (row) => String(view.rank[row.name])));
   }
   columns.push(plainColumn("name", "method", "", (row) => row.title.toLowerCase()),
-    intervalColumn("score", `mean of ${plural(view.tasks, "task")}`, `Mean score, ${where}`, (row) => view.score[row.name]),
-    intervalColumn("gain", `minus ${suite.baseline}`, `Paired difference from ${suite.baseline}, in points`, (row) => view.gain[row.name], null));
+    intervalColumn("score", `mean of ${plural(view.tasks, "task")}`, `Mean score, ${where}: over ${families(view)}, of means over their tasks`, (row) => view.score[row.name]));
+  if (hasPlain(view)) {
+    columns.push(intervalColumn("plain", "plain mean", `Mean score, ${where}, over tasks: a family with more of them counts more`, (row) => view.plain[row.name]));
+  }
+  columns.push(intervalColumn("gain", `minus ${suite.baseline}`, `Paired difference from ${suite.baseline}, in points`, (row) => view.gain[row.name], null));
   if (modality) {
     columns.push(...tasks.map(({ task, cell }) =>
       intervalColumn(`task:${task.name}`, task.name, `${task.name}, ${where}`, (row) => scoresOf(cell, metric).score[row.name])));
@@ -37,14 +44,14 @@ function columnsOf(suite, view, { condition, modality, metric, supervisors }, ta
     const note = part === "sound" ? ", without tasks that have a broken supervisor" : "";
     for (const name of suite.modalities) {
       const means = viewOf(suite, condition, name, part, metric);
-      if (means) columns.push(intervalColumn(`modality:${name}`, name, `Mean of ${plural(means.tasks, `${name} task`)}${note}`, (row) => means.score[row.name]));
+      if (means) columns.push(intervalColumn(`modality:${name}`, name, `Mean of ${plural(means.tasks, `${name} task`)} in ${families(means)}${note}`, (row) => means.score[row.name]));
     }
     const broken = supervisors === "all" && viewOf(suite, condition, "", "broken", metric);
-    if (broken) columns.push(intervalColumn("broken", "broken supervisor", `Mean of ${plural(broken.tasks, "task")} with a broken supervisor`, (row) => broken.score[row.name]));
+    if (broken) columns.push(intervalColumn("broken", "broken supervisor", `Mean of ${plural(broken.tasks, "task")} in ${families(broken)} with a broken supervisor`, (row) => broken.score[row.name]));
   }
   columns.push(
     intervalColumn("pgr", "PGR", `Share of the gap between floor and ceiling that is closed, in percent; defined on ${view.gap_tasks} of ${plural(view.tasks, "task")}`, (row) => view.pgr[row.name]),
-    intervalColumn("failed", "failures", "Share of runs that end worse than the floor, in percent", (row) => view.failed[row.name], Math.min),
+    intervalColumn("failed", "failures", "Share of a task’s seeds that end worse than the floor, in percent", (row) => view.failed[row.name], Math.min),
     plainColumn("cost", "cost", `Optimizer steps × heads, relative to ${suite.cost_unit}`, (row) => row.cost, (row) => `${row.cost?.toFixed(2)}×`));
   return columns;
 }
@@ -140,7 +147,7 @@ function taskFacts(suite, { task, cell }) {
   const means = task.supervisors.map((name, m) => `${name} ${meanOf(cell.own.supervisors.map((seed) => seed[m])).toFixed(1)}`);
   const reference = (/** @type {string} */ name) => cell.own.score[name]?.[2];
   return factList({
-    shift: card?.shift, sources: card?.sources.join(", "), target: task.target,
+    family: task.family, shift: card?.shift, sources: card?.sources.join(", "), target: task.target,
     classes: card ? `${task.num_classes}: ${card.classes.slice(0, 12).join(", ")}${card.classes.length > 12 ? ", …" : ""}` : String(task.num_classes),
     metric: task.metric,
     "floor and ceiling": `${reference(suite.floor)} and ${reference(suite.ceiling) ?? "not run"}${cell.has_gap === false ? "; too close for PGR" : ""}`,
@@ -171,11 +178,12 @@ function methodMeans(suite, row, metric) {
     const view = viewOf(suite, condition, "", "all", metric);
     return view ? [{ condition, view }] : [];
   });
-  /** @type {(label: string, key: "score" | "gain" | "pgr" | "failed") => HTMLElement} */
+  /** @type {(label: string, key: "score" | "plain" | "gain" | "pgr" | "failed") => HTMLElement} */
   const line = (label, key) => h("tr", {}, h("th", { scope: "row" }, label), views.map(({ view }) => intervalCell(view[key][row.name])));
   return h("table", { class: "means" },
-    tableHead(["mean over tasks", ...views.map(({ condition, view }) => `${CONDITION[condition]}, ${plural(view.tasks, "task")}`)], 1),
-    h("tbody", {}, line("score", "score"), line(`minus ${suite.baseline}`, "gain"), line("PGR", "pgr"), line("failures, %", "failed")));
+    tableHead(["mean over families", ...views.map(({ condition, view }) => `${CONDITION[condition]}, ${plural(view.tasks, "task")}`)], 1),
+    h("tbody", {}, line("score", "score"),
+      views.some(({ view }) => hasPlain(view)) && line("score, plain mean", "plain"), line(`minus ${suite.baseline}`, "gain"), line("PGR", "pgr"), line("failures, %", "failed")));
 }
 
 /** Settings, a table for each distinct one. @type {(row: Row) => Child[]} */

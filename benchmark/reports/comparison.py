@@ -1,4 +1,4 @@
-"""`w2s compare`: two rows of a leaderboard side by side, paired, per task, per modality and over all tasks."""
+"""`w2s compare`: two rows of a leaderboard side by side, paired, per task, per modality and over all families."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,11 @@ from benchmark.analysis.statistics import LEVEL, Estimate, holm
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.base.text import plain
 from benchmark.core.names import CONDITION_NAMES
-from benchmark.reports.headline import in_order, main_condition
+from benchmark.reports.headline import in_order, main_condition, uneven
 from benchmark.reports.stress import without_stress
 from benchmark.results.store import ResultStore
+
+_MEANS = "means are over families of means over their tasks; a plain one is over tasks"
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class Contrast:
 
     Attributes:
         difference: first minus second, paired. improvement: probability that the first is higher.
+        families: number of families that the tasks are of.
         adjusted: the difference's p-value, corrected by Holm for the contrasts that stand together.
     """
 
     difference: Estimate
     improvement: Estimate
+    families: int
     adjusted: float
 
     @property
@@ -35,19 +39,25 @@ class Contrast:
         return int(np.sign(self.difference.mean)) if self.adjusted < 1 - LEVEL else 0
 
 
-def contrasts(first: str, second: str, families: Mapping[str, Sequence[Cell]]) -> dict[str, Contrast]:
+def contrasts(
+    first: str, second: str, places: Mapping[str, Sequence[Cell]], plain: bool = False
+) -> dict[str, Contrast]:
     """The two rows over each of these lists of cells; those without a common task and seed are left out.
 
-    All that is returned is one family of tests.
+    Holm's correction is for all that is returned.
+
+    Args:
+        plain: means are over tasks, not over families of means over their tasks.
     """
-    found: dict[str, tuple[Estimate, Estimate]] = {}
-    for name, cells in families.items():
-        difference = Analysis.over(cells, lambda cell: cell.gain(first, second))
-        improvement = Analysis.over(cells, lambda cell: cell.improved(first, second))
+    found: dict[str, tuple[Estimate, Estimate, int]] = {}
+    for name, cells in places.items():
+        difference = Analysis.over(cells, lambda cell: cell.gain(first, second), plain)
+        improvement = Analysis.over(cells, lambda cell: cell.improved(first, second), plain)
         if difference and improvement:
-            found[name] = difference, improvement
-    adjusted = holm([difference.p for difference, _ in found.values()])
-    return {name: Contrast(*pair, float(p)) for (name, pair), p in zip(found.items(), adjusted, strict=True)}
+            families = {cell.evaluation.family for cell in cells if cell.gain(first, second)}
+            found[name] = difference, improvement, len(families)
+    adjusted = holm([difference.p for difference, *_ in found.values()])
+    return {name: Contrast(*parts, float(p)) for (name, parts), p in zip(found.items(), adjusted, strict=True)}
 
 
 def compare_rows(store: ResultStore, first: str, second: str, condition: str | None = None) -> str:
@@ -71,7 +81,10 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
     by_task = contrasts(first, second, {cell.evaluation.task: [cell] for cell in cells})
     means_of = without_stress(analysis)
     by_modality = contrasts(first, second, {name: means_of.select(condition, name) for name in modalities})
-    total = contrasts(first, second, {"all": means_of.select(condition)})
+    all_cells = means_of.select(condition)
+    total = contrasts(first, second, {"all": all_cells})
+    if uneven(all_cells):
+        total |= contrasts(first, second, {"all, plain mean": all_cells}, plain=True)
     keep_errors(store)
     shown = CONDITION_NAMES[condition]
     if not by_task:
@@ -81,11 +94,13 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
         headers = [what, f"{first} minus {second}", "p", "p (Holm)", f"P({first} > {second})", "ahead"]
         return plain(headers, [[name, *_texts(contrast, first, second)] for name, contrast in found.items()])
 
-    means = {f"{name} ({c.difference.tasks})": c for found in (by_modality, total) for name, c in found.items()}
+    means = {
+        f"{name} ({c.difference.tasks}, {c.families})": c for found in (by_modality, total) for name, c in found.items()
+    }
     return "\n\n".join(
         [
             table(f"task, {shown}", by_task),
-            *([table("mean over tasks", means)] if means else []),
+            *([table("mean (tasks, families)", means), _MEANS] if means else []),
             "mean ± half-width of the 95% interval, in points; paired by seed and by resample of the test examples\n"
             f"Holm: corrected for {len(by_task)} tasks, and for {len(by_modality)} modalities; "
             "ahead: who is, at 5% after the correction",

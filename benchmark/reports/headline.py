@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell
+from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, task_weights
 from benchmark.analysis.format import NOT_RUN, percent, without_empty_interval
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Estimate, Sample, difference
@@ -24,7 +24,7 @@ class Column:
     """One column of a table of means over tasks.
 
     Attributes:
-        quantity: of a cell and a row. cells: what it is averaged over.
+        quantity: of a cell and a row. cells: what it is averaged over, by families first unless `plain`.
         sign: it is a difference. share: it is a share of (task, seed).
         missing: shown where it is not known. best: max or min, to be set in bold.
     """
@@ -36,11 +36,12 @@ class Column:
     share: bool = False
     missing: str = "–"
     best: Callable[[Sequence[float]], float] | None = None
+    plain: bool = False
     _values: dict[str, Estimate | None] = field(default_factory=dict, init=False, repr=False)
 
     def value(self, row: str) -> Estimate | None:
         if row not in self._values:
-            result = Analysis.over(self.cells, lambda cell: self.quantity(cell, row))
+            result = Analysis.over(self.cells, lambda cell: self.quantity(cell, row), self.plain)
             self._values[row] = without_empty_interval(result) if result and self.share else result
         return self._values[row]
 
@@ -88,8 +89,13 @@ def task_columns(cells: Sequence[Cell]) -> list[Column]:
     return [Column(cell.evaluation.task, [cell], Cell.score, missing=NOT_RUN, best=max) for cell in cells]
 
 
+def uneven(cells: Sequence[Cell]) -> bool:
+    """Whether the mean over families differs from the plain one over tasks: some have more tasks here than others."""
+    return len({*task_weights(cells).tolist()}) > 1
+
+
 def headline_columns(analysis: Analysis) -> list[Column]:
-    """Columns of the headline table, those without any task left out."""
+    """Columns of the headline table, those without any task left out; the plain mean over tasks where it differs."""
     names = in_order(cell.evaluation.modality for cell in analysis.select("ood", broken=False))
     chosen = {f"{escape(name)} OOD": analysis.select("ood", name, broken=False) for name in names}
     chosen |= {
@@ -97,7 +103,13 @@ def headline_columns(analysis: Analysis) -> list[Column]:
         "all OOD": analysis.select("ood"),
         "all InD": analysis.select("ind"),
     }
-    return [Column(name, cells, Cell.score, missing=NOT_RUN, best=max) for name, cells in chosen.items() if cells]
+    main, columns = f"all {CONDITION_NAMES[main_condition(analysis)]}", []
+    for name, cells in chosen.items():
+        if cells:
+            columns.append(Column(name, cells, Cell.score, missing=NOT_RUN, best=max))
+        if name == main and uneven(cells):
+            columns.append(Column(f"{name} (plain mean)", cells, Cell.score, missing=NOT_RUN, best=max, plain=True))
+    return columns
 
 
 def comparison_columns(analysis: Analysis) -> list[Column]:
@@ -207,7 +219,7 @@ def in_order(modalities: Iterable[str]) -> list[str]:
 
 
 def ranked(analysis: Analysis) -> list[str]:
-    """Methods by their mean over all OOD tasks (InD, if there is none), those that lack tasks or seeds last."""
+    """Methods by their mean over all OOD families (InD, if there is none), those that lack tasks or seeds last."""
     cells = analysis.select(main_condition(analysis))
 
     def place(row: str) -> tuple[bool, float, str]:

@@ -37,8 +37,9 @@ def headline_latex(analysis: Analysis, suite: str) -> str:
 
     lines = [
         r"% \usepackage{booktabs}",
-        f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. In bold the",
-        "% best of a column, and those that are not significantly worse (paired, Holm-corrected); no ablations.",
+        f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. Means are over",
+        "% families of means over their tasks, a plain one is over tasks. In bold the best of a column, and those that",
+        "% are not significantly worse (paired, Holm-corrected); no ablations.",
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
         " & ".join(["method", *(escape(column.header).translate(_SIGNS) for column in columns)]) + r" \\",
@@ -64,6 +65,6 @@ def _tied(column: Column, rows: Sequence[str]) -> set[str]:
     best = column.leaders(rows)
     if not best:
         return best
-    pairs = compare_pairs([row for row in rows if column.full(row)], column.cells)
+    pairs = compare_pairs([row for row in rows if column.full(row)], column.cells, column.plain)
     leader = pairs.rows.index(min(best))
     return best | {row for row, worse in zip(pairs.rows, pairs.better[leader], strict=True) if not worse}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records
+from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records, task_weights
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
@@ -36,6 +36,7 @@ from benchmark.reports.headline import (
     title,
 )
 from benchmark.reports.provenance import command, provenance
+from benchmark.results.manifest import read_manifest
 from benchmark.results.store import ResultStore
 
 
@@ -80,7 +81,7 @@ def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
             found = analysis_with_records(tuned_store).problems
             problems += [f"{tuned_store.root.name}/{problem}" for problem in found]
             parts.append(tuned.section(tuned_store))
-        parts.append(_provenance(analysis, store.root.name))
+        parts.append(_provenance(analysis, store.root))
     if problems:
         lines = "\n".join(f"- {escape(problem)}" for problem in problems)
         parts.append(f"## Problems\n\nNot used, or not as it should be:\n\n{lines}")
@@ -100,7 +101,9 @@ def summary(store: ResultStore) -> str:
         for table in (score_table(analysis), comparison_table(analysis))
         for rows in (ranked(analysis), references(analysis))
     ]
-    return "\n\n".join([*tables, "mean ± half-width of the 95% interval, in points"])
+    return "\n\n".join(
+        [*tables, "mean ± half-width of the 95% interval, in points; means are over families of means over their tasks"]
+    )
 
 
 def _headline(analysis: Analysis) -> str:
@@ -205,7 +208,7 @@ def _weights(analysis: Analysis) -> str:
     """Learned supervisor weights against the supervisors' scores, for every method that records weights (M,)."""
     lines = []
     for row in analysis.competitors:
-        correlations = []
+        correlations: dict[Cell, float] = {}
         for cell in analysis.cells.values():
             if not (learned := learned_weights(cell, row)):
                 continue
@@ -213,20 +216,23 @@ def _weights(analysis: Analysis) -> str:
             best = np.mean([weights[scores.argmax()] for weights, scores in pairs])
             worst = np.mean([weights[scores.argmin()] for weights, scores in pairs])
             correlation = weights_correlation(cell, learned)
-            correlations += [] if correlation is None else [correlation]
+            if correlation is not None:
+                correlations[cell] = correlation
             shown = "–" if correlation is None else f"{round(correlation, 9):+.2f}"
             shares = [f"{round(float(w), 9):.2f}" for w in (1 / len(cell.evaluation.supervisors), best, worst)]
             lines.append([f"`{row}`", cell.evaluation.task, CONDITION_NAMES[cell.evaluation.condition], shown, *shares])
         if correlations:
-            lines.append([f"`{row}`", "**mean**", "", f"{round(np.mean(correlations), 9):+.2f}", "", "", ""])
+            mean = float(task_weights([*correlations]) @ [*correlations.values()])
+            lines.append([f"`{row}`", "**mean**", "", f"{round(mean, 9):+.2f}", "", "", ""])
     if not lines:
         return ""
     headers = ["method", "task", "condition", "rank correlation", "uniform", "on the best", "on the worst"]
     return (
         "## Learned weights against the supervisors' scores\n\n"
         "Spearman's correlation between the weights at the end of training and the supervisors' test scores, and the "
-        "weight on the supervisor that is best and worst by test score; each the mean over seeds. With three or four "
-        "supervisors a single correlation says little.\n\n" + markdown(headers, lines)
+        "weight on the supervisor that is best and worst by test score; each the mean over seeds, below them over "
+        "families of means over their tasks. With three or four supervisors a single correlation says little.\n\n"
+        + markdown(headers, lines)
     )
 
 
@@ -248,7 +254,7 @@ def weights_correlation(cell: Cell, learned: Mapping[int, Floats]) -> float | No
     return float(np.mean(defined)) if defined else None
 
 
-def _provenance(analysis: Analysis, folder: str) -> str:
+def _provenance(analysis: Analysis, folder: Path) -> str:
     records, evaluations = analysis.records, [cell.evaluation for cell in analysis.cells.values()]
     made = {name: escape(text) for name, text in provenance(records).items()}
 
@@ -258,6 +264,11 @@ def _provenance(analysis: Analysis, folder: str) -> str:
         return f"{usual}" + f", but {listing(others)}" * bool(others)
 
     methods = len({record.method for record in records})
+    submitted = [
+        f"`{name}`, developed on: {escape(manifest.statement)}"
+        for name, version in sorted({(record.method, record.method_version) for record in records})
+        if (manifest := read_manifest(folder / name)) and manifest.method_version == version
+    ]
     students = sorted({student for record in records if (student := _student(record))})
     lines = {
         f"{made['records']} records": f"{len(evaluations)} tasks × conditions, {methods} methods and canaries, seeds "
@@ -267,9 +278,10 @@ def _provenance(analysis: Analysis, folder: str) -> str:
         "task versions": versions({(evaluation.task, evaluation.task_version) for evaluation in evaluations}),
         **({"students": escape(listing(students))} if students else {}),
         **{name: made[name] for name in ("commit", "device", "libraries")},
+        **({"submissions": "; ".join(submitted)} if submitted else {}),
     }
     text = "\n".join(f"- {name}: {value}" for name, value in lines.items())
-    return f"## How it was made\n\n{text}\n\n{command(folder)}"
+    return f"## How it was made\n\n{text}\n\n{command(folder.name)}"
 
 
 def _student(record: Record) -> str:

@@ -24,7 +24,7 @@ _BREAKING = (
     "of scores: a wide interval hides a break, a method that starts low has less to lose, and of so many comparisons "
     "(not corrected for their number) some are chance."
 )
-Family = tuple[str, str, str]  # base task, condition, kind of corruption
+Series = tuple[str, str, str]  # base task, condition, kind of corruption
 Levels = Mapping[int, Cell]  # how many supervisors are corrupted, from 0
 
 
@@ -61,7 +61,7 @@ class Curve:
     points: tuple[Point, ...]
 
     @property
-    def family(self) -> Family:
+    def series(self) -> Series:
         return self.base, self.condition, self.kind
 
     @property
@@ -83,8 +83,8 @@ def below_zero(change: Estimate | None) -> bool:
 def curves(analysis: Analysis) -> list[Curve]:
     """A curve for each base task, condition, kind of corruption and row, in this order."""
     return [
-        _curve(family, row, levels)
-        for family, levels in _families(analysis).items()
+        _curve(series, row, levels)
+        for series, levels in _all_series(analysis).items()
         for row in [*analysis.methods, *references(analysis)]
         if any(row in cell.samples for cell in levels.values())
     ]
@@ -92,12 +92,12 @@ def curves(analysis: Analysis) -> list[Curve]:
 
 def without_stress(analysis: Analysis) -> Analysis:
     """The tasks that are on no curve: a mean over levels would depend on how many there are, and say nothing."""
-    return _without(analysis, [cell for levels in _families(analysis).values() for cell in levels.values()])
+    return _without(analysis, [cell for levels in _all_series(analysis).values() for cell in levels.values()])
 
 
 def level_zero(analysis: Analysis) -> Analysis:
     """The same without the tasks whose supervisors are corrupted: of each curve, level 0 is left."""
-    levels = [item for levels in _families(analysis).values() for item in levels.items()]
+    levels = [item for levels in _all_series(analysis).values() for item in levels.items()]
     left = _without(analysis, [cell for level, cell in levels if level])
     return left if left.cells else analysis
 
@@ -107,10 +107,10 @@ def _without(analysis: Analysis, cells: Collection[Cell]) -> Analysis:
     return replace(analysis, cells=kept) if cells else analysis
 
 
-def _families(analysis: Analysis) -> dict[Family, Levels]:
+def _all_series(analysis: Analysis) -> dict[Series, Levels]:
     """The levels of each curve; level 0 is shared by all kinds."""
     started: dict[tuple[str, str], Cell] = {}
-    found: dict[Family, dict[int, Cell]] = {}
+    found: dict[Series, dict[int, Cell]] = {}
     for (_, condition), cell in analysis.cells.items():
         if tagged := read_tags(cell.evaluation.tags):
             base, corruption = tagged
@@ -121,18 +121,18 @@ def _families(analysis: Analysis) -> dict[Family, Levels]:
     for (base, condition, _), levels in found.items():
         if (base, condition) in started:
             levels[0] = started[base, condition]
-    order = sorted(found, key=lambda family: (*family[:2], list(KINDS).index(family[2])))
-    return {family: dict(sorted(found[family].items())) for family in order}
+    order = sorted(found, key=lambda series: (*series[:2], list(KINDS).index(series[2])))
+    return {series: dict(sorted(found[series].items())) for series in order}
 
 
-def _curve(family: Family, row: str, levels: Levels) -> Curve:
+def _curve(series: Series, row: str, levels: Levels) -> Curve:
     start = levels[0].score(row) if 0 in levels else None
     points = []
     for level, cell in levels.items():
         if score := cell.score(row):
             drop, gain = difference(score, start) if start else None, cell.gain(row, FLOOR)
             points.append(Point(level, estimate([score]), *(estimate([x]) if x else None for x in (drop, gain))))
-    return Curve(*family, row, len(next(iter(levels.values())).evaluation.supervisors), tuple(points))
+    return Curve(*series, row, len(next(iter(levels.values())).evaluation.supervisors), tuple(points))
 
 
 def section(analysis: Analysis) -> str:
@@ -151,11 +151,11 @@ def section(analysis: Analysis) -> str:
         f"### Which methods break, and when\n\n{_BREAKING}\n\n{table}",
     ]
     headings = set()
-    for family in dict.fromkeys(curve.family for curve in found):
-        heading = f"### {escape(family[0])}, {CONDITION_NAMES[family[1]]}"
+    for series in dict.fromkeys(curve.series for curve in found):
+        heading = f"### {escape(series[0])}, {CONDITION_NAMES[series[1]]}"
         parts += [heading] * (heading not in headings)
         headings.add(heading)
-        parts.append(_table(analysis, [curve for curve in found if curve.family == family]))
+        parts.append(_table(analysis, [curve for curve in found if curve.series == series]))
     return "\n\n".join(parts)
 
 
@@ -167,22 +167,22 @@ def summary(analysis: Analysis) -> str:
 
 def _breaking(analysis: Analysis, found: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
     """Headers and rows, a method each."""
-    families = list(dict.fromkeys(curve.family for curve in found))
-    several = len({condition for _, condition, _ in families}) > 1
-    at = {(curve.method, curve.family): curve for curve in found}
+    every = list(dict.fromkeys(curve.series for curve in found))
+    several = len({condition for _, condition, _ in every}) > 1
+    at = {(curve.method, curve.series): curve for curve in found}
 
     def text(curve: Curve | None) -> str:
         if curve is None:
             return NOT_RUN
         return " / ".join("–" if level is None else str(level) for level in (curve.breaks, curve.fails))
 
-    headers = [f"{base}{f' {CONDITION_NAMES[where]}' * several}, {kind}" for base, where, kind in families]
-    rows = [[row, *(text(at.get((row, family))) for family in families)] for row in analysis.methods]
+    headers = [f"{base}{f' {CONDITION_NAMES[where]}' * several}, {kind}" for base, where, kind in every]
+    rows = [[row, *(text(at.get((row, series))) for series in every)] for row in analysis.methods]
     return ["method", *headers], rows
 
 
 def _table(analysis: Analysis, found: Sequence[Curve]) -> str:
-    """Rows x levels of one family."""
+    """Rows x levels of one series."""
     levels = sorted({point.level for curve in found for point in curve.points})
     runs = max(point.score.runs for curve in found for point in curve.points)
 

@@ -3,7 +3,9 @@
 A folder `<suite>-tuned` (of `w2s run --tune`) belongs to the folder `<suite>` beside it and is a section of its page.
 """
 
-from benchmark.analysis.cells import Analysis, Cell, analysis_of
+import numpy as np
+
+from benchmark.analysis.cells import Analysis, Cell, analysis_of, task_weights
 from benchmark.analysis.format import NOT_RUN, number
 from benchmark.analysis.statistics import Sample, difference
 from benchmark.base.text import escape, markdown, plain
@@ -40,8 +42,8 @@ validation split, chosen for each task and seed, never by the truth; of several 
 tie. That favours imitation: a student that rightly leaves its supervisors is not chosen for it, so tuning can cost.
 **Oracle** is the best of the {GRID_SIZE} by the test split's truth: no method, but what the best choice would have
 scored, and biased upward, as the best of {GRID_SIZE} scores is partly luck. Means over {len(cells)} \
-{CONDITION_NAMES[main_condition(analysis)]} tasks;
-*default chosen* is the share of (task, seed), in percent, where the choice is the default. Sorted by tuned; bold: the
+{CONDITION_NAMES[main_condition(analysis)]} tasks, by families;
+*default chosen* is the share of a task's seeds, in percent, where the choice is the default. Sorted by tuned; bold: the
 best mean, where ablations don't compete.
 
 {markdown(["method", "name", *table.headers], lines)}
@@ -71,8 +73,9 @@ def _table(analysis: Analysis) -> Table:
         return difference(one, other) if one and other else None
 
     def default_chosen(row: str) -> str:
-        records = [record for cell in cells for record in cell.records.get(row, {}).values()]
-        return number(sum(record.diagnostics[CHOSEN] == 0 for record in records) / len(records)) if records else "–"
+        own = [cell for cell in cells if row in cell.records]
+        shares = [np.mean([record.diagnostics[CHOSEN] == 0 for record in cell.records[row].values()]) for cell in own]
+        return number(float(task_weights(own) @ shares)) if own else "–"
 
     columns: list[Column | TextColumn] = [
         Column("default", cells, lambda cell, row: cell.score(row, "default"), missing=NOT_RUN, best=max),

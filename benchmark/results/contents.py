@@ -108,7 +108,8 @@ def _read_evaluation(path: Path) -> Evaluation:
         for seed in sorted({name.partition("/")[0] for name in arrays})
     }
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    evaluation = Evaluation.model_validate({**values, "seeds": seeds})
+    # files written before families had a name: the task is one by itself, until a run writes its evaluation again
+    evaluation = Evaluation.model_validate({"family": values["task"], **values, "seeds": seeds})
     if path.name != f"{evaluation.task}-{evaluation.condition}.safetensors":
         raise ValueError(f"holds {evaluation.task}/{evaluation.condition}, which is not what its name says")
     return evaluation

@@ -142,6 +142,7 @@ def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
     return Evaluation(
         task=task.name,
         condition=problems[0].condition,  # type: ignore[arg-type]
+        family=task.family,
         modality=task.card.modality,
         metric=task.card.metric,
         num_classes=problems[0].soft_labels["test"].shape[-1],

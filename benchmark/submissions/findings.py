@@ -12,7 +12,7 @@ KINDS = {
     "no-manifest": "a method that ships with the project needs no manifest; what it would show was not checked",
     "manifest-mismatch": "the manifest can't be read or is not that of the other files: one of them was edited",
     "taken-name": "name or title of another method, a canary or a reference row",
-    "bad-title": "a title with characters that can't be seen, or with nothing else",
+    "bad-text": "a title, or what it was developed on, with characters that can't be seen, or with nothing else",
     "readme": "the README is not filled in, or its link is no web address",
     # lines and tensors
     "unreadable": "a line or tensor is cut, doubled, another method's, or has values that no record or class id has",

@@ -12,14 +12,14 @@ from benchmark.judging.judgements import JUDGEMENTS
 from benchmark.results.contents import Contents, read_predictions, read_records
 from benchmark.results.layout import MANIFEST, PREDICTIONS, README, RECORDS, SOURCE
 from benchmark.results.lines import reason
+from benchmark.results.manifest import HASHED, LIMIT, Manifest, read_manifest
 from benchmark.results.replies import REPLIES
 from benchmark.results.store import method_files
 from benchmark.submissions.about import PLACEHOLDERS, is_link, read_about
 from benchmark.submissions.findings import Finding
-from benchmark.submissions.manifest import HASHED, Manifest
 
 # bytes, 100 x the usual
-LIMITS = {RECORDS: 2**25, PREDICTIONS: 2**26, MANIFEST: 2**22, SOURCE: 2**20, README: 2**18}
+LIMITS = {RECORDS: 2**25, PREDICTIONS: 2**26, MANIFEST: LIMIT, SOURCE: 2**20, README: 2**18}
 _UNCHECKED = {REPLIES: 2**26, JUDGEMENTS: 2**26}  # no manifest has their hashes and nothing scores them again
 
 
@@ -71,12 +71,11 @@ def read_submission(folder: Path) -> tuple[Submission, list[Finding]]:
 
 def read_introduction(folder: Path) -> tuple[Manifest, dict[str, str]] | None:
     """Manifest and README (`read_about`) of a submission; None for a folder without a manifest that can be read."""
-    files = {name: (folder / name).read_bytes() for name in (MANIFEST, README) if not _fault(folder / name, LIMITS)}
-    try:
-        manifest = Manifest.model_validate_json(files.get(MANIFEST, b""))
-    except ValidationError:
+    manifest = read_manifest(folder)
+    if manifest is None:
         return None
-    return manifest, read_about(files.get(README, b"").decode(errors="replace"))
+    readme = b"" if _fault(folder / README, LIMITS) else (folder / README).read_bytes()
+    return manifest, read_about(readme.decode(errors="replace"))
 
 
 def _read_files(folder: Path, submission: Submission) -> Iterator[Finding]:

@@ -18,15 +18,22 @@ from benchmark.core.suite import load_suite, read_options
 from benchmark.core.task import Task
 from benchmark.results.contents import Contents
 from benchmark.results.layout import MANIFEST, README, SOURCE
+from benchmark.results.manifest import LONGEST, can_be_seen, manifest_of
 from benchmark.results.store import ResultStore, method_files
 from benchmark.running.request import Request, Run, resolve
 from benchmark.running.session import carry_out
 from benchmark.running.unit import LIBRARIES, evaluate
 from benchmark.submissions.about import stub
-from benchmark.submissions.manifest import manifest_of
 
 
-def submit(request: Request, wanted: str | None, out: Path | None, published: Path | None, say: Say) -> int:
+def submit(
+    request: Request,
+    wanted: str | None,
+    out: Path | None,
+    published: Path | None,
+    say: Say,
+    developed_on: str | None = None,
+) -> int:
     """Run a plug-in's method on a suite and write its submission.
 
     Args:
@@ -34,6 +41,7 @@ def submit(request: Request, wanted: str | None, out: Path | None, published: Pa
         wanted: which method, if the file registers several.
         out: folder in which the method's folder is written.
         published: results that the supervisors are compared with.
+        developed_on: for the manifest, what the method was developed on.
 
     Returns:
         The exit status: 0, or 1 when a record is missing or was scored against other labels.
@@ -41,6 +49,8 @@ def submit(request: Request, wanted: str | None, out: Path | None, published: Pa
     Raises:
         W2SError: bad input, or supervisors that are not the published ones; nothing long was run.
     """
+    if developed_on is not None and not (can_be_seen(developed_on) and len(developed_on) <= LONGEST):
+        raise W2SError(f"--developed-on {developed_on!r}: expected 1 to {LONGEST} characters that can be seen")
     (file,) = request.plugins
     name = _method(file, wanted)
     source = file.read_bytes()
@@ -82,7 +92,7 @@ def submit(request: Request, wanted: str | None, out: Path | None, published: Pa
         return status
     if file.read_bytes() != source:
         raise W2SError(f"{file}: was changed while it ran; nothing written: run the command again")
-    _write(out, suite.folder, contents, keys, source)
+    _write(out, suite.folder, contents, keys, source, developed_on)
     then = f"fill in {README} there, then: w2s validate {out}"
     if not known.evaluations:
         then = f"nothing is published in {published}, so there is no truth to validate it against"
@@ -170,7 +180,9 @@ def _difference(published: Contents, found: Evaluation) -> str | None:
     return None
 
 
-def _write(out: Path, suite: str, contents: Contents, keys: Sequence[RecordKey], source: bytes) -> None:
+def _write(
+    out: Path, suite: str, contents: Contents, keys: Sequence[RecordKey], source: bytes, developed_on: str | None
+) -> None:
     """The folder, its manifest last; a README that is there stays."""
     records = [contents.records[key] for key in keys]
     files = method_files(records, contents.predictions)
@@ -178,6 +190,6 @@ def _write(out: Path, suite: str, contents: Contents, keys: Sequence[RecordKey],
     citation = METHODS[records[0].method].citation
     if not (out / README).is_file():
         files[README] = stub(records[0].title, citation).encode()
-    files[MANIFEST] = manifest_of(suite, citation, records, files).to_text().encode()
+    files[MANIFEST] = manifest_of(suite, citation, records, files, developed_on).to_text().encode()
     for name, content in files.items():
         write_output(out / name, content)

@@ -22,12 +22,12 @@ from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, suite_of_folder
 from benchmark.results.contents import Contents
 from benchmark.results.layout import MANIFEST, PREDICTIONS, SOURCE
+from benchmark.results.manifest import Manifest, can_be_seen, manifest_of
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import expected_metrics, metric_faults
 from benchmark.running.unit import evaluate
 from benchmark.store.cache import Cache
 from benchmark.submissions.findings import Finding, report
-from benchmark.submissions.manifest import Manifest, manifest_of
 from benchmark.submissions.reading import Submission, read_submission
 from benchmark.submissions.verify import DIFFERING
 
@@ -85,8 +85,9 @@ def _names(submission: Submission, published: Contents, root: Path) -> Iterator[
     elif versions and manifest.method_version <= max(versions) and not same_source:
         text = f"'{name}' is published with version {max(versions)}; raise yours to replace it, or choose another name"
         yield Finding("taken-name", text)
-    if not manifest.title.isprintable() or not manifest.title.strip():
-        yield Finding("bad-title", f"the title {manifest.title!r}: expected characters that can be seen")
+    for what, shown in (("title", manifest.title), ("developed_on", manifest.statement)):
+        if not can_be_seen(shown):
+            yield Finding("bad-text", f"{what} {shown!r}: expected characters that can be seen")
     titles = {key.method: record.title for key, record in published.records.items()}
     titles |= {method.name: method.title for method in METHODS} | CANARIES | REFERENCES
     taken = {_seen(title): method for method, title in titles.items() if method != name}
@@ -107,7 +108,7 @@ def _manifest(submission: Submission, suite: Suite) -> Iterator[Finding]:
         return
     records = [record for _, record in sorted(submission.contents.records.items())]
     try:
-        expected = manifest_of(suite.folder, manifest.citation, records, files)
+        expected = manifest_of(suite.folder, manifest.citation, records, files, manifest.developed_on)
     except ValueError as error:
         yield Finding("manifest-mismatch", f"{MANIFEST}: the records allow none: {error}")
         return

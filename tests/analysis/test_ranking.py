@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmark.analysis.cells import Analysis, Cell, analysis_of
 from benchmark.analysis.ranking import Pairs, compare_pairs, ranks
-from benchmark.analysis.statistics import Sample, difference, estimate, holm
+from benchmark.analysis.statistics import Sample, difference, estimate, family_weights, holm
 from benchmark.results.store import ResultStore
 from support.laws import generators
 from support.simulation import World
@@ -21,11 +21,16 @@ ROWS = ("a", "b", "c", "d", "e", "f")
 WORLDS = 250
 
 
+def cell(samples: dict[str, Sample], family: str = "") -> Cell:
+    """What `compare_pairs` needs of one."""
+    return SimpleNamespace(samples=samples, evaluation=SimpleNamespace(family=family))  # type: ignore[return-value]
+
+
 def compared(world: World, worlds: int = WORLDS, tasks: int = 3) -> list[Pairs]:
     rng = np.random.default_rng(1)
     rows = ROWS[: len(world.skills)]
     return [
-        compare_pairs(rows, [SimpleNamespace(samples=dict(zip(rows, task, strict=True))) for task in made])  # type: ignore[misc]
+        compare_pairs(rows, [cell(dict(zip(rows, task, strict=True))) for task in made])
         for made in world.tasks(world.seed_effects(worlds, tasks, rng), rng)
     ]
 
@@ -58,17 +63,18 @@ def test_methods_that_are_better_are_found_and_ties_stay() -> None:
     assert np.mean(ties) >= 0.85
 
 
-@given(generators, st.integers(1, 5), st.integers(1, 3), st.integers(1, 4))
-def test_pairs_say_what_the_paired_estimate_says(rng: np.random.Generator, R: int, tasks: int, S: int) -> None:
-    """And what Holm makes of all of them together: better is who is higher by less than a 5% chance."""
-    seeds = tuple(range(S))
+@given(generators, st.integers(1, 5), st.lists(st.sampled_from("xyz"), min_size=1, max_size=4), st.integers(1, 4))
+def test_pairs_say_what_the_paired_estimate_says(rng: np.random.Generator, R: int, families: list[str], S: int) -> None:
+    """Over families of tasks, or over tasks where it is plain; and what Holm makes of all of them together: better is
+    who is higher by less than a 5% chance."""
+    seeds, tasks, plain = tuple(range(S)), len(families), bool(rng.integers(2))
     by_task = [
         {row: Sample(seeds, x, x[:, None] + rng.normal(0, 0.05, (S, 30))) for row, x in zip(ROWS, own, strict=False)}
         for own in rng.random((tasks, R)).repeat(S).reshape(tasks, R, S) + rng.normal(0, 0.1, (tasks, R, S))
     ]
-    pairs = compare_pairs(ROWS[:R], [SimpleNamespace(samples=samples) for samples in by_task])  # type: ignore[misc]
-    upper = list(combinations(range(R), 2))
-    expected = [estimate([difference(own[ROWS[i]], own[ROWS[j]]) for own in by_task]) for i, j in upper]  # type: ignore[misc]
+    pairs = compare_pairs(ROWS[:R], list(map(cell, by_task, families)), plain)
+    upper, weights = list(combinations(range(R), 2)), None if plain else family_weights(families)
+    expected = [estimate([difference(own[ROWS[i]], own[ROWS[j]]) for own in by_task], weights) for i, j in upper]  # type: ignore[misc]
     for (i, j), one, adjusted in zip(upper, expected, holm([one.p for one in expected]), strict=True):
         for x, y, gain in ((i, j, one.mean), (j, i, -one.mean)):
             assert pairs.differences[x, y] == pytest.approx(gain)

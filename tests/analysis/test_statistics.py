@@ -19,6 +19,7 @@ from benchmark.analysis.statistics import (
     estimate,
     example_error,
     failure,
+    family_weights,
     gap_defined,
     half_width,
     holm,
@@ -202,15 +203,37 @@ def test_intervals_of_one_seed_cover_by_examples_alone() -> None:
 # --- combining tasks -------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 3).flatmap(samples))
-def test_an_estimate_joins_both_errors_over_tasks_paired_by_seed(tasks: list[Sample]) -> None:
+families = st.lists(st.sampled_from("abc"), min_size=1, max_size=4)
+
+
+@given(families)
+def test_tasks_weigh_alike_in_their_family_and_families_alike(names: list[str]) -> None:
+    """So that a mean is that over families of means over their tasks."""
+    weights, values = family_weights(names), np.random.default_rng(0).random(len(names))
+    by_family = [np.mean([v for v, name in zip(values, names, strict=True) if name == one]) for one in set(names)]
+    assert weights @ values == pytest.approx(np.mean(by_family))
+    np.testing.assert_allclose(family_weights(["a"] * len(names)), 1 / len(names))
+
+
+@given(families.flatmap(lambda names: st.tuples(st.just(names), samples(len(names)))), st.booleans())
+def test_an_estimate_joins_both_errors_over_tasks_paired_by_seed(
+    made: tuple[list[str], list[Sample]], plain: bool
+) -> None:
     """Seeds that a task lacks count in the mean; in the interval only seeds that all have do."""
-    found = estimate(tasks)
-    assert found.mean == pytest.approx(np.mean([task.values.mean() for task in tasks]))
+    names, tasks = made
+    found = estimate(tasks) if plain else estimate(tasks, family_weights(names))
+
+    def over(values: list[float]) -> float:
+        """Over families of means over their tasks."""
+        of = {name: [v for v, own in zip(values, names, strict=True) if plain or own == name] for name in names}
+        return float(np.mean([np.mean(own) for own in of.values()]))
+
+    assert found.mean == pytest.approx(over([task.values.mean() for task in tasks]))
     common = sorted(set.intersection(*(set(task.seeds) for task in tasks)))
-    S, per_seed = len(common), [np.mean([task.on([seed]).mean for task in tasks]) for seed in common]
+    S, per_seed = len(common), [over([task.on([seed]).mean for task in tasks]) for seed in common]
     by_seed = np.std(per_seed, ddof=1) / np.sqrt(S) if S > 1 else np.nan
-    resamples = np.mean([[plain_mean(own) for own in task.replicates.T] for task in tasks], axis=0)
+    drawn = np.array([[plain_mean(own) for own in task.replicates.T] for task in tasks])
+    resamples = np.array([over(list(values)) for values in drawn.T])
     by_example = plain_mean(np.square(resamples - plain_mean(resamples))) ** 0.5
     assert (found.seed_error, found.example_error) == pytest.approx((by_seed, by_example), nan_ok=True)
     assert (found.seeds, found.tasks, found.runs) == (S, len(tasks), sum(len(task.seeds) for task in tasks))

@@ -11,10 +11,13 @@ import typer
 from benchmark.cli import app
 from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.registry import METHODS, TASKS
-from benchmark.core.suite import suite_names
+from benchmark.core.suite import load_suite, suite_names
+from benchmark.reports.worth import worth
+from benchmark.results.store import ResultStore
 from benchmark.store.cache import Cache
 from support.command_line import CommandLine
 from support.snapshots import Snapshots
+from support.synthetic import Task, fill
 
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -68,6 +71,21 @@ def test_describe_knows_every_name(w2s: CommandLine, snapshot: Snapshots) -> Non
         cards[name] = shown.out
     chosen = ("digits-to-mnist", "raven_no_easy", "smoke", "ground_truth", "mean_supervisor")
     snapshot("cards.txt", "\n".join(cards[name] for name in chosen))
+
+
+def test_a_suite_is_described_with_what_its_results_say(w2s: CommandLine, tmp_path: Path) -> None:
+    """Printed, or written; of the published folder unasked, where there is one."""
+    bare = w2s("describe", "--suite", "smoke")
+    tasks = TASKS.select(list(load_suite("smoke").tasks))
+    assert (bare.status, bare.err) == (0, "")
+    assert all(f"| {TASKS[task].family} " in bare.out and f"| {task} " in bare.out for task in tasks)
+    assert "reliability" not in bare.out
+    fill(ResultStore(tmp_path / "results" / "smoke"), [Task(tasks[0])], seeds=range(2), conditions=("ood",))
+    whole = w2s("describe", "--suite", "smoke")
+    assert whole.out == w2s("describe", "--suite", "smoke", "--results", "results/smoke").out
+    assert whole.out == f"{bare.out}\n{worth(ResultStore(tmp_path / 'results' / 'smoke'))}\n"
+    assert w2s("describe", "--suite", "smoke", "--out", "docs/tasks.md").out == "wrote docs/tasks.md\n"
+    assert (tmp_path / "docs" / "tasks.md").read_text() == whole.out
 
 
 def test_cache_info_and_clear(w2s: CommandLine, tmp_path: Path) -> None:

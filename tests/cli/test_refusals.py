@@ -118,6 +118,11 @@ CASES: dict[str, Any] = {
     "a device": asked("run --device gpu"),
     "what to describe": asked("describe raevn"),
     "which suite to describe": asked("describe smoek"),
+    "which suite's tasks": asked("describe --suite smoek"),
+    "two things to describe": asked("describe raven --suite smoke"),
+    "nothing to describe": asked("describe"),
+    "results of no suite": asked("describe raven --results runs/smoke"),
+    "results that are not there": asked("describe --suite smoke --results nowhere"),
     "what to list": asked("list task"),
     "what to make": asked("new model mine"),
     "a taken name": asked("new method raven"),
@@ -193,7 +198,7 @@ def test_no_cuda_device(w2s: CommandLine, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_usage_errors_exit_with_2_and_without_a_traceback(w2s: CommandLine) -> None:
-    for arguments in ("run --seeds 0", "run --seeds many", "run --nonsense", "nonsense", "describe"):
+    for arguments in ("run --seeds 0", "run --seeds many", "run --nonsense", "nonsense"):
         shown = w2s(*arguments.split())
         assert shown.status == 2
         assert "Traceback" not in shown.err

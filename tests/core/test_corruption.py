@@ -145,8 +145,9 @@ def test_the_variants_of_a_task(tmp_path: Path) -> None:
     assert (base.name, base.corruption, base.card.tags) == ("blobs", None, ())
     assert tasks["stress-blobs-random-2"].card.shift == f"{base.card.shift}; 2 of 3 supervisors: random answers"
     for task in tasks.values():
-        told = read_tags(evaluate(task, [build_problem(task, "ood", 0, Cache(tmp_path))]).tags)
-        assert told == ("blobs", task.corruption)
+        evaluated = evaluate(task, [build_problem(task, "ood", 0, Cache(tmp_path))])
+        assert read_tags(evaluated.tags) == ("blobs", task.corruption)
+        assert evaluated.family == base.family == "blobs", "one family with the base, which names none"
     assert len({data_fingerprint(task) for task in tasks.values()}) == len(tasks)
 
 

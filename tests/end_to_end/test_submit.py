@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.core.registry import METHODS, TASKS
+from benchmark.results.manifest import Manifest
 from benchmark.results.store import ResultStore
-from benchmark.submissions.manifest import Manifest
 from support.command_line import CommandLine, Outcome
 from support.made_up import Blobs, Centroids
 from support.tiny_suite import AGREEMENT, ASKED, RECORDS, as_process, tiny_suite
@@ -89,6 +89,13 @@ def test_the_manifest(w2s: CommandLine) -> None:
         cell.data_fingerprint == evaluations[cell.task, cell.condition].data_fingerprint for cell in manifest.cells
     )
     assert str(Path.cwd()) not in (FOLDER / "manifest.json").read_text()
+    assert (manifest.developed_on, manifest.statement) == (None, "not stated")
+    assert "developed_on" not in (FOLDER / "manifest.json").read_text(), "as manifests were before"
+    records = (FOLDER / "records.jsonl").read_bytes()
+    assert submit(w2s, "--developed-on", "suite développement").status == 0
+    stated = Manifest.model_validate_json((FOLDER / "manifest.json").read_bytes())
+    assert stated == manifest.model_copy(update={"developed_on": "suite développement"})
+    assert (FOLDER / "records.jsonl").read_bytes() == records
 
 
 def test_the_same_command_goes_on_and_gives_the_same_bytes(w2s: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,8 +215,15 @@ def test_one_of_several_methods(w2s: CommandLine) -> None:
         (lambda text: text, ("--set", "epochs=9"), "--set epochs: suite 'tiny' says what it is"),
         (lambda text: text, ("--set", "nothing=9"), "unknown option 'nothing'"),
         (lambda text: text, ("--out", "results"), "results/agreement: is there and no submission"),
+        (
+            lambda text: text,
+            ("--developed-on", " "),
+            "--developed-on ' ': expected 1 to 200 characters that can be seen",
+        ),
+        (lambda text: text, ("--developed-on", "a\u202e"), "characters that can be seen"),
+        (lambda text: text, ("--developed-on", "a" * 201), "expected 1 to 200 characters"),
     ],
-    ids=["no method", "taken", "reserved", "task", "recipe", "option", "folder"],
+    ids=["no method", "taken", "reserved", "task", "recipe", "option", "folder", "blank", "unseen", "long"],
 )
 def test_bad_input(w2s: CommandLine, change, arguments: tuple[str, ...], message: str) -> None:  # type: ignore[no-untyped-def]
     Path("agreement.py").write_text(change(AGREEMENT))

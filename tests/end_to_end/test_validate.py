@@ -19,11 +19,11 @@ from safetensors.numpy import load_file, save_file
 from benchmark.core.records import Record, digest, setting_hash
 from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
+from benchmark.results.manifest import HASHED, Manifest, manifest_of
 from benchmark.results.store import ResultStore, _evaluation_bytes
 from benchmark.running import plan
 from benchmark.submissions import validate as validate_module
 from benchmark.submissions.findings import KINDS, Finding, report
-from benchmark.submissions.manifest import HASHED, Manifest, manifest_of
 from support.command_line import CommandLine
 from support.tiny_suite import ASKED, RECORDS, as_process, tiny_suite
 
@@ -71,7 +71,7 @@ class Copy:
         files = {name: self[name].read_bytes() for name in HASHED}
         try:
             records = [Record.model_validate_json(line) for line in files["records.jsonl"].splitlines()]
-            new = manifest_of(old.suite, old.citation, records, files)
+            new = manifest_of(old.suite, old.citation, records, files, old.developed_on)
         except ValueError:
             new = old.model_copy(update={"files": {n: hashlib.sha256(d).hexdigest() for n, d in files.items()}})
         self["manifest.json"].write_text(new.to_text())
@@ -220,6 +220,17 @@ def edited(name: str, change: Callable[[bytes], bytes]) -> Spoil:
     return spoil
 
 
+def stated(words: str | None) -> Spoil:
+    """What the method was developed on."""
+
+    def spoil(copy: Copy) -> None:
+        values = json.loads(copy["manifest.json"].read_bytes()) | {"developed_on": words}
+        text = json.dumps(values, sort_keys=True, indent=1, ensure_ascii=False)
+        copy["manifest.json"].write_text(f"{text}\n")
+
+    return spoil
+
+
 # What is done to records and predictions, each with a manifest that fits; the kinds that are found, and what is said.
 CONTENT: dict[str, tuple[Spoil, str, str]] = {
     "an edited score": (first(metrics={"accuracy": 0.123}), "edited-score", "metrics.accuracy: found 0.123"),
@@ -280,12 +291,12 @@ CONTENT: dict[str, tuple[Spoil, str, str]] = {
     "a canary": (called("ground_truth"), "taken-name", "'ground_truth'"),
     "a reference row": (called("mean_supervisor"), "taken-name", "'mean_supervisor'"),
     "a published title": (called("mine", "RAVEN"), "taken-name", "that of 'raven'"),
-    "a title in other case, forms and spaces": (called("mine", " ｒaven\u00a0 "), "taken-name bad-title", "of 'raven'"),
+    "a title in other case, forms and spaces": (called("mine", " ｒaven\u00a0 "), "taken-name bad-text", "of 'raven'"),
     "a title with more between its words": (called("mine", "Majority  VOTE "), "taken-name", "that of 'majority_vote'"),
-    "a title with what is not seen in it": (called("mine", "RA\u200bVEN"), "taken-name bad-title", "of 'raven'"),
+    "a title with what is not seen in it": (called("mine", "RA\u200bVEN"), "taken-name bad-text", "of 'raven'"),
     "a reference row's title": (called("mine", "Supervisors' mean score: the weak floor"), "taken-name", "mean_superv"),
-    "a title that no terminal shows": (called("mine", "Mine\u202e"), "bad-title", "u202e"),
-    "a title of spaces": (called("mine", "  "), "bad-title", "' '"),
+    "a title that no terminal shows": (called("mine", "Mine\u202e"), "bad-text", "u202e"),
+    "a title of spaces": (called("mine", "  "), "bad-text", "' '"),
     "predictions of another method": (from_ensemble, "copied-predictions", "'ensemble'"),
 }
 # What is done to files.
@@ -307,6 +318,10 @@ FILES: dict[str, tuple[Spoil, str, str]] = {
     ),
     "predictions of a type that numpy lacks": (edited("predictions.safetensors", as_float8), "unreadable", "float8"),
     "content hidden in the predictions": (lambda c: c.write(note="hidden"), "not-canonical", "predictions"),
+    "a statement that no terminal shows": (stated("Mine\u202e"), "bad-text", "u202e"),
+    "a statement of spaces": (stated(" "), "bad-text", "developed_on ' '"),
+    "a statement that goes on": (stated("a" * 201), "manifest-mismatch", "developed_on"),
+    "a statement of nothing": (stated(None), "not-canonical", "manifest.json"),
     "a link that is no address": (edited("README.md", lambda d: d.replace(b"https:", b"java:")), "readme", "'java:"),
     "a README that is not filled in": (lambda c: c["README.md"].write_text("# A\n"), "readme", "authors, link, descr"),
 }
@@ -326,6 +341,11 @@ def test_what_is_broken_or_tampered_with_is_named(suite: CommandLine, copy: Copy
     assert status == (what not in WARNINGS)
     assert out.splitlines()[-1].startswith(f"{'not ' if status else ''}valid: {copy.folder.name}, ")
     assert ("] warning: " in out) == (what in WARNINGS)
+
+
+def test_what_it_was_developed_on_may_be_stated(suite: CommandLine, copy: Copy) -> None:
+    stated("the suite `development`, then these tests once")(copy)
+    assert validate(suite, copy.folder)[:2] == (0, set())
 
 
 def test_every_kind_has_a_case() -> None:
@@ -399,7 +419,7 @@ def test_methods_of_the_project_need_no_manifest(suite: CommandLine, tmp_path: P
     assert validate(suite, copy.folder)[:2] == (1, {"no-manifest", "edited-score", "missing-record"})
 
 
-@pytest.mark.parametrize("field", sorted(Manifest.model_fields.keys() - {"schema_version", "citation"}))
+@pytest.mark.parametrize("field", sorted(Manifest.model_fields.keys() - {"schema_version", "citation", "developed_on"}))
 def test_a_manifest_says_what_the_other_files_do(suite: CommandLine, copy: Copy, field: str) -> None:
     values = json.loads(copy["manifest.json"].read_text())
     other = {"kind": "single", "ablation_of": "naive", "options": {}, "files": {}, "cells": [], "environments": []}

@@ -20,9 +20,9 @@ from benchmark.page.payload import Payload, Row, Suite
 from benchmark.page.render import INDEX, data_block, filled, page, render, write_page
 from benchmark.reports.headline import comparison_columns, comparison_table, headline_columns
 from benchmark.results.layout import MANIFEST, README, RECORDS
+from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
 from benchmark.submissions.about import stub
-from benchmark.submissions.manifest import manifest_of
 from support.snapshots import Snapshots, pretty
 from support.synthetic import Task, default_tasks, entry, evaluation, fill
 
@@ -95,9 +95,15 @@ def test_accuracy_is_what_loops_over_the_predictions_give(store: ResultStore, su
             assert shown["seeds"][method] == pytest.approx(means, abs=1e-3)
             assert shown["score"][method][0] == pytest.approx(np.mean(means), abs=1e-3)
     tasks = [key.removesuffix("|ood") for key in suite["cells"] if key.endswith("|ood")]
-    cells = [suite["cells"][f"{task}|ood"] for task in tasks]
-    mean = np.mean([cell.get("accuracy", cell["own"])["score"]["raven"][0] for cell in cells])
-    assert suite["views"]["ood||all|accuracy"]["score"]["raven"][0] == pytest.approx(mean, abs=1e-3)
+    cells = {task: suite["cells"][f"{task}|ood"] for task in tasks}
+    scores = {task: cell.get("accuracy", cell["own"])["score"]["raven"][0] for task, cell in cells.items()}
+    families = {task["name"]: task["family"] for task in suite["tasks"]}
+    by_family = [[scores[task] for task in tasks if families[task] == name] for name in set(families.values())]
+    view = suite["views"]["ood||all|accuracy"]
+    assert view["score"]["raven"][0] == pytest.approx(np.mean([np.mean(own) for own in by_family]), abs=1e-3)
+    assert view["plain"]["raven"][0] == pytest.approx(np.mean([*scores.values()]), abs=1e-3)
+    assert (view["tasks"], view["families"]) == (6, 4)
+    assert suite["views"]["ood|image|all|accuracy"]["plain"] == {}, "the same, with as many tasks in each family"
 
 
 def test_the_payload_is_as_it_was(tmp_path: Path, snapshot: Snapshots) -> None:
@@ -119,7 +125,7 @@ def test_another_version_of_a_method_is_not_described_by_this_one(tmp_path: Path
     assert (row["version"], row["description"], row["citation"]) == (version, "", "")
 
 
-def submitted(root: Path, readme: str, version: int = 1) -> ResultStore:
+def submitted(root: Path, readme: str, version: int = 1, developed_on: str | None = None) -> ResultStore:
     """Results of `mine`, with the manifest and README of a submission."""
     store, task = ResultStore(root), Task("digits")
     with store.lock():
@@ -127,7 +133,7 @@ def submitted(root: Path, readme: str, version: int = 1) -> ResultStore:
         entries = [entry(task, evaluated, "mine", seed) for seed in range(2)]
         store.write_unit(evaluated, entries)
     manifest = manifest_of("default", "A. <b>Nonymous</b>, javascript:alert(1)", [record for record, _ in entries], {})
-    manifest = manifest.model_copy(update={"method_version": version})
+    manifest = manifest.model_copy(update={"method_version": version, "developed_on": developed_on})
     (root / "mine" / MANIFEST).write_text(manifest.to_text())
     (root / "mine" / README).write_text(readme)
     return store
@@ -142,7 +148,8 @@ def test_a_submission_is_described_in_its_own_words(tmp_path: Path) -> None:
     store = submitted(tmp_path, f"# RAVEN\n\n- authors: A\n- link: javascript:alert(1)\n\n{words}\n")
     row = row_of(store, "mine")
     assert (row["title"], row["citation"]) == ("Mine", "A. <b>Nonymous</b>, javascript:alert(1)")
-    assert row["description"] == words
+    assert (row["description"], row["developed_on"]) == (words, "not stated")
+    assert row_of(store, "mean_supervisor")["developed_on"] == ""
     html = page([store])
     assert "<script>alert" not in html
     assert "<img" not in html
@@ -152,8 +159,9 @@ def test_a_submission_is_described_in_its_own_words(tmp_path: Path) -> None:
 def test_what_a_submission_does_not_say_of_this_version_stays_empty(tmp_path: Path) -> None:
     store = submitted(tmp_path / "stub", stub("Mine", "none"))
     assert (row_of(store, "mine")["description"], row_of(store, "mine")["citation"][:2]) == ("", "A.")
-    store = submitted(tmp_path / "old", "# Mine\n\nAs it was.\n", version=2)
-    assert (row_of(store, "mine")["description"], row_of(store, "mine")["citation"]) == ("", "")
+    store = submitted(tmp_path / "old", "# Mine\n\nAs it was.\n", 2, "the tests")
+    row = row_of(store, "mine")
+    assert (row["description"], row["citation"], row["developed_on"]) == ("", "", "")
     store = submitted(tmp_path / "broken", "# Mine\n\nIt does this.\n")
     (store.root / "mine" / MANIFEST).write_text("{")
     assert (row_of(store, "mine")["description"], row_of(store, "mine")["citation"]) == ("", "")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
@@ -19,6 +20,9 @@ from benchmark.page.data import page_payload
 from benchmark.page.render import page as page_of
 from benchmark.page.render import render, write_page
 from benchmark.reports.headline import comparison_columns, headline_columns, ranked
+from benchmark.reports.leaderboard import learned_weights, weights_correlation
+from benchmark.results.layout import MANIFEST
+from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
 from support.synthetic import Task, default_tasks, entry, evaluation, fill
 
@@ -140,6 +144,7 @@ def test_the_numbers_are_the_leaderboards(page: Page, analysis: Analysis) -> Non
     columns = {c.header: c for c in (*headline_columns(analysis), *comparison_columns(analysis))}
     shown = {
         "mean of 6 tasks": "all OOD",
+        "plain mean": "all OOD (plain mean)",
         "minus ensemble": "all OOD, minus ensemble",
         "image": "image OOD",
         "text": "text OOD",
@@ -346,6 +351,11 @@ def test_figures_are_inline_and_to_scale(page: Page, analysis: Analysis) -> None
         assert (low["x"] < high["x"]) == (over[0] < over[1])
         assert (low["y"] > high["y"]) == (over[2] < over[3])
     assert figures.nth(2).locator(".cloud").count() == 3 * (5 * 3 + 4)  # seeds x supervisors of six tasks
+    found = {(c.evaluation.family, c): weights_correlation(c, learned_weights(c, "raven")) for c in ood}
+    known = {at: value for at, value in found.items() if value is not None}
+    families = {family for family, _ in known}
+    mean = np.mean([np.mean([v for (own, _), v in known.items() if own == family]) for family in families])
+    assert f"Raven (rank correlation {mean:.2f})" in figures.nth(2).inner_text()
     figures.nth(1).locator(".pick[data-method=naive] circle").click()
     assert page.get_by_role("dialog", name="Naive").is_visible()
 
@@ -539,7 +549,10 @@ def test_hostile_text_stays_text(tmp_path: Path, open_page: Open) -> None:
 
 
 def test_one_task_one_seed_one_method(tmp_path: Path, open_page: Open) -> None:
-    fill(ResultStore(tmp_path / "results"), [Task("alone")], ("mine",), range(1), ("ind",))
+    store = ResultStore(tmp_path / "results")
+    fill(store, [Task("alone")], ("mine",), range(1), ("ind",))
+    manifest = manifest_of("results", "", [*store.load().records.values()], {}, "the <b>tests</b>")
+    (store.root / "mine" / MANIFEST).write_text(manifest.to_text())
     page = open_page(write_page(tmp_path / "results", tmp_path))
     assert re.fullmatch(r"\d+\.\d", column(page, "mean of 1 task")["mine"])
     assert column(page, "PGR")["mine"] == "–"
@@ -547,4 +560,5 @@ def test_one_task_one_seed_one_method(tmp_path: Path, open_page: Open) -> None:
     assert "not run" in open_task(page, "alone").inner_text()  # the ceiling
     page.locator("#table .link").click()
     assert "No description" in page.get_by_role("dialog").inner_text()
+    assert re.search("developed on\\s+the <b>tests</b>", page.get_by_role("dialog").inner_text())
     assert page.locator("dialog .whisker").count() == 0

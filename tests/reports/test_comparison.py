@@ -40,11 +40,16 @@ def test_differences_are_those_of_the_scores(default: ResultStore) -> None:
     shown = lines(compare_rows(default, "raven", "naive"))
     cells = {cell.evaluation.task: cell.samples for cell in analysis_of(default).select("ood")}
     gains = {task: samples["raven"].values - samples["naive"].values for task, samples in cells.items()}
-    modalities = {"image (2)": TASKS[:2], "text (2)": TASKS[2:4], "preference (1)": TASKS[4:], "all (5)": TASKS}
-    for name, tasks in ({task: [task] for task in TASKS} | modalities).items():
+    groups = {"image (2, 2)": TASKS[:2], "text (2, 1)": TASKS[2:4], "preference (1, 1)": TASKS[4:]}
+    groups |= {"all, plain mean (5, 3)": TASKS} | {task: [task] for task in TASKS}
+    plain = {name: [[task] for task in tasks] for name, tasks in groups.items()}
+    for name, families in (plain | {"all (5, 3)": [["solar"], ["digits"], TASKS[2:]]}).items():
         difference, _, _, improvement, _ = shown[name]
-        assert float(difference.split()[0]) == pytest.approx(100 * np.mean([gains[t] for t in tasks]), abs=0.0501)
-        won = np.mean([gains[t] > 0 for t in tasks])
+        gain, won = (
+            np.mean([np.mean([of(gains[task]) for task in tasks]) for tasks in families])
+            for of in (np.mean, lambda own: np.mean(own > 0))
+        )
+        assert float(difference.split()[0]) == pytest.approx(100 * gain, abs=0.0501)
         assert float(improvement.split()[0]) == pytest.approx(100 * won, abs=0.0501)
 
 
@@ -64,13 +69,13 @@ def test_tasks_with_the_same_test_examples_share_resamples(tmp_path: Path) -> No
 
 def test_p_values_are_corrected_for_what_stands_together(default: ResultStore) -> None:
     cells = analysis_of(default).select("ood")
-    families = {cell.evaluation.task: [cell] for cell in cells}
-    found = contrasts("raven", "naive", families)
+    each = {cell.evaluation.task: [cell] for cell in cells}
+    found = contrasts("raven", "naive", each)
     expected = holm([contrast.difference.p for contrast in found.values()])
     np.testing.assert_allclose([contrast.adjusted for contrast in found.values()], expected)
     (alone,) = contrasts("raven", "naive", {"all": cells}).values()
     assert alone.adjusted == alone.difference.p
-    back = contrasts("naive", "raven", families)
+    back = contrasts("naive", "raven", each)
     assert [c.sign for c in back.values()] == [-c.sign for c in found.values()]
 
 
@@ -79,7 +84,7 @@ def test_what_the_two_do_not_share_is_left_out(tmp_path: Path) -> None:
     fill(other, [Task("more")], ("raven",), conditions=("ind",))
     fill(other, [task], ("raven", "new"), seeds=range(1), conditions=("ind",))
     shown = lines(compare_rows(other, "new", "raven"))
-    assert {"task, InD", "only", "all (1)"} <= set(shown)
+    assert {"task, InD", "only", "all (1, 1)"} <= set(shown)
     assert "more" not in shown
     assert shown["only"][1:3] + shown["only"][4:] == ["–", "–", "–"], "one seed says nothing"
     put(other, task, "late", range(1, 2), ("ind",))

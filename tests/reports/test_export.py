@@ -21,11 +21,11 @@ from benchmark.core.records import digest
 from benchmark.core.scoring import compute_metrics
 from benchmark.reports.export import export
 from benchmark.reports.headline import comparison_columns
-from benchmark.reports.latex import escape
+from benchmark.reports.latex import escape, headline_latex
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
 from support.snapshots import Snapshots
-from support.synthetic import Task, entry, evaluation, fill, level
+from support.synthetic import Task, analysis_with, entry, evaluation, fill, level
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,15 @@ def test_values_are_the_tables(default: ResultStore, frame: pd.DataFrame) -> Non
         assert row["failed"] == (row["score"] < row["floor"] - 1e-6)
         assert row["canary"] == (row["method"] in CANARIES)
         assert row["ablation"] == (row["method"] == "raven_no_easy")
+        assert row["family"] == ("posts" if cell.evaluation.modality in ("text", "preference") else row["task"])
         assert (row["modality"], row["classes"]) == (cell.evaluation.modality, cell.evaluation.num_classes)
         assert row["tags"] == "broken" if row["task"] == "tweets-broken" else pd.isna(row["tags"])
     ood = frame[(frame["condition"] == "ood") & (frame["method"] == "raven")]
     (column,) = [column for column in comparison_columns(analysis) if column.header.startswith("PGR")]
     headline = column.value("raven")
     assert headline is not None
-    assert ood.groupby("task")["pgr"].mean().mean() == pytest.approx(headline.mean)
+    by_family = ood.groupby(["family", "task"])["pgr"].mean().groupby("family").mean()
+    assert by_family.mean() == pytest.approx(headline.mean)
 
 
 def test_what_is_not_known_is_missing_not_zero(tmp_path: Path) -> None:
@@ -189,6 +191,19 @@ def test_best_and_tied_are_bold(tmp_path: Path) -> None:
     latex, warned = given(store.root, "latex")
     assert warned == []
     assert set(re.findall(r"^(\w[\w ]*?)(?: \\emph.*?)? & \\textbf", latex, re.M)) == {"Raven", "Twin"}
+
+
+def test_ties_are_of_the_mean_that_a_column_shows() -> None:
+    """Of one task `a` is surely the better, of five of another family nobody knows: alike in the plain mean alone."""
+    noise = np.array([-0.05, 0.05, -0.02, 0.02])
+    scores = {("f", "sure"): {"a": np.full(4, 0.9), "b": np.full(4, 0.7)}}
+    scores |= {("g", f"unsure-{i}"): {"a": 0.5 + noise, "b": np.full(4, 0.5)} for i in range(5)}
+    analysis = analysis_with(scores)
+    text = headline_latex(analysis, "demo").splitlines()
+    header = next(line for line in text if line.startswith("method")).removesuffix(r" \\").split(" & ")
+    b = next(line for line in text if line.startswith("b & ")).split(" & ")
+    bold = {name for name, cell in zip(header, b, strict=True) if "textbf" in cell}
+    assert ("all OOD" in header, "all OOD" in bold, "all OOD (plain mean)" in bold) == (True, False, True)
 
 
 def test_latex_of_a_stress_suite_names_what_has_it_all(tmp_path: Path) -> None:

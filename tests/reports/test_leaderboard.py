@@ -17,10 +17,12 @@ from benchmark.core.scoring import score
 from benchmark.reports.checks import check
 from benchmark.reports.leaderboard import render, summary
 from benchmark.reports.publish import check_published, publish, suites_beside
+from benchmark.results.layout import MANIFEST
+from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
 from support.markdown import mean, section, tables
 from support.snapshots import Snapshots
-from support.synthetic import METHODS, Guessing, Task, default_tasks, fill, put
+from support.synthetic import METHODS, Guessing, Task, default_tasks, entry, evaluation, fill, put
 
 TITLES = {"ood": "out of distribution (OOD)", "ind": "in distribution (InD)"}
 
@@ -68,27 +70,35 @@ def test_the_tables_are_what_loops_over_the_results_give(default: ResultStore, p
     rows = {row: cells | (compared | canaries_compared)[row] for row, cells in (methods | canaries).items()}
     ood, ind = loop_scores(default, "ood"), loop_scores(default, "ind")
     modality = {task.name: task.modality for task in default_tasks()}
+    family = {task.name: task.family or task.name for task in default_tasks()}
+
+    def over(values: dict[str, float]) -> float:
+        """Over families of means over their tasks."""
+        names = {family[task] for task in values}
+        return float(np.mean([np.mean([v for t, v in values.items() if family[t] == name]) for name in names]))
+
     for row in (*METHODS, "mean_supervisor"):
         means = {task: np.mean(values) for task, values in ood[row].items()}
         plain = {task: value for task, value in means.items() if task != "tweets-broken"}
         expected = {f"{m} OOD": np.mean([v for t, v in plain.items() if modality[t] == m]) for m in modality.values()}
         expected["broken supervisor OOD"] = means["tweets-broken"]
-        expected["all OOD"] = np.mean(list(means.values()))
-        expected["all InD"] = np.mean([np.mean(values) for values in ind[row].values()])
+        expected["all OOD"], expected["all OOD (plain mean)"] = over(means), np.mean(list(means.values()))
+        expected["all InD"] = over({task: np.mean(values) for task, values in ind[row].items()})
         floors, ceilings = ood["mean_supervisor"], ood["ground_truth"]
-        gaps = [(means[t] - np.mean(floors[t])) / (np.mean(ceilings[t]) - np.mean(floors[t])) for t in means]
-        expected["PGR OOD (5/5 tasks)"] = np.mean(gaps)
-        expected["failure rate OOD"] = np.mean([np.array(ood[row][t]) < floors[t] for t in means])
+        gaps = {t: (means[t] - np.mean(floors[t])) / (np.mean(ceilings[t]) - np.mean(floors[t])) for t in means}
+        expected["PGR OOD (5/5 tasks)"] = over(gaps)
+        expected["failure rate OOD"] = over({t: np.mean(np.array(ood[row][t]) < floors[t]) for t in means})
         expected["OOD minus InD"] = expected["all OOD"] - expected["all InD"]
-        for over in {"ensemble", "raven"} - {row}:
-            pairs = [zip(ood[row][t], ood[over][t], strict=True) for t in means]
-            expected[f"P(> {over})"] = np.mean([[float(a > b) + (a == b) / 2 for a, b in pair] for pair in pairs])
+        for other in {"ensemble", "raven"} - {row}:
+            pairs = {t: zip(ood[row][t], ood[other][t], strict=True) for t in means}
+            won = {t: np.mean([float(a > b) + (a == b) / 2 for a, b in pair]) for t, pair in pairs.items()}
+            expected[f"P(> {other})"] = over(won)
         if row != "mean_supervisor":
             records = default.load().records.items()
-            stored = [r.metrics["accuracy"] for k, r in records if (k.method, k.condition) == (row, "ood")]
-            expected["accuracy, all OOD"] = np.mean(stored)
+            stored = {t: [r.metrics["accuracy"] for k, r in records if k[:3] == (t, "ood", row)] for t in means}
+            expected["accuracy, all OOD"] = over({t: np.mean(values) for t, values in stored.items()})
         if row != "ensemble":
-            base = np.mean([np.mean(values) for values in ood["ensemble"].values()])
+            base = over({t: np.mean(values) for t, values in ood["ensemble"].items()})
             expected["all OOD, minus ensemble"] = expected["all OOD"] - base
         for column, value in expected.items():
             assert mean(rows[row][column]) == pytest.approx(100 * value, abs=0.0501), (row, column)
@@ -123,7 +133,9 @@ def test_weights_against_supervisors(default: ResultStore, page: str) -> None:
                 top.append(record.diagnostics["weights"][scores.argmax()])  # type: ignore[index, call-overload]
         assert float(correlation) == pytest.approx(np.mean(found), abs=0.0051)
         assert float(best) == pytest.approx(np.mean(top), abs=0.0051)
-    assert float(rows[-1][3]) == pytest.approx(np.mean([float(row[3]) for row in rows[:-1]]), abs=0.011)
+    names = {task.name: task.family or task.name for task in default_tasks()}
+    of = {name: [float(row[3]) for row in rows[:-1] if names[row[1]] == name] for name in names.values()}
+    assert float(rows[-1][3]) == pytest.approx(np.mean([np.mean(values) for values in of.values()]), abs=0.011)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -159,6 +171,24 @@ def test_numbers_lists_and_shares_in_words() -> None:
     assert percent(of(1.0, 0.1)) == "100.0 ± 27.8"
     assert percent(of(2 / 3, 0.1, tasks=1)) == "66.7", "one task's few runs"
     assert percent(of(2 / 3, 0.5), of_tasks=4) == "66.7 (3/4)"
+
+
+def test_it_says_what_submissions_were_developed_on(tmp_path: Path) -> None:
+    """Those of this version; in their own words, which are anybody's."""
+    store, task = ResultStore(tmp_path / "demo"), Task("t")
+    fill(store, [task], ("naive",), range(2), ("ood",))
+    for name, version, words in (("mine", 1, "a | <b>suite</b>"), ("yours", 1, None), ("older", 2, "the tests")):
+        evaluated = evaluation(task, "ood", range(2))
+        entries = [entry(task, evaluated, name, seed) for seed in range(2)]
+        with store.lock():
+            store.write_unit(evaluated, entries)
+        manifest = manifest_of("demo", "", [record for record, _ in entries], {}, words)
+        text = manifest.model_copy(update={"method_version": version}).to_text()
+        (store.root / name / MANIFEST).write_text(text)
+    (store.root / "naive" / MANIFEST).write_text("{}")
+    said = section(render(ResultStore(store.root)), "## How it was made")
+    shown = "- submissions: `mine`, developed on: a \\| &lt;b&gt;suite&lt;/b&gt;; `yours`, developed on: not stated\n"
+    assert shown in said
 
 
 # --- the same bytes, and where they go -------------------------------------------------------------------------------

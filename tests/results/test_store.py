@@ -18,6 +18,7 @@ from benchmark.base.errors import Vanished, W2SError
 from benchmark.core.records import Record, RecordKey, Versions, digest
 from benchmark.results import store as results
 from benchmark.results.contents import Contents, read_contents
+from benchmark.results.layout import truth_file
 from benchmark.results.store import ResultStore
 from support.records import records, wrong
 from support.synthetic import Task, entry, evaluation, fill
@@ -129,6 +130,21 @@ def test_seeds_are_merged(store: ResultStore) -> None:
     after = ResultStore(store.root).load()
     assert sorted(after.evaluations["a", "ood"].seeds) == [0, 1, 2, 3]
     assert [after.misfit(record) for record in after.records.values()] == [None] * (16 + 2)
+
+
+def test_an_evaluation_of_before_is_a_family_by_itself_until_it_is_written_again(store: ResultStore) -> None:
+    path = store.root / truth_file("a", "ood")
+    with safe_open(path, framework="np") as file:
+        values = json.loads(file.metadata()["evaluation"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    del values["family"]
+    save_file(arrays, path, metadata={"evaluation": json.dumps(values)})
+    before = ResultStore(store.root).load()
+    assert (before.problems, before.evaluations["a", "ood"].family) == ([], "a")
+    evaluated = evaluation(Task("a", family="letters"), "ood", range(2, 3))
+    store.write_unit(evaluated, [entry(Task("a"), evaluated, "raven", 2)])
+    after = ResultStore(store.root).load().evaluations["a", "ood"]
+    assert (after.family, sorted(after.seeds)) == ("letters", [0, 1, 2])
 
 
 @pytest.mark.parametrize("changed", [{"version": 2}, {"fingerprint": "other"}])

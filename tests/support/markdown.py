@@ -13,15 +13,19 @@ def section(page: str, title: str) -> str:
     return found.group(1)
 
 
-def tables(text: str) -> list[dict[str, dict[str, str]]]:
-    """Every table in the text: by the name in backticks, what each column says."""
+def tables(text: str, by: str | None = None) -> list[dict[str, dict[str, str]]]:
+    """Every table in the text: by the name in backticks, or by what one column says, what each column says."""
     found = []
     for part in map(str.strip, text.split("\n\n")):
         if part.startswith("|"):
             cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in part.splitlines()]
             rows = [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
-            found.append({re.findall("`([^`]*)`", row.get("name") or row["method"])[0]: row for row in rows})
+            found.append({_name(row) if by is None else row[by]: row for row in rows})
     return found
+
+
+def _name(row: dict[str, str]) -> str:
+    return str(re.findall("`([^`]*)`", row.get("name") or row["method"])[0])
 
 
 def mean(cell: str) -> float:

@@ -2,24 +2,30 @@
 
     records.jsonl, predictions.safetensors   as every method's (`benchmark.results.store`)
     method.py                                the source that was run
-    manifest.json                            hashes of these three, and what the records have in common
+    manifest.json                            hashes of these three, what the records have in common, and a statement
     README.md                                who, where and what, filled in by hand; so no hash holds it
 
-All of the manifest but its suite and citation follows from the other files, so that it can be compared with them.
+All of the manifest but its suite, its citation and what the method was developed on follows from the other files, so
+that it can be compared with them.
 """
 
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidationError
 
 from benchmark.core.records import Condition, Count, MethodName, Record, Schema, Sha256, Strict, TaskName, Version
+from benchmark.results.layout import MANIFEST
 
 Hashed = Literal["records.jsonl", "predictions.safetensors", "method.py"]
 HASHED: tuple[Hashed, ...] = get_args(Hashed)
+LIMIT = 2**22  # bytes of a manifest, 100 x the usual
+LONGEST = 200  # characters of what a method was developed on
+NOT_STATED = "not stated"
 _SHARED = ("method", "title", "kind", "ablation_of", "method_version", "engine_version")  # by all records
 
 
@@ -49,6 +55,8 @@ class Manifest(Strict):
         options: of the method; its one setting.
         files: name -> SHA-256, of `HASHED`.
         environments: one, unless a run was continued elsewhere.
+        developed_on: by which results the method was made and its options chosen, as whoever submits states it; None
+            where nothing is stated, as before there was this field.
     """
 
     schema_version: Schema = 1
@@ -64,13 +72,42 @@ class Manifest(Strict):
     files: dict[Hashed, Sha256]
     cells: tuple[ManifestCell, ...]
     environments: tuple[Environment, ...]
+    developed_on: Annotated[str, Field(min_length=1, max_length=LONGEST)] | None = None
+
+    @property
+    def statement(self) -> str:
+        """What it was developed on, in words."""
+        return self.developed_on or NOT_STATED
 
     def to_text(self) -> str:
         """The content of `manifest.json`; one manifest has one text."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+        values = self.model_dump(mode="json", exclude=None if self.developed_on else {"developed_on"})
+        return json.dumps(values, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
-def manifest_of(suite: str, citation: str, records: Sequence[Record], files: Mapping[str, bytes]) -> Manifest:
+def read_manifest(folder: Path) -> Manifest | None:
+    """A submission's manifest; None for a folder without one that can be read. Links are not followed."""
+    path = folder / MANIFEST
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > LIMIT:
+        return None
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return None
+
+
+def can_be_seen(text: str) -> bool:
+    """Whether a text has characters that can be seen, and none that can't."""
+    return text.isprintable() and bool(text.strip())
+
+
+def manifest_of(
+    suite: str,
+    citation: str,
+    records: Sequence[Record],
+    files: Mapping[str, bytes],
+    developed_on: str | None = None,
+) -> Manifest:
     """The manifest of these records of one method and the folder's files.
 
     Raises:
@@ -95,5 +132,6 @@ def manifest_of(suite: str, citation: str, records: Sequence[Record], files: Map
             Environment(device=device, libraries=dict(libraries), commit=commit)
             for device, libraries, commit in sorted(made)
         ),
+        developed_on=developed_on,
         **{name: getattr(records[0], name) for name in _SHARED},
     )
