@@ -139,3 +139,12 @@ def test_a_supervisor_beats_chance_on_its_own_source(task_domains):
     model = supervisor.model.fit(images[first], domain.labels[first], 10, seed=0)
     predicted = model.predict_proba(images[second]).argmax(1)
     assert balanced_accuracy_score(domain.labels[second], predicted) > 0.3
+
+
+def test_supervisors_keep_number_and_order_and_one_is_underconfident():
+    for target, sources in icons.TASKS.items():
+        supervisors = [TASKS[f"icons-to-{target}"].supervisors(seed) for seed in range(3)]
+        assert supervisors[0] == supervisors[1] == supervisors[2]
+        assert {name for supervisor in supervisors[0] for name in supervisor.domains} == set(sources)
+        temperatures = [getattr(supervisor.model, "temperature", 1.0) for supervisor in supervisors[0]]
+        assert sorted(temperatures) == [1.0] * 4 + [5.0 if target == "lucide" else 1.0]
