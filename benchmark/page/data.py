@@ -69,6 +69,8 @@ def suite_payload(store: ResultStore) -> payload.Suite:
     about = load_suite(base).description if base in suite_names() else ""
     if about and name != base:
         about = f"the suite `{base}` with the setting of each method chosen on the validation split"
+    if store.older is not None:
+        about = ". ".join([*filter(None, [about]), f"Of an older protocol: {store.older}"])
     rows = [*ranked(own), *references(own)]
     view_of = _viewer(own, rows)
     return {

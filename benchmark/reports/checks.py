@@ -71,9 +71,12 @@ def _page_findings(results: Path, path: Path, expected: str) -> list[str]:
 def agreement(first: ResultStore, second: ResultStore) -> list[str]:
     """In which cells, of a task, condition and method, the mean scores of both agree within their intervals, in lines.
 
-    That is |a - b| <= sqrt(h_a^2 + h_b^2), h the half-widths.
+    That is |a - b| <= sqrt(h_a^2 + h_b^2), h the half-widths. Tasks of which one has another version are left out.
     """
     a, b = _estimates(first), _estimates(second)
+    versions = [{(c.task, c.condition): c.task_version for c in s.load().evaluations.values()} for s in (first, second)]
+    other = {cell for cell in versions[0].keys() & versions[1].keys() if versions[0][cell] != versions[1][cell]}
+    a, b = ({key: value for key, value in cells.items() if key[:2] not in other} for cells in (a, b))
     shared = sorted(a.keys() & b.keys())
     differing = []
     for key in shared:
@@ -84,6 +87,8 @@ def agreement(first: ResultStore, second: ResultStore) -> list[str]:
             differing.append(f"  {method} on {task}/{condition}: {found}, allowed difference {number(allowed)}")
     agree = f"{len(shared) - len(differing)} of {len(shared)} cells agree within their intervals"
     lines = [f"compared with {second.root}: {agree}", *differing[:_SHOWN]]
+    tasks = len({task for task, _ in other})
+    lines += [f"  {tasks} tasks are of another version there, and were not compared"] * bool(tasks)
     lines += [f"  and {len(differing) - _SHOWN} more"] * (len(differing) > _SHOWN)
     for cells, store in ((a, first), (b, second)):
         lines += [f"  {len(cells) - len(shared)} cells are only in {store.root}"] * (len(cells) > len(shared))

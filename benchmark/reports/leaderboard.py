@@ -67,6 +67,8 @@ def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
     """The parts of a suite's leaderboard, each a Markdown section with its heading."""
     analysis = analysis_with_records(store)
     problems, parts = list(analysis.problems), []
+    if store.older is not None:
+        parts.append(f"**Of an older protocol.** {store.older}")
     if tuned.holds_tuned(store):
         parts.append(tuned.section(store))
     else:

@@ -25,7 +25,7 @@ from benchmark.base.files import atomic_write, remove_temporaries, sync_folder
 from benchmark.base.notices import notice
 from benchmark.core.records import Evaluation, Record, RecordKey, Versions, compact
 from benchmark.results.contents import Contents, read_contents, read_unit
-from benchmark.results.layout import PREDICTIONS, RECORDS, array_name, truth_file
+from benchmark.results.layout import OLDER, PREDICTIONS, RECORDS, array_name, truth_file
 from benchmark.results.lines import reason
 
 _LOCK, _UNIT = ".lock", ".unit.safetensors"
@@ -62,6 +62,12 @@ class ResultStore:
     def load(self) -> Contents:
         """The folder's contents; what can't be read is in `problems` and doesn't stop the rest."""
         return self._read_anew() if self._contents is None else self._contents
+
+    @property
+    def older(self) -> str | None:
+        """What the folder says of itself, on one line, if its records are of an older protocol and stay as they are."""
+        path = self.root / OLDER
+        return " ".join(path.read_text(encoding="utf-8").split()) if path.is_file() else None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from benchmark.core.records import Record, RecordKey
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, suite_of_folder
 from benchmark.results.contents import no_results
-from benchmark.results.layout import MANIFEST, SOURCE, TUNED
+from benchmark.results.layout import MANIFEST, OLDER, SOURCE, TUNED
 from benchmark.results.store import ResultStore
 
 _SHOWN = 3
@@ -51,7 +51,11 @@ def stale_records(records: Iterable[Record]) -> list[Record]:
 
 
 def stale_findings(store: ResultStore) -> list[str]:
-    """A finding for each method with stale records: how many, what was raised, the command that redoes them."""
+    """A finding for each method with stale records: how many, what was raised, the command that redoes them. Of a
+    folder that says itself that it is older, that must be true."""
+    if store.older is not None:
+        current = not stale_records(store.load().records.values())
+        return [f"{store.root}/{OLDER}: nothing here is older than the code; remove it"] * current
     return [
         f"{store.root}: {method}: {len(records)} stale records ({_why(records)}); "
         f"run `{_redo(store, method, _suite(store))}`"

@@ -1,7 +1,9 @@
 """LEADERBOARD.md: the whole page as it is, and the numbers on it against loops over the results."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +237,17 @@ def test_runs_have_a_page_of_their_own_with_their_tuned_results(copied: Callable
     (runs / "default").rename(runs / "arrays-mine")
     publish(runs / "arrays-mine", said.append)
     assert "w2s run --arrays FILE" in (runs / "arrays-mine" / "LEADERBOARD.md").read_text()
+
+
+def test_tasks_of_another_version_are_not_compared(copied: Callable[..., Path]) -> None:
+    copied("default")
+    runs, said = copied("default", to="runs"), list[str]()
+    first = default_tasks()[0]
+    fill(ResultStore(runs / "default"), [replace(first, version=2)], ("naive",), range(5), ("ood",))
+    publish(Path("runs/default"), said.append)
+    compared, *rest = said[2:]
+    assert re.fullmatch(r"compared with results/default: (\d+) of \1 cells agree within their intervals", compared)
+    assert rest == ["  1 tasks are of another version there, and were not compared"]
 
 
 def test_a_run_is_compared_with_what_is_published(copied: Callable[..., Path], snapshot: Snapshots) -> None:

@@ -13,6 +13,7 @@ from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS, register_task
 from benchmark.core.suite import load_suite
 from benchmark.reports.checks import check
+from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
 from benchmark.running import stale as stale_module
 from benchmark.running.stale import Place, overview, raised, stale_findings, stale_run
@@ -86,6 +87,17 @@ def test_check_refuses_stale_rows_before_data_are_touched(store: ResultStore, mo
     (finding,) = [finding for finding in check([store.root], page, stale_findings) if "stale records" in finding]
     assert finding.startswith(f"{store.root}: raven: 2 stale records")
     assert finding.endswith(f"run `w2s run --stale --suite SUITE --results {store.root}`")
+
+
+def test_a_folder_may_say_that_it_is_older_while_it_is(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    (store.root / "OLDER.md").write_text("Tasks have\nchanged since.\n")
+    (finding,) = stale_findings(store)
+    assert finding == f"{store.root}/OLDER.md: nothing here is older than the code; remove it"
+    raise_raven(monkeypatch)
+    assert stale_findings(store) == []
+    assert "**Of an older protocol.** Tasks have changed since.\n" in render(store)
+    (store.root / "OLDER.md").unlink()
+    assert "older protocol" not in render(store)
 
 
 def test_the_command_names_the_suite_and_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
