@@ -50,7 +50,7 @@ class _LicenceTask(Task):
             licence=_licences.LICENCE,
             citation=_licences.CITATION,
             requires=_licences.REQUIRES,
-            size="1,400 tags, 1,800 notices and 2,200 references, at most 30 of a licence",
+            size="1,500 tags, 1,800 notices and 2,200 references, at most 30 of a licence",
             family="licences",
         )
 
