@@ -110,7 +110,7 @@ def test_the_payload_is_as_it_was(tmp_path: Path, snapshot: Snapshots) -> None:
     """An installed task and installed methods, which describe themselves; gains, failures, costs, weights."""
     store = ResultStore(tmp_path / "small")
     methods = ("naive", "ensemble", "raven_no_easy", "ground_truth")
-    fill(store, [Task("sentiment-to-tweets", metric="accuracy", members=2)], methods, range(2), ("ood",))
+    fill(store, [Task("sentiment-to-tweets", metric="accuracy", members=2, version=2)], methods, range(2), ("ood",))
     snapshot("payload.json", pretty(page_payload([store])) + "\n")
 
 
