@@ -99,7 +99,6 @@ class LicencePreference(_LicenceTask):
     modality = "preference"
     classes = ("first preferred", "second preferred")
     metric = "accuracy"
-    train_sizes = (420, 700)  # two texts a pair
 
     def labels(self, classes: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.array(RATINGS)[classes]
