@@ -178,4 +178,5 @@ def _suite(suite: Suite) -> str:
 
 
 def _recipe(recipe: Recipe) -> str:
-    return f"Adam {recipe.learning_rate:g}, {recipe.epochs} epochs of {recipe.batch_size}"
+    least = f", {recipe.min_steps:,} steps at least" if recipe.min_steps > 1 else ""
+    return f"Adam {recipe.learning_rate:g}, {recipe.epochs} epochs of {recipe.batch_size}{least}"

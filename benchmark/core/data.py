@@ -1,5 +1,6 @@
 """Plain data that goes from one part of the core to the next."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
@@ -83,19 +84,29 @@ class Problem:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the student is trained: Adam without weight decay, cosine schedule over all steps."""
+    """How the student is trained: Adam without weight decay, cosine schedule over all steps.
+
+    Attributes:
+        min_steps: a train split that is too small for so many steps in `epochs` is gone through more often.
+    """
 
     learning_rate: float = 1e-3
     epochs: int = 30
     batch_size: int = 128
+    min_steps: int = 1
     precision: Precision = "float32"  # of its matrix products in training; all else is float32 always
 
     def chosen(self) -> dict[str, Any]:
-        """What a record holds of it; `precision` only where it was asked for."""
-        own = asdict(self)
-        return own if self.precision != "float32" else {k: v for k, v in own.items() if k != "precision"}
+        """What a record holds of it; `precision` and `min_steps` only where they were asked for."""
+        usual = {"precision": "float32", "min_steps": 1}
+        return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
+
+    def epochs_of(self, num_examples: int) -> int:
+        """Epochs on a train split of so many examples, whose incomplete minibatches are left out."""
+        steps = num_examples // min(self.batch_size, num_examples)
+        return max(self.epochs, math.ceil(self.min_steps / steps))
 
     def times(self, learning_rate: float = 1, epochs: float = 1) -> Self:
-        """With multiples of the learning rate and of the epochs, which are rounded, to 1 at least."""
-        rate, rounded = self.learning_rate * learning_rate, max(1, round(self.epochs * epochs))
-        return replace(self, learning_rate=rate, epochs=rounded)
+        """With multiples of the learning rate and of epochs and least steps, which are rounded, to 1 at least."""
+        rounded, least = (max(1, round(number * epochs)) for number in (self.epochs, self.min_steps))
+        return replace(self, learning_rate=self.learning_rate * learning_rate, epochs=rounded, min_steps=least)

@@ -110,13 +110,13 @@ class _Stage:
         self.checkpoints, self.recorder = checkpoints, recorder
         self.single = method.kind == "single"
         self.heads = M if self.single else 1
-        stream = Minibatches(data.seeds, N, recipe.batch_size)
+        stream, epochs = Minibatches(data.seeds, N, recipe.batch_size), recipe.epochs_of(N)
         self.supervision = Supervision(
             soft_labels=self.own(data.soft_labels),
             num_classes=K,
-            epochs=recipe.epochs,
+            epochs=epochs,
             steps_per_epoch=stream.steps_per_epoch,
-            total_steps=stream.steps_per_epoch * recipe.epochs,
+            total_steps=stream.steps_per_epoch * epochs,
             generators=tuple(torch_rng(method.name, s) for s in data.seeds for _ in range(self.heads)),
             device=data.soft_labels.device,
             encoders=tuple(data.features),
@@ -167,7 +167,8 @@ def _fit(
     student = data.student(data.features[encoder], K, data.seeds, sum(widths))
     stream = Minibatches(data.seeds, N, recipe.batch_size, None if keep is None else keep.unflatten(0, (S, -1)))
     labels = data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous()
-    total_steps = stream.steps_per_epoch * recipe.epochs
+    epochs = recipe.epochs_of(N)
+    total_steps = stream.steps_per_epoch * epochs
     work = Work(stages, student, labels, targets is not None, recipe, total_steps)
     progress = Progress(student, work.adam, [stage.method for stage in stages], checkpoints)
     done, told = progress.restore(), time.monotonic()
@@ -180,7 +181,7 @@ def _fit(
 
     step = steps_of(work, stages[0].recorder)
     with closing(student), step.running():
-        for epoch, minibatches in enumerate(one_ahead(map(announced, range(recipe.epochs)))):
+        for epoch, minibatches in enumerate(one_ahead(map(announced, range(epochs)))):
             if epoch >= done:
                 step.begin(epoch, minibatches)
                 for number in range(len(minibatches)):

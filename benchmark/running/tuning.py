@@ -23,10 +23,11 @@ def runs_of(trials: Iterable[Trial], apart: bool) -> list[list[Trial]]:
     return list(runs.values())
 
 
-def expected_epochs(runs: Sequence[Sequence[Trial]]) -> int:
-    """A guess for the time left: how many stages a staged method has shows only as it runs; two is usual."""
+def expected_epochs(runs: Sequence[Sequence[Trial]], num_examples: int) -> int:
+    """A guess for the time left, on a train split of so many examples: how many stages a staged method has shows only
+    as it runs; two is usual."""
     stages = ((2 * sum(t.staged for t in run) + any(not t.staged for t in run), run[0].recipe) for run in runs)
-    return sum(count * recipe.epochs for count, recipe in stages)
+    return sum(count * recipe.epochs_of(num_examples) for count, recipe in stages)
 
 
 def train_trials(

@@ -96,8 +96,9 @@ def _execute(units: Sequence[Unit], setup: Setup, tell: Tell) -> list[UnitResult
     runs = [(settings, part) for (settings, _), group in groups.items() for part in _parts(group, setup.device)]
     epochs = 0
     for settings, part in runs:
-        epochs += expected_epochs(_runs(part[0].task, settings))
-        epochs += any(s.canary for s in settings) * setup.student.of(part[0].task.name).epochs
+        task, N = part[0].task, _size(part[0].problem)
+        epochs += expected_epochs(_runs(task, settings), N)
+        epochs += any(s.canary for s in settings) * setup.student.of(task.name).epochs_of(N)
     on_step = _Epochs(tell, epochs)
     for settings, part in runs:
         _train_and_score(part, settings, setup, on_step)

@@ -152,7 +152,7 @@ def _records(submission: Submission, suite: Suite, grid: _Grid, published: Conte
             continue
         # every stage of every method takes the recipe's steps, in epochs as `Minibatches` has them
         recipe, n_train, heads = suite.student.of(record.task), record.n_train, len(own.predictions[key])
-        steps = n_train // min(recipe.batch_size, n_train) * recipe.epochs if n_train else 0
+        steps = n_train // min(recipe.batch_size, n_train) * recipe.epochs_of(n_train) if n_train else 0
         if not steps or record.cost <= 0 or record.cost % (steps * heads):
             text = f"{key}: cost {record.cost}, expected a multiple of {steps} steps of a stage x {heads} heads"
             yield Finding("impossible-value", text)

@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmark.base.errors import MethodFailed, W2SError
@@ -241,3 +243,23 @@ def test_cuda_never_waits_for_the_host_inside_an_epoch(name: str, streams: bool)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert epochs == RECIPE.epochs
+
+
+@given(st.integers(1, 5_000), st.integers(1, 40), st.integers(1, 200), st.integers(1, 2_000))
+def test_steps_are_enough_and_no_epoch_more(N: int, epochs: int, batch_size: int, min_steps: int) -> None:
+    found = Recipe(1e-3, epochs, batch_size, min_steps).epochs_of(N)
+    steps = N // min(batch_size, N)
+    assert found >= epochs
+    assert found * steps >= min_steps
+    assert found == epochs or (found - 1) * steps < min_steps
+
+
+def test_a_small_split_is_gone_through_more_often() -> None:
+    data = make_data()
+    few = replace(RECIPE, min_steps=10 * data.soft_labels.shape[2])
+    more = replace(RECIPE, epochs=few.epochs_of(data.soft_labels.shape[2]))
+    assert more.epochs > RECIPE.epochs
+    names = ("raven", "bootstrapping")
+    for found, expected in zip(*(train([METHODS[n]() for n in names], data, r) for r in (few, more)), strict=True):
+        assert found.steps == expected.steps
+        assert torch.equal(found.student.weight, expected.student.weight)

@@ -53,6 +53,7 @@ def test_multiples_of_a_recipe() -> None:
     assert Recipe(1e-3, 30, 128).times() == Recipe(1e-3, 30, 128)
     assert Recipe(1e-3, 30, 128).times(3, 0.3) == Recipe(3e-3, 9, 128)
     assert Recipe(1e-3, 1, 128).times(1, 0.3).epochs == 1
+    assert Recipe(1e-3, 30, 128, 500).times(1, 0.3) == Recipe(1e-3, 9, 128, 150)
 
 
 def grid_with(number: int, setting: Any) -> tuple[Any, ...]:
@@ -162,7 +163,7 @@ def test_the_time_left_counts_every_run_and_stage() -> None:
         [t for name in ("ensemble", "bootstrapping") for t in MethodSetting.of(name, RECIPE, tune=True).trials], False
     )
     train_trials(runs, make_data(), lambda share: ended.append(share) if share == 1 else None, NOWHERE, pytest.fail)
-    assert len(ended) == expected_epochs(runs)
+    assert len(ended) == expected_epochs(runs, 8)
 
 
 def test_a_killed_run_of_several_trials_goes_on_with_each_ones_state(tmp_path: Path) -> None:
