@@ -124,11 +124,11 @@ def _families(analysis: Analysis) -> dict[Family, Levels]:
     """The levels of each curve; level 0 is shared by all kinds."""
     tagged = [(read_tags(cell.evaluation.tags), key[1], cell) for key, cell in analysis.cells.items()]
     started = {(at.base, condition): cell for at, condition, cell in tagged if at and not at.kind}
-    # where a level was run with each supervisor first, those that version 1 drew by seed don't count
-    renewed = {(at.base, at.kind, at.count) for at, _, _ in tagged if at and at.first}
+    # where supervisors had their turns, tasks of version 1 of the corruptions, which drew them by seed, don't count
+    renewed = {(at.base, at.kind) for at, _, _ in tagged if at and at.first}
     found: dict[Family, dict[int, list[Cell]]] = {}
     for at, condition, cell in tagged:
-        if at and at.kind and (at.first or (at.base, at.kind, at.count) not in renewed):
+        if at and at.kind and (at.first or (at.base, at.kind) not in renewed):
             found.setdefault((at.base, condition, at.kind), {}).setdefault(at.count, []).append(cell)
     for (base, condition, _), levels in found.items():
         if (base, condition) in started:
