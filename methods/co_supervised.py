@@ -17,7 +17,8 @@ class CoSupervised(Method):
 
     1. an example's target is the supervisor of the layer with the lowest KL(q || p_m);
     2. ρ = share of examples whose target's argmax is among the top 3 classes of q (top 1 for K <= 3);
-    3. the share ρ of examples of the lowest CE(q, target) is kept, and only these are learned.
+    3. the share ρ of examples of the lowest CE(q, onehot(argmax target)) is kept, and only these are learned, by their
+       soft targets; it is by hard labels that the release ranks.
 
     Deviations: the release always uses top 2 or 3, which filters nothing at K = 2. Supervisors come without a given
     hierarchy, so layer 0 is the mean of all, layer 1 all of them.
@@ -30,7 +31,7 @@ class CoSupervised(Method):
     """
 
     name = "co_supervised"
-    version = 1
+    version = 2
     title = "Co-supervised"
     citation = "Liu and Alahi 2024, arXiv:2402.15505"
     kind = "ensemble"
@@ -63,5 +64,5 @@ def assign(student: Tensor, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
     label = targets.max(-1, keepdim=True).indices
     ahead = (student > student.gather(-1, label)).sum(-1)  # classes that the student holds more probable
     count = (ahead < (3 if K > 3 else 1)).sum(-1, keepdim=True)  # ρ N
-    surprise = -(targets * safe_log(student)).sum(-1)
+    surprise = -safe_log(student.gather(-1, label)).squeeze(-1)
     return targets, surprise.argsort(dim=-1, stable=True).argsort(-1) < count

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from benchmark.api import Supervisor, Task, TaskCard, WeakModel, missing_packages, numpy_rng
+from benchmark.api import Supervisor, TaskCard, WeakModel, missing_packages, numpy_rng
 from benchmark.core.pools import FEW_SIZES
 from benchmark.core.task import Modality
 from benchmark.encoders.minilm import MiniLM
 from tasks import _vader
-from tasks._shared import BROKEN, break_one
+from tasks._shared import Breakable
 
 
-class GenreTask(Task):
+class GenreTask(Breakable):
     """Subclasses say what is judged (`prefix`, the card's words) and by which weak model, and give the labels."""
 
     version = 2
@@ -29,12 +29,12 @@ class GenreTask(Task):
     weak_model: WeakModel
     sizes: ClassVar[tuple[int | None, ...]] = (150, 1000, None)  # training examples, dealt to the sources by seed
 
-    def __init__(self, target: str, broken: bool = False) -> None:
-        self.name = f"{self.prefix}-to-{target}{'-broken' * broken}"
+    def __init__(self, target: str) -> None:
+        self.name = f"{self.prefix}-to-{target}"
         sources = tuple(domain for domain in _vader.DOMAINS if domain != target)
         self.card = TaskCard(
             modality=self.modality,
-            shift=f"genre: {', '.join(sources)} to {target}{f'; {BROKEN}' * broken}",
+            shift=f"genre: {', '.join(sources)} to {target}",
             sources=sources,
             target=target,
             classes=self.classes,
@@ -43,10 +43,8 @@ class GenreTask(Task):
             citation=_vader.CITATION,
             requires=_vader.REQUIRES,
             size=f"{self.texts} of four genres, {self.selection}",
-            tags=("broken",) * broken,
             family="sentiment",
         )
-        self._broken = broken
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
         dealt = numpy_rng("sizes", self.prefix, self.card.target, seed).permutation(len(self.sizes))
@@ -54,7 +52,7 @@ class GenreTask(Task):
             Supervisor(self.weak_model, (source,), self.most(self.sizes[i]))
             for source, i in zip(self.card.sources, dealt, strict=True)
         ]
-        return break_one(supervisors, self.name, seed) if self._broken else supervisors
+        return self.break_one(supervisors)
 
     def most(self, size: int | None) -> int | None:
         """A supervisor's training size."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import copy
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.api import Supervisor, numpy_rng
-
-BROKEN = "one supervisor, chosen by seed, is adversarial"
+from benchmark.api import Supervisor, Task
 
 
 def connected_groups(*keys: Sequence[Hashable]) -> NDArray[np.int64]:
@@ -37,7 +36,24 @@ def joined(*lines: str | None) -> str | None:
     return "; ".join(dict.fromkeys(filter(None, lines))) or None
 
 
-def break_one(supervisors: Sequence[Supervisor], task: str, seed: int) -> list[Supervisor]:
-    """The same supervisors, one of them adversarial."""
-    chosen = numpy_rng("adversarial", task, seed).integers(len(supervisors))
-    return [replace(s, adversarial=True) if i == chosen else s for i, s in enumerate(supervisors)]
+class Breakable(Task):
+    """A task with sisters of which one supervisor is broken; its `supervisors` go through `break_one`."""
+
+    broken: int | None = None  # position of the broken supervisor
+
+    def break_one(self, supervisors: Sequence[Supervisor]) -> list[Supervisor]:
+        """The same supervisors, the broken one adversarial."""
+        return [replace(s, adversarial=True) if i == self.broken else s for i, s in enumerate(supervisors)]
+
+
+def broken_sisters(base: Breakable) -> Iterator[Breakable]:
+    """`<base>-broken-1`, `-broken-2`, ...: one for each supervisor, which is adversarial in every seed.
+
+    Their tag `base=<base>` says that they are one block, over which the broken supervisor goes round.
+    """
+    for m in range(len(base.supervisors(0))):
+        task = copy.copy(base)
+        task.name, task.broken = f"{base.name}-broken-{m + 1}", m
+        shift = f"{base.card.shift}; supervisor {m + 1} is adversarial"
+        task.card = replace(base.card, tags=("broken", f"base={base.name}"), shift=shift)
+        yield task

@@ -21,7 +21,6 @@ from benchmark.api import (
     Domain,
     Pinned,
     Supervisor,
-    Task,
     TaskCard,
     W2SError,
     fetch_wheel,
@@ -32,7 +31,7 @@ from benchmark.api import (
 from benchmark.core.pools import FEW_SIZES
 from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.supervisors.pixels import PixelLogistic
-from tasks._shared import BROKEN, break_one
+from tasks._shared import Breakable, broken_sisters
 
 DOMAINS = {"mnist": "MNIST", "uci": "UCI scans of 8 x 8 px", "fonts": "type"}
 SIZES = (100, 1000)
@@ -80,22 +79,19 @@ FETCHED = {
 RENDERINGS = 14
 
 
-class Digits(Task):
+class Digits(Breakable):
     """Two sources of digits to the third."""
 
     version = 2
     encoder = EfficientNetLite0(size=64)
     train_sizes = FEW_SIZES
 
-    def __init__(self, target: str, broken: bool = False) -> None:
-        self.name = f"digits-to-{target}{'-broken' * broken}"
+    def __init__(self, target: str) -> None:
+        self.name = f"digits-to-{target}"
         sources = tuple(domain for domain in DOMAINS if domain != target)
         self.card = TaskCard(
             modality="image",
-            shift=(
-                f"writing and capture: {' and '.join(DOMAINS[s] for s in sources)} to {DOMAINS[target]}"
-                f"{f'; {BROKEN}' * broken}"
-            ),
+            shift=f"writing and capture: {' and '.join(DOMAINS[s] for s in sources)} to {DOMAINS[target]}",
             sources=sources,
             target=target,
             classes=tuple("0123456789"),
@@ -118,17 +114,15 @@ class Digits(Task):
                 f"5,000 MNIST, 1,797 UCI and {(len(BUNDLED) + len(FETCHED)) * 10 * RENDERINGS:,} rendered images (of "
                 f"{len(BUNDLED) + len(FETCHED)} families of typefaces) of 28 x 28 px"
             ),
-            tags=("broken",) * broken,
             family="digits",
         )
-        self._broken = broken
 
     def domain(self, name: str) -> Domain:
         return {"mnist": _mnist, "uci": _uci, "fonts": _fonts}[name]()
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
         supervisors = [Supervisor(PixelLogistic(), (source,), size) for source in self.card.sources for size in SIZES]
-        return break_one(supervisors, self.name, seed) if self._broken else supervisors
+        return self.break_one(supervisors)
 
     def missing(self) -> str | None:
         return missing_packages({**_REQUIRES, **self.encoder.requires})
@@ -264,4 +258,5 @@ def _hash(*parts: bytes) -> str:
 
 for _target in DOMAINS:
     register_task(Digits(_target))
-register_task(Digits("mnist", broken=True))
+for _sister in broken_sisters(Digits("mnist")):
+    register_task(_sister)

@@ -12,6 +12,7 @@ from benchmark.supervisors.tfidf import TfidfBradleyTerry
 from tasks import _vader
 from tasks._genre import GenreTask
 from tasks._language import POLICY_OPTIONS, LanguageTask
+from tasks._shared import broken_sisters
 
 PROMPT = "\n\nHuman: Write a short text.\n\nAssistant:"
 
@@ -57,4 +58,5 @@ class PolicyPreference(LanguageTask, Preference):
 for _target in _vader.DOMAINS:
     register_task(Preference(_target))
     register_task(PolicyPreference(_target))
-register_task(Preference("tweets", broken=True))
+for _sister in broken_sisters(Preference("tweets")):
+    register_task(_sister)

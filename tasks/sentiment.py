@@ -11,6 +11,7 @@ from benchmark.supervisors.tfidf import TfidfClassifier
 from tasks import _vader
 from tasks._genre import GenreTask
 from tasks._language import LanguageTask
+from tasks._shared import broken_sisters
 
 LEAST_RATING = 0.5  # texts rated nearer to 0 are left out
 
@@ -45,4 +46,5 @@ class LanguageModelSentiment(LanguageTask, Sentiment):
 for _target in _vader.DOMAINS:
     register_task(Sentiment(_target))
     register_task(LanguageModelSentiment(_target))
-register_task(Sentiment("amazon", broken=True))
+for _sister in broken_sisters(Sentiment("amazon")):
+    register_task(_sister)

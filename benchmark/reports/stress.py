@@ -4,20 +4,29 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from benchmark.analysis.cells import FLOOR, Analysis, Cell
 from benchmark.analysis.format import NOT_RUN, percent
-from benchmark.analysis.statistics import Estimate, difference, estimate
+from benchmark.analysis.statistics import Estimate, Sample, combined, difference, estimate
 from benchmark.base.text import escape, markdown, plain
-from benchmark.core.corruption import KINDS, TEMPERATURE, read_tags
+from benchmark.core.corruption import KINDS, TEMPERATURES, read_tags
 from benchmark.core.names import CONDITION_NAMES
 from benchmark.reports.headline import ROLES, references
 
 _ABOUT = {
     "random": "their answers are dealt to other examples: as confident as before, and without information",
     "adversarial": "their classes are rotated by one",
-    "overconfident": f"p^(1/{TEMPERATURE:g}) instead of p, normalised; the most probable class stays",
+    **{
+        kind: f"p^(1/{temperature:g}) instead of p, normalised; the most probable class stays"
+        for kind, temperature in TEMPERATURES.items()
+    },
     "copies": "they all say what one of them says",
 }
+_IN_TURN = (
+    "each one and those that follow it, in turn; a level's score is, for each seed, the mean over whom it begins with"
+)
+_BY_SEED = "in random order by seed; a level keeps the corrupted supervisors of the one before"  # version 1
 _BREAKING = (
     "Each cell: the first level at which the method is below its own level 0 / below the mean of its supervisors (that "
     "level's floor), both by more than the 95% interval of the paired difference; – for never. Read it with the tables "
@@ -25,11 +34,11 @@ _BREAKING = (
     "(not corrected for their number) some are chance."
 )
 Series = tuple[str, str, str]  # base task, condition, kind of corruption
-Levels = Mapping[int, Cell]  # how many supervisors are corrupted, from 0
+Levels = Mapping[int, list[Cell]]  # how many supervisors are corrupted, from 0 -> once for each first of them
 
 
 class Point(NamedTuple):
-    """A row's score where `level` supervisors are corrupted.
+    """A row's score where `level` supervisors are corrupted: the mean over which ones, for each seed.
 
     Attributes:
         drop: change against its own level 0, paired by seed and by resample; None where that was not run.
@@ -86,20 +95,24 @@ def curves(analysis: Analysis) -> list[Curve]:
         _curve(series, row, levels)
         for series, levels in _all_series(analysis).items()
         for row in [*analysis.methods, *references(analysis)]
-        if any(row in cell.samples for cell in levels.values())
+        if any(row in cell.samples for cells in levels.values() for cell in cells)
     ]
 
 
 def without_stress(analysis: Analysis) -> Analysis:
     """The tasks that are on no curve: a mean over levels would depend on how many there are, and say nothing."""
-    return _without(analysis, [cell for levels in _all_series(analysis).values() for cell in levels.values()])
+    starts = [cell for levels in _all_series(analysis).values() for cell in levels.get(0, [])]
+    return _without(analysis, [*_corrupted(analysis), *starts])
 
 
 def level_zero(analysis: Analysis) -> Analysis:
     """The same without the tasks whose supervisors are corrupted: of each curve, level 0 is left."""
-    levels = [item for levels in _all_series(analysis).values() for item in levels.items()]
-    left = _without(analysis, [cell for level, cell in levels if level])
+    left = _without(analysis, _corrupted(analysis))
     return left if left.cells else analysis
+
+
+def _corrupted(analysis: Analysis) -> list[Cell]:
+    return [cell for cell in analysis.cells.values() if (at := read_tags(cell.evaluation.tags)) and at.kind]
 
 
 def _without(analysis: Analysis, cells: Collection[Cell]) -> Analysis:
@@ -109,30 +122,36 @@ def _without(analysis: Analysis, cells: Collection[Cell]) -> Analysis:
 
 def _all_series(analysis: Analysis) -> dict[Series, Levels]:
     """The levels of each curve; level 0 is shared by all kinds."""
-    started: dict[tuple[str, str], Cell] = {}
-    found: dict[Series, dict[int, Cell]] = {}
-    for (_, condition), cell in analysis.cells.items():
-        if tagged := read_tags(cell.evaluation.tags):
-            base, corruption = tagged
-            if corruption is None:
-                started[base, condition] = cell
-            else:
-                found.setdefault((base, condition, corruption.kind), {})[corruption.count] = cell
+    tagged = [(read_tags(cell.evaluation.tags), key[1], cell) for key, cell in analysis.cells.items()]
+    started = {(at.base, condition): cell for at, condition, cell in tagged if at and not at.kind}
+    # where supervisors had their turns, tasks of version 1 of the corruptions, which drew them by seed, don't count
+    renewed = {(at.base, at.kind) for at, _, _ in tagged if at and at.first}
+    found: dict[Series, dict[int, list[Cell]]] = {}
+    for at, condition, cell in tagged:
+        if at and at.kind and (at.first or (at.base, at.kind) not in renewed):
+            found.setdefault((at.base, condition, at.kind), {}).setdefault(at.count, []).append(cell)
     for (base, condition, _), levels in found.items():
         if (base, condition) in started:
-            levels[0] = started[base, condition]
+            levels[0] = [started[base, condition]]
     order = sorted(found, key=lambda series: (*series[:2], list(KINDS).index(series[2])))
     return {series: dict(sorted(found[series].items())) for series in order}
 
 
 def _curve(series: Series, row: str, levels: Levels) -> Curve:
-    start = levels[0].score(row) if 0 in levels else None
+    start = levels[0][0].score(row) if 0 in levels else None
     points = []
-    for level, cell in levels.items():
-        if score := cell.score(row):
-            drop, gain = difference(score, start) if start else None, cell.gain(row, FLOOR)
+    for level, cells in levels.items():
+        if score := _mean([cell.score(row) for cell in cells]):
+            drop = difference(score, start) if start else None
+            gain = _mean([cell.gain(row, FLOOR) for cell in cells])
             points.append(Point(level, estimate([score]), *(estimate([x]) if x else None for x in (drop, gain))))
-    return Curve(*series, row, len(next(iter(levels.values())).evaluation.supervisors), tuple(points))
+    return Curve(*series, row, len(next(iter(levels.values()))[0].evaluation.supervisors), tuple(points))
+
+
+def _mean(samples: Sequence[Sample | None]) -> Sample | None:
+    """For each seed the mean over a level's tasks, which are one block; None if one lacks."""
+    known = [sample for sample in samples if sample is not None]
+    return combined("mean", lambda *values: np.mean(values, axis=0), *known) if len(known) == len(samples) else None
 
 
 def section(analysis: Analysis) -> str:
@@ -141,13 +160,15 @@ def section(analysis: Analysis) -> str:
     if not found:
         return ""
     kinds = {curve.kind for curve in found}
+    tagged = [read_tags(cell.evaluation.tags) for cell in analysis.cells.values()]
+    which = _IN_TURN if any(at.first for at in tagged if at) else _BY_SEED
     about = "\n".join(f"- **{kind}**: {_ABOUT[kind]}." for kind in KINDS if kind in kinds)
     headers, rows = _breaking(analysis, found)
     table = markdown(headers, [[f"`{row[0]}`", *row[1:]] for row in rows])
     parts = [
         "## Stress: supervisors made worse\n\n"
-        "Of a task's M supervisors, 1, 2, ... are corrupted after training, in random order by seed; a level keeps the "
-        f"corrupted supervisors of the one before. Level 0 is the task as it is.\n\n{about}",
+        f"Of a task's M supervisors, 1, 2, ... are corrupted after training, {which}. Level 0 is the task as "
+        f"it is.\n\n{about}",
         f"### Which methods break, and when\n\n{_BREAKING}\n\n{table}",
     ]
     headings = set()

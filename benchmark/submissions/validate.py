@@ -90,7 +90,7 @@ def _names(submission: Submission, published: Contents, root: Path) -> Iterator[
             yield Finding("bad-text", f"{what} {shown!r}: expected characters that can be seen")
     titles = {key.method: record.title for key, record in published.records.items()}
     titles |= {method.name: method.title for method in METHODS} | CANARIES | REFERENCES
-    taken = {_seen(title): method for method, title in titles.items() if method != name}
+    taken = {_seen(shown): method for method, title in titles.items() if method != name for shown in (method, title)}
     if owner := taken.get(_seen(manifest.title)):
         yield Finding("taken-name", f"the title '{manifest.title}' is that of '{owner}'")
 

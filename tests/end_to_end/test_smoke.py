@@ -118,7 +118,7 @@ def test_canaries_are_where_they_must_be(smoke: Smoke) -> None:
 
 
 def test_the_adversarial_supervisor_is_worse_than_the_others(smoke: Smoke) -> None:
-    (task,) = [task for task, _ in UNITS if task.endswith("-broken")]
+    (task,) = [task for task, _ in UNITS if "-broken-" in task]
     (evaluation,) = [e for e in smoke.contents.evaluations.values() if e.task == task]
     assert "broken" in evaluation.tags
     broken, honest = [], []

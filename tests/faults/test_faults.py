@@ -13,7 +13,7 @@ from storage import CAN_NOT
 from support.shared import shared
 
 pytestmark = pytest.mark.faults
-TASKS = ("sentiment-to-tweets", "preference-to-tweets-broken")
+TASKS = ("sentiment-to-tweets", "preference-to-tweets-broken-1")
 SHORT = [row for row in ROWS if row.short]
 
 

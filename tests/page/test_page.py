@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from benchmark.analysis.cells import analysis_of
 from benchmark.base.errors import W2SError
 from benchmark.core.method import method_options
-from benchmark.core.registry import METHODS
+from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.scoring import score
 from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload, Row, Suite
@@ -110,7 +110,10 @@ def test_the_payload_is_as_it_was(tmp_path: Path, snapshot: Snapshots) -> None:
     """An installed task and installed methods, which describe themselves; gains, failures, costs, weights."""
     store = ResultStore(tmp_path / "small")
     methods = ("naive", "ensemble", "raven_no_easy", "ground_truth")
-    fill(store, [Task("sentiment-to-tweets", metric="accuracy", members=2, version=2)], methods, range(2), ("ood",))
+    version = TASKS["sentiment-to-tweets"].version
+    fill(
+        store, [Task("sentiment-to-tweets", metric="accuracy", members=2, version=version)], methods, range(2), ("ood",)
+    )
     snapshot("payload.json", pretty(page_payload([store])) + "\n")
 
 

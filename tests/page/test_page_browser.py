@@ -96,7 +96,10 @@ def analysis(made: Path) -> Analysis:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of two made-up suites."""
     root = tmp_path_factory.mktemp("browser")
-    fill(ResultStore(root / "results" / "default"), [*default_tasks(), Task("sentiment-to-tweets", fingerprint="e5")])
+    fill(
+        ResultStore(root / "results" / "default"),
+        [*default_tasks(), Task("sentiment-to-tweets", fingerprint="e5", version=TASKS["sentiment-to-tweets"].version)],
+    )
     methods = ("naive", "ensemble", "raven")
     fill(ResultStore(root / "results" / "other"), [Task("replies", "preference", "accuracy")], methods, range(2))
     return write_page(root / "results" / "default", root)

@@ -59,6 +59,53 @@ def test_levels_are_compared_by_seed_and_on_the_same_resamples(
         assert (point.drop.mean, point.drop.half) == (0, 0)
 
 
+def test_a_levels_score_is_for_each_seed_the_mean_over_who_is_corrupted_first(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "turns")
+    stressed(store, "random", 0)
+    for first, as_if in enumerate((1, 2, 3)):
+        stressed(store, "random", 1, as_if, first=first)
+    stressed(store, "random", 2, as_if=1, first=0)
+    stressed(store, "random", 2, as_if=1, methods=("raven",), first=1)
+    analysis = analysis_of(store)
+    start, *turns = (
+        analysis.cells[name, "ood"] for name in ("stress-pens", *(f"stress-pens-random-1-{i}" for i in "123"))
+    )
+    found = {curve.method: curve for curve in curves(analysis)}
+    for row in (*STEADY, "mean_supervisor"):
+        _, level, *_ = found[row].points
+        values = np.mean([turn.samples[row].values for turn in turns], 0)
+        drops, floors = values - start.samples[row].values, [turn.samples["mean_supervisor"].values for turn in turns]
+        assert (level.level, level.score.mean) == (1, pytest.approx(values.mean()))
+        assert level.score.seed_error == pytest.approx(values.std(ddof=1) / np.sqrt(5)), "the turns are one block"
+        resampled = np.mean([turn.samples[row].mean_replicates for turn in turns], 0)
+        assert level.score.example_error == pytest.approx(resampled.std(), rel=1e-4)
+        assert level.drop is not None
+        assert level.drop.mean == pytest.approx(drops.mean())
+        assert level.drop.seed_error == pytest.approx(drops.std(ddof=1) / np.sqrt(5))
+        if row != "mean_supervisor":
+            assert level.gain is not None
+            assert level.gain.mean == pytest.approx((values - np.mean(floors, 0)).mean())
+    assert [point.level for point in found["raven"].points] == [0, 1, 2]
+    assert [point.level for point in found["naive"].points] == [0, 1], "of level 2 one turn lacks"
+    assert "each one and those that follow it, in turn" in render(store)
+
+
+def test_levels_drawn_by_seed_give_way_to_those_in_turn(tmp_path: Path) -> None:
+    """Both may lie in one folder, after a run with the code of now; they are never mixed."""
+    store, alone = ResultStore(tmp_path / "both"), ResultStore(tmp_path / "new")
+    for folder in (store, alone):
+        for count in (0, 1):
+            stressed(folder, "random", count, first=0 if count else None)
+    stressed(store, "random", 1, as_if=3)
+    stressed(store, "random", 2)
+    analysis = analysis_of(store)
+    found, new = ({curve.method: curve for curve in curves(a)} for a in (analysis, analysis_of(alone)))
+    assert {row: curve.points for row, curve in found.items()} == {row: curve.points for row, curve in new.items()}
+    assert [point.level for point in found["naive"].points] == [0, 1]
+    assert not without_stress(analysis).cells, "what gave way is in no other table"
+    assert [task["name"] for task in page_payload([store])["suites"][0]["tasks"]] == ["stress-pens"]
+
+
 def test_other_tasks_in_the_folder_keep_their_tables(tmp_path: Path) -> None:
     plain, mixed = ResultStore(tmp_path / "plain"), ResultStore(tmp_path / "mixed")
     for store in (plain, mixed):

@@ -288,29 +288,31 @@ class Level(Task):
         return Task(self.base, pool=self.pool, test=self.test).chosen(condition, seed)
 
 
-def level(kind: str, count: int) -> Level:
-    """The task `pens` with so many supervisors corrupted in this way; as it is for 0."""
+def level(kind: str, count: int, first: int | None = None) -> Level:
+    """The task `pens` with so many supervisors corrupted in this way, from this one on; as it is for 0.
+
+    Without `first` it is as version 1 of the corruptions had it, which drew them by seed.
+    """
     if not count:
         return Level(
             "stress-pens", metric="accuracy", tags=base_tags("pens"), base="pens", pool=3000, test=1000, family="pens"
         )
-    corruption = Corruption(kind, count, "pens")
+    corruption = Corruption(kind, count, "pens", first or 0)
     name, mark = f"stress-pens-{kind}-{count}", corruption.fingerprint("f" * 8)
-    return Level(
-        name,
-        metric="accuracy",
-        tags=corruption.tags,
-        base="pens",
-        fingerprint=mark,
-        pool=3000,
-        test=1000,
-        family="pens",
-    )
+    name, tags = (name, corruption.tags[:-1]) if first is None else (f"{name}-{first + 1}", corruption.tags)
+    return Level(name, metric="accuracy", tags=tags, base="pens", fingerprint=mark, pool=3000, test=1000, family="pens")
 
 
-def stressed(store: ResultStore, kind: str, count: int, as_if: int | None = None, methods: Sequence[str] = ()) -> None:
+def stressed(
+    store: ResultStore,
+    kind: str,
+    count: int,
+    as_if: int | None = None,
+    methods: Sequence[str] = (),
+    first: int | None = None,
+) -> None:
     """Write one level, at which methods are as good as `STEADY` says of it, or of the level `as_if`."""
-    task = level(kind, count)
+    task = level(kind, count, first)
     for method in methods or (*STEADY, "ground_truth"):
         accuracy = STEADY[method][count if as_if is None else as_if] if method in STEADY else None
         put(store, task, method, range(5), ("ood",), accuracy=accuracy)

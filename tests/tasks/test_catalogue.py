@@ -1,4 +1,4 @@
-"""The seventeen tasks of the default suite, as far as they can be known without their data."""
+"""The tasks of the default suite, as far as they can be known without their data."""
 
 import dataclasses
 import subprocess
@@ -10,19 +10,16 @@ import numpy as np
 import pytest
 
 import benchmark.assets.packages
+from benchmark.core.names import CANARIES
 from benchmark.core.problems import data_fingerprint
-from benchmark.core.registry import TASKS
+from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import load_suite
 from benchmark.results.store import ResultStore
 from tasks._shared import connected_groups
 
 VADER = ("tweets", "amazon", "movies", "nyt")
-BROKEN = {
-    "solar-mono-to-poly-broken",
-    "digits-to-mnist-broken",
-    "sentiment-to-amazon-broken",
-    "preference-to-tweets-broken",
-}
+BASES = {"solar-mono-to-poly": 4, "digits-to-mnist": 4, "sentiment-to-amazon": 3, "preference-to-tweets": 3}
+BROKEN = {f"{base}-broken-{number}" for base, M in BASES.items() for number in range(1, M + 1)}
 NAMES = {
     "solar-mono-to-poly",
     "solar-poly-to-mono",
@@ -43,8 +40,8 @@ FINGERPRINTS = {"sentiment-to-amazon": "cb7efbbff1e5", "preference-to-tweets": "
 
 
 def test_names():
-    assert len(NAMES) == 17
-    assert set(TASKS.names()) >= NAMES
+    assert len(NAMES) == 27
+    assert set(TASKS.select(list(load_suite("default").tasks))) >= NAMES
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -60,7 +57,7 @@ def test_a_task_is_described_without_its_data(name, monkeypatch, tmp_path):
     assert card.target not in card.sources
     assert len(card.classes) == (10 if family == "digits" else 2)
     assert "\n" not in card.shift
-    assert ("broken" in card.tags) == name.endswith("-broken")
+    assert ("broken" in card.tags) == (name in BROKEN)
     assert task.encoder.fingerprint
     assert task.supervisors(0)
     line = task.missing()
@@ -125,18 +122,20 @@ def test_sizes_are_dealt_by_seed(family):
     assert len(set(deals)) == 6
 
 
-@pytest.mark.parametrize("name", sorted(BROKEN))
-def test_one_supervisor_of_a_broken_task_is_adversarial(name):
-    broken, sound = TASKS[name], TASKS[name.removesuffix("-broken")]
-    positions = []
+@pytest.mark.parametrize("base", sorted(BASES))
+def test_every_supervisor_is_broken_once_in_each_seed(base):
+    sound = TASKS[base]
+    sisters = [TASKS[f"{base}-broken-{number}"] for number in range(1, len(sound.supervisors(0)) + 1)]
     for seed in range(30):
-        flags = [s.adversarial for s in broken.supervisors(seed)]
-        assert sum(flags) == 1
-        positions.append(flags.index(True))
-        # otherwise they are the sound task's, so that the two can be compared seed by seed
-        assert [dataclasses.replace(s, adversarial=False) for s in broken.supervisors(seed)] == sound.supervisors(seed)
-    assert set(positions) == set(range(len(sound.supervisors(0))))
-    assert broken.card.sources == sound.card.sources
+        for position, broken in enumerate(sisters):
+            found, expected = broken.supervisors(seed), list(sound.supervisors(seed))
+            # otherwise they are the sound task's, so that the two can be compared seed by seed
+            expected[position] = dataclasses.replace(expected[position], adversarial=True)
+            assert list(found) == expected
+        assert not any(s.adversarial for s in sound.supervisors(seed))
+    for broken in sisters:
+        assert broken.card.tags == ("broken", f"base={base}")
+        assert broken.card.sources == sound.card.sources
 
 
 def test_connected_groups():
@@ -148,8 +147,11 @@ def test_connected_groups():
 
 
 def test_the_stress_suite_takes_one_task_of_each_modality():
-    stressed = TASKS.select(load_suite("stress").tasks)
-    assert len(stressed) == 37
+    """And none of the stress variants of other families, which are for development."""
+    stressed = TASKS.select(list(load_suite("stress").tasks))
+    assert len(stressed) == 132
+    assert set(stressed) < set(TASKS.select(["stress-*"]))
+    assert set(load_suite("stress").methods) - set(CANARIES) == {m.name for m in METHODS if not m.ablation_of}
     plain = [TASKS[name] for name in stressed if TASKS[name].corruption is None]
     assert [task.card.modality for task in plain] == ["image", "preference", "text"]
     assert {task.name.removeprefix("stress-") for task in plain} < NAMES
