@@ -32,7 +32,7 @@ def drawn(svg: str, canvas: int, margin: int) -> NDArray[np.uint8]:
         raise W2SError(f"a drawing can't be read: {error}") from error
     whole = Image.new("L", (canvas, canvas), 255)
     whole.paste(image, ((canvas - image.width) // 2, (canvas - image.height) // 2))
-    if whole.getextrema()[0] > 127:
+    if whole.getextrema()[0] == 255:
         raise W2SError("a drawing is empty")
     return np.asarray(whole)
 
