@@ -94,7 +94,7 @@ class Emoji(Task):
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
         a, b, c = self.card.sources
         return [
-            Supervisor(SmallCNN(), (a, b, c), 400),
+            Supervisor(SmallCNN(), (a, b, c), 300),
             Supervisor(Classical("pixels", "forest"), (b, c), None),
             Supervisor(Classical("pixels", "neighbours"), (a, c), None),
             Supervisor(Classical("pixels", "logistic"), (a, b, c), None),
