@@ -409,7 +409,7 @@ def test_what_does_not_go_together_is_refused(asked: dict[str, Any], message: st
 
 def test_where_a_run_on_a_cluster_is_started_no_gpu_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    asked = Request("smoke", tasks=["digits-to-uci"], device="cuda", options=["precision=tf32"], fetch=False)
+    asked = Request("smoke", tasks=["solar-poly-to-mono"], device="cuda", options=["precision=tf32"], fetch=False)
     asked = replace(asked, results=str(tmp_path / "results"), cache=str(tmp_path / "cache"))
     said: list[str] = []
     assert foresee(replace(asked, here=False), said.append) == 0

@@ -298,7 +298,7 @@ def test_suites_name_tasks_and_methods_that_are_there() -> None:
 def test_the_default_suite_is_everything_with_five_seeds() -> None:
     suite = load_suite("default")
     shipped = {name for name in TASKS.names() if not isinstance(TASKS[name], ArrayTask)}
-    assert len(TASKS.select(list(suite.tasks))) == 27
+    assert len(TASKS.select(list(suite.tasks))) == 46
     assert set(TASKS.select(list(suite.tasks))) <= shipped
     assert set(METHODS.select(list(suite.methods))) == {*METHODS.names(), *CANARIES}
     assert (set(suite.conditions), suite.seeds) == ({"ind", "ood"}, 5)
