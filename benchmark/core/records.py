@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, JsonValue, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
@@ -95,6 +105,7 @@ class Record(Strict):
         predictions_sha256: `digest` of the test predictions, so that a record and its predictions belong together.
         evaluation_sha256: `SeedEvaluation.sha256` of its seed, likewise.
         ablation_of: the method that this one is a variant of.
+        source_sha256: `benchmark.core.sources.source_of` its method; None, and not in the file, if that is not known.
     """
 
     schema_version: Schema = 1
@@ -121,6 +132,14 @@ class Record(Strict):
     engine_version: Version
     task_version: Version
     method_version: Version
+    source_sha256: Sha256 | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unknown_source(self, values_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = values_of(self)
+        if values.get("source_sha256", "") is None:
+            del values["source_sha256"]
+        return values
 
     @field_validator("metrics")
     @classmethod
@@ -147,6 +166,10 @@ class Record(Strict):
     @property
     def versions(self) -> Versions:
         return Versions(self.engine_version, self.task_version, self.method_version)
+
+    def of_source(self, source: str | None) -> bool:
+        """Whether nothing says that it was made from another source."""
+        return self.source_sha256 is None or source is None or self.source_sha256 == source
 
 
 @dataclass(frozen=True, eq=False)

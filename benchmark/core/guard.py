@@ -1,0 +1,103 @@
+"""What methods are given they share, so none may write into it: who does is found, and fails.
+
+A write by an operation of torch raises the version counter of its tensor, and so of all views: counters are read around
+each call of a method's code, which tells whose write it was. Writes around the counters (`.data`, a view by NumPy) show
+in the content, which is compared with a clean copy: a step's after the step (of logits, in an epoch's first), the whole
+train split's soft labels after each stage. If several methods trained, whose it was shows when all is done again
+`closely`: contents are then compared after each call. Recorded steps are watched when they are rehearsed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.base.errors import MethodFailed
+from benchmark.core.method import Method
+from benchmark.core.recording import storage
+
+_TABLE = "supervision.soft_labels"
+_GIVEN = ("logits", "batch.soft_labels", "batch.index")
+
+
+class Wrote(MethodFailed):
+    """A method wrote into what others are given, too."""
+
+    def __init__(self, method: str, what: Sequence[str]) -> None:
+        shared = " and ".join(what)
+        super().__init__(
+            method, f"writes into {shared}, which other methods are given, too; write to a copy (.clone())"
+        )
+
+
+class SomeoneWrote(Exception):
+    """One of several methods did; training them `closely` tells which."""
+
+
+class Guard:
+    """What the methods of one training are given, and whether it is as it was.
+
+    Args:
+        soft_labels: all that is learned from, (S, M, N, K), contiguous; nobody gets these, methods get copies.
+
+    Attributes:
+        soft_labels: the copy of which methods get views before training.
+        closely: whether contents are compared after each call of a method's code.
+        thorough: whether logits are compared as well.
+    """
+
+    def __init__(self, soft_labels: Tensor, closely: bool = False) -> None:
+        self.soft_labels, self.closely, self.thorough = soft_labels.clone(), closely, closely
+        self._version = self.soft_labels._version
+        self._whole = {_TABLE: (soft_labels, self.soft_labels)}
+        self._step: dict[str, tuple[Tensor, Tensor]] = {}  # what it was, and what methods have of it
+
+    def lend(self, index: Tensor, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Copies of a step's examples and their soft labels, both contiguous, for methods."""
+        self._step = {name: (x, x.clone()) for name, x in zip(_GIVEN[1:], (soft_labels, index), strict=True)}
+        return self._step[_GIVEN[2]][1], self._step[_GIVEN[1]][1]
+
+    def lend_logits(self, logits: Tensor) -> None:
+        """The step's logits, which methods get as they are."""
+        self._step[_GIVEN[0]] = logits.clone() if self.thorough else logits, logits
+
+    def lent(self) -> dict[int, str]:
+        """The memory that methods may not write to, and what it is."""
+        return {storage(given): name for name, (_, given) in (self._whole | self._step).items()}
+
+    def check(self, method: Method, given: Sequence[Tensor] = (), before: tuple[int, ...] = ()) -> None:
+        """After a call of a method's code, which was given logits, soft labels and index of these versions.
+
+        Raises:
+            Wrote: it is found that it wrote.
+        """
+        if versions(given) != before or self.soft_labels._version != self._version:
+            wrote = [name for name, x, version in zip(_GIVEN, given, before, strict=False) if x._version != version]
+            raise Wrote(method.name, wrote + [_TABLE] * (self.soft_labels._version != self._version))
+        if self.closely:
+            self.compare([method], whole=True)
+
+    def compare(self, methods: Sequence[Method], whole: bool = False) -> None:
+        """After calls of code of all these methods, of each some; with `whole`, also what they have from the start.
+
+        Raises:
+            Wrote: the one method wrote. SomeoneWrote: one of them did.
+        """
+        pairs = self._step | self._whole if whole else self._step
+        if wrote := [name for name, (was, given) in pairs.items() if not _same(was, given)]:
+            raise Wrote(methods[0].name, wrote) if len(methods) == 1 else SomeoneWrote(" and ".join(wrote))
+
+
+def versions(tensors: Sequence[Tensor]) -> tuple[int, ...]:
+    """Their version counters, which views share."""
+    return tuple(tensor._version for tensor in tensors)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether they hold the same bits (NaN is itself). On a CPU by NumPy, which is several times as fast."""
+    if a is b:
+        return True
+    a, b = (x.detach().mT if x.stride(-1) != 1 and x.dim() > 1 else x.detach() for x in (a, b))
+    a, b = a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8)
+    return np.array_equal(a.numpy(), b.numpy()) if a.device.type == "cpu" else torch.equal(a, b)
