@@ -9,7 +9,6 @@ train split's soft labels after each stage. If several methods trained, whose it
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,26 +54,27 @@ class Guard:
 
     def lend(self, index: Tensor, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Copies of a step's examples and their soft labels, both contiguous, for methods."""
-        self._step = {name: (x, x.clone()) for name, x in zip(_GIVEN[1:], (soft_labels, index), strict=True)}
-        return self._step[_GIVEN[2]][1], self._step[_GIVEN[1]][1]
+        at, given = index.clone(), soft_labels.clone()
+        self._step = {"batch.soft_labels": (soft_labels, given), "batch.index": (index, at)}
+        return at, given
 
     def lend_logits(self, logits: Tensor) -> None:
         """The step's logits, which methods get as they are."""
-        self._step[_GIVEN[0]] = logits.clone() if self.thorough else logits, logits
+        self._step["logits"] = logits.clone() if self.thorough else logits, logits
 
     def lent(self) -> dict[int, str]:
         """The memory that methods may not write to, and what it is."""
         return {storage(given): name for name, (_, given) in (self._whole | self._step).items()}
 
-    def check(self, method: Method, given: Sequence[Tensor] = (), before: tuple[int, ...] = ()) -> None:
-        """After a call of a method's code, which was given logits, soft labels and index of these versions.
+    def check(self, method: Method, before: tuple[int, ...] = (), after: tuple[int, ...] = ()) -> None:
+        """After a call of a method's code, with the versions of the logits, soft labels and index that it was given.
 
         Raises:
             Wrote: it is found that it wrote.
         """
-        if versions(given) != before or self.soft_labels._version != self._version:
-            wrote = [name for name, x, version in zip(_GIVEN, given, before, strict=False) if x._version != version]
-            raise Wrote(method.name, wrote + [_TABLE] * (self.soft_labels._version != self._version))
+        if before != after or self.soft_labels._version != self._version:
+            wrote = [name for name, old, new in zip(_GIVEN, before, after, strict=False) if old != new]
+            raise Wrote(method.name, wrote or [_TABLE])
         if self.closely:
             self.compare([method], whole=True)
 
@@ -89,15 +89,9 @@ class Guard:
             raise Wrote(methods[0].name, wrote) if len(methods) == 1 else SomeoneWrote(" and ".join(wrote))
 
 
-def versions(tensors: Sequence[Tensor]) -> tuple[int, ...]:
-    """Their version counters, which views share."""
-    return tuple(tensor._version for tensor in tensors)
-
-
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether they hold the same bits (NaN is itself). On a CPU by NumPy, which is several times as fast."""
-    if a is b:
+    """Whether they hold the same bits."""
+    if a is b or torch.equal(a, b):
         return True
-    a, b = (x.detach().mT if x.stride(-1) != 1 and x.dim() > 1 else x.detach() for x in (a, b))
-    a, b = a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8)
-    return np.array_equal(a.numpy(), b.numpy()) if a.device.type == "cpu" else torch.equal(a, b)
+    a, b = a.contiguous(), b.contiguous()  # a NaN is itself
+    return torch.equal(a.view(torch.uint8), b.view(torch.uint8))

@@ -199,7 +199,7 @@ def _makes_memory(func: Any) -> bool:
 
 def written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
     """The tensors that an operation writes to; what reads a tensor without one writes to none."""
-    found = []
+    found = list[Tensor]()
     if func in _READERS:
         return found
     for position, argument in enumerate(func._schema.arguments):

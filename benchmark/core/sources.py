@@ -19,14 +19,18 @@ from benchmark.core.records import Record
 PACKAGE = "methods"  # of the project's own
 
 
-@cache
 def source_of(method: type) -> str | None:
     """The hash of a method's source, SHA-256; None for the harness's own, and where there is no file."""
     module = method.__module__
     file = Path(getattr(sys.modules.get(module), "__file__", None) or "")
-    return (
-        source_hash(file) if file.suffix == ".py" and file.is_file() and not module.startswith("benchmark.") else None
-    )
+    if module.startswith("benchmark.") or file.suffix != ".py" or not file.is_file():
+        return None
+    return _kept_hash(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _kept_hash(file: Path, changed: int) -> str:
+    return source_hash(file)
 
 
 def source_hash(file: Path) -> str:
@@ -35,7 +39,12 @@ def source_hash(file: Path) -> str:
     waiting = [file.resolve()]
     while waiting:
         if (path := waiting.pop()) not in texts:
-            tree = ast.parse(path.read_bytes())
+            content = path.read_bytes()
+            try:
+                tree = ast.parse(content)
+            except (SyntaxError, ValueError):  # whoever imports it says so
+                texts[path] = content.decode(errors="replace")
+                continue
             waiting += _imported(tree, path, file.resolve().parent)
             texts[path] = _plain(tree)
     own = texts.pop(file.resolve())
@@ -44,12 +53,12 @@ def source_hash(file: Path) -> str:
 
 def sources_here() -> dict[str, str]:
     """The hashes of the project's own methods, by name, whether or not they can be imported."""
-    found = {}
+    found: dict[str, str] = {}
     for file in sorted(path for folder in _package() for path in folder.glob("[!_]*.py")):
         try:
             names = list(_names(ast.parse(file.read_bytes())))
             found |= dict.fromkeys(names, source_hash(file)) if names else {}
-        except (SyntaxError, ValueError, OSError):  # whoever imports it says so
+        except (SyntaxError, ValueError):
             continue
     return found
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.core.adam import Adam, cosine_rates
 from benchmark.core.data import Recipe
-from benchmark.core.guard import Guard, versions
+from benchmark.core.guard import Guard
 from benchmark.core.method import Batch, Method, rows_at
 from benchmark.core.precision import backward, forward
 from benchmark.core.student import Student
@@ -90,11 +90,10 @@ class Work:
                 at = given.index.expand(S, stage.heads, B).flatten(0, 1)
                 # (S, h, B, K) -> (R, B, K); where examples are contiguous, they stay so
                 logits_own = own.flatten(0, 1) if own.stride(-1) == 1 else own.mT.flatten(0, 1).mT
-                handed = logits_own, learned, at
-                before = versions(handed)
+                before = logits_own._version, learned._version, at._version
                 with self.named_errors(stage.method):
                     loss = stage.method.loss(logits_own, Batch(learned, at, epoch, progress))
-                self.guard.check(stage.method, handed, before)
+                self.guard.check(stage.method, before, (logits_own._version, learned._version, at._version))
                 if loss.shape != at.shape:
                     found, expected = tuple(loss.shape), tuple(at.shape)
                     raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
