@@ -1,4 +1,4 @@
-"""What methods are given they share, so none may write into it: who does is found, and fails.
+"""A method's own code: what it raises is its failure; and so is a write into what it is given, which others share.
 
 A write by an operation of torch raises the version counter of its tensor, and so of all views: counters are read around
 each call of a method's code, which tells whose write it was. Writes around the counters (`.data`, a view by NumPy) show
@@ -12,12 +12,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmark.base.errors import MethodFailed
+from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.core.method import Method
 from benchmark.core.recording import storage
 
 _TABLE = "supervision.soft_labels"
 _GIVEN = ("logits", "batch.soft_labels", "batch.index")
+
+
+class NamedErrors:
+    """Turns whatever a method's own code raises into `MethodFailed` (a class: it is entered at every step)."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, torch.OutOfMemoryError):
+            return  # not its fault
+        if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
+            what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
+            raise MethodFailed(self._method.name, what) from error
 
 
 class Wrote(MethodFailed):

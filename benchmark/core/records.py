@@ -12,17 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    InstanceOf,
-    JsonValue,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, JsonValue, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
@@ -132,14 +122,7 @@ class Record(Strict):
     engine_version: Version
     task_version: Version
     method_version: Version
-    source_sha256: Sha256 | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_unknown_source(self, values_of: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = values_of(self)
-        if values.get("source_sha256", "") is None:
-            del values["source_sha256"]
-        return values
+    source_sha256: Annotated[Sha256 | None, Field(exclude_if=lambda source: source is None)] = None
 
     @field_validator("metrics")
     @classmethod

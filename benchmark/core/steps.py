@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.base.errors import MethodFailed
 from benchmark.core.adam import Adam, cosine_rates
 from benchmark.core.data import Recipe
-from benchmark.core.guard import Guard
+from benchmark.core.guard import Guard, NamedErrors
 from benchmark.core.method import Batch, Method, rows_at
 from benchmark.core.precision import backward, forward
 from benchmark.core.student import Student
@@ -119,7 +119,7 @@ class Work:
                 stage.method.after_step()
             self.guard.check(stage.method)
 
-    def named_errors(self, method: Method) -> "NamedErrors":
+    def named_errors(self, method: Method) -> NamedErrors:
         self.running = method
         return NamedErrors(method)
 
@@ -149,20 +149,3 @@ class EagerStep:
         work.update(slope, work.rates[done])
         work.after(work.stages)
         work.guard.compare([stage.method for stage in work.stages])
-
-
-class NamedErrors:
-    """Turns whatever a method's own code raises into `MethodFailed` (a class: it is entered at every step)."""
-
-    def __init__(self, method: Method) -> None:
-        self._method = method
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, torch.OutOfMemoryError):
-            return  # not its fault
-        if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
-            what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
-            raise MethodFailed(self._method.name, what) from error

@@ -15,13 +15,13 @@ from torch import Tensor
 from benchmark.base.errors import MethodFailed
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.data import Recipe
-from benchmark.core.guard import Guard
+from benchmark.core.guard import Guard, NamedErrors
 from benchmark.core.method import Method, Supervision
 from benchmark.core.minibatches import Minibatches, one_ahead
 from benchmark.core.recording import Recorder
 from benchmark.core.replay import steps_of
 from benchmark.core.resume import Progress, part_names
-from benchmark.core.steps import EagerStep, NamedErrors, Work
+from benchmark.core.steps import EagerStep, Work
 from benchmark.core.student import Fitted, Student
 from benchmark.store.checkpoints import Checkpoints
 
