@@ -27,7 +27,7 @@ from support.scribbler import HOW, NAMES, WHERE, Scribbler, SingleScribbler, Sta
 from support.trained import Ensemble
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=3, batch_size=16)  # 4 steps an epoch
-OTHERS = ("confidence", "naive", "raven", "bootstrapping")
+OTHERS = ("confidence", "naive", "raven", "bootstrapping")  # others are before and after whoever writes
 DATA = make_data(classes=3, examples=64)
 
 
@@ -74,16 +74,21 @@ def test_whoever_writes_is_named_and_the_others_are_what_they_are_without_it(
     if where == "index" and single and how in ("data", "numpy", "storage"):  # a copy, too
         return
     name = "a_single_scribbler" if single else "a_scribbler"
-    found, (line,) = trained((name, *OTHERS), where=where, how=how, late=late)
+    found, (line,) = trained((*OTHERS[:2], name, *OTHERS[2:]), where=where, how=how, late=late)
     assert_named(line, name, NAMES[where], how)
     assert found == ALONE
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_a_write_between_stages(how: str) -> None:
-    found, (line,) = trained(("a_staged_scribbler", *OTHERS), where="nowhere", how=how)
+def test_a_write_after_a_stage(how: str) -> None:
+    found, (line,) = trained((*OTHERS[:2], "a_staged_scribbler", *OTHERS[2:]), where="nowhere", how=how)
     assert_named(line, "a_staged_scribbler", "supervision.soft_labels", how)
     assert found == ALONE
+
+
+def test_a_write_before_stages_that_are_trained_one_by_one() -> None:
+    _, (line,) = trained(("bootstrapping", "a_staged_scribbler"), where="start", how="data")
+    assert_named(line, "a_staged_scribbler", "supervision.soft_labels", "data")
 
 
 @pytest.mark.parametrize("how", HOW)

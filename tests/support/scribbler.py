@@ -34,7 +34,7 @@ WHERE = tuple(NAMES)
 class Scribbler(Method):
     """CE(q, mean), and zeros where they are not wanted, once `late` of the steps are done."""
 
-    name = "a_scribbler"  # methods are trained in the order of their names
+    name = "a_scribbler"
     title = citation = "test"
     kind = "ensemble"
     where: str = "soft labels"
@@ -72,7 +72,6 @@ class StagedScribbler(Scribbler):
     def fit(self, trainer: Trainer) -> None:
         trainer.fit()
         HOW[self.how](trainer.supervision.soft_labels)
-        trainer.fit()
 
 
 class SingleScribbler(Scribbler):
