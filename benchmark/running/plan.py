@@ -82,8 +82,8 @@ def other_sources(run: Run) -> list[str]:
     """A line for each method of which the folder holds results from another source than it has now."""
     lines: dict[str, None] = {}
     records = run.store.load().records
-    for condition, (task, _), seed in product(run.conditions, run.available, run.seeds):
-        for s in run.settings(task):
+    for condition, (task, _) in product(run.conditions, run.available):
+        for s, seed in product(run.settings(task), run.seeds):
             record = records.get(RecordKey(task.name, condition, s.method, s.hash, seed))
             if record and record.method_version == s.version and not record.of_source(s.source):
                 same = f"(same version {s.version})"
