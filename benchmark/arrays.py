@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -221,7 +222,7 @@ class ArraysSource:
 
 
 def _task_name(path: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "arrays"
+    return re.sub(r"[^\w-]+", "-", normalize("NFC", path.stem)).strip("-") or "arrays"
 
 
 def _load(path: Path) -> dict[str, Part]:

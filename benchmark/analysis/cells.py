@@ -30,6 +30,7 @@ from benchmark.core.metrics import METRICS, Floats, Scores, Split
 from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.records import Evaluation, Record, RecordKey
 from benchmark.core.scoring import compute_metrics, metric_names, reference_predictions, score
+from benchmark.core.sources import source_findings
 from benchmark.results.contents import Contents, no_results
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
@@ -231,7 +232,7 @@ def _usable(contents: Contents) -> tuple[list[Record], dict[RecordKey, Metrics],
             others = ", ".join(sorted(by_setting.keys() - {used}))
             text = f"{method} on {task}/{condition}: several settings; the tables use {used}, not {others}"
             problems.append(f"{method}/{RECORDS}: {text}")
-    return chosen, metrics, problems
+    return chosen, metrics, problems + source_findings(chosen)
 
 
 def _versions(record: Record) -> dict[tuple[str, str], int]:

@@ -18,17 +18,21 @@ def list_(
         str, Argument(help="tasks, methods or suites, all three when left out; or results: what a folder holds")
     ] = "",
     results: Annotated[Path | None, Option(help="with results: the folder [default: results/default]")] = None,
+    plugin: Annotated[list[Path] | None, Option(help="with results: Python file with methods; repeatable")] = None,
 ) -> None:
     """List tasks, methods and suites, a line each; or the rows of a results folder, and which of them are stale."""
     known = ("tasks", "methods", "suites")
     if kind and kind not in (*known, "results"):
         raise W2SError(f"unknown kind '{kind}': expected one of {', '.join((*known, 'results'))}")
-    if results and kind != "results":
-        raise W2SError("--results: only with `w2s list results`")
+    if (results or plugin) and kind != "results":
+        raise W2SError(f"--{'results' if results else 'plugin'}: only with `w2s list results`")
     if kind == "results":
+        from benchmark.core.registry import load_plugin
         from benchmark.results.store import ResultStore
         from benchmark.running.stale import overview
 
+        for path in plugin or ():
+            load_plugin(path)
         for line in overview(ResultStore(results or Path("results/default"))):
             typer.echo(line)
         return

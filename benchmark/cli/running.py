@@ -55,7 +55,7 @@ def run(
     dry_run: Annotated[bool, Option("--dry-run", help="print what would be run, and stop")] = False,
     force: Annotated[bool, Option("--force", help="run and replace also what is there")] = False,
     stale: Annotated[
-        bool, Option("--stale", help="redo just the records whose engine, task or method was raised since")
+        bool, Option("--stale", help="redo just records whose engine, task or method was raised, or method was edited")
     ] = False,
 ) -> None:
     """Run methods on tasks; what the results folder already holds is not run again."""

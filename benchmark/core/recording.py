@@ -128,7 +128,7 @@ class Watching(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self.look(func, args, kwargs)
-        for tensor in _written(func, args, kwargs):
+        for tensor in written(func, args, kwargs):
             if (place := storage(tensor)) not in self._made | self._before.keys():
                 whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
                 self._before[place] = whole, whole.clone()
@@ -197,8 +197,11 @@ def _makes_memory(func: Any) -> bool:
     return all(value.alias_info is None for value in func._schema.returns) and bool(func._schema.returns)
 
 
-def _written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
-    found = []
+def written(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors that an operation writes to; what reads a tensor without one writes to none."""
+    found = list[Tensor]()
+    if func in _READERS:
+        return found
     for position, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             found += tensors_in(args[position] if position < len(args) else kwargs.get(argument.name))

@@ -95,6 +95,7 @@ class Record(Strict):
         predictions_sha256: `digest` of the test predictions, so that a record and its predictions belong together.
         evaluation_sha256: `SeedEvaluation.sha256` of its seed, likewise.
         ablation_of: the method that this one is a variant of.
+        source_sha256: `benchmark.core.sources.source_of` its method; None, and not in the file, if that is not known.
     """
 
     schema_version: Schema = 1
@@ -121,6 +122,7 @@ class Record(Strict):
     engine_version: Version
     task_version: Version
     method_version: Version
+    source_sha256: Annotated[Sha256 | None, Field(exclude_if=lambda source: source is None)] = None
 
     @field_validator("metrics")
     @classmethod
@@ -147,6 +149,10 @@ class Record(Strict):
     @property
     def versions(self) -> Versions:
         return Versions(self.engine_version, self.task_version, self.method_version)
+
+    def of_source(self, source: str | None) -> bool:
+        """Whether nothing says that it was made from another source."""
+        return self.source_sha256 is None or source is None or self.source_sha256 == source
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
+from benchmark.core.guard import Wrote
 from benchmark.core.method import Method, Supervision, method_state
-from benchmark.core.recording import OTHER_DEVICE, Watching, storage, tensors_in, unrecordable
+from benchmark.core.recording import OTHER_DEVICE, Watching, storage, tensors_in, unrecordable, written
 from benchmark.core.watched import Question, Watched, plain
 
 _KEEPS = Tensor | torch.Generator | Optimizer | Supervision
@@ -20,19 +21,26 @@ _PLAIN = bool | int | float | str | torch.device | torch.dtype | None
 
 
 class Rehearsal(Watching):
-    """While it is entered, every operation of methods on `device` is looked at.
+    """While it is entered, every operation of methods on `device` is looked at. One that writes into memory that is
+    `lent` (its storage -> what it is) raises `Wrote`.
 
     Attributes:
         reasons: method -> why a recording can't hold what it does, and where it does it; None for what no method's code
             does itself (a backward pass).
     """
 
-    def __init__(self, device: torch.device, running: Callable[[], Method | None]) -> None:
+    def __init__(
+        self, device: torch.device, running: Callable[[], Method | None], lent: Callable[[], Mapping[int, str]] = dict
+    ) -> None:
         super().__init__()
         self.reasons: dict[Method | None, str] = {}
-        self._device, self._running = device.type, running
+        self._device, self._running, self._lent = device.type, running, lent
 
     def look(self, func: Any, args: Any, kwargs: Any) -> None:
+        targets = {storage(tensor) for tensor in written(func, args, kwargs)}
+        shared = [name for place, name in self._lent().items() if place in targets] if targets else []
+        if shared and (method := self._running()):
+            raise Wrote(method.name, shared)
         if reason := unrecordable(func, args, kwargs):
             self._refuse(reason)
 

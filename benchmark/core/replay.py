@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmark.base.errors import MethodFailed
 from benchmark.base.notices import notice
+from benchmark.core.guard import Wrote
 from benchmark.core.method import Method
 from benchmark.core.recording import CudaGraphs, Recorder
 from benchmark.core.rehearsal import Rehearsal, State, settle
@@ -105,6 +106,7 @@ class GraphStep:
             own = self._work.slope(aside, given, self._epoch, progress)
             self._work.update(slope + own, rate)
             self._work.after(aside)
+            self._work.guard.compare([stage.method for stage in aside])
         while self._unsaid:  # only now: a method that fails has failed, and is no matter of recordings
             self._say(self._unsaid.pop(0))
 
@@ -150,9 +152,11 @@ class GraphStep:
     def _rehearse(self, progress: float) -> None:
         """The step by Python; finds who can't be recorded, and whether the next step can."""
         states = {stage.method: State(stage.method) for stage in self._inside}
-        seen = Rehearsal(self._work.device, lambda: self._work.running)
+        seen = Rehearsal(self._work.device, lambda: self._work.running, self._work.guard.lent)
         try:
             self._step(progress, seen)
+        except Wrote:
+            raise
         except MethodFailed as error:  # perhaps of numbers that are watched: once more with plain ones
             seen.undo()
             for state in states.values():

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from benchmark.base.errors import MethodFailed, W2SError
+from benchmark.base.errors import MethodFailed
 from benchmark.core.adam import Adam, cosine_rates
 from benchmark.core.data import Recipe
+from benchmark.core.guard import Guard, NamedErrors
 from benchmark.core.method import Batch, Method, rows_at
 from benchmark.core.precision import backward, forward
 from benchmark.core.student import Student
@@ -49,9 +50,16 @@ class Work:
     """
 
     def __init__(
-        self, stages: Sequence[Stage], student: Student, labels: Tensor, targets: bool, recipe: Recipe, steps: int
+        self,
+        stages: Sequence[Stage],
+        student: Student,
+        labels: Tensor,
+        targets: bool,
+        recipe: Recipe,
+        steps: int,
+        guard: Guard,
     ) -> None:
-        self.stages, self.student, self.recipe = stages, student, recipe
+        self.stages, self.student, self.recipe, self.guard = stages, student, recipe, guard
         self.rates = cosine_rates(recipe.learning_rate, steps)
         self.adam = Adam(student.parameters())
         self.device = labels.device
@@ -65,11 +73,13 @@ class Work:
         S, m, N, K = self._labels.shape
         rows = rows_at(self._labels.view(S * m, N, K), index.expand(S, m, -1).flatten(0, 1))
         # laid out with examples contiguous, as the logits are
-        return Given(index, logits, rows.mT.contiguous().mT.unflatten(0, (S, m)))
+        lent, rows = self.guard.lend(index, rows.mT.contiguous())
+        return Given(lent, logits, rows.mT.unflatten(0, (S, m)))
 
     def slope(self, stages: Sequence[Stage], given: Given, epoch: int, progress: float) -> Tensor:
         """The gradient (S, H, B, K) of these methods' losses for the logits; replicas never mix, each has its mean."""
         logits = given.logits.detach().requires_grad_()
+        self.guard.lend_logits(given.logits.detach())
         losses = []
         for stage, own in zip(self.stages, logits.split(self._widths, dim=1), strict=True):
             if stage in stages:
@@ -80,8 +90,10 @@ class Work:
                 at = given.index.expand(S, stage.heads, B).flatten(0, 1)
                 # (S, h, B, K) -> (R, B, K); where examples are contiguous, they stay so
                 logits_own = own.flatten(0, 1) if own.stride(-1) == 1 else own.mT.flatten(0, 1).mT
+                before = logits_own._version, learned._version, at._version
                 with self.named_errors(stage.method):
                     loss = stage.method.loss(logits_own, Batch(learned, at, epoch, progress))
+                self.guard.check(stage.method, before, (logits_own._version, learned._version, at._version))
                 if loss.shape != at.shape:
                     found, expected = tuple(loss.shape), tuple(at.shape)
                     raise MethodFailed(stage.method.name, f"loss has shape {found}, expected (R, B) = {expected}")
@@ -105,8 +117,9 @@ class Work:
         for stage in stages:
             with self.named_errors(stage.method):
                 stage.method.after_step()
+            self.guard.check(stage.method)
 
-    def named_errors(self, method: Method) -> "NamedErrors":
+    def named_errors(self, method: Method) -> NamedErrors:
         self.running = method
         return NamedErrors(method)
 
@@ -129,25 +142,10 @@ class EagerStep:
     def run(self, number: int) -> None:
         """The epoch's next step, the `number`th of it (from 0)."""
         work, done = self._work, self._epoch * len(self._minibatches) + number
+        work.guard.thorough = work.guard.closely or number == 0
         work.student.fetch()
         given = work.forward(self._minibatches[number])
         slope = work.slope(work.stages, given, self._epoch, (done + 1) / len(work.rates))
         work.update(slope, work.rates[done])
         work.after(work.stages)
-
-
-class NamedErrors:
-    """Turns whatever a method's own code raises into `MethodFailed` (a class: it is entered at every step)."""
-
-    def __init__(self, method: Method) -> None:
-        self._method = method
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, torch.OutOfMemoryError):
-            return  # not its fault
-        if isinstance(error, (Exception, SystemExit)) and not isinstance(error, MethodFailed):
-            what = str(error) if isinstance(error, W2SError) else f"{type(error).__name__}: {error}"
-            raise MethodFailed(self._method.name, what) from error
+        work.guard.compare([stage.method for stage in work.stages])

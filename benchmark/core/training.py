@@ -15,12 +15,13 @@ from torch import Tensor
 from benchmark.base.errors import MethodFailed
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.data import Recipe
+from benchmark.core.guard import Guard, NamedErrors
 from benchmark.core.method import Method, Supervision
 from benchmark.core.minibatches import Minibatches, one_ahead
 from benchmark.core.recording import Recorder
 from benchmark.core.replay import steps_of
 from benchmark.core.resume import Progress, part_names
-from benchmark.core.steps import NamedErrors, Work
+from benchmark.core.steps import EagerStep, Work
 from benchmark.core.student import Fitted, Student
 from benchmark.store.checkpoints import Checkpoints
 
@@ -65,6 +66,7 @@ def train(
     on_step: OnStep = lambda share: None,
     checkpoints: Checkpoints = NOWHERE,
     recorder: Recorder | None = None,
+    closely: bool = False,
 ) -> list[Trained]:
     """Train every method for every seed (and supervisor), on the device of the data; one result for each, in order.
 
@@ -73,14 +75,19 @@ def train(
     recorded and replayed by `recorder`, on a GPU as CUDA graphs if none is given (`benchmark.core.replay`).
 
     Raises:
-        MethodFailed: a method raised, its loss has another shape than (R, B), or it needs more supervisors.
+        MethodFailed: a method raised, its loss has another shape than (R, B), it needs more supervisors, or it wrote
+            into what it was given (`benchmark.core.guard`).
+        SomeoneWrote: one of several did; `closely` tells which.
     """
+    guard = Guard(data.soft_labels, closely)
     names = part_names(methods)
     parts = [checkpoints.part(name) for name in names]
-    stages = [_Stage(m, data, recipe, on_step, own, recorder) for m, own in zip(methods, parts, strict=True)]
+    stages = [_Stage(m, data, recipe, on_step, own, recorder, guard) for m, own in zip(methods, parts, strict=True)]
     for stage in stages:
         with NamedErrors(stage.method):
             stage.method.start(stage.supervision)
+        guard.check(stage.method)
+    guard.compare(methods, whole=True)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
         _fit(together, data.own, checkpoints.part("together"), None, None)
@@ -88,6 +95,7 @@ def train(
         if stage not in together:
             with NamedErrors(stage.method):
                 stage.method.fit(stage)
+            guard.compare([stage.method], whole=True)
     return [stage.result() for stage in stages]
 
 
@@ -102,17 +110,18 @@ class _Stage:
         on_step: OnStep,
         checkpoints: Checkpoints,
         recorder: Recorder | None,
+        guard: Guard,
     ) -> None:
         _, M, N, K = data.soft_labels.shape
         if method.min_supervisors > M:
             raise MethodFailed(method.name, f"needs at least {method.min_supervisors} supervisors, found {M}")
         self.method, self.data, self.recipe, self.on_step = method, data, recipe, on_step
-        self.checkpoints, self.recorder = checkpoints, recorder
+        self.checkpoints, self.recorder, self.guard = checkpoints, recorder, guard
         self.single = method.kind == "single"
         self.heads = M if self.single else 1
         stream, epochs = Minibatches(data.seeds, N, recipe.batch_size), recipe.epochs_of(N)
         self.supervision = Supervision(
-            soft_labels=self.own(data.soft_labels),
+            soft_labels=self.own(guard.soft_labels),
             num_classes=K,
             epochs=epochs,
             steps_per_epoch=stream.steps_per_epoch,
@@ -149,6 +158,7 @@ class _Stage:
             raise MethodFailed(self.method.name, "its last stage must train the student's own encoder")
         with NamedErrors(self.method):
             diagnostics = {name: value.detach().cpu() for name, value in self.method.diagnostics().items()}
+        self.guard.compare([self.method], whole=True)
         R = len(self.supervision.soft_labels)
         for name, value in diagnostics.items():
             if value.shape[:1] != (R,) or not value.isfinite().all():
@@ -169,7 +179,7 @@ def _fit(
     labels = data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous()
     epochs = recipe.epochs_of(N)
     total_steps = stream.steps_per_epoch * epochs
-    work = Work(stages, student, labels, targets is not None, recipe, total_steps)
+    work = Work(stages, student, labels, targets is not None, recipe, total_steps, stages[0].guard)
     progress = Progress(student, work.adam, [stage.method for stage in stages], checkpoints)
     done, told = progress.restore(), time.monotonic()
 
@@ -179,7 +189,7 @@ def _fit(
             student.expect(minibatches)
         return minibatches
 
-    step = steps_of(work, stages[0].recorder)
+    step = EagerStep(work) if work.guard.closely else steps_of(work, stages[0].recorder)
     with closing(student), step.running():
         for epoch, minibatches in enumerate(one_ahead(map(announced, range(epochs)))):
             if epoch >= done:
@@ -191,6 +201,7 @@ def _fit(
                         on_step((number + 1) / len(minibatches))
                 progress.save(epoch + 1)
             on_step(1.0)
+    work.guard.compare([stage.method for stage in stages], whole=True)
     for stage, heads in zip(stages, student.split(widths), strict=True):
         stage.student, stage.encoder = heads, encoder
         stage.steps += total_steps

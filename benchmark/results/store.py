@@ -94,10 +94,13 @@ class ResultStore:
             self._locked = self._folder = None
             lock.release()
 
-    def complete(self, key: RecordKey, versions: Versions, data_fingerprint: str) -> bool:
-        """Whether this result is here, with its predictions and evaluation, made by these versions from these data."""
+    def complete(self, key: RecordKey, versions: Versions, data_fingerprint: str, source: str | None = None) -> bool:
+        """Whether this result is here, with its predictions and evaluation, made by these versions from these data, and
+        from this source of the method, as far as that is known."""
         record = self.load().records.get(key)
         if record is None or (record.versions, record.data_fingerprint) != (versions, data_fingerprint):
+            return False
+        if not record.of_source(source):
             return False
         return self.load().misfit(record) is None
 

@@ -11,6 +11,7 @@ from benchmark.core.method import Method, method_options
 from benchmark.core.names import TIMES
 from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS
+from benchmark.core.sources import source_of
 from benchmark.results.trials import TRIALS
 
 Values = Mapping[str, Any]
@@ -40,7 +41,8 @@ class Trial(NamedTuple):
 class MethodSetting:
     """A method or canary, and all that was chosen for it: its trial, or with `--tune` those of the whole grid.
 
-    Records hold the hyperparameters: of each trial the method's options, the student's recipe and own parameters.
+    Records hold the hyperparameters: of each trial the method's options, the student's recipe and own parameters; and
+    the hash of the method's source.
     """
 
     method: str
@@ -48,6 +50,7 @@ class MethodSetting:
     hash: str
     trials: tuple[Trial, ...] = field(compare=False, repr=False)
     hyperparameters: Mapping[str, Any] = field(compare=False, repr=False)
+    source: str | None = field(compare=False, repr=False)
 
     @classmethod
     def of(
@@ -61,7 +64,8 @@ class MethodSetting:
             trained = {**trials[-1].recipe.chosen(), **student}
             tried.append({"method": method_options(trials[-1].instance()), "student": trained})
         hyperparameters = {TRIALS: tried} if tune else tried[0]
-        return cls(method, kind.version, setting_hash(hyperparameters), tuple(trials), hyperparameters)
+        hashed = setting_hash(hyperparameters)
+        return cls(method, kind.version, hashed, tuple(trials), hyperparameters, source_of(kind))
 
     @property
     def canary(self) -> bool:

@@ -55,11 +55,40 @@ def make_plan(run: Run) -> list[Unit]:
             these.
     """
     _refuse_mixture(run)
+    if not run.force and (lines := other_data(run)):
+        raise W2SError(f"{lines[0]}; name another folder with --results, or replace them with --force")
     units = _units(run, run.available, _enough_replies(run.store, run.setup.replies))
     has = sorted({c for task, _ in run.available for c in task.conditions})
     if run.available and not set(has) & set(run.conditions):
         raise W2SError(f"no task here has the condition '{', '.join(run.conditions)}', only {', '.join(has)}")
     return units
+
+
+def other_data(run: Run) -> list[str]:
+    """A line for each (task, condition) of which the folder holds results from other data than the run has."""
+    lines = []
+    contents = run.store.load()
+    for condition, (task, data) in product(run.conditions, run.available):
+        there = contents.evaluations.get((task.name, condition))
+        if there and there.task_version == task.version and there.data_fingerprint != data:
+            unit = (task.name, condition, there.data_fingerprint)
+            count = sum((r.task, r.condition, r.data_fingerprint) == unit for r in contents.records.values())
+            what = f"{count} results of task '{task.name}' ({condition}) from other data"
+            lines += [f"{run.store.root}: holds {what} than those of this run"] * bool(count)
+    return lines
+
+
+def other_sources(run: Run) -> list[str]:
+    """A line for each method of which the folder holds results from another source than it has now."""
+    lines: dict[str, None] = {}
+    records = run.store.load().records
+    for condition, (task, _) in product(run.conditions, run.available):
+        for s, seed in product(run.settings(task), run.seeds):
+            record = records.get(RecordKey(task.name, condition, s.method, s.hash, seed))
+            if record and record.method_version == s.version and not record.of_source(s.source):
+                same = f"(same version {s.version})"
+                lines[f"source of method '{s.method}' changed since its records were made {same}: running again"] = None
+    return list(lines)
 
 
 def absent_units(run: Run) -> list[Unit]:
@@ -82,7 +111,9 @@ def _units(run: Run, tasks: Sequence[tuple[Task, str]], enough: Callable[[Record
                 for setting, key in keys.items()
                 if run.outdated is None or run.outdated.among(key)
                 if run.force
-                or not run.store.complete(key, Versions(ENGINE_VERSION, task.version, setting.version), data)
+                or not run.store.complete(
+                    key, Versions(ENGINE_VERSION, task.version, setting.version), data, setting.source
+                )
                 or (as_policy(task.student) and not enough(key))
             )
             if lacking:

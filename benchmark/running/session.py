@@ -8,7 +8,7 @@ from benchmark.base.paths import using
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.registry import TASKS
 from benchmark.running.joining import training_runs
-from benchmark.running.plan import absent_units, make_plan
+from benchmark.running.plan import absent_units, make_plan, other_data, other_sources
 from benchmark.running.request import Request, Run, resolve
 from benchmark.running.runner import USUAL, Report, Workforce, execute
 
@@ -34,6 +34,7 @@ def foresee(request: Request, say: Say) -> int:
     if run.outdated and _nothing_outdated(run, say):
         return 1 if run.outdated.left_out else 0
     units, absent = make_plan(run), absent_units(run)
+    _say_replaced(run, say)
     tasks = {task.name: task for task in run.tasks}
     disk: dict[str, float] = {}
     for unit in (*units, *absent):
@@ -64,6 +65,7 @@ def _to_its_end(resolved: Callable[[], Run], say: Say, workforce: Workforce) -> 
         report.failures += _not_run(run)
         with run.store.lock():
             units = make_plan(run)
+            _say_replaced(run, say)
             execute(units, run.setup, run.store, report, workforce)
             if run.outdated:
                 run.store.drop(run.outdated.superseded(run.store))
@@ -94,6 +96,11 @@ def _nothing_outdated(run: Run, say: Say) -> bool:
     if not run.outdated.places:
         say(f"nothing to redo in {run.store.root}")
     return not run.outdated.places
+
+
+def _say_replaced(run: Run, say: Say) -> None:
+    for line in (*other_sources(run), *(f"{line}: replacing them (--force)" for line in other_data(run))):
+        say(line)
 
 
 def _not_run(run: Run) -> list[str]:

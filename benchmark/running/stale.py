@@ -1,7 +1,8 @@
-"""Which records are stale: made by a lower version of the engine, their task or their method than the code has now.
+"""Which records are stale: made by a lower version of the engine, their task or their method than the code has now, or
+from another source of their method.
 
-Only versions are looked at, so no data are loaded. What a folder holds from a method that is not registered here (an
-outside submission) is compared by engine and task alone.
+Only versions and sources are looked at, so no data are loaded. What a folder holds from a method that is not registered
+here (an outside submission) is compared by engine and task alone.
 """
 
 from collections import defaultdict
@@ -14,6 +15,7 @@ from benchmark.base.text import plain
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import Record, RecordKey
 from benchmark.core.registry import METHODS, TASKS
+from benchmark.core.sources import source_findings, source_of
 from benchmark.core.suite import Suite, suite_of_folder
 from benchmark.results.contents import no_results
 from benchmark.results.layout import MANIFEST, OLDER, SOURCE, TUNED
@@ -36,13 +38,18 @@ class Place(NamedTuple):
 
 
 def raised(record: Record) -> list[str]:
-    """What has been raised since a record was made, each as 'engine version 1, now 2'; empty if it is current."""
+    """What has been raised since a record was made, each as 'engine version 1, now 2', or else that its method's source
+    changed; empty if it is current."""
     known = [("engine", record.engine_version, ENGINE_VERSION)]
     if record.task in TASKS.names():
         known.append((record.task, record.task_version, TASKS[record.task].version))
     if record.method in METHODS:
         known.append((record.method, record.method_version, METHODS[record.method].version))
-    return [f"{what} version {then}, now {now}" for what, then, now in known if then < now]
+    found = [f"{what} version {then}, now {now}" for what, then, now in known if then < now]
+    same = record.method in METHODS and record.method_version == METHODS[record.method].version
+    if not found and same and not record.of_source(source_of(METHODS[record.method])):
+        found.append(f"source of {record.method} changed")
+    return found
 
 
 def stale_records(records: Iterable[Record]) -> list[Record]:
@@ -164,7 +171,7 @@ def overview(store: ResultStore) -> list[str]:
         settings = len({record.setting for record in records})
         rows.append([method, str(len(records)), str(settings), f"{len(stale)}: {_why(stale)}" if stale else "0"])
     table = plain(["method", "records", "settings", "stale"], rows)
-    return [*table.splitlines(), *contents.problems]
+    return [*table.splitlines(), *contents.problems, *source_findings(contents.records.values())]
 
 
 def _why(records: Iterable[Record]) -> str:

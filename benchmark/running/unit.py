@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.base.errors import W2SError
+from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.notices import Tell
 from benchmark.base.process import cores, memory
 from benchmark.base.versions import libraries
 from benchmark.core.canaries import CANARY_METHODS, canary_data
 from benchmark.core.data import Problem
+from benchmark.core.guard import Wrote
 from benchmark.core.method import CrossEntropy
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem, training_data
@@ -46,6 +47,7 @@ class UnitResult:
     evaluation: Evaluation
     entries: list[Entry] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    writes: int = 0  # failures of methods that wrote into what all are given: of all units that train together
     replies: list[Reply] = field(default_factory=list)
     checkpoints: list[Checkpoints] = field(default_factory=list)  # not needed any more when all is written
 
@@ -70,11 +72,11 @@ def execute(unit: Unit, setup: Setup, tell: Tell = lambda text, share: None) -> 
 def execute_together(units: Sequence[Unit], setup: Setup, tell: Tell) -> list[UnitResult] | None:
     """Do units of one shape (`benchmark.running.joining`) in common training runs: what each gives alone, to rounding.
 
-    None if anything fails; each alone then fails, or doesn't, on its own.
+    None if anything else fails than a method that writes into what it is given; each alone then fails, or doesn't.
     """
     with suppress(Exception, SystemExit):
         results = _execute(units, setup, tell)
-        return None if any(result.failures for result in results) else results
+        return None if any(len(result.failures) > result.writes for result in results) else results
     return None
 
 
@@ -191,12 +193,16 @@ def _train_and_score(seeds: list[_Seed], settings: Sequence[MethodSetting], setu
     """Train methods and canaries on problems of one size, of one unit or several, and add their entries."""
     task, problems = seeds[0].task, [seed.problem for seed in seeds]
     label = seeds[0].result.unit.label
-    failures: list[str] = []
+    failures, failed = list[str](), list[MethodFailed]()
     data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
     canaries = {setting.method: setting for setting in settings if setting.canary}
     checkpoints = _checkpoints(seeds, [setting for setting in settings if not setting.canary], setup)
-    outcomes = train_trials(_runs(task, settings), data, on_step, checkpoints, failures.append)
-    failures[:] = [f"{label}: {line}" for line in failures]
+    outcomes = train_trials(_runs(task, settings), data, on_step, checkpoints, failed.append)
+    for error in failed:
+        wrote = isinstance(error, Wrote)
+        for result in {id(seed.result): seed.result for seed in (seeds if wrote else seeds[:1])}.values():
+            result.failures.append(f"{result.unit.label}: {error}")
+            result.writes += wrote
     if canaries and not all((p.truth.labels["train"] >= 0).any() for p in problems):
         failures.append(f"{label}: canaries need known labels in the train split, found none")
     elif canaries:
@@ -291,6 +297,7 @@ def _score(
         kind="canary" if setting.canary else method.kind,
         ablation_of=method.ablation_of,
         title=method.title,
+        source_sha256=setting.source,
     )
     own.result.entries.append((record, predictions))
     if setup.replies and (policy := as_policy(task.student)):

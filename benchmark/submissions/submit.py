@@ -127,8 +127,8 @@ def _keys(run: Run) -> tuple[list[RecordKey], int]:
         (setting,) = run.settings(task)
         for seed in run.seeds:
             key = RecordKey(task.name, condition, setting.method, setting.hash, seed)
-            made_of[key] = Versions(ENGINE_VERSION, task.version, setting.version), data
-    keys = [key for key, (versions, data) in made_of.items() if run.store.complete(key, versions, data)]
+            made_of[key] = Versions(ENGINE_VERSION, task.version, setting.version), data, setting.source
+    keys = [key for key, made in made_of.items() if run.store.complete(key, *made)]
     return keys, len(made_of) - len(keys)
 
 

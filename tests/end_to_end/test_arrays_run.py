@@ -262,12 +262,17 @@ def test_a_methods_own_random_draws_do_not_depend_on_the_plan(mine: Path, w2s: C
     assert_same_but_for_rounding(mine / "later", mine / "once", ("drawing",))
 
 
-def test_a_changed_file_is_run_again_and_replaces(mine: Path, base: Path, w2s: CommandLine) -> None:
+def test_a_changed_file_replaces_only_with_force(mine: Path, base: Path, w2s: CommandLine) -> None:
     shutil.copytree(results(base), results(mine))
     arrays = grouped_arrays()
     arrays["features"][0, 0] += 1
     np.savez("mine.npz", **arrays)
-    assert w2s("run", "--arrays", "mine.npz", *ASKED).out == "1 units run, results in runs/arrays-mine\n"
+    held = "runs/arrays-mine: holds 12 results of task 'mine' (ood) from other data than those of this run"
+    ways = "name another folder with --results, or replace them with --force"
+    assert w2s("run", "--arrays", "mine.npz", *ASKED).refusal == f"{held}; {ways}"
+    assert contents(results(mine)) == contents(results(base))
+    done = w2s("run", "--arrays", "mine.npz", *ASKED, "--force").out
+    assert done == f"{held}: replacing them (--force)\n1 units run, results in runs/arrays-mine\n"
     old, new = records(results(base), "raven"), records(results(mine), "raven")
     assert len(new) == len(old)
     assert {r["data_fingerprint"] for r in new}.isdisjoint({r["data_fingerprint"] for r in old})

@@ -207,7 +207,7 @@ FAULTS: list[tuple[str, type[Method], Check, str]] = [
         "writes to the labels",
         faulty(start=writes_to_the_labels),
         testing.check_inputs_unchanged,
-        "writes to soft_labels",
+        "writes into supervision.soft_labels",
     ),
     (
         "shared draws",

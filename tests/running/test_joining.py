@@ -23,6 +23,7 @@ from benchmark.core.registry import TASKS
 from benchmark.core.suite import Recipes
 from benchmark.running import joining
 from benchmark.running import unit as unit_module
+from benchmark.running.executors import contract
 from benchmark.running.executors.contract import Queue, do, in_this_process, outcomes_of, units_of
 from benchmark.running.joining import Joined, joined, training_runs
 from benchmark.running.plan import Unit
@@ -31,6 +32,7 @@ from benchmark.running.session import foresee
 from benchmark.running.setup import Setup
 from benchmark.running.unit import UnitResult, execute
 from support.made_up import Blobs, Columns
+from support.scribbler import Scribbler
 from support.units import setup_of, unit_of
 
 RECIPES = Recipes(Recipe(epochs=3, batch_size=16), (("odd", Recipe(epochs=2, batch_size=16)),))
@@ -136,6 +138,28 @@ def test_units_are_done_alone_where_one_fails(setup: Setup) -> None:
         assert found.failures == expected.failures
         assert [r for r, _ in found.entries] == [r for r, _ in expected.entries]
         assert bool(found.failures) == (own.task == "sure")
+
+
+@pytest.mark.parametrize("how", ["operation", "numpy"])
+def test_joined_units_stay_joined_without_a_method_that_writes_into_what_they_share(
+    setup: Setup, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails in each of them, and the others' results are, to the last bit, those of a run without it."""
+    monkeypatch.setattr(Scribbler.__init__, "__defaults__", ("soft labels", how, 0.0))
+    register_method(Scribbler)
+    monkeypatch.setattr(contract, "execute", lambda *job: pytest.fail("a unit alone"))
+    names = ("a", "b", "c")
+    without, beside = (
+        do(Joined(tuple(unit(name, methods) for name in names)), setup, lambda text, share: None)
+        for methods in (("naive", "raven"), ("a_scribbler", "naive", "raven"))
+    )
+    assert isinstance(without, list)
+    assert isinstance(beside, list)
+    for name, expected, found in zip(names, without, beside, strict=True):
+        assert isinstance(expected, UnitResult)
+        assert isinstance(found, UnitResult)
+        assert [line.split(": writes")[0] for line in found.failures] == [f"{name} (ood): method 'a_scribbler'"]
+        assert [r.to_line() for r, _ in found.entries] == [r.to_line() for r, _ in expected.entries]
 
 
 def test_joined_units_come_again_one_by_one_when_their_worker_dies_or_is_silent() -> None:

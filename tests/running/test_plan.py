@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from benchmark.results.store import ResultStore
 from benchmark.results.trials import TRIALS
 from benchmark.running import plan as plan_module
 from benchmark.running.method_settings import MethodSetting
-from benchmark.running.plan import Unit, make_plan
+from benchmark.running.plan import Unit, make_plan, other_sources
 from benchmark.running.runner import Report, execute
 from support.made_up import Blobs, Columns, make_arrays, registries_restored
 from support.units import RECIPE, run_of, setup_of
@@ -138,11 +139,40 @@ def test_a_raised_task_version_is_planned_again(done: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["features", "soft_labels", "labels"])
-def test_changed_data_are_planned_again(done: Path, name: str) -> None:
+def test_results_of_other_data_are_replaced_only_when_that_is_asked_for(done: Path, name: str) -> None:
+    """Also by methods that are not there yet: the evaluation would be replaced all the same."""
     array = make_arrays(60)[name]
     array[0] = array[np.flatnonzero((array != array[0]).reshape(len(array), -1).any(1))[0]]
-    assert plan(done, task_of(**{name: array})) == EVERYTHING
+    task, ways = task_of(**{name: array}), "name another folder with --results, or replace them with --force"
+    for methods in (METHOD_NAMES, ("naive",)):
+        with pytest.raises(W2SError) as refused:
+            plan(done, task, methods=methods)
+        held = f"{done}: holds 4 results of task 'planned-task' (ood) from other data than those of this run"
+        assert str(refused.value) == f"{held}; {ways}"
+    assert plan(done, task, force=True) == EVERYTHING
+    task.version = 2
+    assert plan(done, task) == EVERYTHING, "a raised version says that they are others"
     assert plan(done, task_of()) == [], "equal data made anew are the same"
+
+
+def test_another_source_of_the_same_version_is_planned_again_and_said(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that do not say their source are left as they are."""
+    chosen = TASKS["planned-task"]
+    asked = [(chosen, data_fingerprint(chosen))], METHOD_NAMES, ResultStore(copy)
+    run = run_of(*asked, seeds=SEEDS, setup=setup_of(copy / "cache", RECIPE))
+    assert other_sources(run) == []
+    monkeypatch.setattr("benchmark.running.method_settings.source_of", lambda method: "a" * 64)
+    line = "source of method 'planned' changed since its records were made (same version 1): running again"
+    assert other_sources(run) == [line]
+    assert plan(copy) == lacking("planned")
+    path = copy / "planned" / "records.jsonl"
+    records = [json.loads(record) for record in path.read_text().splitlines()]
+    assert all(len(record.pop("source_sha256")) == 64 for record in records)
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    assert plan(copy) == []
+    assert other_sources(run_of(*asked[:2], ResultStore(copy), seeds=SEEDS, setup=run.setup)) == []
 
 
 def test_a_changed_setting_is_planned_beside_what_is_there(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +279,7 @@ def test_a_raised_version_replaces_the_records(copy: Path, monkeypatch: pytest.M
 def test_changed_data_replace_the_evaluation(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of(labels=make_arrays(60, seed=1)["labels"])
     monkeypatch.setitem(TASKS._items, "planned-task", task)
-    assert do(copy, seeds=(0,)) == 1
+    assert do(copy, seeds=(0,), force=True) == 1
     contents = ResultStore(copy).load()
     assert contents.evaluations["planned-task", "ood"].data_fingerprint == task.fingerprint
     assert list(contents.evaluations["planned-task", "ood"].seeds) == [0], "seeds of other data are gone"

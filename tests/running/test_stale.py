@@ -6,18 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.analysis.cells import analysis_of
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core.canaries import GroundTruth
 from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS, register_task
+from benchmark.core.sources import source_of
 from benchmark.core.suite import load_suite
 from benchmark.reports.checks import check
 from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
 from benchmark.running import stale as stale_module
 from benchmark.running.stale import Place, overview, raised, stale_findings, stale_run
-from support.synthetic import Task, entry, evaluation, fill
+from support.synthetic import Task, entry, evaluation, fill, put
 
 TASK = Task("stale-task")
 
@@ -72,6 +74,23 @@ def test_what_was_raised_is_named_for_each_row(store: ResultStore, monkeypatch: 
     shown = {line.split()[0]: line for line in overview(store)[2:]}
     for row, line in shown.items():
         assert line.endswith(f"2: {reason}" if row in rows else "  0")
+
+
+def test_records_of_another_source_are_stale_and_those_that_know_none_are_not(store: ResultStore) -> None:
+    for method, source in (("naive", "b" * 64), ("raven", source_of(METHODS["raven"])), ("outside", "b" * 64)):
+        put(store, TASK, method, range(1), ("ood",), source_sha256=source)
+    (finding,) = stale_findings(store)
+    assert "naive: 1 stale records (source of naive changed); run `w2s run --stale --suite SUITE" in finding
+    lines = overview(store)
+    assert [line.split()[3:] for line in lines[2:6]] == [
+        ["0"],
+        ["1:", *["source", "of", "naive", "changed"]],
+        ["0"],
+        ["0"],
+    ]
+    note = "naive: records of version 1 are of another source than the method has now"
+    assert lines[6:] == [note]
+    assert analysis_of(store).problems == [note], "on tables and the page"
 
 
 def test_versions_that_are_higher_than_here_are_not_stale(store: ResultStore) -> None:

@@ -215,7 +215,7 @@ def test_a_method_that_fails_in_one_setting_is_reported_once_and_the_others_go_o
     runs = runs_of(
         [t for name in ("fragile", "ensemble") for t in MethodSetting.of(name, RECIPE, tune=True).trials], False
     )
-    trained = train_trials(runs, make_data(), lambda share: None, NOWHERE, lines.append)
+    trained = train_trials(runs, make_data(), lambda share: None, NOWHERE, lambda error: lines.append(str(error)))
     assert list(trained) == ["ensemble"]
     assert len(trained["ensemble"]) == GRID_SIZE
     assert lines == ["method 'fragile': ValueError: three"]

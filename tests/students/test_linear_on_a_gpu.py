@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmark.core.data import Problem, Recipe, Truth
+from benchmark.core.guard import Guard
 from benchmark.core.problems import training_data
 from benchmark.core.steps import Work
 from benchmark.students.frozen import LinearHead
@@ -43,7 +44,7 @@ def test_a_step_and_predictions_stay_on_the_device(K: int, pairs: bool, streams:
         data, held_out = training_data(student, [problem(seed, K, pairs) for seed in SEEDS], "cuda")
         heads = data.student(data.features["own"], K, SEEDS, 4)
         labels = data.soft_labels if streams == 1 else data.soft_labels[:, :1].repeat(1, streams, 1, 1)
-        work = Work([], heads, labels, streams > 1, Recipe(batch_size=8), 10)
+        work = Work([], heads, labels, streams > 1, Recipe(batch_size=8), 10, Guard(labels))
         minibatch = torch.zeros(len(SEEDS), streams, 8, dtype=torch.int64).to("cuda")
         cuda.forget()
         heads.fetch()
