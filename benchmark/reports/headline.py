@@ -94,6 +94,11 @@ def uneven(cells: Sequence[Cell]) -> bool:
     return len({*task_weights(cells).tolist()}) > 1
 
 
+def whole_pool(cells: Iterable[Cell]) -> bool:
+    """Whether scores are on whole pools, and those on test splits stand beside; older results have these alone."""
+    return any(cell.evaluation.whole for cell in cells)
+
+
 def headline_columns(analysis: Analysis) -> list[Column]:
     """Columns of the headline table, those without any task left out; the plain mean over tasks where it differs."""
     names = in_order(cell.evaluation.modality for cell in analysis.select("ood", broken=False))
@@ -137,6 +142,13 @@ def comparison_columns(analysis: Analysis) -> list[Column]:
         Column(f"failure rate {shown}", cells, Cell.failed, share=True, best=min),
         Column("OOD minus InD", in_both, drop, sign=True),
         Column(f"accuracy, all {shown}", cells if other_metric else [], Cell.accuracy, missing=NOT_RUN, best=max),
+        Column(
+            f"test split alone, all {shown}",
+            cells if whole_pool(cells) else [],
+            Cell.on_test,
+            missing=NOT_RUN,
+            best=max,
+        ),
     ]
     return [column for column in columns if column.cells]
 

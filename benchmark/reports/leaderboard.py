@@ -14,7 +14,7 @@ from benchmark.analysis.format import number, percent
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
 from benchmark.base.text import escape, listing, markdown, plain
 from benchmark.core.metrics import METRICS, Floats
-from benchmark.core.names import CONDITION_NAMES, CONDITION_TITLES
+from benchmark.core.names import CONDITION_NAMES, CONDITION_TITLES, TRAIN_TRUTH
 from benchmark.core.records import Record
 from benchmark.core.suite import load_suite, suite_names
 from benchmark.judging.judgements import read_judged
@@ -34,10 +34,18 @@ from benchmark.reports.headline import (
     table_of,
     task_columns,
     title,
+    whole_pool,
 )
 from benchmark.reports.provenance import command, provenance
 from benchmark.results.manifest import read_manifest
 from benchmark.results.store import ResultStore
+
+_WHOLE_POOL = f"""\
+- **The whole pool is scored**: students have not seen the truth of its train split either. Rows that were made from
+  that truth ({listing([f"`{row}`" for row in sorted(TRAIN_TRUTH)])}) are scored on the test split alone, and so is
+  whatever they are compared with. PGR is score minus floor on the whole pool, divided by ceiling minus floor on the
+  test split.
+  *Test split alone* is every row's score there."""
 
 
 def render(store: ResultStore, *others: ResultStore) -> str:
@@ -52,6 +60,8 @@ def render(store: ResultStore, *others: ResultStore) -> str:
     belonging = {base: other for base in stores for other in others if tuned.belongs_to(other, base)}
     intro = Template((Path(__file__).parents[1] / "templates" / "leaderboard.md.txt").read_text(encoding="utf-8"))
     parts = [intro.substitute(resamples=f"{RESAMPLES:,}", cost_unit=COST_UNIT).rstrip()]
+    if any(whole_pool(analysis_with_records(suite).cells.values()) for suite in stores):
+        parts[0] += f"\n{_WHOLE_POOL}"
     for suite in stores:
         if suite in belonging.values():
             continue
