@@ -4,6 +4,7 @@
 CANARIES = {
     "ground_truth": "the truth: the strong ceiling",
     "best_supervisor": "the supervisor that is best on pool-train (an oracle)",
+    "oracle_weights": "the supervisors' mixture that fits pool-train best: perfect global weights (an oracle)",
     "random_supervision": "uniform random one-hot labels",
 }
 REFERENCES = {
@@ -13,7 +14,7 @@ REFERENCES = {
 }
 RESERVED = frozenset({*CANARIES, *REFERENCES})
 # made from the truth of the train split, so that the test split alone says how good they are
-TRAIN_TRUTH = frozenset({"ground_truth", "best_supervisor", "majority_class"})
+TRAIN_TRUTH = frozenset({"ground_truth", "best_supervisor", "oracle_weights", "majority_class"})
 
 
 CONDITIONS = ("ind", "ood")

@@ -154,7 +154,16 @@ The columns of one modality leave out the tasks with a broken supervisor.
 
 {comparison_lines(others)}
 
-`ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods.{at_chance or ""}"""
+{_oracles(analysis)}{at_chance or ""}"""
+
+
+def _oracles(analysis: Analysis) -> str:
+    if "oracle_weights" not in analysis.titles:
+        return "`ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods."
+    return (
+        "`ground_truth`, `best_supervisor` and `oracle_weights` know the truth: an upper bound and two oracles, not "
+        "methods. What `oracle_weights` gains over `ensemble` is all that one weight for each supervisor could gain."
+    )
 
 
 def _modality(analysis: Analysis, modality: str) -> str:
@@ -239,10 +248,11 @@ def _weights(analysis: Analysis) -> str:
     if not lines:
         return ""
     headers = ["method", "task", "condition", "rank correlation", "uniform", "on the best", "on the worst"]
+    score = "score" if whole_pool(analysis.cells.values()) else "test score"
     return (
         "## Learned weights against the supervisors' scores\n\n"
-        "Spearman's correlation between the weights at the end of training and the supervisors' test scores, and the "
-        "weight on the supervisor that is best and worst by test score; each the mean over seeds, below them over "
+        f"Spearman's correlation between the weights at the end of training and the supervisors' {score}s, and the "
+        f"weight on the supervisor that is best and worst by {score}; each the mean over seeds, below them over "
         "families of means over their tasks. With three or four supervisors a single correlation says little.\n\n"
         + markdown(headers, lines)
     )
