@@ -38,6 +38,7 @@ from benchmark.reports.headline import (
 )
 from benchmark.reports.provenance import command, provenance
 from benchmark.results.manifest import read_manifest
+from benchmark.results.seconds import MethodSeconds, read_seconds
 from benchmark.results.store import ResultStore
 
 _WHOLE_POOL = f"""\
@@ -85,7 +86,11 @@ def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
         judged, rest = read_judged(store.root), stress.without_stress(analysis)
         if rest.cells:
             modalities = in_order(cell.evaluation.modality for cell in rest.cells.values())
-            parts += [_headline(rest), *(_modality(rest, name) for name in modalities), _winners(rest)]
+            parts += [
+                _headline(rest, read_seconds(store.root)),
+                *(_modality(rest, name) for name in modalities),
+                _winners(rest),
+            ]
         parts += [stress.section(analysis), judged_section(judged, {record.key for record in analysis.records})]
         parts.append(_weights(analysis))
         problems += judged.problems
@@ -110,7 +115,7 @@ def summary(store: ResultStore) -> str:
         return stress.summary(whole)
     tables = [
         plain(["method", *table.headers], [[row, *table.lines[row]] for row in rows])
-        for table in (score_table(analysis), comparison_table(analysis))
+        for table in (score_table(analysis), comparison_table(analysis, read_seconds(store.root)))
         for rows in (ranked(analysis), references(analysis))
     ]
     return "\n\n".join(
@@ -118,8 +123,8 @@ def summary(store: ResultStore) -> str:
     )
 
 
-def _headline(analysis: Analysis) -> str:
-    scores, comparisons = score_table(analysis), comparison_table(analysis)
+def _headline(analysis: Analysis, measured: MethodSeconds | None) -> str:
+    scores, comparisons = score_table(analysis), comparison_table(analysis, measured)
 
     def score_lines(rows: Sequence[str]) -> str:
         lines = []
@@ -146,7 +151,7 @@ The columns of one modality leave out the tasks with a broken supervisor.
 
 ### How they compare
 
-{comparison_lines(methods)}
+{comparison_lines(methods)}{_seconds(measured) if measured else ""}
 
 ### Canaries and reference rows
 
@@ -155,6 +160,14 @@ The columns of one modality leave out the tasks with a broken supervisor.
 {comparison_lines(others)}
 
 {_oracles(analysis)}{at_chance or ""}"""
+
+
+def _seconds(measured: MethodSeconds) -> str:
+    return (
+        f"\n\nSeconds are those of the processor for one seed's training of a method alone, relative to `{COST_UNIT}`; "
+        f"measured apart from the results, on {listing(list(measured.tasks))} (medians of {measured.repeats}), "
+        f"{escape(measured.date)}, {escape(measured.processor)}."
+    )
 
 
 def _oracles(analysis: Analysis) -> str:
