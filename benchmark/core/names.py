@@ -4,6 +4,7 @@
 CANARIES = {
     "ground_truth": "the truth: the strong ceiling",
     "best_supervisor": "the supervisor that is best on pool-train (an oracle)",
+    "oracle_weights": "the supervisors' mixture that fits pool-train best: perfect global weights (an oracle)",
     "random_supervision": "uniform random one-hot labels",
 }
 REFERENCES = {
@@ -12,6 +13,8 @@ REFERENCES = {
     "majority_class": "the most frequent class of pool-train",
 }
 RESERVED = frozenset({*CANARIES, *REFERENCES})
+# made from the truth of the train split, so that the test split alone says how good they are
+TRAIN_TRUTH = frozenset({"ground_truth", "best_supervisor", "oracle_weights", "majority_class"})
 
 
 CONDITIONS = ("ind", "ood")
@@ -20,4 +23,4 @@ CONDITION_TITLES = {"ood": "out of distribution (OOD)", "ind": "in distribution 
 MODALITIES = ("image", "text", "preference", "series")  # of shipped tasks, in the order of tables
 GRID_SIZE = 8  # settings that every method may try (`w2s run --tune`): an equal budget
 TIMES = ("learning_rate_times", "epochs_times")  # in a setting: multiples of the student's recipe in the suite
-ENGINE_VERSION = 1  # raise when the same plan would give other predictions
+ENGINE_VERSION = 2  # raise when the same plan would give other predictions

@@ -64,7 +64,8 @@ def build_problem(
 def training_data(
     student: StudentKind, problems: Sequence[Problem], device: str = "cpu", held_out: Splits = TEST
 ) -> tuple[TrainingData, dict[str, list[Any]]]:
-    """What may be learned from, of problems of one size; and of each held-out split what the student reads in each.
+    """What may be learned from, of problems of one size; and of each split that is asked for what the student reads in
+    each.
 
     The soft labels are copied, so that no view leads to another split or to a problem.
     """

@@ -1,7 +1,10 @@
 """What is published: one `Record` per (task, condition, method, setting, seed), one `Evaluation` per (task, condition).
 
-A record holds what was run and its metrics; an evaluation holds what any score needs: the test truth, the bootstrap
-groups and what the supervisors say. Both are validated on writing and on reading.
+A record holds what was run and its metrics; an evaluation holds what any score needs: the truth, the bootstrap groups
+and what the supervisors say of the whole pool. Both are validated on writing and on reading.
+
+Students have not seen the truth of the train split either, so they are scored on the whole pool (`core/scoring.py`).
+Records of engine version 1 and their evaluations are of the test split alone; a file holds the one kind or the other.
 """
 
 import hashlib
@@ -16,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, JsonValue, field_
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
+from benchmark.core.data import SPLITS
 from benchmark.core.metrics import METRICS
 
 Condition = Literal["ind", "ood"]
@@ -88,11 +92,12 @@ class Record(Strict):
 
     Attributes:
         setting: `setting_hash(hyperparameters)`.
-        metrics: "accuracy" and the task's own metric, each the mean over replicas (supervisors, for a `single` method).
+        metrics: "accuracy" and the task's own metric, each the mean over replicas (supervisors, for a `single` method),
+            and both on the test split alone, `test_<metric>` (`core/scoring.py`).
         diagnostics: numbers or nested lists of numbers; "weights" is (M,), the learned weight of each supervisor.
         cost: optimizer steps x heads.
         n_train, n_test: examples in the pool's train and test split.
-        predictions_sha256: `digest` of the test predictions, so that a record and its predictions belong together.
+        predictions_sha256: `digest` of the predictions, so that a record and its predictions belong together.
         evaluation_sha256: `SeedEvaluation.sha256` of its seed, likewise.
         ablation_of: the method that this one is a variant of.
         source_sha256: `benchmark.core.sources.source_of` its method; None, and not in the file, if that is not known.
@@ -157,7 +162,8 @@ class Record(Strict):
 
 @dataclass(frozen=True, eq=False)
 class SeedEvaluation:
-    """What scoring needs for one seed's test split of n examples.
+    """What scoring needs for one seed's pool of n examples: train, validation and test split, one after the other, each
+    in the problem's order.
 
     Groups are ids in the sense that the task's metric gives them (`metrics.py`): of what is resampled together, or of
     the parts that it compares. An id means the same group in every seed.
@@ -168,13 +174,22 @@ class SeedEvaluation:
     supervisors: NDArray[np.int64]  # (M, n) predicted class ids
     ensemble: NDArray[np.int64]  # (n,) argmax of the supervisors' mean soft labels
     majority: int  # the most frequent class of the pool's train truth
+    splits: NDArray[np.uint8] | None = None  # (n,) places in `SPLITS`; None where all are of the test split
 
     @cached_property
     def sha256(self) -> str:
         """Hash of everything here: the truth and what the supervisors say."""
-        arrays = [self.labels[None], self.groups[None], self.supervisors, self.ensemble[None]]
-        content = b"".join(np.ascontiguousarray(array, "<i8").tobytes() for array in arrays)
-        return hashlib.sha256(f"{self.supervisors.shape}|{self.majority}|".encode() + content).hexdigest()
+        made = hashlib.sha256(f"{self.supervisors.shape}|{self.majority}|".encode())
+        for array in (self.labels, self.groups, *self.supervisors, self.ensemble):
+            made.update(array.astype("<i8").tobytes())
+        if self.splits is not None:
+            made.update(self.splits.tobytes())
+        return made.hexdigest()
+
+    @property
+    def test(self) -> NDArray[np.bool_]:
+        """(n,) whether an example is of the test split."""
+        return np.ones(len(self.labels), bool) if self.splits is None else self.splits == SPLITS.index("test")
 
 
 class Evaluation(Strict):
@@ -200,8 +215,15 @@ class Evaluation(Strict):
             raise PydanticCustomError("metric", "unknown metric; known: {known}", {"known": ", ".join(METRICS)})
         return metric
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is of whole pools, and not of their test splits alone."""
+        return all(truth.splits is not None for truth in self.seeds.values())
+
     @model_validator(mode="after")
     def _arrays_fit(self) -> Self:
+        if not self.whole and any(truth.splits is not None for truth in self.seeds.values()):
+            raise PydanticCustomError("seeds", "splits: some seeds are of the whole pool, others of the test split")
         for seed, arrays in self.seeds.items():
             if problem := self._array_problem(arrays):
                 raise PydanticCustomError("seeds", "{text}", {"text": f"seed {seed}: {problem}"})
@@ -219,16 +241,23 @@ class Evaluation(Strict):
             low = -1 if name == "labels" else 0
             if name != "groups" and array.size and not low <= array.min() <= array.max() < classes:
                 return f"{name}: found values {array.min()}..{array.max()}, expected {low}..{classes - 1}"
-        if not (arrays.labels >= 0).any():
-            return "labels: no example has a known label"
-        if reason := METRICS[self.metric].undefined(arrays.groups[arrays.labels >= 0]):
-            return f"groups: {self.metric} is undefined: {reason}"
+        if arrays.splits is not None:
+            if arrays.splits.shape != (n,) or arrays.splits.dtype != np.uint8:
+                return f"splits: found {arrays.splits.dtype} {arrays.splits.shape}, expected uint8 {(n,)}"
+            if n and arrays.splits.max() >= len(SPLITS):
+                return f"splits: found {arrays.splits.max()}, expected 0..{len(SPLITS) - 1}"
+        known = arrays.labels >= 0
+        if not known[arrays.test].any():
+            return "labels: no example has a known label" + " in the test split" * self.whole
+        for scored in (known, known & arrays.test):
+            if reason := METRICS[self.metric].undefined(arrays.groups[scored]):
+                return f"groups: {self.metric} is undefined: {reason}"
         if not 0 <= arrays.majority < classes:
             return f"majority: found {arrays.majority}, expected 0..{classes - 1}"
         return None
 
     def same_data(self, other: Self) -> bool:
         """Whether seeds of both can stand in one file."""
-        names = ("task", "condition", "task_version", "data_fingerprint", "num_classes")
+        names = ("task", "condition", "task_version", "data_fingerprint", "num_classes", "whole")
         alike = all(getattr(self, name) == getattr(other, name) for name in names)
         return alike and len(self.supervisors) == len(other.supervisors)

@@ -1,6 +1,10 @@
 """From predicted class ids to scores: checks, records' metrics, reference rows. The metrics are in `metrics.py`.
 
-Shapes: R replicas, n test examples, K classes, M supervisors.
+What is scored is the whole pool, since students have not seen the truth of its train split either: that leaves less to
+the chance of which examples a seed's test split draws. Rows that were made from that truth (`TRAIN_TRUTH`: the ceiling,
+the oracles) are scored on the test split alone, and so is whatever they are compared with.
+
+Shapes: R replicas, n examples of the pool, K classes, M supervisors.
 """
 
 from typing import Any
@@ -10,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
 from benchmark.core.metrics import METRICS, Scores, Split
+from benchmark.core.names import TRAIN_TRUTH
 from benchmark.core.records import Evaluation, SeedEvaluation
 
 
@@ -28,24 +33,33 @@ def score(
         raise W2SError(f"predictions: found class ids {found}, expected 0..{num_classes - 1}")
     split = Split.of(predictions, labels, groups)
     if not len(split.labels):
-        raise W2SError(f"{metric} is undefined: none of the {len(labels)} test examples has a known label")
+        raise W2SError(f"{metric} is undefined: none of the {len(labels)} examples has a known label")
     if reason := METRICS[metric].undefined(split.groups):
         raise W2SError(f"{metric} is undefined: {reason}")
     return METRICS[metric].score(split)
 
 
 def metric_names(metric: str) -> list[str]:
-    """What every record of a task with this metric holds: accuracy, and the task's own metric."""
+    """What every record of a task with this metric holds, of the whole pool and of the test split: accuracy, and the
+    task's own metric."""
     return sorted({"accuracy", metric})
 
 
-def compute_metrics(evaluation: Evaluation, seed: int, predictions: NDArray[Any]) -> dict[str, float]:
-    """A record's metrics, each averaged over the replicas, from its predictions (R, n); also used to verify them."""
+def compute_metrics(evaluation: Evaluation, seed: int, predictions: NDArray[Any], row: str) -> dict[str, float]:
+    """The metrics of a row's record, each averaged over the replicas, from its predictions (R, n); also used to verify
+    them. `test_<metric>` is on the test split alone; for a row of `TRAIN_TRUTH` `<metric>` is so, too."""
     truth = evaluation.seeds[seed]
-    return {
-        name: float(score(name, predictions, truth.labels, truth.groups, evaluation.num_classes).mean())
-        for name in metric_names(evaluation.metric)
-    }
+
+    def metrics(of: NDArray[Any], labels: NDArray[np.int64], groups: NDArray[np.int64]) -> dict[str, float]:
+        names = metric_names(evaluation.metric)
+        return {name: float(score(name, of, labels, groups, evaluation.num_classes).mean()) for name in names}
+
+    on = truth.test
+    test = metrics(predictions[:, on], truth.labels[on], truth.groups[on])
+    if not evaluation.whole:
+        return test
+    scored = test if row in TRAIN_TRUTH else metrics(predictions, truth.labels, truth.groups)
+    return {**scored, **{f"test_{name}": value for name, value in test.items()}}
 
 
 def reference_predictions(truth: SeedEvaluation) -> dict[str, NDArray[np.int64]]:

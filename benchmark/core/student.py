@@ -39,6 +39,9 @@ class Fitted(Protocol):
     def predict(self, inputs: Any) -> Tensor:
         """Probabilities (S, H, n, K) for inputs as `StudentKind.prepare` gives them."""
 
+    def classes(self, inputs: Any) -> Tensor:
+        """Predicted class ids (S, H, n), likewise."""
+
 
 class Student(Protocol):
     """The heads in training, bound to the train split.
@@ -115,8 +118,8 @@ class StudentKind:
     def prepare(
         self, problems: Sequence[Problem], device: str, held_out: Splits = TEST
     ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-        """For problems of one size: output -> the train splits of all seeds; and of each held-out split that is asked
-        for, what each seed has, S = 1."""
+        """For problems of one size: output -> the train splits of all seeds; and of each split that is asked for, what
+        each seed has, S = 1."""
         raise NotImplementedError
 
     def start(self, inputs: Any, num_classes: int, seeds: tuple[int, ...], heads: int) -> Student:

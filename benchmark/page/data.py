@@ -187,7 +187,7 @@ def _cell(cell: Cell, rows: Sequence[str], by_accuracy: Analysis | None) -> payl
     records = [record for by_seed in cell.records.values() for record in by_seed.values()]
     values: payload.PayloadCell = {
         "n_train": records[0].n_train if records else 0,
-        "n_test": len(next(iter(evaluation.seeds.values())).labels) if evaluation.seeds else 0,
+        "n_test": int(next(iter(evaluation.seeds.values())).test.sum()) if evaluation.seeds else 0,
         "seeds": sorted(evaluation.seeds),
         "has_gap": cell.has_gap,
         "cost": {row: round(np.mean([r.cost for r in by.values()])) for row, by in sorted(cell.records.items())},

@@ -11,6 +11,7 @@ from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Estimate, Sample, difference
 from benchmark.base.text import escape
 from benchmark.core.names import CANARIES, CONDITION_NAMES, MODALITIES, REFERENCES
+from benchmark.results.seconds import MethodSeconds
 
 _NAMED = tomllib.loads((Path(__file__).parents[1] / "leaderboard.toml").read_text())
 BASELINE: str = _NAMED["baseline"]
@@ -94,6 +95,11 @@ def uneven(cells: Sequence[Cell]) -> bool:
     return len({*task_weights(cells).tolist()}) > 1
 
 
+def whole_pool(cells: Iterable[Cell]) -> bool:
+    """Whether scores are on whole pools, and those on test splits stand beside; older results have these alone."""
+    return any(cell.evaluation.whole for cell in cells)
+
+
 def headline_columns(analysis: Analysis) -> list[Column]:
     """Columns of the headline table, those without any task left out; the plain mean over tasks where it differs."""
     names = in_order(cell.evaluation.modality for cell in analysis.select("ood", broken=False))
@@ -137,6 +143,13 @@ def comparison_columns(analysis: Analysis) -> list[Column]:
         Column(f"failure rate {shown}", cells, Cell.failed, share=True, best=min),
         Column("OOD minus InD", in_both, drop, sign=True),
         Column(f"accuracy, all {shown}", cells if other_metric else [], Cell.accuracy, missing=NOT_RUN, best=max),
+        Column(
+            f"test split alone, all {shown}",
+            cells if whole_pool(cells) else [],
+            Cell.on_test,
+            missing=NOT_RUN,
+            best=max,
+        ),
     ]
     return [column for column in columns if column.cells]
 
@@ -181,15 +194,17 @@ def score_table(analysis: Analysis) -> Table:
     return table_of(analysis, [ranked_by, *headline_columns(analysis)])
 
 
-def comparison_table(analysis: Analysis) -> Table:
-    """Every row set against others, and what it costs."""
+def comparison_table(analysis: Analysis, measured: MethodSeconds | None) -> Table:
+    """Every row set against others, and what it costs: optimizer steps x heads; seconds, where they were measured."""
     cells = analysis.select(main_condition(analysis))
 
-    def cost(row: str) -> str:
-        value = relative_cost(row, cells)
+    def times(value: float | None) -> str:
         return "–" if value is None else f"{round(value, 9):.2f}"
 
-    return table_of(analysis, [*comparison_columns(analysis), TextColumn("cost", cost)])
+    costs = [TextColumn("cost", lambda row: times(relative_cost(row, cells)))]
+    if measured is not None:
+        costs.append(TextColumn("seconds", lambda row: times(measured.relative(row, COST_UNIT))))
+    return table_of(analysis, [*comparison_columns(analysis), *costs])
 
 
 def rank_column(analysis: Analysis, cells: Sequence[Cell]) -> TextColumn:

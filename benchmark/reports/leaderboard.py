@@ -14,7 +14,7 @@ from benchmark.analysis.format import number, percent
 from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
 from benchmark.base.text import escape, listing, markdown, plain
 from benchmark.core.metrics import METRICS, Floats
-from benchmark.core.names import CONDITION_NAMES, CONDITION_TITLES
+from benchmark.core.names import CONDITION_NAMES, CONDITION_TITLES, TRAIN_TRUTH
 from benchmark.core.records import Record
 from benchmark.core.suite import load_suite, suite_names
 from benchmark.judging.judgements import read_judged
@@ -34,10 +34,19 @@ from benchmark.reports.headline import (
     table_of,
     task_columns,
     title,
+    whole_pool,
 )
 from benchmark.reports.provenance import command, provenance
 from benchmark.results.manifest import read_manifest
+from benchmark.results.seconds import MethodSeconds, read_seconds
 from benchmark.results.store import ResultStore
+
+_WHOLE_POOL = f"""\
+- **The whole pool is scored**: students have not seen the truth of its train split either. Rows that were made from
+  that truth ({listing([f"`{row}`" for row in sorted(TRAIN_TRUTH)])}) are scored on the test split alone, and so is
+  whatever they are compared with. PGR is score minus floor on the whole pool, divided by ceiling minus floor on the
+  test split.
+  *Test split alone* is every row's score there."""
 
 
 def render(store: ResultStore, *others: ResultStore) -> str:
@@ -52,6 +61,8 @@ def render(store: ResultStore, *others: ResultStore) -> str:
     belonging = {base: other for base in stores for other in others if tuned.belongs_to(other, base)}
     intro = Template((Path(__file__).parents[1] / "templates" / "leaderboard.md.txt").read_text(encoding="utf-8"))
     parts = [intro.substitute(resamples=f"{RESAMPLES:,}", cost_unit=COST_UNIT).rstrip()]
+    if any(whole_pool(analysis_with_records(suite).cells.values()) for suite in stores):
+        parts[0] += f"\n{_WHOLE_POOL}"
     for suite in stores:
         if suite in belonging.values():
             continue
@@ -75,7 +86,11 @@ def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
         judged, rest = read_judged(store.root), stress.without_stress(analysis)
         if rest.cells:
             modalities = in_order(cell.evaluation.modality for cell in rest.cells.values())
-            parts += [_headline(rest), *(_modality(rest, name) for name in modalities), _winners(rest)]
+            parts += [
+                _headline(rest, read_seconds(store.root)),
+                *(_modality(rest, name) for name in modalities),
+                _winners(rest),
+            ]
         parts += [stress.section(analysis), judged_section(judged, {record.key for record in analysis.records})]
         parts.append(_weights(analysis))
         problems += judged.problems
@@ -100,7 +115,7 @@ def summary(store: ResultStore) -> str:
         return stress.summary(whole)
     tables = [
         plain(["method", *table.headers], [[row, *table.lines[row]] for row in rows])
-        for table in (score_table(analysis), comparison_table(analysis))
+        for table in (score_table(analysis), comparison_table(analysis, read_seconds(store.root)))
         for rows in (ranked(analysis), references(analysis))
     ]
     return "\n\n".join(
@@ -108,8 +123,8 @@ def summary(store: ResultStore) -> str:
     )
 
 
-def _headline(analysis: Analysis) -> str:
-    scores, comparisons = score_table(analysis), comparison_table(analysis)
+def _headline(analysis: Analysis, measured: MethodSeconds | None) -> str:
+    scores, comparisons = score_table(analysis), comparison_table(analysis, measured)
 
     def score_lines(rows: Sequence[str]) -> str:
         lines = []
@@ -136,7 +151,7 @@ The columns of one modality leave out the tasks with a broken supervisor.
 
 ### How they compare
 
-{comparison_lines(methods)}
+{comparison_lines(methods)}{_seconds(measured) if measured else ""}
 
 ### Canaries and reference rows
 
@@ -144,7 +159,24 @@ The columns of one modality leave out the tasks with a broken supervisor.
 
 {comparison_lines(others)}
 
-`ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods.{at_chance or ""}"""
+{_oracles(analysis)}{at_chance or ""}"""
+
+
+def _seconds(measured: MethodSeconds) -> str:
+    return (
+        f"\n\nSeconds are those of the processor for one seed's training of a method alone, relative to `{COST_UNIT}`; "
+        f"measured apart from the results, on {listing(list(measured.tasks))} (medians of {measured.repeats}), "
+        f"{escape(measured.date)}, {escape(measured.processor)}."
+    )
+
+
+def _oracles(analysis: Analysis) -> str:
+    if "oracle_weights" not in analysis.titles:
+        return "`ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods."
+    return (
+        "`ground_truth`, `best_supervisor` and `oracle_weights` know the truth: an upper bound and two oracles, not "
+        "methods. What `oracle_weights` gains over `ensemble` is all that one weight for each supervisor could gain."
+    )
 
 
 def _modality(analysis: Analysis, modality: str) -> str:
@@ -229,10 +261,11 @@ def _weights(analysis: Analysis) -> str:
     if not lines:
         return ""
     headers = ["method", "task", "condition", "rank correlation", "uniform", "on the best", "on the worst"]
+    score = "score" if whole_pool(analysis.cells.values()) else "test score"
     return (
         "## Learned weights against the supervisors' scores\n\n"
-        "Spearman's correlation between the weights at the end of training and the supervisors' test scores, and the "
-        "weight on the supervisor that is best and worst by test score; each the mean over seeds, below them over "
+        f"Spearman's correlation between the weights at the end of training and the supervisors' {score}s, and the "
+        f"weight on the supervisor that is best and worst by {score}; each the mean over seeds, below them over "
         "families of means over their tasks. With three or four supervisors a single correlation says little.\n\n"
         + markdown(headers, lines)
     )

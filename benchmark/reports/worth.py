@@ -13,11 +13,11 @@ from benchmark.results.store import ResultStore
 _RELIABILITY = (
     "Scores are by the task's own metric, in percent, means over seeds; sizes are those of the first seed. Floor: the "
     "supervisors' mean; ensemble: the mean of their soft labels, without a student; ceiling: the student trained on "
-    "the truth; gap: between floor and ceiling. **Reliability**: how well methods' mean scores would agree with those "
-    "of as many other seeds, 2r / (1 + r) (Spearman 1910; Brown 1910), where r is the correlation of methods' mean "
-    "scores in two halves of the seeds, averaged over all splits into halves; of methods that compete (no ablations, "
-    "no canaries); – for fewer than four methods or two seeds. Seeds share test examples, so it says nothing of other "
-    "ones."
+    "the truth, on the test split alone; gap: between floor and ceiling there. **Reliability**: how well methods' mean "
+    "scores would agree with those of as many other seeds, 2r / (1 + r) (Spearman 1910; Brown 1910), where r is the "
+    "correlation of methods' mean scores in two halves of the seeds, averaged over all splits into halves; of methods "
+    "that compete (no ablations, no canaries); – for fewer than four methods or two seeds. Seeds share examples, so it "
+    "says nothing of other ones."
 )
 
 
@@ -49,7 +49,7 @@ def _line(analysis: Analysis, cell: Cell) -> list[str]:
         cell.evaluation.task,
         f"{record.n_train:,} / {record.n_test:,}" if record else "–",
         *map(number, means),
-        *([NOT_RUN, "–"] if ceiling is None else [number(ceiling), number(ceiling - means[1])]),
+        *([NOT_RUN, "–"] if ceiling is None or cell.gap is None else [number(ceiling), number(cell.gap.mean)]),
         _decimals(task_reliability(analysis, cell)),
     ]
 

@@ -52,9 +52,11 @@ class Contents:
         if predictions is None:
             return f"its predictions are missing from {record.method}/{PREDICTIONS}"
         replicas = (len(evaluation.supervisors) if record.kind == "single" else 1) * trial_count(record)
-        expected = (replicas, len(evaluation.seeds[record.seed].labels))
-        if predictions.shape != expected or record.n_test != expected[1]:
-            return f"predictions: found shape {predictions.shape} and n_test {record.n_test}, expected {expected}"
+        truth = evaluation.seeds[record.seed]
+        expected, n_test = (replicas, len(truth.labels)), int(truth.test.sum())
+        if predictions.shape != expected or record.n_test != n_test:
+            found = f"found shape {predictions.shape} and n_test {record.n_test}"
+            return f"predictions: {found}, expected {expected}" + f" and {n_test}" * evaluation.whole
         if predictions.max() >= evaluation.num_classes:
             return f"predictions: found class id {predictions.max()}, expected 0..{evaluation.num_classes - 1}"
         if evaluation.seeds[record.seed].sha256 != record.evaluation_sha256:
@@ -104,6 +106,7 @@ def _read_evaluation(path: Path) -> Evaluation:
             supervisors=arrays[f"{seed}/supervisors"].astype(np.int64),
             ensemble=arrays[f"{seed}/ensemble"].astype(np.int64),
             majority=int(arrays[f"{seed}/majority"]),
+            splits=arrays.get(f"{seed}/splits"),
         )
         for seed in sorted({name.partition("/")[0] for name in arrays})
     }

@@ -6,6 +6,7 @@ _tasks/<task>-<condition>.safetensors   an `Evaluation`
 <method>/replies.jsonl                  what its policies answered, for judging
 <method>/manifest.json, method.py, README.md
                                         of a submission
+seconds.json                            what methods cost in processor seconds, measured apart
 OLDER.md                                says, where it is, that tasks, methods or engine have changed since
 """
 
@@ -15,7 +16,7 @@ from benchmark.core.records import RecordKey
 
 TRUTH_FOLDER, RECORDS, PREDICTIONS = "_tasks", "records.jsonl", "predictions.safetensors"
 MANIFEST, SOURCE, README = "manifest.json", "method.py", "README.md"
-OLDER = "OLDER.md"
+OLDER, SECONDS = "OLDER.md", "seconds.json"
 TUNED = "-tuned"  # ends the name of the folder of tuned results that belongs to another folder
 
 

@@ -235,6 +235,8 @@ class ResultStore:
             and (record.task_version, record.data_fingerprint) == (evaluation.task_version, evaluation.data_fingerprint)
             and evaluation.seeds[key.seed].sha256 != record.evaluation_sha256
             and contents.misfit(record) is None
+            and contents.evaluations[record.task, record.condition].whole
+            == evaluation.whole  # else it is of no use now
         ]
         if orphans:
             raise W2SError(
@@ -292,5 +294,7 @@ def _evaluation_bytes(evaluation: Evaluation) -> bytes:
         arrays[f"{seed}/supervisors"] = compact(truth.supervisors)
         arrays[f"{seed}/ensemble"] = compact(truth.ensemble)
         arrays[f"{seed}/majority"] = np.array(truth.majority, np.int32)
+        if truth.splits is not None:
+            arrays[f"{seed}/splits"] = truth.splits
     # One entry only: safetensors writes several in no fixed order.
     return save(arrays, metadata={"evaluation": json.dumps(evaluation.model_dump(mode="json"), sort_keys=True)})

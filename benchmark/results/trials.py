@@ -2,7 +2,7 @@
 
 `hyperparameters` is {"trials": [the hyperparameters of each trial]}, so that the setting's hash is that of the whole
 grid; predictions (T * R, n) are those of trial after trial. Shapes: T trials (1 of an ordinary record), R replicas,
-n test examples.
+n examples of the pool.
 """
 
 from collections.abc import Mapping
@@ -50,18 +50,20 @@ def choice_fault(record: Record) -> str | None:
     return None
 
 
-def trial_metrics(evaluation: Evaluation, seed: int, predictions: NDArray[Any], number: int) -> dict[str, float]:
+def trial_metrics(
+    evaluation: Evaluation, seed: int, predictions: NDArray[Any], number: int, method: str
+) -> dict[str, float]:
     """The metrics of a tuned record, each averaged over replicas.
 
-    `accuracy` and the task's metric of the chosen trial, and of the task's metric also `default_<metric>` (the first
-    trial) and `oracle_<metric>`: the best trial by the test truth, which no method can choose.
+    Those of an ordinary record of the chosen trial, and of the task's metric also `default_<metric>` (the first trial)
+    and `oracle_<metric>`: the best trial by the truth that it is scored against, which no method can choose.
 
     Args:
         predictions: (T * R, n). number: the chosen trial.
     """
     scores = _scores(evaluation, seed, predictions)
     return {
-        **compute_metrics(evaluation, seed, predictions.reshape(GRID_SIZE, -1, predictions.shape[1])[number]),
+        **compute_metrics(evaluation, seed, predictions.reshape(GRID_SIZE, -1, predictions.shape[1])[number], method),
         f"default_{evaluation.metric}": float(scores[0]),
         f"oracle_{evaluation.metric}": float(scores.max()),
     }
@@ -70,8 +72,8 @@ def trial_metrics(evaluation: Evaluation, seed: int, predictions: NDArray[Any], 
 def expected_metrics(evaluation: Evaluation, record: Record, predictions: NDArray[Any]) -> dict[str, float]:
     """What a record's metrics must be by its predictions (T * R, n); the record has no `choice_fault`."""
     if is_tuned(record):
-        return trial_metrics(evaluation, record.seed, predictions, _number(record))
-    return compute_metrics(evaluation, record.seed, predictions)
+        return trial_metrics(evaluation, record.seed, predictions, _number(record), record.method)
+    return compute_metrics(evaluation, record.seed, predictions, record.method)
 
 
 def metric_faults(record: Record, expected: Mapping[str, float]) -> list[str]:
@@ -86,7 +88,7 @@ def metric_faults(record: Record, expected: Mapping[str, float]) -> list[str]:
 
 def picked(evaluation: Evaluation, record: Record, predictions: NDArray[Any], which: Which) -> NDArray[Any]:
     """(R, n): of the predictions (T * R, n) those of the trial that was chosen, of the default, or of the best one by
-    the test truth; all of an ordinary record's."""
+    the truth; all of an ordinary record's."""
     if not is_tuned(record):
         return predictions
     number = {"chosen": _number(record), "default": 0}.get(which)

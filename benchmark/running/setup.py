@@ -39,11 +39,6 @@ class Setup:
     def cache(self) -> Cache:
         return Cache(self.settings.cache or cache_root(), self.cache_address)
 
-    @property
-    def held_out(self) -> tuple[str, ...]:
-        """Splits that students predict: the validation split only where a setting is chosen on it."""
-        return ("test", "val") if self.tune else ("test",)
-
     def load(self) -> ReadyMade | None:
         """Make the run's settings, plug-ins and task known in this process; gives the task that `source` has."""
         use(self.settings)

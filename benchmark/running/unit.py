@@ -1,6 +1,6 @@
 """One unit of work: build its problems, train its methods, score them. Runs in a worker; writes no results."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -15,12 +15,12 @@ from benchmark.base.notices import Tell
 from benchmark.base.process import cores, memory
 from benchmark.base.versions import libraries
 from benchmark.core.canaries import CANARY_METHODS, canary_data
-from benchmark.core.data import Problem
+from benchmark.core.data import SPLITS, Problem
 from benchmark.core.guard import Wrote
 from benchmark.core.method import CrossEntropy
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem, training_data
-from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest
+from benchmark.core.records import Evaluation, Record, SeedEvaluation, compact, digest
 from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
 from benchmark.core.student import as_policy
@@ -87,7 +87,7 @@ def _execute(units: Sequence[Unit], setup: Setup, tell: Tell) -> list[UnitResult
         task, problems = setup.task(unit.task), dict[int, Problem]()
         for seed in sorted({seed for training in unit.trainings for seed in training.seeds}):
             tell(f"problem of seed {seed}", 0)
-            asked = setup.cache, setup.device, setup.held_out, setup.conditions
+            asked = setup.cache, setup.device, SPLITS, setup.conditions
             problems[seed] = build_problem(task, unit.condition, seed, *asked)
         results.append(UnitResult(unit, evaluate(task, list(problems.values()))))
         for training in unit.trainings:
@@ -154,18 +154,26 @@ def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
         supervisors=problems[0].supervisors,
         task_version=task.version,
         data_fingerprint=problems[0].fingerprint,
-        seeds={
-            p.seed: SeedEvaluation(
-                labels=p.truth.labels["test"],
-                groups=p.truth.groups["test"],
-                supervisors=p.soft_labels["test"].argmax(-1).T,
-                ensemble=p.soft_labels["test"].mean(1).argmax(-1),
-                majority=int(np.bincount(y[y >= 0], minlength=1).argmax()),  # 0 where nothing is known
-            )
-            for p in problems
-            for y in [p.truth.labels["train"]]
-        },
+        seeds={p.seed: _truth(p) for p in problems},
     )
+
+
+def _truth(problem: Problem) -> SeedEvaluation:
+    labels, groups, soft_labels = problem.truth.labels, problem.truth.groups, problem.soft_labels
+    y = labels["train"]
+    return SeedEvaluation(
+        labels=_whole(labels),
+        groups=_whole(groups),
+        supervisors=_whole({split: p.argmax(-1) for split, p in soft_labels.items()}).T,
+        ensemble=_whole({split: p.mean(1).argmax(-1) for split, p in soft_labels.items()}),
+        majority=int(np.bincount(y[y >= 0], minlength=1).argmax()),  # 0 where nothing is known
+        splits=np.repeat(np.arange(len(SPLITS), dtype=np.uint8), [len(labels[split]) for split in SPLITS]),
+    )
+
+
+def _whole(by_split: Mapping[str, NDArray[Any]], axis: int = 0) -> NDArray[Any]:
+    """The pool, in the order of an `Evaluation`."""
+    return np.concatenate([by_split[split] for split in SPLITS], axis)
 
 
 def _runs(task: Task, settings: Sequence[MethodSetting]) -> list[list[Trial]]:
@@ -194,7 +202,7 @@ def _train_and_score(seeds: list[_Seed], settings: Sequence[MethodSetting], setu
     task, problems = seeds[0].task, [seed.problem for seed in seeds]
     label = seeds[0].result.unit.label
     failures, failed = list[str](), list[MethodFailed]()
-    data, held_out = training_data(task.student, problems, setup.device, setup.held_out)
+    data, held_out = training_data(task.student, problems, setup.device, SPLITS)
     canaries = {setting.method: setting for setting in settings if setting.canary}
     checkpoints = _checkpoints(seeds, [setting for setting in settings if not setting.canary], setup)
     outcomes = train_trials(_runs(task, settings), data, on_step, checkpoints, failed.append)
@@ -251,20 +259,22 @@ def _score(
     inputs: dict[str, Any],
     setup: Setup,
 ) -> None:
-    """Add what a method gives for the seed at position `s` of so many, whose held-out splits the student reads as
-    `inputs`: its record, predictions (replicas, n) and replies."""
+    """Add what a method gives for the seed at position `s` of so many, whose splits the student reads as `inputs`: its
+    record, predictions (replicas, n) of the whole pool and replies."""
     task, problem, evaluation = own.task, own.problem, own.result.evaluation
     seed, tests = problem.seed, inputs["test"]
-    predictions = np.concatenate([_predicted(trained, s, tests) for trained in tried])
+    predicted = [{split: _predicted(trained, s, x) for split, x in inputs.items()} for trained in tried]
+    predictions = compact(np.concatenate([_whole(by_split, axis=1) for by_split in predicted]))
     choice: dict[str, Any] = {}
     if setup.tune:  # by how often replicas say what the ensemble says; training that diverged agrees with nobody
-        ensemble, val = problem.soft_labels["val"].mean(1).argmax(-1), inputs["val"]
-        agrees = [(_predicted(t, s, val) == ensemble).mean() if t.student.seed(s).finite() else 0 for t in tried]
+        ensemble, val = problem.soft_labels["val"].mean(1).argmax(-1), [by_split["val"] for by_split in predicted]
+        finite = [trained.student.seed(s).finite() for trained in tried]
+        agrees = [(said == ensemble).mean() if fine else 0 for said, fine in zip(val, finite, strict=True)]
         # of several that agree most the first is chosen, so that the default wins a tie
         choice = {AGREEMENT: list(map(float, agrees)), CHOSEN: int(np.argmax(agrees))}
-        metrics = trial_metrics(evaluation, seed, predictions, choice[CHOSEN])
+        metrics = trial_metrics(evaluation, seed, predictions, choice[CHOSEN], setting.method)
     else:
-        metrics = compute_metrics(evaluation, seed, predictions)
+        metrics = compute_metrics(evaluation, seed, predictions, setting.method)
     outcome = tried[choice.get(CHOSEN, 0)]
     if setting.canary:
         diagnostics = CANARY_METHODS[setting.method].remarks(problem, task.card.metric)
@@ -284,7 +294,7 @@ def _score(
         hyperparameters=dict(setting.hyperparameters),
         cost=sum(trained.steps for trained in tried) * (len(predictions) // len(tried)),
         n_train=_size(problem),
-        n_test=predictions.shape[1],
+        n_test=len(problem.truth.labels["test"]),
         predictions_sha256=digest(predictions),
         evaluation_sha256=evaluation.seeds[seed].sha256,
         device=torch.cuda.get_device_name() if setup.device == "cuda" else setup.device,
@@ -309,7 +319,6 @@ def _score(
             own.result.replies.append(Reply(**record.key._asdict(), **said, reference=reference))
 
 
-def _predicted(trained: Trained, position: int, inputs: Any) -> NDArray[np.int64]:
+def _predicted(trained: Trained, position: int, inputs: Any) -> NDArray[Any]:
     """Class ids (h, n) that the heads of one seed predict."""
-    classes: NDArray[np.int64] = trained.student.seed(position).predict(inputs)[0].argmax(-1).cpu().numpy()
-    return classes
+    return compact(trained.student.seed(position).classes(inputs)[0].cpu().numpy())

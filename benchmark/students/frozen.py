@@ -83,21 +83,33 @@ class LinearHead(StudentKind):
     def prepare(
         self, problems: Sequence[Problem], device: str, held_out: tuple[str, ...] = TEST
     ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-        """Standardised with each problem's own train split: output -> (S, N, D), and held-out splits (1, n, D)."""
+        """Standardised with each problem's own train split: output -> (S, N, D), and splits (1, n, D); train splits are
+        in memory once."""
         features = [p.features for p in problems]
         outputs = list(features[0])
+        seeds = range(len(problems))
         if isinstance(features[0][outputs[0]]["train"], DiskFeatures):
             tables = {o: [standardised(own[o]) for own in features] for o in outputs}
             large = {o: placed([own["train"] for own in by_seed], device) for o, by_seed in tables.items()}
-            return large, {split: [placed([own[split]], device) for own in tables[outputs[-1]]] for split in held_out}
+
+            def own(s: int, split: str) -> Tensor | Streamed:
+                trained_on = large[outputs[-1]]
+                if split == "train" and isinstance(trained_on, Tensor):
+                    return trained_on[s : s + 1]
+                return placed([tables[outputs[-1]][s][split]], device)
+
+            return large, {split: [own(s, split) for s in seeds] for split in held_out}
         scaled = [{o: Standardiser.of(torch.from_numpy(own[o]["train"])) for o in outputs} for own in features]
 
         def scale(s: int, output: str, split: str) -> Tensor:
             return scaled[s][output](torch.from_numpy(features[s][output][split]))
 
-        seeds = range(len(problems))
         train = {o: torch.stack([scale(s, o, "train") for s in seeds]).to(device) for o in outputs}
-        return train, {split: [scale(s, outputs[-1], split).to(device)[None] for s in seeds] for split in held_out}
+
+        def own_in_memory(s: int, split: str) -> Tensor:
+            return train[outputs[-1]][s : s + 1] if split == "train" else scale(s, outputs[-1], split).to(device)[None]
+
+        return train, {split: [own_in_memory(s, split) for s in seeds] for split in held_out}
 
     def start(self, inputs: Tensor | Streamed, num_classes: int, seeds: tuple[int, ...], heads: int) -> LinearStudent:
         return LinearStudent(inputs, num_classes, seeds, heads)

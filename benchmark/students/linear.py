@@ -6,7 +6,7 @@ the two responses (Bradley-Terry).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -80,15 +80,27 @@ class Heads:
 
     def predict(self, features: Tensor | Streamed) -> Tensor:
         """Probabilities (S, H, n, K) for standardised features (S, n, D) or (S, n, 2, D); block by block when many."""
-        (S, H, outputs, _), n = self.weight.shape, features.shape[1]
-        if isinstance(features, Tensor) and n <= READ_ROWS:
+        if isinstance(features, Tensor) and features.shape[1] <= READ_ROWS:
             return self._probabilities(features)
-        found = self.weight.new_empty(S, H, n, 2 if self.bias is None else outputs)
-        for s in range(S):
-            blocks = features[s].split(READ_ROWS) if isinstance(features, Tensor) else features.blocks(s)
-            for there, rows in zip(found[s].split(READ_ROWS, dim=1), blocks, strict=True):
-                there.copy_(self.seed(s)._probabilities(rows[None])[0])
+        S, H, outputs, _ = self.weight.shape
+        found = self.weight.new_empty(S, H, features.shape[1], 2 if self.bias is None else outputs)
+        for there, block in self._blocks(found, features):
+            there.copy_(block)
         return found
+
+    def classes(self, features: Tensor | Streamed) -> Tensor:
+        """Class ids (S, H, n), likewise: the probabilities of many examples are not all in memory."""
+        found = self.weight.new_empty(*self.weight.shape[:2], features.shape[1], dtype=torch.int64)
+        for there, block in self._blocks(found, features):
+            torch.argmax(block, -1, out=there)
+        return found
+
+    def _blocks(self, found: Tensor, features: Tensor | Streamed) -> Iterator[tuple[Tensor, Tensor]]:
+        """Parts (H, b, ...) of found (S, H, n, ...), with the probabilities (H, b, K) of their examples."""
+        for s, own in enumerate(found):
+            blocks = features[s].split(READ_ROWS) if isinstance(features, Tensor) else features.blocks(s)
+            for there, rows in zip(own.split(READ_ROWS, dim=1), blocks, strict=True):
+                yield there, self.seed(s)._probabilities(rows[None])[0]
 
     def _probabilities(self, features: Tensor) -> Tensor:
         S, H, outputs, D = self.weight.shape

@@ -164,9 +164,14 @@ def _difference(published: Contents, found: Evaluation) -> str | None:
         known = expected.get(seed)
         if known is None or known.sha256 == truth.sha256:
             continue
-        what = "the test split or the number of supervisors differs"
+        what = "the pool or the number of supervisors differs"
+        if known.test.all() and not truth.test.all():
+            return (
+                f"{found.task} ({found.condition}): what is published is of an older protocol, of the test split "
+                "alone; scores are of the whole pool now, and can't be compared until it is run again"
+            )
         if known.supervisors.shape == truth.supervisors.shape:
-            what = f"{(known.supervisors != truth.supervisors).mean():.2%} of the supervisors' test predictions differ"
+            what = f"{(known.supervisors != truth.supervisors).mean():.2%} of the supervisors' predictions differ"
         here = libraries(*LIBRARIES)
         there = next((r.libraries for k, r in sorted(published.records.items()) if (k.task, k.condition) == unit), {})
         others = [name for name in sorted(here) if there.get(name, here[name]) != here[name]]

@@ -105,9 +105,9 @@ def _circumstances(record: Record, again: Record, old: SeedEvaluation, new: Seed
         if then != now:
             yield f"{what}: published {then}, here {now}"
     if old.supervisors.shape != new.supervisors.shape or (old.labels != new.labels).any():
-        yield "the test split: other labels than published"
+        yield "the pool: other labels than published"
     elif old.sha256 != new.sha256:
-        yield f"supervisors: {(old.supervisors != new.supervisors).mean():.2%} of their test predictions"
+        yield f"supervisors: {(old.supervisors != new.supervisors).mean():.2%} of their predictions"
 
 
 def _compare(

@@ -102,6 +102,25 @@ def test_a_group_weighs_the_same_in_every_seed() -> None:
     np.testing.assert_allclose(one, two)
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
+@given(generators, st.integers(1, 40), st.integers(1, 15), seeds)
+def test_a_part_of_the_examples_has_the_same_resamples(
+    metric: str, rng: np.random.Generator, n: int, groups: int, seed: int
+) -> None:
+    """An example weighs what it weighs in the whole."""
+    split = random_split(metric, rng, 2, n, groups, 3)
+    (draws,) = draw(metric, [split], 20, np.random.default_rng(seed))
+    which = rng.random(n) < 0.5
+    which[rng.integers(n)] = True
+    scores = draws.of(which).scores(metric, split.part(which))
+    for b in range(20):
+        at = np.repeat(np.arange(n), draws.counts[draws.unit, b] * which)
+        expected = [
+            PLAIN[metric](row[at], split.labels[at], split.groups[at]) if len(at) else -1 for row in split.predictions
+        ]
+        assert_close(np.nan_to_num(scores[:, b], nan=-1), np.array(expected), 4, scale=1)
+
+
 def test_metrics_share_the_resamples_of_a_split() -> None:
     """One class only, so both metrics are the same number on the same resample."""
     split = Split(np.random.default_rng(0).integers(2, size=(2, 40)), np.zeros(40, int), np.arange(40))

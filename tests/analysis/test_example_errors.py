@@ -37,9 +37,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The task whose resamples are made, each time."""
     found: list[str] = []
 
-    def replicates(evaluation: object, blocks: object) -> object:
+    def replicates(evaluation: object, blocks: object, test: bool) -> object:
         found.append(evaluation.task)  # type: ignore[attr-defined]
-        return real(evaluation, blocks)  # type: ignore[arg-type]
+        return real(evaluation, blocks, test)  # type: ignore[arg-type]
 
     real = cells._replicates
     monkeypatch.setattr(cells, "_replicates", replicates)

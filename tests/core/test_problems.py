@@ -397,8 +397,10 @@ def test_an_unknown_condition_is_refused(cache: Cache) -> None:
 @pytest.mark.parametrize("ratings", [False, True])
 def test_training_data_are_the_train_split_standardised_by_itself(cache: Cache, ratings: bool) -> None:
     problems = [build_problem(Blobs(ratings=ratings), "ood", seed, cache) for seed in (3, 1)]
-    data, held_out = training_data(Blobs(ratings=ratings).student, problems, held_out=("test", "val"))
-    assert list(held_out) == ["test", "val"]
+    data, held_out = training_data(Blobs(ratings=ratings).student, problems, held_out=("test", "train", "val"))
+    assert list(held_out) == ["test", "train", "val"]
+    for s, inputs in enumerate(held_out["train"]):
+        assert inputs.data_ptr() == data.features["all"][s].data_ptr(), "in memory once"
     assert data.seeds == (3, 1)
     assert list(data.features) == ["first two", "all"]
     assert data.soft_labels.is_contiguous()

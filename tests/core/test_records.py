@@ -98,6 +98,10 @@ def test_setting_hash_depends_on_every_value_and_not_on_order(base: dict[str, An
         ("ensemble", np.full(150, -1), "ensemble: found values -1..-1, expected 0..1"),
         ("ensemble", np.zeros(150), "ensemble: found float64"),
         ("majority", 2, "majority: found 2, expected 0..1"),
+        ("splits", np.zeros(150, np.uint8), "no example has a known label in the test split"),
+        ("splits", np.full(150, 3, np.uint8), "splits: found 3, expected 0..2"),
+        ("splits", np.full(149, 2, np.uint8), r"splits: found uint8 \(149,\), expected uint8 \(150,\)"),
+        ("splits", np.full(150, 2), r"splits: found int64 \(150,\), expected uint8"),
         ("metric", "f1", "unknown metric; known: accuracy, balanced_accuracy"),
     ],
 )
@@ -107,6 +111,17 @@ def test_a_wrong_evaluation_is_refused(field: str, value: Any, message: str) -> 
     own = {"metric": value} if field == "metric" else {}
     with pytest.raises(ValidationError, match=message):
         Evaluation(**{**good.model_dump(), **own, "seeds": {0: truth}})
+
+
+def test_whole_pools_and_test_splits_are_never_mixed() -> None:
+    whole, test = (evaluation(Task("a", whole=whole), "ood", range(2)) for whole in (True, False))
+    assert (whole.whole, test.whole) == (True, False)
+    assert not whole.same_data(test)
+    assert whole.same_data(evaluation(Task("a", whole=True), "ood", range(2, 4)))
+    for seed in range(2):
+        assert whole.seeds[seed].sha256 != test.seeds[seed].sha256, "which examples are scored counts"
+    with pytest.raises(ValidationError, match="some seeds are of the whole pool, others of the test split"):
+        Evaluation(**{**whole.model_dump(), "seeds": {0: whole.seeds[0], 1: test.seeds[1]}})
 
 
 @given(generators, st.integers(1, 4), st.integers(1, 5), st.integers(1, 70_000))

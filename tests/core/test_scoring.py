@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from sklearn.metrics import f1_score, recall_score
 
 from benchmark.base.errors import W2SError
+from benchmark.core.data import SPLITS
 from benchmark.core.metrics import IDENTITIES, METRICS
+from benchmark.core.names import TRAIN_TRUTH
 from benchmark.core.records import Evaluation
 from benchmark.core.scoring import compute_metrics, reference_predictions, score
 from support.laws import generators
@@ -135,13 +137,36 @@ def test_metrics_are_means_over_replicas() -> None:
     task = Task("t", metric="balanced_accuracy")
     evaluated = evaluation(task, "ood", range(1))
     truth = evaluated.seeds[0]
-    metrics = compute_metrics(evaluated, 0, truth.supervisors)
+    metrics = compute_metrics(evaluated, 0, truth.supervisors, "naive")
     assert list(metrics) == ["accuracy", "balanced_accuracy"]
     assert metrics["accuracy"] == pytest.approx(np.mean(truth.supervisors == truth.labels))
     each = [PLAIN["balanced_accuracy"](row, truth.labels, truth.groups) for row in truth.supervisors]
     assert metrics["balanced_accuracy"] == pytest.approx(np.mean(each))
     plain = evaluation(Task("t", metric="accuracy"), "ood", range(1))
-    assert list(compute_metrics(plain, 0, truth.supervisors)) == ["accuracy"]
+    assert list(compute_metrics(plain, 0, truth.supervisors, "naive")) == ["accuracy"]
+
+
+@pytest.mark.parametrize("row", ["naive", "random_supervision", *sorted(TRAIN_TRUTH)])
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_whole_pool_is_scored_but_for_rows_that_have_seen_the_truth_of_its_train_split(
+    row: str, metric: str
+) -> None:
+    """Whatever such rows say of train and validation split counts for nothing."""
+    task = Task("t", metric=metric, whole=True)
+    task.groups = task.groups % 4
+    evaluated = evaluation(task, "ood", range(1))
+    truth = evaluated.seeds[0]
+    test = truth.splits == SPLITS.index("test")
+    assert 0 < test.sum() < len(test)
+    found = compute_metrics(evaluated, 0, truth.supervisors, row)
+    assert found.keys() == {name.format(m) for name in ("{}", "test_{}") for m in ("accuracy", metric)}
+    for on, prefix in ((test, "test_"), (test if row in TRAIN_TRUTH else np.ones_like(test), "")):
+        each = [PLAIN[metric](said[on], truth.labels[on], truth.groups[on]) for said in truth.supervisors]
+        assert found[prefix + metric] == pytest.approx(np.mean(each))
+    cheating = np.where(test, truth.supervisors, truth.labels)
+    changed = compute_metrics(evaluated, 0, cheating, row)
+    assert (changed == found) == (row in TRAIN_TRUTH)
+    assert changed[f"test_{metric}"] == found[f"test_{metric}"]
 
 
 def test_reference_rows() -> None:

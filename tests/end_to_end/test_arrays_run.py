@@ -13,9 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from benchmark.arrays import ArrayTask
 from benchmark.core.names import CANARIES
 from benchmark.core.registry import METHODS
 from benchmark.results.store import ResultStore
+from benchmark.store.cache import Cache
 from support.command_line import CommandLine, command_line
 from support.made_up import make_arrays
 from support.rounding import assert_trained_alike
@@ -99,14 +101,15 @@ def test_results_are_laid_out_as_promised(base: Path) -> None:
             ("mine", "ood", method, seed) for seed in (0, 1)
         ]
         for record in lines:
-            assert record["metrics"].keys() == {"accuracy", "worst_group_accuracy"}
+            own = {"accuracy", "worst_group_accuracy"}
+            assert record["metrics"].keys() == {*own, *(f"test_{name}" for name in own)}
             assert record["hyperparameters"]["student"] == STUDENT
             assert (record["n_train"], record["n_test"]) == (TRAIN, TEST)
             assert record["device"] == "cpu"
         arrays = load_file(results(base) / method / "predictions.safetensors")
         assert set(arrays) == {f"mine/ood/{r['setting']}/{r['seed']}" for r in lines}
         replicas = 3 if method in ("naive", "bootstrapping") else 1
-        assert {array.shape for array in arrays.values()} == {(replicas, TEST)}
+        assert {array.shape for array in arrays.values()} == {(replicas, N)}
 
 
 def test_metrics_follow_from_the_predictions_and_unknown_labels_never_count(base: Path) -> None:
@@ -114,14 +117,39 @@ def test_metrics_follow_from_the_predictions_and_unknown_labels_never_count(base
     for method in NAMES:
         predictions = load_file(results(base) / method / "predictions.safetensors")
         for record in records(results(base), method):
-            labels, groups = (truth[f"{record['seed']}/{name}"] for name in ("labels", "groups"))
-            known = labels >= 0
-            assert 0 < known.sum() < TEST
+            labels, groups, splits = (truth[f"{record['seed']}/{name}"] for name in ("labels", "groups", "splits"))
             hits = predictions[f"mine/ood/{record['setting']}/{record['seed']}"] == labels
-            assert record["metrics"]["accuracy"] == pytest.approx(hits[:, known].mean())
-            assert set(groups) == {0, 1, 2, 3}
-            worst = [min(row[known & (groups == group)].mean() for group in (0, 1, 2)) for row in hits]
-            assert record["metrics"]["worst_group_accuracy"] == pytest.approx(np.mean(worst))
+            for prefix in ("", "test_"):
+                on_test = prefix or method == "ground_truth"
+                known = (labels >= 0) & (splits == 2) if on_test else labels >= 0
+                assert 0 < known.sum() < (TEST if on_test else N)
+                assert record["metrics"][f"{prefix}accuracy"] == pytest.approx(hits[:, known].mean())
+                assert set(groups) == {0, 1, 2, 3}
+                worst = [min(row[known & (groups == group)].mean() for group in (0, 1, 2)) for row in hits]
+                assert record["metrics"][f"{prefix}worst_group_accuracy"] == pytest.approx(np.mean(worst))
+
+
+def test_the_whole_pool_is_stored_in_the_problems_order(base: Path) -> None:
+    """Truth, supervisors and predictions alike: in another order predictions would be right by chance alone."""
+    arrays, truth = grouped_arrays(), load_file(results(base) / "_tasks" / "mine-ood.safetensors")
+    task = ArrayTask(**arrays, name="mine")
+    for seed in (0, 1):
+        problem = task.problem("ood", seed, Cache())
+        expected = {
+            "labels": problem.truth.labels,
+            "groups": problem.truth.groups,
+            "supervisors": {split: p.argmax(-1) for split, p in problem.soft_labels.items()},
+            "ensemble": {split: p.mean(1).argmax(-1) for split, p in problem.soft_labels.items()},
+            "splits": {split: np.full(len(y), i) for i, (split, y) in enumerate(problem.truth.labels.items())},
+        }
+        assert list(problem.truth.labels) == ["train", "val", "test"]
+        for name, by_split in expected.items():
+            np.testing.assert_array_equal(truth[f"{seed}/{name}"], np.concatenate([*by_split.values()]).T)
+        (record,) = [r for r in records(results(base), "ground_truth") if r["seed"] == seed]
+        predictions = load_file(results(base) / "ground_truth/predictions.safetensors")
+        hits = predictions[f"mine/ood/{record['setting']}/{seed}"][0] == truth[f"{seed}/labels"]
+        for i in range(3):
+            assert hits[(truth[f"{seed}/splits"] == i) & (truth[f"{seed}/labels"] >= 0)].mean() > 0.8
 
 
 def test_what_is_recorded_is_sane(base: Path) -> None:
@@ -150,7 +178,7 @@ def test_every_method_and_canary_runs_on_pairs(w2s: CommandLine, tmp_path: Path)
     assert found.evaluations["duels", "ood"].modality == "preference"
     accuracy = {r.method: r.metrics["accuracy"] for r in found.records.values()}
     assert accuracy["ground_truth"] > 0.8
-    assert {frozenset(r.metrics) for r in found.records.values()} == {frozenset({"accuracy"})}
+    assert {frozenset(r.metrics) for r in found.records.values()} == {frozenset({"accuracy", "test_accuracy"})}
 
 
 def test_safetensors_and_npz_give_the_same(mine: Path, base: Path, w2s: CommandLine) -> None:
@@ -170,7 +198,8 @@ def test_split_by_group_keeps_groups_whole(w2s: CommandLine) -> None:
     sizes = {}
     for folder in ("loose", "whole"):
         truth = load_file(f"{folder}/_tasks/grouped-ood.safetensors")
-        sizes[folder] = [np.unique(truth[f"{seed}/groups"], return_counts=True)[1] for seed in (0, 1)]
+        tests = [truth[f"{seed}/groups"][truth[f"{seed}/splits"] == 2] for seed in (0, 1)]
+        sizes[folder] = [np.unique(groups, return_counts=True)[1] for groups in tests]
     assert all((counts == 8).all() for counts in sizes["whole"])
     assert not any((counts == 8).all() for counts in sizes["loose"])
 

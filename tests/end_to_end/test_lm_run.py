@@ -20,6 +20,7 @@ pytest.importorskip("peft")
 
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
+from benchmark.core.names import CANARIES
 from benchmark.core.registry import METHODS
 from benchmark.running import unit as execution
 from benchmark.running.executors.contract import in_this_process
@@ -51,8 +52,7 @@ def test_every_method_runs_unchanged(whole: tuple[str, Tiny, Outcome]) -> None:
     assert outcome.status == 0, outcome
     assert "2 units run" in outcome.out  # one a seed
     assert not tiny.contents.problems
-    canaries = {"ground_truth", "best_supervisor", "random_supervision"}
-    assert set(tiny.records) == {(name, seed) for name in {*METHODS.names(), *canaries} for seed in (0, 1)}
+    assert set(tiny.records) == {(name, seed) for name in {*METHODS.names(), *CANARIES} for seed in (0, 1)}
     assert all(tiny.contents.misfit(record) is None for record in tiny.records.values())
 
 

@@ -84,16 +84,19 @@ def test_records_fit_their_predictions_and_are_in_range(smoke: Smoke) -> None:
     for key, record in smoke.contents.records.items():
         assert smoke.contents.misfit(record) is None
         evaluation = smoke.contents.evaluations[record.task, record.condition]
-        assert record.metrics == compute_metrics(evaluation, record.seed, smoke.contents.predictions[key])
-        assert record.metrics.keys() == {"accuracy", TASKS[record.task].card.metric}
+        assert record.metrics == compute_metrics(evaluation, record.seed, smoke.contents.predictions[key], key.method)
+        own = {"accuracy", TASKS[record.task].card.metric}
+        assert record.metrics.keys() == {*own, *(f"test_{name}" for name in own)}
         assert all(0 <= value <= 1 and math.isfinite(value) for value in record.metrics.values())
-        assert record.n_test == len(evaluation.seeds[record.seed].labels) >= 100
+        truth = evaluation.seeds[record.seed]
+        assert record.n_test == truth.test.sum() >= 100
+        assert record.n_train == (truth.splits == 0).sum()
         assert record.cost > 0
         assert record.data_fingerprint == data_fingerprint(TASKS[record.task])
         assert record.libraries.items() >= libraries("torch", "scikit-learn").items()
         supervisors = len(evaluation.supervisors)
         replicas = supervisors if record.kind == "single" else 1
-        assert smoke.contents.predictions[key].shape == (replicas, record.n_test)
+        assert smoke.contents.predictions[key].shape == (replicas, len(truth.labels))
 
 
 def test_learned_weights_are_recorded_and_lie_on_the_simplex(smoke: Smoke) -> None:

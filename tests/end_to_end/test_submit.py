@@ -162,7 +162,7 @@ def test_other_supervisors_than_the_published_are_said_before_the_long_run_where
     shown = submit(w2s)
     text = shown.err if first else shown.out
     assert shown.status == (2 if first else 1)
-    assert "of the supervisors' test predictions differ from the published ones" in text
+    assert "of the supervisors' predictions differ from the published ones" in text
     assert "Install the versions of constraints.txt" in text
     assert ("tiny-one (ood), seed 0" if first else "tiny-two (ind), seed 0") in text
     assert not FOLDER.exists()

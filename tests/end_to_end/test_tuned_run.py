@@ -65,7 +65,7 @@ def test_the_first_trial_is_the_untuned_run(base: Path) -> None:
     ordinary = {(key.method, key.seed): record for key, record in untuned.records.items()}
     for key, record in tuned.records.items():
         default = ordinary[key.method, key.seed]
-        predictions = tuned.predictions[key].reshape(GRID_SIZE, -1, record.n_test)
+        predictions = tuned.predictions[key].reshape(GRID_SIZE, -1, tuned.predictions[key].shape[1])
         assert digest(predictions[0]) == default.predictions_sha256
         assert record.hyperparameters["trials"][0] == default.hyperparameters  # type: ignore[index, call-overload]
         assert record.metrics["default_accuracy"] == default.metrics["accuracy"]

@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import Record, digest, setting_hash
 from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
@@ -127,7 +128,7 @@ def consistently(copy: Copy) -> None:
     """Predictions, and in the record their hash and the score, but not the manifest."""
     line, array = copy.rows[0]
     evaluation = ResultStore(PUBLISHED).load().evaluations[line["task"], line["condition"]]
-    metrics = compute_metrics(evaluation, line["seed"], flip(array))
+    metrics = compute_metrics(evaluation, line["seed"], flip(array), line["method"])
     copy.rows[0] = [{**line, "predictions_sha256": digest(flip(array)), "metrics": metrics}, flip(array)]
     copy.write(seal=False)
 
@@ -282,13 +283,18 @@ CONTENT: dict[str, tuple[Spoil, str, str]] = {
     "weights that don't sum to 1": (weights(0.5, 0.3, 0.1), "impossible-value", "weights"),
     "weights in lists": (weights(1.0, [0.0]), "impossible-value", "weights"),
     "no weights in their list": (weights(), "impossible-value", "weights"),
-    "an engine of the future": (each(engine_version=99), "other-version", "engine version 99, here it is 1"),
+    "an engine of the future": (
+        each(engine_version=99),
+        "other-version",
+        f"engine version 99, here it is {ENGINE_VERSION}",
+    ),
     "another version of the task": (first(task_version=9), "other-version misfit", "task version 9, here it is 1"),
     "versions that are mixed": (first(method_version=2), "manifest-mismatch", "differ in method_version"),
     "a canary's kind": (each(kind="canary"), "manifest-mismatch", "kind"),
     "a method of the project": (called("raven"), "taken-name", "'raven'"),
     "one of a higher version": (called("naive", method_version=9), "taken-name other-version", "'naive'"),
-    "a canary": (called("ground_truth"), "taken-name", "'ground_truth'"),
+    # scored as if it had seen the truth
+    "a canary": (called("ground_truth"), "taken-name edited-score", "'ground_truth'"),
     "a reference row": (called("mean_supervisor"), "taken-name", "'mean_supervisor'"),
     "a published title": (called("mine", "RAVEN"), "taken-name", "that of 'raven'"),
     "a title in other case, forms and spaces": (called("mine", " ｒaven\u00a0 "), "taken-name bad-text", "of 'raven'"),
@@ -383,7 +389,7 @@ def test_any_byte_that_is_flipped_and_any_file_that_is_cut_is_found(
 
 @pytest.mark.parametrize("module", [plan, validate_module])
 def test_a_stale_engine(suite: CommandLine, copy: Copy, monkeypatch: pytest.MonkeyPatch, module: object) -> None:
-    monkeypatch.setattr(module, "ENGINE_VERSION", 2)
+    monkeypatch.setattr(module, "ENGINE_VERSION", ENGINE_VERSION + 1)
     expected = {"other-version"} if module is validate_module else set()
     assert validate(suite, copy.folder)[:2] == (int(bool(expected)), expected)
 

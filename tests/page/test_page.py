@@ -181,7 +181,7 @@ def test_costs_are_the_leaderboards(tmp_path: Path) -> None:
             evaluated = evaluation(task, condition, range(2))
             entries = [entry(task, evaluated, "dear", seed, cost=cost) for seed in range(2)]
             store.write_unit(evaluated, [*entries, *(entry(task, evaluated, "naive", seed) for seed in range(2))])
-    shown = comparison_table(analysis_of(store)).lines["dear"][-1]
+    shown = comparison_table(analysis_of(store), None).lines["dear"][-1]
     assert (f"{row_of(store, 'dear')['cost']:.2f}", shown) == ("2.50", "2.50")
 
 

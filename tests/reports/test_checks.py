@@ -16,6 +16,7 @@ from benchmark.analysis.cells import analyse
 from benchmark.analysis.chance import Deviation, chance_deviation
 from benchmark.base.errors import W2SError
 from benchmark.base.text import escape
+from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import digest, setting_hash
 from benchmark.core.scoring import compute_metrics
 from benchmark.reports.checks import canary_findings, check
@@ -126,7 +127,7 @@ CASES: dict[str, Tamper] = {
     "an invalid value": set_to("cost", value="cheap"),
     "a record twice": edited(lambda values: values.update(seed=1)),
     "a method's version was raised once": set_to("method_version", value=2),
-    "the engine's version was raised once": set_to("engine_version", value=2),
+    "the engine's version was raised once": set_to("engine_version", value=ENGINE_VERSION + 1),
     "a higher metric": set_to("metrics", "accuracy", value=lambda x: x - 0.1),
     "a slightly higher metric": set_to("metrics", "accuracy", value=lambda x: x - 1e-8),
     "a metric of its own": set_to("metrics", "f1", value=0.5),
@@ -214,7 +215,7 @@ def guess(store: ResultStore, tasks: Sequence[Task], leaked: float = 0.0) -> Non
                     rng = np.random.default_rng([seed, *task.name.encode(), condition == "ood"])
                     guesses = rng.integers(task.num_classes, size=(1, task.test))
                     guesses = np.where(rng.random(task.test) < leaked, evaluated.seeds[seed].labels, guesses)
-                    metrics, own = compute_metrics(evaluated, seed, guesses), digest(guesses)
+                    metrics, own = compute_metrics(evaluated, seed, guesses, "random_supervision"), digest(guesses)
                     changes = {"metrics": metrics, "predictions_sha256": own}
                     entries.append((entry(task, evaluated, "random_supervision", seed, **changes)[0], guesses))
                 store.write_unit(evaluated, entries)

@@ -180,7 +180,7 @@ def test_best_and_tied_are_bold(tmp_path: Path) -> None:
             right, wrong = (np.flatnonzero((predictions[0] == labels) == hit) for hit in (True, False))
             flip = [*rng.choice(right, 12 + raven.seed % 2, replace=False), *rng.choice(wrong, 12, replace=False)]
             predictions[0, flip] = 1 - predictions[0, flip]
-            metrics = compute_metrics(evaluated, raven.seed, predictions)
+            metrics = compute_metrics(evaluated, raven.seed, predictions, "raven")
             changes = {"metrics": metrics, "predictions_sha256": digest(predictions)}
             made.append((entry(task, evaluated, name, raven.seed, **changes)[0], predictions))
         return made

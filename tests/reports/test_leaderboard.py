@@ -13,14 +13,17 @@ from scipy.stats import spearmanr
 from benchmark.analysis.cells import analyse
 from benchmark.analysis.format import number, percent, without_empty_interval
 from benchmark.analysis.statistics import Estimate, estimate
+from benchmark.base.errors import W2SError
 from benchmark.base.text import listing
 from benchmark.core.metrics import METRICS
+from benchmark.core.names import REFERENCES
 from benchmark.core.scoring import score
 from benchmark.reports.checks import check
 from benchmark.reports.leaderboard import render, summary
 from benchmark.reports.publish import check_published, publish, suites_beside
 from benchmark.results.layout import MANIFEST
 from benchmark.results.manifest import manifest_of
+from benchmark.results.seconds import MethodSeconds
 from benchmark.results.store import ResultStore
 from support.markdown import mean, section, tables
 from support.snapshots import Snapshots
@@ -265,3 +268,23 @@ def test_a_run_is_compared_with_what_is_published(copied: Callable[..., Path], s
     publish(Path("runs/default"), said.append)
     snapshot("compared.txt", "\n".join(said[2:]) + "\n")
     assert json.loads((runs / "default/raven/records.jsonl").read_text().splitlines()[0])["metrics"]["accuracy"] > 0.9
+
+
+def test_seconds_that_were_measured_stand_beside_the_cost(tmp_path: Path) -> None:
+    store, methods = ResultStore(tmp_path), ("naive", "raven", "ensemble", "ground_truth")
+    fill(store, [Task("a")], methods, conditions=("ood",))
+
+    def shown() -> dict[str, str | None]:
+        _, compared, _, canaries = tables(section(render(store), "## Methods"))
+        return {row: cells.get("seconds") for row, cells in (compared | canaries).items()}
+
+    assert set(shown().values()) == {None}
+    seconds = {"naive": 0.5, "raven": 0.75, "gone": 1.0}
+    found = MethodSeconds(processor="a | b", date="2026-12-01", tasks=("a",), repeats=5, seconds=seconds)
+    (tmp_path / "seconds.json").write_text(found.to_line())
+    others = dict.fromkeys(("ensemble", "ground_truth", *REFERENCES), "–")
+    assert shown() == {"naive": "1.00", "raven": "1.50", **others}
+    assert "on a (medians of 5), 2026-12-01, a \\| b." in render(store)
+    (tmp_path / "seconds.json").write_text("{}")
+    with pytest.raises(W2SError, match=r"seconds\.json: processor"):
+        render(store)

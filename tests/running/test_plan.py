@@ -325,13 +325,13 @@ def test_suites_name_tasks_and_methods_that_are_there() -> None:
             assert TASKS.select(list(suite.tasks))
 
 
-def test_the_default_suite_is_everything_with_five_seeds() -> None:
+def test_the_default_suite_is_everything_with_ten_seeds() -> None:
     suite = load_suite("default")
     shipped = {name for name in TASKS.names() if not isinstance(TASKS[name], ArrayTask)}
     assert len(TASKS.select(list(suite.tasks))) == 46
     assert set(TASKS.select(list(suite.tasks))) <= shipped
     assert set(METHODS.select(list(suite.methods))) == {*METHODS.names(), *CANARIES}
-    assert (set(suite.conditions), suite.seeds) == ({"ind", "ood"}, 5)
+    assert (set(suite.conditions), suite.seeds) == ({"ind", "ood"}, 10)
 
 
 def test_the_smoke_suite_has_a_task_of_each_modality() -> None:

@@ -10,6 +10,7 @@ from benchmark.analysis.cells import analysis_of
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core.canaries import GroundTruth
+from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS, register_task
 from benchmark.core.sources import source_of
@@ -32,7 +33,7 @@ def store(tmp_path: Path) -> ResultStore:
 
 
 def raise_engine(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(stale_module, "ENGINE_VERSION", 2)
+    patch.setattr(stale_module, "ENGINE_VERSION", ENGINE_VERSION + 1)
 
 
 def raise_raven(patch: pytest.MonkeyPatch) -> None:
@@ -52,7 +53,7 @@ def raise_task(patch: pytest.MonkeyPatch) -> None:
 
 EVERY = {"naive", "raven", "ground_truth", "outside"}
 RAISED = {
-    "engine": (raise_engine, EVERY, "engine version 1, now 2"),
+    "engine": (raise_engine, EVERY, f"engine version {ENGINE_VERSION}, now {ENGINE_VERSION + 1}"),
     "method": (raise_raven, {"raven"}, "raven version 1, now 2"),
     "canary": (raise_canary, {"ground_truth"}, "ground_truth version 1, now 2"),
     "task": (raise_task, EVERY, "stale-task version 1, now 2"),

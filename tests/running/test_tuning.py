@@ -253,7 +253,7 @@ def test_the_choice_is_by_agreement_and_not_by_the_truth(tmp_path: Path) -> None
     register_task(ArrayTask(features, 0.8 * np.eye(3)[says] + 0.2 / 3, labels, name="liars"))
     found = run_tuned("contrarian", (0, 1), tmp_path)
     for record, predictions in found.values():
-        assert predictions.shape == (GRID_SIZE, record.n_test)
+        assert predictions.shape == (GRID_SIZE, len(labels))
         agreements = record.diagnostics["agreement"]
         assert isinstance(agreements, list)
         assert record.diagnostics["chosen"] == 2  # three turns: the supervisors' own class

@@ -292,6 +292,8 @@ def test_predictions_in_blocks_are_those_in_one_piece(monkeypatch: pytest.Monkey
         with monkeypatch.context() as patch:
             patch.setattr(linear, "READ_ROWS", 32)
             assert_close(trained.student.predict(data.features["full"]), whole, 16)
+            assert (trained.student.classes(data.features["full"]) == whole.argmax(-1)).all()
+        assert (trained.student.classes(Streamed([*data.features["full"].numpy()])) == whole.argmax(-1)).all()
 
 
 # ---- from the pool to predictions
@@ -364,7 +366,7 @@ def test_a_large_pool_of_a_task_has_the_same_examples(
     def built() -> Problem:
         return build_problem(task, condition, 0, cache)
 
-    usual, read = built(), ("test", "val")
+    usual, read = built(), ("test", "val", "train")
     expected, usual_held_out = training_data(task.student, [usual], held_out=read)
     monkeypatch.setattr(minibatches, "WHOLE", 10)
     large = built()

@@ -14,7 +14,7 @@ from benchmark.analysis.cells import Analysis, Cell
 from benchmark.analysis.example_errors import ExampleErrors
 from benchmark.analysis.statistics import Sample
 from benchmark.core.corruption import Corruption, base_tags
-from benchmark.core.names import GRID_SIZE
+from benchmark.core.names import ENGINE_VERSION, GRID_SIZE
 from benchmark.core.records import Evaluation, Record, SeedEvaluation, digest, setting_hash
 from benchmark.core.scoring import compute_metrics
 from benchmark.results.store import ResultStore
@@ -38,6 +38,7 @@ class Task:
     pool: int = 600
     test: int = 150
     family: str = ""  # its own name when left out
+    whole: bool = False  # whether these `test` examples are a pool with its splits, all scored
     labels: Ints = field(init=False)
     groups: Ints = field(init=False)
     ease: NDArray[np.float64] = field(init=False)
@@ -77,6 +78,9 @@ def evaluation(task: Task, condition: str, seeds: range) -> Evaluation:
             supervisors=supervisors,
             ensemble=task.answers(rows, 0.7, rng),
             majority=0,
+            splits=np.array([0] * 7 + [1] + [2] * 2, np.uint8)[np.arange(len(rows)) * 10 // len(rows)]
+            if task.whole
+            else None,
         )
     return Evaluation(
         task=task.name,
@@ -101,7 +105,7 @@ def analysis_with(scores: dict[tuple[str, str], dict[str, NDArray[np.float64]]],
         seeds = range(len(next(iter(own.values()))))
         samples = {row: Sample(tuple(seeds), values, values[:, None].repeat(2, 1)) for row, values in own.items()}
         evaluated = evaluation(Task(task, family=family), "ood", seeds)
-        cells[task, "ood"] = Cell(evaluated, {}, samples, samples, {})
+        cells[task, "ood"] = Cell(evaluated, {}, samples, samples, {}, {evaluated.metric: samples})
     titles = {row: row for own in scores.values() for row in own}
     return Analysis(cells, [], titles, frozenset(ablations), [], ExampleErrors(""))
 
@@ -138,19 +142,19 @@ def entry(
         "title": method.replace("_", " ").title(),
         "kind": kind,
         "ablation_of": ablation_of,
-        "metrics": compute_metrics(evaluated, seed, predictions),
+        "metrics": compute_metrics(evaluated, seed, predictions, method),
         "diagnostics": {} if weights is None else {"weights": weights.tolist()},
         "hyperparameters": hyperparameters,
         "cost": 100,
         "n_train": 400,
-        "n_test": task.test,
+        "n_test": int(evaluated.seeds[seed].test.sum()),
         "predictions_sha256": digest(predictions),
         "evaluation_sha256": evaluated.seeds[seed].sha256,
         "device": "cpu",
         "libraries": {"numpy": "2.0"},
         "commit": "c0ffee",
         "data_fingerprint": task.fingerprint,
-        "engine_version": 1,
+        "engine_version": ENGINE_VERSION,
         "task_version": task.version,
         "method_version": 1,
     }
@@ -252,7 +256,7 @@ def tuned_entry(task: Task, evaluated: Evaluation, method: str, seed: int) -> tu
         method,
         seed,
         hyperparameters=hyperparameters,
-        metrics=trial_metrics(evaluated, seed, predictions, number),
+        metrics=trial_metrics(evaluated, seed, predictions, number, method),
         diagnostics={"agreement": agreements, "chosen": number},
         predictions_sha256=digest(predictions),
     )

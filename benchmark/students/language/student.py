@@ -152,7 +152,7 @@ class LanguageModel(StudentKind):
         """Splits as tokens; the trunk's states and the reference's log-probabilities from the cache."""
         inputs = concatenate([domains[name].load() for name in pool.domains])
         made = {}
-        for split in ("train", *held_out):
+        for split in dict.fromkeys(("train", *held_out)):
             rows = pool.examples[split]
             tokens = self.sequences(take(inputs, rows))
             if split == "test":  # never with the train split: where an example stands in a file can tell its class
@@ -194,7 +194,11 @@ class LanguageModel(StudentKind):
     ) -> tuple[dict[str, TokenRows], dict[str, list[TokenRows]]]:
         splits = [p.features[_OUTPUT] for p in problems]
         train = [s["train"].to(device) for s in splits]
-        return {_OUTPUT: train}, {name: [[s[name].to(device)] for s in splits] for name in held_out}
+
+        def own(s: int, split: str) -> TokenRows:
+            return [train[s] if split == "train" else splits[s][split].to(device)]
+
+        return {_OUTPUT: train}, {split: [own(s, split) for s in range(len(splits))] for split in held_out}
 
     def start(self, inputs: TokenRows, num_classes: int, seeds: tuple[int, ...], heads: int) -> "LanguageStudent":
         if num_classes != self.num_classes:
@@ -325,6 +329,9 @@ class LanguageHeads:
 
     def predict(self, inputs: TokenRows) -> Tensor:
         return torch.stack([self._predicted(s, own) for s, own in enumerate(inputs)])
+
+    def classes(self, inputs: TokenRows) -> Tensor:
+        return self.predict(inputs).argmax(-1)
 
     def _predicted(self, seed: int, inputs: Sequences) -> Tensor:
         """Probabilities (H, N, K) of one seed's replicas."""

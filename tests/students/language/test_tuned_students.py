@@ -40,7 +40,8 @@ def test_the_first_trial_is_the_untuned_student(task: str, tiny: Tiny, tmp_path:
         default = untuned[key.method, key.seed]
         predictions = contents.predictions[key]
         replicas = len(predictions) // GRID_SIZE
-        assert predictions.shape == (GRID_SIZE * (2 if key.method == "naive" else 1), record.n_test)
+        pool = len(contents.evaluations[key.task, key.condition].seeds[key.seed].labels)
+        assert predictions.shape == (GRID_SIZE * (2 if key.method == "naive" else 1), pool)
         assert record.metrics["default_accuracy"] == pytest.approx(default.metrics["accuracy"])
         trials = {trial.tobytes() for trial in predictions.reshape(GRID_SIZE, replicas, -1)}
         assert len(trials) > 1 or key.method == "raven"
