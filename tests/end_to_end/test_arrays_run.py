@@ -25,7 +25,7 @@ from support.rounding import assert_trained_alike
 # sorted, as the plan has them; one of several stages, one with diagnostics, canaries
 NAMES = ("bootstrapping", "ensemble", "ground_truth", "naive", "random_supervision", "raven")
 ASKED = ("--seeds", "2", "--methods", ",".join(NAMES))
-STUDENT = {"learning_rate": 1e-3, "epochs": 30, "batch_size": 128}  # of the default suite
+STUDENT = {"learning_rate": 1e-3, "epochs": 30, "batch_size": 128, "min_steps": 250}  # of the default suite
 N, TRAIN, TEST = 600, 420, 120
 
 
@@ -165,7 +165,7 @@ def test_what_is_recorded_is_sane(base: Path) -> None:
 def test_bootstrapping_trains_twice_on_the_same_features(base: Path) -> None:
     (cost,) = {r["cost"] for r in records(results(base), "bootstrapping")}
     (once,) = {r["cost"] for r in records(results(base), "naive")}
-    assert (cost, once) == (2 * 30 * 3 * 3, 30 * 3 * 3)  # stages x epochs x steps x heads
+    assert (cost, once) == (2 * 84 * 3 * 3, 84 * 3 * 3)  # stages x epochs (250 steps at least) x steps x heads
 
 
 def test_every_method_and_canary_runs_on_pairs(w2s: CommandLine, tmp_path: Path) -> None:
