@@ -7,6 +7,7 @@ from benchmark.base.notices import Say
 from benchmark.base.paths import using
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.registry import TASKS
+from benchmark.results.untrained import untrained
 from benchmark.running.joining import training_runs
 from benchmark.running.plan import absent_units, make_plan, other_data, other_sources
 from benchmark.running.request import Request, Run, resolve
@@ -72,6 +73,7 @@ def _to_its_end(resolved: Callable[[], Run], say: Say, workforce: Workforce) -> 
         idle = run.available and not units
         say(f"nothing to do: all is in {run.store.root}" if idle else f"{report}, results in {run.store.root}")
         _say_failures(report.failures, say)
+        _say_untrained(run, say)
         return 1 if report.failures or (run.outdated and run.outdated.left_out) else 0
     except KeyboardInterrupt:
         left = f"{report.planned - report.units} left, results in {report.results}"
@@ -101,6 +103,16 @@ def _nothing_outdated(run: Run, say: Say) -> bool:
 def _say_replaced(run: Run, say: Say) -> None:
     for line in (*other_sources(run), *(f"{line}: replacing them (--force)" for line in other_data(run))):
         say(line)
+
+
+def _say_untrained(run: Run, say: Say) -> None:
+    """Of the run's own tasks, those whose students were hardly trained."""
+    names = {task.name for task in run.tasks}
+    found = {cell: fault for cell, fault in untrained(run.store.load()).items() if cell[0] in names}
+    for (task, condition), fault in found.items():
+        say(f"{task} ({condition}): {fault}: no method can be judged there")
+    if found:
+        say("train longer (--set min_steps=N, in a folder of its own), or find better features or more examples")
 
 
 def _not_run(run: Run) -> list[str]:

@@ -14,10 +14,9 @@ from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.notices import Tell
 from benchmark.base.process import cores, memory
 from benchmark.base.versions import libraries
-from benchmark.core.canaries import CANARY_METHODS, canary_data
+from benchmark.core.canaries import CANARY_METHODS, Taught, canary_data
 from benchmark.core.data import SPLITS, Problem
 from benchmark.core.guard import Wrote
-from benchmark.core.method import CrossEntropy
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem, training_data
 from benchmark.core.records import Evaluation, Record, SeedEvaluation, compact, digest
@@ -218,9 +217,11 @@ def _train_and_score(seeds: list[_Seed], settings: Sequence[MethodSetting], setu
         supervision = canary_data(data, [(seed.problem, seed.task.card.metric) for seed in seeds], wanted)
         checkpoints = _checkpoints(seeds, list(canaries.values()), setup)
         recipe = setup.student.of(task.name)
-        (trained,) = train([CrossEntropy()], supervision, recipe, on_step, checkpoints)
+        (trained,) = train([Taught()], supervision, recipe, on_step, checkpoints)
         for position, name in enumerate(wanted):
-            outcomes[name] = [replace(trained, student=trained.student.heads(slice(position, position + 1)))]
+            own = {key: v.unflatten(0, (-1, len(wanted)))[:, position] for key, v in trained.diagnostics.items()}
+            student = trained.student.heads(slice(position, position + 1))
+            outcomes[name] = [replace(trained, student=student, diagnostics=own)]
     by_name = {setting.method: setting for setting in settings}
     for name, tried in outcomes.items():
         if not tried[0].student.finite():  # another trial that isn't is not chosen
@@ -276,12 +277,12 @@ def _score(
     else:
         metrics = compute_metrics(evaluation, seed, predictions, setting.method)
     outcome = tried[choice.get(CHOSEN, 0)]
+    # plain numbers and lists; a value of a single replica loses the replica axis
+    values = {name: v.unflatten(0, (seeds, -1))[s] for name, v in outcome.diagnostics.items()}
+    rounded = {name: value.double().numpy().round(6) for name, value in values.items()}
+    diagnostics: dict[str, Any] = {name: (v if len(v) > 1 else v[0]).tolist() for name, v in rounded.items()}
     if setting.canary:
-        diagnostics = CANARY_METHODS[setting.method].remarks(problem, task.card.metric)
-    else:  # plain numbers and lists; a value of a single replica loses the replica axis
-        values = {name: v.unflatten(0, (seeds, -1))[s] for name, v in outcome.diagnostics.items()}
-        rounded = {name: value.double().numpy().round(6) for name, value in values.items()}
-        diagnostics = {name: (v if len(v) > 1 else v[0]).tolist() for name, v in rounded.items()}
+        diagnostics |= CANARY_METHODS[setting.method].remarks(problem, task.card.metric)
     method = METHODS[setting.method]
     record = Record(
         task=task.name,
