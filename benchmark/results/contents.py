@@ -102,7 +102,7 @@ def _read_evaluation(path: Path) -> Evaluation:
     seeds = {
         int(seed): SeedEvaluation(
             labels=arrays[f"{seed}/labels"].astype(np.int64),
-            groups=arrays[f"{seed}/groups"],
+            groups=arrays[f"{seed}/groups"].astype(np.int64),
             supervisors=arrays[f"{seed}/supervisors"].astype(np.int64),
             ensemble=arrays[f"{seed}/ensemble"].astype(np.int64),
             majority=int(arrays[f"{seed}/majority"]),

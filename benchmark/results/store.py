@@ -286,11 +286,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _small(values: NDArray[np.int64]) -> NDArray[Any]:
+    """In an integer type that just holds them; `compact` is for what is never negative."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
+
+
 def _evaluation_bytes(evaluation: Evaluation) -> bytes:
     arrays: dict[str, NDArray[Any]] = {}
     for seed, truth in sorted(evaluation.seeds.items()):
-        arrays[f"{seed}/labels"] = truth.labels.astype(np.int32)
-        arrays[f"{seed}/groups"] = np.ascontiguousarray(truth.groups)
+        arrays[f"{seed}/labels"] = _small(truth.labels)
+        arrays[f"{seed}/groups"] = _small(truth.groups)
         arrays[f"{seed}/supervisors"] = compact(truth.supervisors)
         arrays[f"{seed}/ensemble"] = compact(truth.ensemble)
         arrays[f"{seed}/majority"] = np.array(truth.majority, np.int32)

@@ -1,6 +1,6 @@
 """One unit of work: build its problems, train its methods, score them. Runs in a worker; writes no results."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.base.notices import Tell
-from benchmark.base.process import cores, memory
 from benchmark.base.versions import libraries
 from benchmark.core.canaries import CANARY_METHODS, Taught, canary_data
 from benchmark.core.data import SPLITS, Problem
 from benchmark.core.guard import Wrote
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem, training_data
-from benchmark.core.records import Evaluation, Record, SeedEvaluation, compact, digest
+from benchmark.core.records import Evaluation, Record, compact, digest
 from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
 from benchmark.core.student import as_policy
@@ -27,6 +26,8 @@ from benchmark.core.task import Task
 from benchmark.core.training import NOWHERE, OnStep, Trained, train
 from benchmark.results.replies import Reply
 from benchmark.results.trials import AGREEMENT, CHOSEN, trial_metrics
+from benchmark.running.evaluation import evaluate, whole
+from benchmark.running.memory import room, training_bytes
 from benchmark.running.method_settings import MethodSetting, Trial
 from benchmark.running.plan import Unit
 from benchmark.running.setup import Setup
@@ -34,7 +35,6 @@ from benchmark.running.tuning import expected_epochs, runs_of, train_trials
 from benchmark.store.checkpoints import Checkpoints
 
 LIBRARIES = ("torch", "numpy", "scikit-learn", "transformers", "peft", "wilds", "torchvision")
-_GPU_SHARE, _CPU_SHARE = 0.4, 0.25  # of the memory that units which train together may take
 Entry = tuple[Record, NDArray[Any]]
 
 
@@ -117,62 +117,14 @@ class _Seed:
 
 def _parts(group: Sequence[_Seed], device: str) -> Iterator[list[_Seed]]:
     """Whole units, as many together as a share of the memory holds."""
-    if device == "cuda":
-        torch.cuda.empty_cache()  # what training before this left is not in use
-        room = _GPU_SHARE * torch.cuda.mem_get_info()[0]
-    else:
-        room = _CPU_SHARE * memory() / cores()
-    part = list[_Seed]()
+    most, part = room(device), list[_Seed]()
     for _, own in groupby(group, lambda seed: id(seed.result)):
         unit = list(own)
-        if part and sum(map(_bytes, (*part, *unit))) > room:
+        if part and sum(training_bytes(seed.problem) for seed in (*part, *unit)) > most:
             yield part
             part = []
         part += unit
     yield part
-
-
-def _bytes(seed: _Seed) -> int:
-    """What training takes for a seed, roughly: its features, soft labels, and as much as these again for each of a
-    dozen methods' targets."""
-    features = sum(getattr(splits["train"], "nbytes", 0) for splits in seed.problem.features.values())
-    return int(features + 5 * seed.problem.soft_labels["train"].nbytes)
-
-
-def evaluate(task: Task, problems: Sequence[Problem]) -> Evaluation:
-    """Everything that any score of these problems needs besides the students' predictions."""
-    return Evaluation(
-        task=task.name,
-        condition=problems[0].condition,  # type: ignore[arg-type]
-        family=task.family,
-        modality=task.card.modality,
-        metric=task.card.metric,
-        num_classes=problems[0].soft_labels["test"].shape[-1],
-        target=task.card.target,
-        tags=tuple(task.card.tags),
-        supervisors=problems[0].supervisors,
-        task_version=task.version,
-        data_fingerprint=problems[0].fingerprint,
-        seeds={p.seed: _truth(p) for p in problems},
-    )
-
-
-def _truth(problem: Problem) -> SeedEvaluation:
-    labels, groups, soft_labels = problem.truth.labels, problem.truth.groups, problem.soft_labels
-    y = labels["train"]
-    return SeedEvaluation(
-        labels=_whole(labels),
-        groups=_whole(groups),
-        supervisors=_whole({split: p.argmax(-1) for split, p in soft_labels.items()}).T,
-        ensemble=_whole({split: p.mean(1).argmax(-1) for split, p in soft_labels.items()}),
-        majority=int(np.bincount(y[y >= 0], minlength=1).argmax()),  # 0 where nothing is known
-        splits=np.repeat(np.arange(len(SPLITS), dtype=np.uint8), [len(labels[split]) for split in SPLITS]),
-    )
-
-
-def _whole(by_split: Mapping[str, NDArray[Any]], axis: int = 0) -> NDArray[Any]:
-    """The pool, in the order of an `Evaluation`."""
-    return np.concatenate([by_split[split] for split in SPLITS], axis)
 
 
 def _runs(task: Task, settings: Sequence[MethodSetting]) -> list[list[Trial]]:
@@ -265,7 +217,7 @@ def _score(
     task, problem, evaluation = own.task, own.problem, own.result.evaluation
     seed, tests = problem.seed, inputs["test"]
     predicted = [{split: _predicted(trained, s, x) for split, x in inputs.items()} for trained in tried]
-    predictions = compact(np.concatenate([_whole(by_split, axis=1) for by_split in predicted]))
+    predictions = compact(np.concatenate([whole(by_split, axis=1) for by_split in predicted]))
     choice: dict[str, Any] = {}
     if setup.tune:  # by how often replicas say what the ensemble says; training that diverged agrees with nobody
         ensemble, val = problem.soft_labels["val"].mean(1).argmax(-1), [by_split["val"] for by_split in predicted]

@@ -25,7 +25,7 @@ from benchmark.results.layout import MANIFEST, PREDICTIONS, SOURCE
 from benchmark.results.manifest import Manifest, can_be_seen, manifest_of
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import expected_metrics, metric_faults
-from benchmark.running.unit import evaluate
+from benchmark.running.evaluation import evaluate
 from benchmark.store.cache import Cache
 from benchmark.submissions.findings import Finding, report
 from benchmark.submissions.reading import Submission, read_submission

@@ -20,7 +20,7 @@ from benchmark.core.data import SPLITS
 from benchmark.core.problems import build_problem, data_fingerprint
 from benchmark.core.soft_labels import check_probabilities
 from benchmark.core.stress_variants import stress_variants
-from benchmark.running.unit import evaluate
+from benchmark.running.evaluation import evaluate
 from benchmark.store.cache import Cache
 from support.laws import seeds
 from support.made_up import Blobs, Centroids, Columns, make_arrays

@@ -106,6 +106,27 @@ def test_bytes_do_not_depend_on_the_order_of_writing(store: ResultStore, tmp_pat
     assert files(other.root) == files(store.root)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("group", [-1, 0, 255, 70_000, 2**40])
+def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path, whole: bool, group: int) -> None:
+    """Unknown labels, and groups of any size, or in none; bytes as small as they can be."""
+    task, store = Task("a", whole=whole), ResultStore(tmp_path)
+    task.groups[::3] = group
+    evaluated = evaluation(task, "ood", range(2))
+    for truth in evaluated.seeds.values():
+        truth.labels[::7] = -1
+    with store.lock():
+        store.write_unit(evaluated, [])
+    found = ResultStore(tmp_path).load()
+    assert found.problems == []
+    for seed, truth in found.evaluations["a", "ood"].seeds.items():
+        for name, array in vars(evaluated.seeds[seed]).items():
+            np.testing.assert_array_equal(getattr(truth, name), array)
+        assert truth.sha256 == evaluated.seeds[seed].sha256
+    stored = load_file(tmp_path / "_tasks" / "a-ood.safetensors")["0/groups"].dtype
+    assert stored.itemsize == {-1: 4, 0: 2, 255: 2, 70_000: 4, 2**40: 8}[group]
+
+
 def test_writing_again_changes_nothing(store: ResultStore) -> None:
     before = files(store.root)
     fill(store, [Task("a")], ("naive", "raven"), SEEDS)
