@@ -13,8 +13,8 @@ from typing import NamedTuple
 from benchmark.analysis import weights
 from benchmark.analysis.cells import FLOOR, MEAN_SUPERVISOR, Analysis, Cell
 from benchmark.analysis.effects import Effect, effect
-from benchmark.analysis.format import half_text, number, percent
-from benchmark.analysis.statistics import Estimate, Sample, change, difference
+from benchmark.analysis.format import half_text, number, percent, without_empty_interval
+from benchmark.analysis.statistics import Estimate, Sample, difference
 from benchmark.base.text import escape, listing
 from benchmark.core.names import CONDITION_NAMES
 from benchmark.reports.headline import BASELINE, FOCUS, NAIVE, broken_cells, main_condition
@@ -82,8 +82,7 @@ def _naive(cells: Sequence[Cell]) -> Claim | None:
 
 
 def _focus(analysis: Analysis, cells: Sequence[Cell]) -> Claim | None:
-    gain = effect(cells, _gain)
-    if gain is None:
+    if not (gain := effect(cells, _gain)):
         return None
     found = _opened(_sentence(gain, 1))
     if broken := effect(broken_cells(analysis), _gain):
@@ -102,31 +101,28 @@ def _shift(analysis: Analysis) -> Claim | None:
         there, here = _gain(cell), at_home(cell)
         return difference(there, here) if there and here else None
 
-    more_there, there, here = effect(cells, more), effect(cells, _gain), effect(cells, at_home)
-    if not (more_there and there and here):
+    change, here = effect(cells, more), effect(cells, at_home)
+    if not (change and here):
         return None
-    parts = f"Its gain OOD: {_sentence(there, 1)} Its gain InD: {_sentence(here, 1)}"
     claim = "What RAVEN gains over the ensemble is more out of distribution than in distribution."
-    return Claim(claim, f"{_opened(_sentence(more_there, 1))} {parts}")
+    return Claim(claim, f"OOD minus InD: {_sentence(change, 1)} In distribution it gains: {_sentence(here, 1)}")
 
 
 def _weights(cells: Sequence[Cell]) -> Claim | None:
-    def above_chance(cell: Cell) -> Sample | None:
-        share, chance = weights.best_is_first(cell, FOCUS), weights.best_by_chance(cell, FOCUS)
-        return change(share, chance) if share and chance else None
-
     rank = effect(cells, lambda cell: weights.correlation(cell, FOCUS))
-    first, chance = (
-        Analysis.over(cells, lambda cell, of=of: of(cell, FOCUS))  # type: ignore[misc]
-        for of in (weights.best_is_first, weights.best_by_chance)
-    )
-    above = effect(cells, above_chance)
-    if not (rank and first and chance and above):
+    first = effect(cells, lambda cell: weights.best_is_first(cell, FOCUS))
+    chance = effect(cells, lambda cell: weights.best_by_chance(cell, FOCUS))
+    if not (rank and first and chance):
         return None
+
+    def share(name: str, of: Estimate, at_random: Estimate) -> str:
+        return f"{name} {percent(without_empty_interval(of))} (by chance {number(at_random.mean)})"
+
     found = f"By Spearman's correlation over the supervisors of a task and seed: {_sentence(rank, 1, CORRELATION)}"
-    found += f" The best supervisor has the largest weight in {percent(first)}% of tasks and seeds, "
-    found += f"{number(chance.mean)}% by chance; more than by chance: {_sentence(above, 1)}"
-    return Claim("RAVEN's weights follow its supervisors' accuracy.", found)
+    found += " The best supervisor has the largest weight in so many percent of tasks and seeds: "
+    families = [share(name, of, chance.families[name]) for name, of in first.families.items()]
+    found += listing([share("overall", first.mean, chance.mean), *(families if len(families) > 1 else [])])
+    return Claim("RAVEN's weights follow its supervisors' accuracy.", f"{found}.")
 
 
 def _gain(cell: Cell) -> Sample | None:

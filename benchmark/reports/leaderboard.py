@@ -184,7 +184,8 @@ def _modality(analysis: Analysis, modality: str) -> str:
     for condition, name in CONDITION_TITLES.items():
         if not (cells := analysis.select(condition, modality)):
             continue
-        table = table_of(analysis, [rank_column(analysis, cells), *task_columns(cells)])
+        ranked_by = [cell for cell in cells if not cell.broken] or cells
+        table = table_of(analysis, [rank_column(analysis, ranked_by), *task_columns(cells)])
         lines = []
         for row in [*ranked(analysis), *references(analysis)]:
             rank, *scores = table.marked(row)
