@@ -157,7 +157,7 @@ class Analysis:
         return [row for row in self.methods if row not in self.ablations]
 
     def headline(self, condition: str) -> list[Cell]:
-        """What means over all tasks are over: cells whose supervisors are not broken; all, where all have a broken one."""
+        """What means over all tasks are over: cells without a broken supervisor; all, where all have one."""
         return self.select(condition, broken=False) or self.select(condition)
 
     def select(self, condition: str, modality: str | None = None, broken: bool | None = None) -> list[Cell]:
@@ -165,9 +165,7 @@ class Analysis:
         return [
             cell
             for (_, where), cell in self.cells.items()
-            if where == condition
-            and modality in (None, cell.evaluation.modality)
-            and broken in (None, cell.broken)
+            if where == condition and modality in (None, cell.evaluation.modality) and broken in (None, cell.broken)
         ]
 
     @staticmethod

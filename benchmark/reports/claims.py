@@ -1,8 +1,8 @@
 """What the RAVEN paper (Jeon et al. 2025, arXiv:2510.21332) claims, and what a suite's results say of each claim.
 
-Every sentence is made from the numbers. Intervals are of 95%; a family is called ahead or behind where it is at 5% after
-Holm's correction over the families of its sentence. Where families differ significantly in sign, a sentence says so
-before it gives their mean.
+Every sentence is made from the numbers. Intervals are of 95%; a family is called ahead or behind where it is at 5%
+after Holm's correction over the families of its sentence. Where families differ significantly in sign, a sentence says
+so before it gives their mean.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ from benchmark.reports.headline import BASELINE, FOCUS, NAIVE, broken_cells, mai
 _HEADING = "## The claims of the RAVEN paper, by these results"
 _ABOUT = (
     "Made from the numbers below. Differences are in points, paired, with 95% intervals; means are over families. A "
-    "family is ahead or behind where it is at 5% after Holm's correction over a sentence's families; the others can't be "
-    "told apart. *If families were random draws*: the half-width by a t interval on the families' means."
+    "family is ahead or behind where it is at 5% after Holm's correction over a sentence's families; the others can't "
+    "be told apart. *If families were random draws*: the half-width by a t interval on the families' means."
 )
 
 

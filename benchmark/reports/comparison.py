@@ -1,4 +1,4 @@
-"""`w2s compare`: two rows of a leaderboard side by side, paired, per task, family and modality, and over all families."""
+"""`w2s compare`: two rows of a leaderboard side by side, paired: by task, by family and over all families."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from benchmark.reports.stress import without_stress
 from benchmark.results.store import ResultStore
 
 _MEANS = (
-    "means are over families of means over their tasks, without tasks that have a broken supervisor, which have a mean\n"
-    "of their own; a plain one is over tasks. As random: half-width if families (plain: tasks) were random draws, by a t\n"
-    "interval on their means. sd: standard deviation of the difference between tasks"
+    "means are over families of means over their tasks, without tasks that have a broken supervisor, which have\n"
+    "a mean of their own; a plain one is over tasks. As random: half-width if families (plain: tasks) were random\n"
+    "draws, by a t interval on their means. sd: standard deviation of the difference between tasks"
 )
 
 
@@ -126,8 +126,8 @@ def compare_rows(store: ResultStore, first: str, second: str, condition: str | N
             *([table("family (tasks)", each)] if each else []),
             *([table("mean (tasks, families)", means, several=True), about] if means else []),
             "mean ± half-width of the 95% interval, in points; paired by seed and by resample of the test examples\n"
-            f"Holm: corrected for {len(by_task)} tasks, {len(by_family)} families and {len(by_modality)} modalities, each "
-            "apart;\nahead: who is, at 5% after the correction",
+            f"Holm: corrected for {len(by_task)} tasks, {len(by_family)} families and {len(by_modality)} modalities, "
+            "each apart;\nahead: who is, at 5% after the correction",
         ]
     )
 

@@ -25,8 +25,8 @@ def escape(text: str) -> str:
 
 
 def headline_latex(analysis: Analysis, suite: str) -> str:
-    r"""A `tabular` to paste: methods, then canaries and reference rows; in bold the best and what is tied with it. Below
-    it another one of the tasks with a broken supervisor, if there are any."""
+    r"""A `tabular` to paste: methods, then canaries and reference rows; in bold the best and what is tied with it.
+    Below it another one of the tasks with a broken supervisor, if there are any."""
     if broken := broken_columns(analysis):
         heading = "% Tasks with a broken supervisor: means over the supervisors that were broken."
         apart = [heading, *_tabular(analysis, broken)]
@@ -35,8 +35,9 @@ def headline_latex(analysis: Analysis, suite: str) -> str:
     lines = [
         r"% \usepackage{booktabs}",
         f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. Means are over",
-        "% families of means over their tasks, a plain one is over tasks; tasks with a broken supervisor are apart. In bold",
-        "% the best of a column, and those that are not significantly worse (paired, Holm-corrected); no ablations.",
+        "% families of means over their tasks, a plain one is over tasks; tasks with a broken supervisor are apart.",
+        "% In bold the best of a column, and those that are not significantly worse (paired, Holm-corrected); no",
+        "% ablations.",
         *_tabular(analysis, headline_columns(analysis)),
         *apart,
         "",

@@ -136,17 +136,19 @@ def _headline(analysis: Analysis) -> str:
         "## Methods",
         _ranked_lines(analysis, scores, methods),
         ties(analysis, analysis.headline(main_condition(analysis))),
-        "Tasks with a broken supervisor are in no column; they have a table of their own." * bool(broken_cells(analysis)),
+        "Tasks with a broken supervisor are in no column; they have a table of their own."
+        * bool(broken_cells(analysis)),
         f"### Against `{BASELINE}`, by family",
         effects,
-        "*Families as random*: half-width of the mean's interval if families were random draws. A mean over families that "
-        "differ in sign hides two effects.",
+        "*Families as random*: half-width of the mean's interval if families were random draws. A mean over families "
+        "that differ in sign hides two effects.",
         "### How they compare",
         comparisons,
         "### Canaries and reference rows",
         _ranked_lines(analysis, scores, others),
         *(_lines(table, others) for table in tables),
-        f"`ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods.{at_chance or ''}",
+        "`ground_truth` and `best_supervisor` know the truth: an upper bound and an oracle, not methods."
+        f"{at_chance or ''}",
     ]
     return "\n\n".join(part for part in parts if part)
 

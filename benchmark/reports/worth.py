@@ -16,8 +16,8 @@ _RELIABILITY = (
     "floor and ceiling. **Reliability**: how well methods' mean scores would agree with those "
     "of as many other seeds, 2r / (1 + r) (Spearman 1910; Brown 1910), where r is the correlation of methods' mean "
     "scores in two halves of the seeds, averaged over all splits into halves. Seeds share test examples, so it says "
-    "nothing of other ones. **Pairs told apart**: share of the pairs of methods, in percent, that differ significantly on "
-    "this task alone (5%, Holm's correction over its pairs). Both are of methods that compete (no ablations, no "
+    "nothing of other ones. **Pairs told apart**: share of the pairs of methods, in percent, that differ significantly "
+    "on this task alone (5%, Holm's correction over its pairs). Both are of methods that compete (no ablations, no "
     "canaries); – for fewer than four methods or two seeds."
 )
 
@@ -72,7 +72,8 @@ def _families(analysis: Analysis) -> str:
 ## How alike the families are
 
 Correlation (Pearson) of methods' PGR between families: each family is the vector of {len(found.methods)} methods' mean
-PGR over its {shown} tasks that have a gap and no broken supervisor (methods that compete and ran all of these tasks{without}).
+PGR over its {shown} tasks that have a gap and no broken supervisor (methods that compete and ran all of these
+tasks{without}).
 
 {markdown(["", *found.families], rows)}
 
