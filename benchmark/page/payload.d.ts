@@ -1,7 +1,6 @@
 // Written from payload.py, which says what these are; tests/page/test_payload_types.py compares them.
 
 type Interval = [number, number | null, string, number];
-type Rank = [number, number];
 
 interface Setting {
   options: { [name: string]: string | undefined };
@@ -81,7 +80,7 @@ interface View {
   pgr_mean_supervisor: { [name: string]: Interval | undefined };
   failed_mean_supervisor: { [name: string]: Interval | undefined };
   heterogeneity: { [name: string]: [string, string] | undefined };
-  rank: { [name: string]: Rank | null | undefined };
+  rank: { [name: string]: [number, number] | null | undefined };
   ties: string;
 }
 

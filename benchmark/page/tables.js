@@ -20,7 +20,7 @@ const intervalColumn = (key, label, title, get, best = Math.max) => ({
 /** @type {(key: string, label: string, title: string, value: PlainColumn["value"], text?: PlainColumn["text"]) => PlainColumn} */
 const plainColumn = (key, label, title, value, text = () => "") => ({ key, label, title, value, text, ascending: true, interval: null, partial: () => false });
 
-const rankText = (/** @type {Rank} */ [best, worst]) => (best < worst ? `${best}–${worst}` : String(best));
+const rankText = (/** @type {[number, number]} */ [best, worst]) => (best < worst ? `${best}–${worst}` : String(best));
 
 /** The leaderboard's columns for the chosen filters: means of each modality, or each task of the chosen one.
  *  @type {(suite: Suite, view: View, state: State, tasks: TaskCell[]) => Column[]} */
@@ -30,7 +30,7 @@ function columnsOf(suite, view, { condition, modality, metric, supervisors }, ta
   const columns = [];
   if (Object.values(view.rank).some((rank) => rank !== null)) {
     columns.push(plainColumn("rank", "rank", "From 1 + number of methods that are significantly better to their number less those that are significantly worse",
-      (row) => view.rank[row.name]?.[0] ?? null, (row) => rankText(/** @type {Rank} */ (view.rank[row.name]))));
+      (row) => view.rank[row.name]?.[0] ?? null, (row) => rankText(/** @type {[number, number]} */ (view.rank[row.name]))));
   }
   columns.push(plainColumn("name", "method", "", (row) => row.title.toLowerCase()),
     intervalColumn("score", `mean of ${plural(view.tasks, "task")}`, `Mean score, ${where}: over ${families(view)}, of means over their tasks`, (row) => view.score[row.name]));
