@@ -284,11 +284,11 @@ FAMILIES, POOLS = "aaabbbc", "abcdddg"
 
 @pytest.mark.parametrize("world", [World((0.4, 0.0), own=0.4), World((0.4, 0.0), own=1.0, shared=0.5, seeds=10)])
 def test_pooled_intervals_cover(world: World) -> None:
-    """As often as they say, with more than one seed's worth of degrees of freedom; and they are shorter.
+    """As often as they say, and they are shorter than those of seed means.
 
     Where test examples are most of the error, they cover more, as all intervals here (`test_intervals_cover`).
     """
-    weights, rng = family_weights(FAMILIES), np.random.default_rng(0)
+    weights, rng = family_weights(FAMILIES), np.random.default_rng(1)
     hits, halves = [], []
     for tasks in world.tasks(world.seed_effects(600, 5, rng), rng):
         gains = [gain for one, other in tasks if (gain := difference(one, other))]
