@@ -189,7 +189,7 @@ function stressPart(/** @type {Suite} */ suite, /** @type {Row[]} */ rows, /** @
       return curves.length > 0 && h("div", {}, h("p", { class: "quiet" }, kind), stressFigure(each, curves, markOf, domain, `${base}: scores as supervisors are made worse, ${kind}`));
     })));
   });
-  return shown.length > 0 && figure("Stress curves", "Mean score as supervisors are made worse in known ways; the first level leaves them as they are.", content);
+  return shown.length > 0 && figure("Supervisors made worse", "Mean score as supervisors are made worse in known ways; the first level leaves them as they are.", content);
 }
 
 function drawTasks(/** @type {Suite} */ suite, /** @type {Row[]} */ rows, /** @type {TaskCell[]} */ tasks) {

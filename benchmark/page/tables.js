@@ -178,14 +178,14 @@ function methodMeans(suite, row, metric) {
   }));
   /** @type {(label: string, key: "score" | "plain" | "gain" | "pgr" | "failed" | "pgr_mean_supervisor" | "failed_mean_supervisor") => HTMLElement} */
   const line = (label, key) => h("tr", {}, h("th", { scope: "row" }, label), views.map(({ view }) => intervalCell(view[key][row.name])));
-  return h("table", { class: "means" },
+  return scrollBox("Means of the method", h("table", { class: "means" },
     tableHead(["mean over families", ...views.map(({ head }) => head)], 1),
     h("tbody", {}, line("score", "score"),
       views.some(({ view }) => hasPlain(view)) && line("score, plain mean", "plain"), line(`minus ${suite.baseline}`, "gain"),
       ["its half-width if families were random draws", "its standard deviation between tasks"].map((label, i) => h("tr", {}, h("th", { scope: "row" }, label),
         views.map(({ view }) => h("td", { class: "num" }, view.heterogeneity[row.name]?.[i] ?? "–")))),
       line("PGR", "pgr"), line("PGR from the mean supervisor", "pgr_mean_supervisor"),
-      line("failures, %", "failed"), line("below the mean supervisor, %", "failed_mean_supervisor")));
+      line("failures, %", "failed"), line("below the mean supervisor, %", "failed_mean_supervisor"))));
 }
 
 /** Settings, a table for each distinct one. @type {(row: Row) => Child[]} */

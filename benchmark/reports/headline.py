@@ -283,7 +283,7 @@ def ties(analysis: Analysis, cells: Sequence[Cell]) -> str:
         f"{1 + ordered.index(run[0])}–{1 + ordered.index(run[-1])} (`{run[0]}` to `{run[-1]}`)"
         for run in pairs.ties(ordered)
     ]
-    told = f"{pairs.told_apart} of {pairs.number} pairs of methods are told apart."
+    told = f"Told apart: {pairs.told_apart} of {pairs.number} pairs of methods."
     if not runs:
         return told
     return f"{told} By mean, without ablations, methods {listing(runs)} can't be told apart from one another."

@@ -160,7 +160,7 @@ def _broken(analysis: Analysis) -> str:
         return ""
     rows, variants = [*ranked(analysis), *references(analysis)], len(cells)
     bases = len({cell.base for cell in cells})
-    about = f"{variants} tasks, in each of which one supervisor is broken. "
+    about = f"Tasks in which one supervisor is broken: {variants}. "
     if variants > bases:
         about += f"Those of one base ({bases}) are averaged first, so that every supervisor is broken in each seed. "
     about += "The mean is over families of means over bases; minus, PGR and failure rate are of that mean."
