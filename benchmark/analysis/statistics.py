@@ -240,8 +240,8 @@ def p_value(
 ) -> NDArray[np.float64]:
     """The alpha at which `half_width` is |mean|, elementwise; NaN where an error is.
 
-    Found by halving an interval of log(alpha), which goes down to 1e-200: below, quantiles of t overflow. 1 for a mean of
-    0; next to 0 for a mean without any error.
+    Found by halving an interval of log(alpha), which goes down to 1e-200: below, quantiles of t overflow. 1 for a mean
+    of 0; next to 0 for a mean without any error.
     """
     distance, seed_error, example_error, freedom = np.broadcast_arrays(np.abs(mean), seed_error, example_error, freedom)
     low, high = np.full(distance.shape, np.log(1e-200)), np.zeros(distance.shape)

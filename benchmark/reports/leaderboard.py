@@ -29,6 +29,7 @@ from benchmark.reports.headline import (
     Table,
     broken_cells,
     broken_table,
+    by_mean,
     comparison_table,
     effect_table,
     in_order,
@@ -158,7 +159,7 @@ def _broken(analysis: Analysis) -> str:
     cells = broken_cells(analysis)
     if not cells:
         return ""
-    rows, variants = [*ranked(analysis), *references(analysis)], len(cells)
+    rows, variants = [*by_mean(analysis, cells, analysis.methods), *references(analysis)], len(cells)
     bases = len({cell.base for cell in cells})
     about = f"Tasks in which one supervisor is broken: {variants}. "
     if variants > bases:
@@ -189,7 +190,7 @@ def _modality(analysis: Analysis, modality: str) -> str:
         ranked_by = [cell for cell in cells if not cell.broken] or cells
         table = table_of(analysis, [rank_column(analysis, ranked_by), *task_columns(cells)])
         lines = []
-        for row in [*ranked(analysis), *references(analysis)]:
+        for row in [*by_mean(analysis, ranked_by, analysis.methods), *references(analysis)]:
             rank, *scores = table.marked(row)
             lines.append([rank, f"`{row}`{ROLES.get(row, '')}", *scores])
         by_metric: dict[str, list[str]] = {}

@@ -69,8 +69,8 @@ def test_methods_that_are_better_are_found_and_ties_stay() -> None:
 
 @given(generators, st.integers(1, 5), st.lists(st.sampled_from("xyz"), min_size=1, max_size=4), st.integers(1, 4))
 def test_pairs_say_what_the_paired_estimate_says(rng: np.random.Generator, R: int, families: list[str], S: int) -> None:
-    """Over families of tasks, or over tasks where it is plain, some of which share a pool; and what Holm makes of all of
-    them together: better is who is higher by less than a 5% chance."""
+    """Over families of tasks, or over tasks where it is plain, some of which share a pool; and what Holm makes of all
+    of them together: better is who is higher by less than a 5% chance."""
     seeds, tasks, plain = tuple(range(S)), len(families), bool(rng.integers(2))
     by_task = [
         {row: Sample(seeds, x, x[:, None] + rng.normal(0, 0.05, (S, 30))) for row, x in zip(ROWS, own, strict=False)}
@@ -94,7 +94,7 @@ def test_pairs_say_what_the_paired_estimate_says(rng: np.random.Generator, R: in
 
 @given(generators, st.integers(1, 8))
 def test_ranks_and_ties_are_what_pairs_say(rng: np.random.Generator, R: int) -> None:
-    """Places that no significant difference rules out; runs in a given order that can't be made longer, and all of them."""
+    """Places that no significant difference rules out; all runs in a given order that can't be made longer."""
     rows, means = [*map(str, range(R))], rng.permutation(R).astype(float)
     adjusted = np.triu(rng.random((R, R)) * 0.1, 1)
     adjusted = adjusted + adjusted.T + np.eye(R)

@@ -267,7 +267,7 @@ def test_the_variance_of_differences_is_pooled_over_blocks(rng: np.random.Genera
 
 
 def test_what_blocks_lack() -> None:
-    """One with other seeds has its own number of them; with one seed nothing is known; none that varies has no error."""
+    """One with other seeds has its own number of them; of one seed nothing is known; what never varies has no error."""
     two, three, one = sample([0.0, 1.0]), sample([0.0, 1.0, 5.0], seeds=(3, 4, 5)), sample([1.0], seeds=(7,))
     found = estimate([two, three], np.ones(2), "ab")
     assert found.seed_error**2 == pytest.approx(0.5 / 2 + 7 / 3)

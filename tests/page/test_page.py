@@ -68,7 +68,9 @@ def block(html: str, opening: str) -> str:
 
 def test_means_are_the_leaderboards_text_for_text(store: ResultStore, suite: Suite) -> None:
     analysis = analysis_of(store)
-    found = {c.header: c for c in (*headline_columns(analysis), *comparison_columns(analysis), *broken_columns(analysis))}
+    found = {
+        c.header: c for c in (*headline_columns(analysis), *comparison_columns(analysis), *broken_columns(analysis))
+    }
     found |= {c.header: c for c in effect_columns(analysis) if isinstance(c, Column)}
     pairs = {
         "image OOD": ("ood|image|sound|own", "score"),

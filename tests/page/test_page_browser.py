@@ -187,7 +187,10 @@ def test_a_modality_shows_its_tasks(page: Page, analysis: Analysis) -> None:
     assert column(page, "mean of 2 tasks") == expected
     assert page.locator("#tasks summary").all_inner_texts()[0].startswith("digits")
     assert page.locator("#tasks summary").count() == 2
-    assert page.locator("#status").inner_text() == "3 rows; 2 image tasks, InD, no supervisor broken, each task’s own metric."
+    assert (
+        page.locator("#status").inner_text()
+        == "3 rows; 2 image tasks, InD, no supervisor broken, each task’s own metric."
+    )
 
 
 def test_the_metric_and_broken_supervisors_are_filters(page: Page, analysis: Analysis) -> None:

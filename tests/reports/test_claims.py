@@ -1,4 +1,4 @@
-"""What is said of the paper's claims where it is known whether they hold: true, false, undecided, or true in some families."""
+"""What is said of the paper's claims where they are known to be true, false, undecided, or true in some families."""
 
 import re
 from types import SimpleNamespace

@@ -34,7 +34,10 @@ def test_tables_say_what_the_analysis_does(store: ResultStore) -> None:
             row, own = rows[cell.evaluation.task], cell.samples
             floor, ceiling = own["supervisor_ensemble"].mean, own[CEILING].mean
             expected = {"floor": floor, "ceiling": ceiling, "gap": ceiling - floor}
-            expected |= {"mean supervisor": own["mean_supervisor"].mean, "most frequent class": own["majority_class"].mean}
+            expected |= {
+                "mean supervisor": own["mean_supervisor"].mean,
+                "most frequent class": own["majority_class"].mean,
+            }
             for name, value in expected.items():
                 assert mean(row[name]) == pytest.approx(100 * value, abs=0.0501)
             known = task_reliability(analysis, cell)
