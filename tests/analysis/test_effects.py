@@ -89,3 +89,34 @@ def test_sisters_share_a_pool_and_no_others_do(tmp_path: Path) -> None:
     alone = ResultStore(tmp_path / "broken")
     fill(alone, [sister], ("naive",), range(2), ("ood",))
     assert len(analysis_of(alone).headline("ood")) == 1, "where there is no other"
+
+
+def test_the_variance_of_differences_alone_is_pooled() -> None:
+    """Over tasks that share no pool; scores, PGR, failures and one row's change keep the seeds together."""
+    rng = np.random.default_rng(0)
+    rows = {"one": 0.6, "other": 0.5, "supervisor_ensemble": 0.4, "ground_truth": 0.9}
+    analysis = analysis_with(
+        {
+            (family, f"{family}-{i}"): {row: mean + 0.03 * rng.normal(size=4) for row, mean in rows.items()}
+            for family in "ab"
+            for i in range(3)
+        }
+    )
+    cells = analysis.select("ood")
+    gain, won, score, pgr, failed = (
+        analysis.over(cells, quantity)
+        for quantity in (
+            lambda cell: cell.gain("one", "other"),
+            lambda cell: cell.improved("one", "other"),
+            lambda cell: cell.score("one"),
+            lambda cell: cell.recovered("one"),
+            lambda cell: cell.failed("one"),
+        )
+    )
+    assert gain and won and score and pgr and failed  # noqa: PT018
+    assert [found.freedom for found in (score, pgr, failed)] == [3, 3, 3]
+    values = np.array([cell.samples["one"].values - cell.samples["other"].values for cell in cells])
+    variances = values.var(1, ddof=1) / 36
+    assert gain.seed_error == pytest.approx(np.sqrt(variances.sum() / 4))
+    assert gain.freedom == pytest.approx(3 * variances.sum() ** 2 / np.square(variances).sum())
+    assert won.freedom > 3
