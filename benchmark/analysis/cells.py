@@ -36,7 +36,9 @@ from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
 from benchmark.results.trials import CHOSEN, Which, expected_metrics, is_tuned, metric_faults, picked
 
-FLOOR, CEILING = "mean_supervisor", "ground_truth"
+FLOOR, CEILING = "supervisor_ensemble", "ground_truth"  # of PGR and failures
+MEAN_SUPERVISOR = "mean_supervisor"  # the other floor, named so wherever it stands
+BROKEN = "broken"  # a tag, and the end of a broken sister's name
 CellKey = tuple[str, str]  # (task, condition)
 Metrics = Mapping[str, float]
 _Row = tuple[Which, str]  # a trial of a tuned method, or all of an ordinary one
@@ -89,18 +91,18 @@ class Cell:
         """Whether its score is higher than another row's, for each seed."""
         return self._of(improvement, row, over) if row != over else None
 
-    @cached_property
-    def gap(self) -> Sample | None:
-        """Ceiling minus floor, on the test split; None while the ceiling is not known."""
-        return self._of(difference, CEILING, FLOOR)
+    def gap(self, floor: str = FLOOR) -> Sample | None:
+        """Ceiling minus a floor, on the test split; None while the ceiling is not known."""
+        return self._of(difference, CEILING, floor)
 
-    def recovered(self, row: str) -> Sample | None:
+    def recovered(self, row: str, floor: str = FLOOR) -> Sample | None:
         """PGR; None where it is undefined or not known."""
-        gain = self._of(difference, row, FLOOR)
-        return recovered_gap(gain, self.gap) if gain and self.gap else None
+        gain, gap = self._of(difference, row, floor), self.gap(floor)
+        return recovered_gap(gain, gap) if gain and gap else None
 
-    def failed(self, row: str) -> Sample | None:
-        return self._of(failure, row, FLOOR)
+    def failed(self, row: str, floor: str = FLOOR) -> Sample | None:
+        """Whether its score is below the floor, for each seed."""
+        return self._of(failure, row, floor)
 
     def _of(self, quantity: Callable[..., Sample | None], *rows: str) -> Sample | None:
         """Of these rows' scores on examples on which all of them may be scored."""
@@ -110,7 +112,32 @@ class Cell:
     @property
     def has_gap(self) -> bool | None:
         """Whether PGR is defined here; None while the ceiling is not known."""
-        return gap_defined(self.gap) if CEILING in self.samples else None
+        return self.gap_over(FLOOR)
+
+    def gap_over(self, floor: str) -> bool | None:
+        """The same of PGR from any floor."""
+        return gap_defined(self.gap(floor)) if CEILING in self.samples else None
+
+    @property
+    def broken(self) -> bool:
+        """Whether one of its supervisors is broken."""
+        return BROKEN in self.evaluation.tags
+
+    @property
+    def base(self) -> str:
+        """Of a task with a broken supervisor the name of the task as it is; of any other its own."""
+        if not self.broken:
+            return self.evaluation.task
+        said = dict(tag.split("=", 1) for tag in self.evaluation.tags if "=" in tag)
+        return said.get("base", self.evaluation.task.removesuffix(f"-{BROKEN}"))
+
+    @cached_property
+    def pool(self) -> str:
+        """The same for all tasks that share a pool, as broken sisters and stress variants of a task do, and no others.
+
+        It is a hash of the first seed's truth, so that tasks of which some seeds were not run are known again.
+        """
+        return truth_hash(self.evaluation, sorted(self.evaluation.seeds)[:1])
 
     def full(self, row: str) -> bool:
         """Whether the row has a score for every seed of the task."""
@@ -145,26 +172,42 @@ class Analysis:
         """Methods that are not an ablation of another."""
         return [row for row in self.methods if row not in self.ablations]
 
+    def headline(self, condition: str) -> list[Cell]:
+        """What means over all tasks are over: cells without a broken supervisor; all, where all have one."""
+        return self.select(condition, broken=False) or self.select(condition)
+
     def select(self, condition: str, modality: str | None = None, broken: bool | None = None) -> list[Cell]:
-        """Cells of a condition, of one modality, with or without those tagged "broken"."""
+        """Cells of a condition, of one modality, with or without those that have a broken supervisor."""
         return [
             cell
             for (_, where), cell in self.cells.items()
-            if where == condition
-            and modality in (None, cell.evaluation.modality)
-            and broken in (None, "broken" in cell.evaluation.tags)
+            if where == condition and modality in (None, cell.evaluation.modality) and broken in (None, cell.broken)
         ]
 
     @staticmethod
     def over(cells: Sequence[Cell], quantity: Callable[[Cell], Sample | None], plain: bool = False) -> Estimate | None:
-        """Mean of a quantity over the cells where it is known, by `task_weights`; None when there is none."""
+        """Mean of a quantity over the cells where it is known, by `task_weights`; None when there is none.
+
+        The variance of paired differences is pooled over tasks that share no pool.
+        """
         known = {cell: sample for cell in cells if (sample := quantity(cell)) is not None}
-        return estimate([*known.values()], task_weights([*known], plain)) if known else None
+        if not known:
+            return None
+        blocks = [cell.pool for cell in known] if all(sample.paired for sample in known.values()) else None
+        return estimate([*known.values()], task_weights([*known], plain), blocks)
 
 
 def task_weights(cells: Sequence[Cell], plain: bool = False) -> Floats:
-    """(T,) what each cell counts in a mean: over families of means over their tasks; in a plain one all count alike."""
-    return family_weights(["" if plain else cell.evaluation.family for cell in cells])
+    """(T,) what each cell counts in a mean: over families of means over their tasks; in a plain one all tasks count
+    alike. Tasks that break one supervisor each of the same base are one task."""
+    units = [(cell.base, cell.broken) for cell in cells]
+    return family_weights(["" if plain else cell.evaluation.family for cell in cells], units)
+
+
+def truth_hash(evaluation: Evaluation, seeds: Sequence[int]) -> str:
+    """Hash of the test labels and groups of some seeds, in this order."""
+    parts = [part for seed in seeds for part in (evaluation.seeds[seed].labels, evaluation.seeds[seed].groups)]
+    return hashlib.sha256(b"|".join(part.tobytes() for part in parts)).hexdigest()
 
 
 def analyse(contents: Contents) -> Analysis:
@@ -362,8 +405,7 @@ def _drawn(evaluation: Evaluation, splits: Sequence[Split]) -> list[Draws]:
 
     Those of the last are kept, as the next is often its sister.
     """
-    parts = [part for _, truth in sorted(evaluation.seeds.items()) for part in (truth.labels, truth.groups)]
-    examples = hashlib.sha256(b"|".join(part.tobytes() for part in parts)).hexdigest()
+    examples = truth_hash(evaluation, sorted(evaluation.seeds))
     key = examples, METRICS[evaluation.metric].resampled
     if key not in _last_drawn:
         _last_drawn.clear()

@@ -1,4 +1,5 @@
-"""How much a suite's tasks tell: how reliably each ranks methods, and how far its families say the same of them.
+"""How much a suite's tasks tell: how reliably each ranks methods, how many pairs of methods it tells apart, and how far
+its families say the same of them.
 
 Shapes: R methods, S seeds, F families.
 """
@@ -10,6 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from benchmark.analysis.cells import Analysis, Cell
+from benchmark.analysis.ranking import comparable, compare_pairs
 from benchmark.core.metrics import Floats
 
 LEAST_METHODS = 4  # fewer say nothing of a correlation
@@ -50,13 +52,13 @@ class Independence:
 def independence(analysis: Analysis, condition: str) -> Independence:
     """Of the families of one condition, by the methods that compete."""
     by_family: dict[str, list[Cell]] = {}
-    cells = analysis.select(condition)
+    cells = analysis.headline(condition)
     for cell in cells:
         if cell.has_gap:
             by_family.setdefault(cell.evaluation.family, []).append(cell)
     families = sorted(by_family)
     with_gap = [cell for name in families for cell in by_family[name]]
-    methods = [row for row in analysis.competitors if with_gap and all(cell.full(row) for cell in with_gap)]
+    methods = comparable(analysis, with_gap)
     recovered = np.array([_recovered(by_family[name], methods) for name in families])
     recovered = recovered.reshape(len(families), len(methods))
     left_out = {cell.evaluation.family for cell in cells} - {*families}
@@ -71,8 +73,15 @@ def _recovered(cells: Sequence[Cell], methods: Sequence[str]) -> Floats:
 
 def task_reliability(analysis: Analysis, cell: Cell) -> float:
     """`reliability` of the scores of the methods that compete and ran all seeds; NaN with fewer than four."""
-    scores = [cell.samples[row].values for row in analysis.competitors if cell.full(row)]
+    scores = [cell.samples[row].values for row in comparable(analysis, [cell])]
     return reliability(np.array(scores)) if len(scores) >= LEAST_METHODS else float("nan")
+
+
+def separable(analysis: Analysis, cell: Cell) -> float:
+    """Share of the pairs of methods that this task tells apart alone, after Holm's correction over its pairs; NaN with
+    fewer than four methods that compete and ran all seeds."""
+    pairs = compare_pairs(rows, [cell]) if len(rows := comparable(analysis, [cell])) >= LEAST_METHODS else None
+    return pairs.told_apart / pairs.number if pairs else float("nan")
 
 
 def reliability(scores: Floats) -> float:

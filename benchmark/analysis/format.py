@@ -14,6 +14,16 @@ def number(value: float, sign: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text
 
 
+def number_text(value: float) -> str:
+    """As `number`; a dash when it is undefined."""
+    return number(value) if math.isfinite(value) else "–"
+
+
+def half_text(half: float) -> str:
+    """'± half-width'; a dash when it is undefined."""
+    return f"± {number(half)}" if math.isfinite(half) else "–"
+
+
 def percent(result: Estimate | None, sign: bool = False, of_tasks: int = 0, of_runs: int = 0) -> str:
     """'mean ± half-width'; a mean over fewer than `of_tasks` says over how many, one over fewer runs is marked '†'."""
     if result is None:

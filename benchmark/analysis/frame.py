@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analyse
+from benchmark.analysis.cells import CEILING, FLOOR, MEAN_SUPERVISOR, Analysis, Cell, analyse
 from benchmark.analysis.statistics import Sample
 from benchmark.core.names import CANARIES
 from benchmark.core.records import Record
@@ -36,6 +36,8 @@ COLUMNS: Mapping[str, FrameColumn] = {
     "modality": FrameColumn("str", "image, text, preference, series (of measurements over time) or arrays"),
     "target": FrameColumn("str", "the shifted domain"),
     "tags": FrameColumn("str", "the task's tags, separated by spaces; missing when there are none"),
+    "broken": FrameColumn("bool", "one of its supervisors is broken: no part of the tables' means over all tasks"),
+    "base": FrameColumn("str", "of such a task the name of the task as it is, else its own"),
     "classes": FrameColumn("int64", "K"),
     "supervisors": FrameColumn("int64", "M"),
     "metric": FrameColumn("str", "name of the task's own metric"),
@@ -46,14 +48,12 @@ COLUMNS: Mapping[str, FrameColumn] = {
         "as score, on the test split alone; score is on the whole pool, but of canaries that have seen the truth of "
         "the train split, and of everything in older results, it is this one",
     ),
-    "floor": FrameColumn("float64", "the supervisors' mean score"),
+    "floor": FrameColumn("float64", "score of the mean of the supervisors' soft labels, without a student"),
     "ceiling": FrameColumn(
         "float64", "score of the student trained on the truth, on the test split; missing when it was not run"
     ),
     "gap": FrameColumn("float64", "ceiling minus floor, both on the test split"),
-    "supervisor_ensemble": FrameColumn(
-        "float64", "score of the mean of the supervisors' soft labels, without a student"
-    ),
+    "mean_supervisor": FrameColumn("float64", "the supervisors' mean score"),
     "majority_class": FrameColumn("float64", "score of the most frequent class of pool-train, on the test split"),
     "pgr": FrameColumn(
         "float64",
@@ -61,7 +61,9 @@ COLUMNS: Mapping[str, FrameColumn] = {
         "truth both on the test split): the mean of this column over seeds is the PGR of the leaderboard (values are "
         "linearised around it); missing where it is undefined or not known",
     ),
+    "pgr_mean_supervisor": FrameColumn("float64", "the same with the supervisors' mean score as floor"),
     "failed": FrameColumn("bool", "the score is below the floor"),
+    "failed_mean_supervisor": FrameColumn("bool", "the score is below the supervisors' mean score"),
     "cost": FrameColumn("int64", "optimizer steps x heads; of a tuned record, of its whole grid"),
     "n_train": FrameColumn("int64", "examples in the pool's train split"),
     "n_test": FrameColumn("int64", "examples in its test split"),
@@ -108,6 +110,8 @@ def _row(record: Record, cell: Cell) -> dict[str, Any]:
         "modality": evaluation.modality,
         "target": evaluation.target,
         "tags": " ".join(evaluation.tags) or None,
+        "broken": cell.broken,
+        "base": cell.base,
         "classes": evaluation.num_classes,
         "supervisors": len(evaluation.supervisors),
         "metric": evaluation.metric,
@@ -116,9 +120,11 @@ def _row(record: Record, cell: Cell) -> dict[str, Any]:
         "test_score": of(cell.on_test(method)),
         "floor": of(cell.score(FLOOR)),
         "ceiling": of(cell.score(CEILING)),
-        "gap": of(cell.gap),
-        "supervisor_ensemble": of(cell.score("supervisor_ensemble")),
+        "gap": of(cell.gap()),
+        "mean_supervisor": of(cell.score(MEAN_SUPERVISOR)),
         "majority_class": of(cell.score("majority_class")),
         "pgr": of(cell.recovered(method)),
+        "pgr_mean_supervisor": of(cell.recovered(method, MEAN_SUPERVISOR)),
         "failed": of(cell.failed(method)) == 1,
+        "failed_mean_supervisor": of(cell.failed(method, MEAN_SUPERVISOR)) == 1,
     }

@@ -4,9 +4,10 @@ Shapes: S seeds, B bootstrap resamples, M supervisors.
 
 **What an interval says.** The half-width of an interval of level 1 - alpha is sqrt(h_seed^2 + h_example^2):
 
-- h_seed = t(1 - alpha/2, S - 1) * se_seed, what another seed would change (supervisors, split, initial weights,
-  order): a t interval on the seeds' means, paired, i.e. taken on per-seed differences when two methods are compared,
-  and on per-seed means over tasks for a mean over tasks, weighted as that mean is (`family_weights`);
+- h_seed = t(1 - alpha/2, df) * se_seed, what another seed would change (supervisors, split, initial weights, order).
+  Of scores it is a t interval on the seeds' means over tasks, weighted as that mean is (`family_weights`), with S - 1
+  degrees of freedom: scores of one seed covary between tasks. Paired differences of two methods don't, but between
+  tasks that share a pool; so the variance of their mean is pooled over blocks of such tasks (`pooled_error`);
 - h_example = z(1 - alpha/2) * se_example, what other examples would change: se_example is the standard deviation over
   resamples of groups (documents, font families) of a (task, condition), whatever split they are scored in. All methods
   and all seeds of it get the same resample, since the seeds' pools overlap: a group must weigh the same in each of
@@ -23,7 +24,7 @@ normal one; the rest, 0.7 to 1.2, are mostly those of a task with four groups.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,6 +50,7 @@ class Sample:
         values: (S,) its value for each seed.
         resampled: (S, B) its value on each bootstrap resample, or what makes them; see `replicates`.
         name: what it is, in one folder of results; under it its error from test examples is kept in `errors`.
+        paired: it is a paired difference of two rows, whose errors from seeds are those of its pool alone.
     """
 
     seeds: tuple[int, ...]
@@ -56,6 +58,7 @@ class Sample:
     resampled: Floats | Callable[[], Floats]
     name: str = ""
     errors: ExampleErrors | None = None
+    paired: bool = False
 
     @cached_property
     def replicates(self) -> Floats:
@@ -77,7 +80,7 @@ class Sample:
             return self
         at = [self.seeds.index(seed) for seed in seeds]
         name = f"{self.name}@{','.join(map(str, seeds))}"
-        return Sample(tuple(seeds), self.values[at], lambda: self.replicates[at], name, self.errors)
+        return Sample(tuple(seeds), self.values[at], lambda: self.replicates[at], name, self.errors, self.paired)
 
 
 @dataclass(frozen=True)
@@ -86,65 +89,107 @@ class Estimate:
 
     Attributes:
         seed_error: standard error from seeds; NaN for fewer than two. example_error: from test examples.
-        seeds: number of seeds that `seed_error` is from.
+        freedom: degrees of freedom of `seed_error`.
         tasks: number of tasks. runs: number of (task, seed) pairs in the mean.
     """
 
     mean: float
     seed_error: float
     example_error: float
-    seeds: int
+    freedom: float
     tasks: int
     runs: int
 
     @property
     def half(self) -> float:
         """Half-width of the 95% interval; NaN when there are fewer than two seeds."""
-        return float(half_width(1 - LEVEL, self.seed_error, self.example_error, self.seeds))
+        return float(half_width(1 - LEVEL, self.seed_error, self.example_error, self.freedom))
 
     @property
     def example_half(self) -> float:
         """Half-width from test examples alone."""
-        return float(half_width(1 - LEVEL, 0.0, self.example_error, 2))
+        return float(half_width(1 - LEVEL, 0.0, self.example_error, 1))
 
     @property
     def p(self) -> float:
         """Of the hypothesis that the truth is 0, two-sided; NaN when there are fewer than two seeds."""
-        return float(p_value(self.mean, self.seed_error, self.example_error, self.seeds))
+        return float(p_value(self.mean, self.seed_error, self.example_error, self.freedom))
 
 
-def family_weights(families: Sequence[str]) -> Floats:
-    """(T,) the weight of each task in a mean over families of means over their tasks.
+def family_weights(families: Sequence[str], units: Sequence[Hashable] | None = None) -> Floats:
+    """(T,) the weight of each task in a mean over families of means over their units of means over their tasks.
 
-    That is 1 / (F * n) for a task of one of F families that has n tasks.
+    That is 1 / (F * n * k) for a task of one of F families that has n units, of which the task's has k tasks.
 
     Args:
         families: of each of the T tasks.
+        units: of each of the T tasks, what counts once in its family; None: each task is one.
     """
-    sizes = Counter(families)
-    return np.array([1 / (len(sizes) * sizes[family]) for family in families])
+    places = list(zip(families, range(len(families)) if units is None else units, strict=True))
+    tasks, sizes = Counter(places), Counter(family for family, _ in {*places})
+    return np.array([1 / (len(sizes) * sizes[place[0]] * tasks[place]) for place in places])
 
 
-def estimate(samples: Sequence[Sample], weights: Floats | None = None) -> Estimate:
-    """Mean over tasks of the means over seeds. The seeds' part is paired over tasks: it needs seeds that all share.
+def estimate(
+    samples: Sequence[Sample], weights: Floats | None = None, blocks: Sequence[Hashable] | None = None
+) -> Estimate:
+    """Mean over tasks of the means over seeds.
+
+    The seeds' part is paired over the tasks of a block, of which it needs seeds that all share, and pooled over blocks.
 
     Args:
         weights: (T,) of the tasks, which sum to 1; None for equal ones.
+        blocks: of each of the T tasks, the name of its block; None: all are one.
     """
     weights = np.full(len(samples), 1 / len(samples)) if weights is None else weights
-    common = common_seeds(*samples)
 
     def errors_of_examples() -> Floats:
         return example_error(joint_replicates(samples, weights))
 
+    by_block = [weights[at] @ seed_values([samples[i] for i in at]) for at in in_blocks(blocks or [0] * len(samples))]
+    error, freedom = pooled_error(by_block)
     return Estimate(
         mean=float(weights @ [sample.mean for sample in samples]),
-        seed_error=float(seed_error(weights @ np.array([sample.on(common).values for sample in samples]))),
+        seed_error=float(error),
         example_error=known(samples[0].errors, joint_name(samples, weights), errors_of_examples),
-        seeds=len(common),
+        freedom=float(freedom),
         tasks=len(samples),
         runs=sum(len(sample.seeds) for sample in samples),
     )
+
+
+def in_blocks(blocks: Sequence[Hashable]) -> list[list[int]]:
+    """The places of each block's tasks, blocks in the order in which they come."""
+    return [[i for i, block in enumerate(blocks) if block == one] for one in dict.fromkeys(blocks)]
+
+
+def seed_values(samples: Sequence[Sample]) -> Floats:
+    """(T, S) values of T samples for the seeds that all of them have."""
+    common = common_seeds(*samples)
+    return np.array([sample.on(common).values for sample in samples])
+
+
+def pooled_error(blocks: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Standard error of a sum of means over seeds, each block's independent of the others', and its degrees of freedom.
+
+    Block b has the values d_bs of its seeds s = 1..S_b, already weighted as the sum wants them, with sample variance
+    s_b^2. The squared error is V = sum_b s_b^2 / S_b and df = V^2 / sum_b ((s_b^2 / S_b)^2 / (S_b - 1)) (Satterthwaite
+    1946, An approximate distribution of estimates of variance components, Biometrics Bulletin 2, 110-114; Welch 1947).
+    With S seeds in every block that is V = sum_b s_b^2 / S, df = (S - 1) (sum_b s_b^2)^2 / sum_b s_b^4. Of one block it
+    is the ordinary error of a mean with S - 1 degrees of freedom.
+
+    Args:
+        blocks: (..., S_b) for each block.
+
+    Returns:
+        (...) each; where a block has fewer than two seeds the error is NaN, and df 1.
+    """
+    counts = np.array([values.shape[-1] for values in blocks])
+    V = np.stack([seed_error(values) ** 2 for values in blocks], axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = V.sum(-1) ** 2 / (V**2 / np.maximum(counts - 1, 1)).sum(-1)
+    least = max(int(counts.min()) - 1, 1)  # of differences that never vary, where df doesn't matter
+    return np.sqrt(V.sum(-1)), np.where(np.isfinite(freedom), freedom, least)
 
 
 def joint_replicates(samples: Sequence[Sample], weights: Floats) -> Floats:
@@ -182,26 +227,29 @@ def example_error(replicates: Floats) -> Floats:
         return np.asarray(np.sqrt(squares.sum(-1) / counts))
 
 
-def half_width(alpha: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, seeds: int) -> NDArray[np.float64]:
-    """Half-width of the interval of level 1 - alpha, elementwise; NaN for fewer than two seeds."""
+def half_width(
+    alpha: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, freedom: ArrayLike
+) -> NDArray[np.float64]:
+    """Half-width of the interval of level 1 - alpha, elementwise; NaN where an error is."""
     tail = np.asarray(alpha) / 2
-    return np.asarray(np.hypot(-stdtrit(max(seeds - 1, 1), tail) * seed_error, -ndtri(tail) * example_error))
+    return np.asarray(np.hypot(-stdtrit(freedom, tail) * seed_error, -ndtri(tail) * example_error))
 
 
-def p_value(mean: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, seeds: int) -> NDArray[np.float64]:
-    """The alpha at which `half_width` is |mean|, elementwise; NaN for fewer than two seeds.
+def p_value(
+    mean: ArrayLike, seed_error: ArrayLike, example_error: ArrayLike, freedom: ArrayLike
+) -> NDArray[np.float64]:
+    """The alpha at which `half_width` is |mean|, elementwise; NaN where an error is.
 
-    Found by halving an interval of log(alpha), which goes down to 1e-300. 1 for a mean of 0; next to 0 for a mean
-    without any error.
+    Found by halving an interval of log(alpha), which goes down to 1e-200: below, quantiles of t overflow. 1 for a mean
+    of 0; next to 0 for a mean without any error.
     """
-    distance, seed_error, example_error = np.broadcast_arrays(np.abs(mean), seed_error, example_error)
-    low, high = np.full(distance.shape, np.log(1e-300)), np.zeros(distance.shape)
+    distance, seed_error, example_error, freedom = np.broadcast_arrays(np.abs(mean), seed_error, example_error, freedom)
+    low, high = np.full(distance.shape, np.log(1e-200)), np.zeros(distance.shape)
     for _ in range(60):
         middle = (low + high) / 2
-        reaches = half_width(np.exp(middle), seed_error, example_error, seeds) >= distance
+        reaches = half_width(np.exp(middle), seed_error, example_error, freedom) >= distance
         low, high = np.where(reaches, middle, low), np.where(reaches, high, middle)
-    undefined = np.isnan(seed_error) | np.isnan(example_error) | (seeds < 2)
-    return np.where(undefined, np.nan, np.exp(high))
+    return np.where(np.isnan(seed_error) | np.isnan(example_error), np.nan, np.exp(high))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -217,13 +265,14 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def combined(name: str, function: Callable[..., Floats], *samples: Sample) -> Sample | None:
+def combined(name: str, function: Callable[..., Floats], *samples: Sample, paired: bool = False) -> Sample | None:
     """An elementwise function of samples, paired by seed and by resample; None without a common seed.
 
     For one method in two conditions only seeds are paired: their pools' resamples are drawn independently.
 
     Args:
         name: of the function. It is given values (S,) and replicates (S, B), in which NaN must stay.
+        paired: see `Sample`.
     """
     seeds = common_seeds(*samples)
     if not seeds:
@@ -235,12 +284,18 @@ def combined(name: str, function: Callable[..., Floats], *samples: Sample) -> Sa
         lambda: function(*(sample.replicates for sample in own)),
         f"{name}({', '.join(sample.name for sample in own)})",
         own[0].errors,
+        paired,
     )
 
 
 def difference(a: Sample, b: Sample) -> Sample | None:
-    """a - b."""
-    return combined("difference", np.subtract, a, b)
+    """a - b, of two rows on one (task, condition), or two such differences."""
+    return combined("difference", np.subtract, a, b, paired=True)
+
+
+def change(after: Sample, before: Sample) -> Sample | None:
+    """after - before, of what covaries between tasks, as scores do: one row in two conditions."""
+    return combined("difference", np.subtract, after, before)
 
 
 def improvement(a: Sample, b: Sample) -> Sample | None:
@@ -253,11 +308,11 @@ def improvement(a: Sample, b: Sample) -> Sample | None:
     Over few runs that are nearly all won, or lost, intervals are too short, as for any share: of 15 runs (three tasks)
     they cover about 92%, not 95%, in simulation.
     """
-    return combined("improvement", lambda x, y: (1 + np.sign(_unless_equal(x - y))) / 2, a, b)
+    return combined("improvement", lambda x, y: (1 + np.sign(_unless_equal(x - y))) / 2, a, b, paired=True)
 
 
 def failure(student: Sample, floor: Sample) -> Sample | None:
-    """1 for each seed where the student is worse than the mean of its supervisors, else 0."""
+    """1 for each seed where the student is worse than the floor, else 0."""
     return combined("failure", lambda x, y: np.sign(np.maximum(_unless_equal(y - x), 0)), student, floor)
 
 

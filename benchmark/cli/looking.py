@@ -60,8 +60,8 @@ def describe(
 ) -> None:
     """Say what a task, method, suite or feature pack is, without running it, and what this machine lacks to run it.
 
-    With --suite: its tasks, and where there are results for each task floor, ceiling and reliability, and how many
-    families of tasks there are in effect.
+    With --suite: its tasks, and where there are results for each task floor, ceiling, reliability and share of pairs of
+    methods told apart, and how many families of tasks there are in effect.
     """
     if bool(name) == bool(suite):
         raise W2SError("describe: expected a name, or --suite and the name of a suite")

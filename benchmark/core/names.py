@@ -8,8 +8,8 @@ CANARIES = {
     "random_supervision": "uniform random one-hot labels",
 }
 REFERENCES = {
-    "mean_supervisor": "supervisors' mean score: the weak floor",
-    "supervisor_ensemble": "the mean of the supervisors' soft labels, without a student",
+    "mean_supervisor": "supervisors' mean score",
+    "supervisor_ensemble": "the mean of the supervisors' soft labels, without a student: the weak floor",
     "majority_class": "the most frequent class of pool-train",
 }
 RESERVED = frozenset({*CANARIES, *REFERENCES})

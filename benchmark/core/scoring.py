@@ -63,7 +63,7 @@ def compute_metrics(evaluation: Evaluation, seed: int, predictions: NDArray[Any]
 
 
 def reference_predictions(truth: SeedEvaluation) -> dict[str, NDArray[np.int64]]:
-    """Predictions (R, n) of the rows that need no training: R = M of the mean supervisor, whose score is the floor."""
+    """Predictions (R, n) of the rows that need no training: R = M of the mean supervisor."""
     return {
         "mean_supervisor": truth.supervisors,
         "supervisor_ensemble": truth.ensemble[None],

@@ -10,41 +10,46 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_of, analysis_with_records
-from benchmark.analysis.format import percent
+from benchmark.analysis.cells import CEILING, FLOOR, MEAN_SUPERVISOR, Analysis, Cell, analysis_of, analysis_with_records
+from benchmark.analysis.effects import effect
+from benchmark.analysis.format import half_text, number_text, percent
 from benchmark.analysis.ranking import ranks
 from benchmark.analysis.statistics import Sample
+from benchmark.analysis.weights import learned_weights, weights_correlation
 from benchmark.core.metrics import METRICS
 from benchmark.core.names import CANARIES, CONDITION_NAMES, REFERENCES
 from benchmark.core.records import Record
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import load_suite, suite_names
 from benchmark.page import payload
+from benchmark.reports.claims import claims
 from benchmark.reports.headline import (
     BASELINE,
     COST_UNIT,
     FOCUS,
     Column,
+    broken_cells,
     in_order,
     main_condition,
     ranked,
     references,
     relative_cost,
+    ties,
     uneven,
 )
-from benchmark.reports.leaderboard import learned_weights, weights_correlation
 from benchmark.reports.provenance import provenance
-from benchmark.reports.stress import Curve, curves, level_zero
+from benchmark.reports.stress import Curve, curves, level_zero, without_stress
 from benchmark.results.layout import TUNED
 from benchmark.results.store import ResultStore
 from benchmark.submissions.reading import read_introduction
 
-SUPERVISORS: dict[str, bool | None] = {"all": None, "sound": False, "broken": True}
 _QUANTITIES: dict[str, Callable[[Cell, str], Sample | None]] = {
     "score": Cell.score,
     "gain": lambda cell, row: cell.gain(row, BASELINE),
     "pgr": Cell.recovered,
     "failed": Cell.failed,
+    "pgr_mean_supervisor": lambda cell, row: cell.recovered(row, MEAN_SUPERVISOR),
+    "failed_mean_supervisor": lambda cell, row: cell.failed(row, MEAN_SUPERVISOR),
 }
 
 
@@ -93,7 +98,8 @@ def suite_payload(store: ResultStore) -> payload.Suite:
             for condition in CONDITION_NAMES
             for choice, view in _views(analysis, condition, view_of).items()
         },
-        "stress": [_stress_curve(curve) for curve in curves(whole)],
+        "stress": [*_broken_curves(own), *(_stress_curve(curve) for curve in curves(whole))],
+        "claims": [{"claim": one.claim, "found": one.found} for one in claims(without_stress(whole))],
         "facts": provenance(whole.records),
         "problems": whole.problems,
     }
@@ -113,6 +119,30 @@ def _by_accuracy(own: Analysis) -> Analysis | None:
     return replace(own, cells={**own.cells, **swapped}) if swapped else None
 
 
+def _broken_curves(analysis: Analysis) -> list[payload.Curve]:
+    """Of each task that has variants with a broken supervisor: as it is, and the mean of its variants."""
+    by_base: dict[str, list[Cell]] = {}
+    for cell in broken_cells(analysis):
+        by_base.setdefault(cell.base, []).append(cell)
+    found: list[payload.Curve] = []
+    for base, variants in by_base.items():
+        starts = [cell for cell in analysis.headline(main_condition(analysis)) if cell.evaluation.task == base]
+        for row in (*ranked(analysis), *references(analysis)):
+            levels = [Analysis.over(cells, lambda cell, row=row: cell.score(row)) for cells in (starts, variants)]  # type: ignore[misc]
+            if points := [(_points(level.mean), _half(level.half)) for level in levels if level]:
+                found.append(
+                    {
+                        "base": base,
+                        "kind": "one of them broken, each in turn",
+                        "method": row,
+                        "levels": [number for number, level in enumerate(levels) if level],
+                        "means": [mean for mean, _ in points],
+                        "halves": [half for _, half in points],
+                    }
+                )
+    return found
+
+
 def _stress_curve(curve: Curve) -> payload.Curve:
     return {
         "base": curve.base,
@@ -130,9 +160,12 @@ def _views(
     """By "modality|supervisors": means over every choice of tasks that the filters allow."""
     views = {}
     modalities = in_order(cell.evaluation.modality for cell in analysis.select(condition))
-    for modality in ("", *modalities):
-        for supervisors, broken in SUPERVISORS.items():
-            if cells := analysis.select(condition, modality or None, broken):
+    for supervisors, own in {
+        "sound": analysis.headline(condition),
+        "broken": broken_cells(analysis, condition),
+    }.items():
+        for modality in ("", *modalities):
+            if cells := [cell for cell in own if modality in ("", cell.evaluation.modality)]:
                 views[f"{modality}|{supervisors}"] = view(tuple(cells))
     return views
 
@@ -142,14 +175,15 @@ def _viewer(analysis: Analysis, rows: Sequence[str]) -> Callable[[tuple[Cell, ..
     quantities = {name: cache(quantity) for name, quantity in _QUANTITIES.items()}
 
     def means(name: str, cells: Sequence[Cell], plain: bool = False) -> dict[str, payload.Interval]:
-        sign, share = name == "gain", name == "failed"
+        sign, share = name == "gain", name.startswith("failed")
         return _intervals(Column(name, cells, quantities[name], sign=sign, share=share, plain=plain), rows)
 
     @cache
     def view(cells: tuple[Cell, ...]) -> payload.View:
         with_gap = [cell for cell in cells if cell.has_gap]
+        gains = {row: effect(cells, lambda cell, row=row: quantities["gain"](cell, row)) for row in rows}  # type: ignore[misc]
         return {
-            "tasks": len(cells),
+            "tasks": len({(cell.base, cell.broken) for cell in cells}),
             "families": len({cell.evaluation.family for cell in cells}),
             "gap_tasks": len(with_gap),
             "score": means("score", cells),
@@ -157,7 +191,15 @@ def _viewer(analysis: Analysis, rows: Sequence[str]) -> Callable[[tuple[Cell, ..
             "gain": means("gain", cells),
             "pgr": means("pgr", with_gap),
             "failed": means("failed", cells),
+            "pgr_mean_supervisor": means(
+                "pgr_mean_supervisor", [cell for cell in cells if cell.gap_over(MEAN_SUPERVISOR)]
+            ),
+            "failed_mean_supervisor": means("failed_mean_supervisor", cells),
+            "heterogeneity": {
+                row: (half_text(found.random_half), number_text(found.spread)) for row, found in gains.items() if found
+            },
             "rank": ranks(analysis, cells),
+            "ties": ties(analysis, cells),
         }
 
     return view

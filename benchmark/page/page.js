@@ -5,7 +5,7 @@
 const { suites } = JSON.parse(byId("payload").textContent);
 /** @type {State} */
 const state = {
-  suite: 0, modality: "", condition: "", metric: "", supervisors: "all", canaries: false, ablations: false,
+  suite: 0, modality: "", condition: "", metric: "", supervisors: "sound", canaries: false, ablations: false,
   find: "", sort: "score", descending: true, marks: [], open: new Set(), method: "",
 };
 const current = () => suites[state.suite];
@@ -16,13 +16,16 @@ const detail = /** @type {HTMLDialogElement} */ (byId("detail"));
 
 // --- filters ---------------------------------------------------------------------------------------------------------
 
+/** Whether some tasks have a broken supervisor and some have none. @type {(suite: Suite) => boolean} */
+const mixed = ({ tasks }) => tasks.some((task) => task.broken) && tasks.some((task) => !task.broken);
+
 /** Filters with the [value, label] that each may have in this suite, the default first. @type {(suite: Suite) => [Filter, string, [string, string][]][]} */
-function filters({ tasks, conditions, modalities, metrics }) {
-  const broken = tasks.some((task) => task.broken) && tasks.some((task) => !task.broken);
+function filters(suite) {
+  const { conditions, modalities, metrics } = suite;
   return [
     ["condition", "Condition", conditions.map((name) => [name, CONDITION[name]])],
     ["modality", "Modality", [["", "all"], .../** @type {[string, string][]} */ (modalities.length > 1 ? modalities.map((name) => [name, name]) : [])]],
-    ["supervisors", "Supervisors", broken ? [["all", "all tasks"], ["sound", "none broken"], ["broken", "one broken"]] : [["all", "all tasks"]]],
+    ["supervisors", "Supervisors", mixed(suite) ? [["sound", "none broken"], ["broken", "one broken"]] : [["sound", "all tasks"]]],
     ["metric", "Metric", metrics.map((name) => [name, name === "own" ? "the task’s own" : name])],
   ];
 }
@@ -32,7 +35,7 @@ function fit() {
   for (const [name, , options] of filters(current())) {
     if (!options.some(([value]) => value === state[name])) state[name] = options[0][0];
   }
-  if (!viewNow()) Object.assign(state, { supervisors: "all", modality: "" });
+  if (!viewNow()) Object.assign(state, { supervisors: "sound", modality: "" });
   state.marks = state.marks.filter(rowOf);
 }
 
@@ -70,7 +73,7 @@ const tasksNow = () => current().tasks.flatMap((task) => {
 });
 
 const visibleTasks = () => tasksNow().filter(({ task }) => (!state.modality || task.modality === state.modality)
-  && (state.supervisors === "all" || task.broken === (state.supervisors === "broken")));
+  && (!mixed(current()) || task.broken === (state.supervisors === "broken")));
 
 // --- drawing ---------------------------------------------------------------------------------------------------------
 
@@ -93,7 +96,7 @@ function draw() {
   show(byId("about"), h("b", {}, `Suite ${suite.name}`), suite.description && `: ${suite.description}.`);
   byId("status").textContent = `${plural(rows.length, "row")}; ${where()}.`;
   const table = leaderboard(suite, view, { ...state, sort: column.key }, ordered, columns, { sort, open: openMethod, mark, markOf });
-  show(byId("table"), table);
+  show(byId("table"), table, view.ties && h("p", { class: "quiet" }, prose(view.ties)));
   table.scrollLeft = scrolled;
   drawLegend();
   drawFigures(suite, ordered, tasks);
@@ -106,7 +109,7 @@ const metricName = () => (state.metric === "own" ? "each task’s own metric" : 
 
 /** The filters in words. */
 function where() {
-  const broken = { all: [], sound: ["no supervisor broken"], broken: ["with a broken supervisor"] }[state.supervisors] ?? [];
+  const broken = mixed(current()) ? [state.supervisors === "broken" ? "with a broken supervisor" : "no supervisor broken"] : [];
   return [plural(visibleTasks().length, state.modality ? `${state.modality} task` : "task"), CONDITION[state.condition], ...broken, metricName()].join(", ");
 }
 
@@ -114,7 +117,7 @@ function drawLegend() {
   /** @type {(text: string | undefined, ...children: Child[]) => Child} */
   const entry = (text, ...children) => h("span", {}, decoration(18, 16, null, children), text);
   show(byId("legend"), h("p", { class: "legend" }, state.marks.map((name, i) => entry(rowOf(name)?.title, glyph(9, 8, i))), entry("other methods", glyph(9, 8, -1)),
-    entry("from floor (supervisors’ mean) to ceiling (trained on the truth)", band((x) => x, 1, 14, 2, 16))),
+    entry("from floor (supervisors’ ensemble) to ceiling (trained on the truth)", band((x) => x, 1, 14, 2, 16))),
   h("p", { class: "quiet" }, `Up to ${MOST_MARKS} methods are marked with the buttons before their names; whiskers are 95% intervals. The filters above hold here too. Click a point to open its method.`));
 }
 
@@ -186,7 +189,7 @@ function stressPart(/** @type {Suite} */ suite, /** @type {Row[]} */ rows, /** @
       return curves.length > 0 && h("div", {}, h("p", { class: "quiet" }, kind), stressFigure(each, curves, markOf, domain, `${base}: scores as supervisors are made worse, ${kind}`));
     })));
   });
-  return shown.length > 0 && figure("Stress curves", "Mean score as supervisors are made worse in known ways; the first level leaves them as they are.", content);
+  return shown.length > 0 && figure("Supervisors made worse", "Mean score as supervisors are made worse in known ways; the first level leaves them as they are.", content);
 }
 
 function drawTasks(/** @type {Suite} */ suite, /** @type {Row[]} */ rows, /** @type {TaskCell[]} */ tasks) {
@@ -253,7 +256,7 @@ const KEPT = /** @type {const} */ (["modality", "condition", "metric", "supervis
 
 function keepAddress() {
   const parts = new URLSearchParams({ suite: current().name });
-  for (const name of [...KEPT, ...FLAGS]) if (state[name] && state[name] !== "all") parts.set(name, String(state[name]));
+  for (const name of [...KEPT, ...FLAGS]) if (state[name] && state[name] !== "sound") parts.set(name, String(state[name]));
   history.replaceState(null, "", `#${parts}`);
 }
 
@@ -270,6 +273,8 @@ function useSuite(/** @type {number} */ index) {
   state.marks = [...new Set([suite.focus, suite.baseline, first?.name ?? ""])];
   fit();
   drawFilters();
+  show(byId("claims"), suite.claims.length > 0 && h("details", {}, h("summary", {}, "The claims of the RAVEN paper, by these results"),
+    h("ul", {}, suite.claims.map(({ claim, found }) => h("li", {}, h("b", {}, claim), ` ${found}`)))));
   show(byId("facts"), factList(suite.facts), suite.problems.length > 0 && [h("h3", {}, "Problems"), h("p", {}, "Not used, or not as it should be:"), h("ul", {}, suite.problems.map((text) => h("li", {}, text)))]);
   draw();
 }

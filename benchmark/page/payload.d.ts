@@ -77,7 +77,11 @@ interface View {
   gain: { [name: string]: Interval | undefined };
   pgr: { [name: string]: Interval | undefined };
   failed: { [name: string]: Interval | undefined };
-  rank: { [name: string]: number | null | undefined };
+  pgr_mean_supervisor: { [name: string]: Interval | undefined };
+  failed_mean_supervisor: { [name: string]: Interval | undefined };
+  heterogeneity: { [name: string]: [string, string] | undefined };
+  rank: { [name: string]: [number, number] | null | undefined };
+  ties: string;
 }
 
 interface Curve {
@@ -87,6 +91,11 @@ interface Curve {
   levels: number[];
   means: number[];
   halves: (number | null)[];
+}
+
+interface Claim {
+  claim: string;
+  found: string;
 }
 
 interface Suite {
@@ -105,6 +114,7 @@ interface Suite {
   cells: { [name: string]: PayloadCell | undefined };
   views: { [name: string]: View | undefined };
   stress: Curve[];
+  claims: Claim[];
   facts: { [name: string]: string | undefined };
   problems: string[];
 }

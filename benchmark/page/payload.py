@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 # mean, half-width of the 95% interval (None where unknown), the text that LEADERBOARD.md has, and 1 if the mean lacks
 # tasks or seeds and so is not comparable
 Interval = tuple[float, float | None, str, int]
+Rank = tuple[int, int]  # from the best to the worst place that is not ruled out
 Role = Literal["method", "ablation", "canary", "reference"]
 
 
@@ -109,6 +110,8 @@ class View(TypedDict):
     """Means over the tasks of one choice of filters, by row: over families of means over their tasks.
 
     `plain` are scores whose mean is over tasks, {} where that is the same. `rank` is null for rows that don't compete.
+    `heterogeneity` is of the gain: its half-width if families were random draws, and its standard deviation between
+    tasks. `ties` says in words who can't be told apart. Variants of a task that break one supervisor each are one task.
     """
 
     tasks: int
@@ -119,7 +122,11 @@ class View(TypedDict):
     gain: dict[str, Interval]
     pgr: dict[str, Interval]
     failed: dict[str, Interval]
-    rank: dict[str, int | None]
+    pgr_mean_supervisor: dict[str, Interval]
+    failed_mean_supervisor: dict[str, Interval]
+    heterogeneity: dict[str, tuple[str, str]]
+    rank: dict[str, Rank | None]
+    ties: str
 
 
 class Curve(TypedDict):
@@ -133,13 +140,21 @@ class Curve(TypedDict):
     halves: list[float | None]
 
 
+class Claim(TypedDict):
+    """A claim of the RAVEN paper, and what is found, in words."""
+
+    claim: str
+    found: str
+
+
 class Suite(TypedDict):
     """One folder of results.
 
     Attributes:
         rows: methods in the leaderboard's order, then canaries and reference rows.
         cells: by "task|condition". views: by "condition|modality|supervisors|metric"; modality "" is all of them,
-            supervisors is "all", "sound" or "broken", metric is "own" or "accuracy".
+            supervisors is "sound" (tasks without a broken one; all, if there are no others) or "broken", metric is
+            "own" or "accuracy".
         facts: how it was made. problems: what could not be used.
     """
 
@@ -158,6 +173,7 @@ class Suite(TypedDict):
     cells: dict[str, PayloadCell]
     views: dict[str, View]
     stress: list[Curve]
+    claims: list[Claim]
     facts: dict[str, str]
     problems: list[str]
 

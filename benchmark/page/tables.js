@@ -20,6 +20,8 @@ const intervalColumn = (key, label, title, get, best = Math.max) => ({
 /** @type {(key: string, label: string, title: string, value: PlainColumn["value"], text?: PlainColumn["text"]) => PlainColumn} */
 const plainColumn = (key, label, title, value, text = () => "") => ({ key, label, title, value, text, ascending: true, interval: null, partial: () => false });
 
+const rankText = (/** @type {[number, number]} */ [best, worst]) => (best < worst ? `${best}–${worst}` : String(best));
+
 /** The leaderboard's columns for the chosen filters: means of each modality, or each task of the chosen one.
  *  @type {(suite: Suite, view: View, state: State, tasks: TaskCell[]) => Column[]} */
 function columnsOf(suite, view, { condition, modality, metric, supervisors }, tasks) {
@@ -27,8 +29,8 @@ function columnsOf(suite, view, { condition, modality, metric, supervisors }, ta
   /** @type {Column[]} */
   const columns = [];
   if (Object.values(view.rank).some((rank) => rank !== null)) {
-    columns.push(plainColumn("rank", "rank", "1 + number of methods that are significantly better",
-      (row) => view.rank[row.name] ?? null, (row) => String(view.rank[row.name])));
+    columns.push(plainColumn("rank", "rank", "From 1 + number of methods that are significantly better to their number less those that are significantly worse",
+      (row) => view.rank[row.name]?.[0] ?? null, (row) => rankText(/** @type {[number, number]} */ (view.rank[row.name]))));
   }
   columns.push(plainColumn("name", "method", "", (row) => row.title.toLowerCase()),
     intervalColumn("score", `mean of ${plural(view.tasks, "task")}`, `Mean score, ${where}: over ${families(view)}, of means over their tasks`, (row) => view.score[row.name]));
@@ -39,15 +41,11 @@ function columnsOf(suite, view, { condition, modality, metric, supervisors }, ta
   if (modality) {
     columns.push(...tasks.map(({ task, cell }) =>
       intervalColumn(`task:${task.name}`, task.name, `${task.name}, ${where}`, (row) => scoresOf(cell, metric).score[row.name])));
-  } else if (suite.modalities.length > 1 || supervisors === "all") {
-    const part = supervisors === "all" ? "sound" : supervisors;
-    const note = part === "sound" ? ", without tasks that have a broken supervisor" : "";
+  } else if (suite.modalities.length > 1) {
     for (const name of suite.modalities) {
-      const means = viewOf(suite, condition, name, part, metric);
-      if (means) columns.push(intervalColumn(`modality:${name}`, name, `Mean of ${plural(means.tasks, `${name} task`)} in ${families(means)}${note}`, (row) => means.score[row.name]));
+      const means = viewOf(suite, condition, name, supervisors, metric);
+      if (means) columns.push(intervalColumn(`modality:${name}`, name, `Mean of ${plural(means.tasks, `${name} task`)} in ${families(means)}`, (row) => means.score[row.name]));
     }
-    const broken = supervisors === "all" && viewOf(suite, condition, "", "broken", metric);
-    if (broken) columns.push(intervalColumn("broken", "broken supervisor", `Mean of ${plural(broken.tasks, "task")} in ${families(broken)} with a broken supervisor`, (row) => broken.score[row.name]));
   }
   columns.push(
     intervalColumn("pgr", "PGR", `Share of the gap between floor and ceiling that is closed, in percent; defined on ${view.gap_tasks} of ${plural(view.tasks, "task")}`, (row) => view.pgr[row.name]),
@@ -174,16 +172,20 @@ function methodTable(suite, row, metric) {
 
 /** Means of a method, OOD and InD beside one another. @type {(suite: Suite, row: Row, metric: string) => HTMLElement} */
 function methodMeans(suite, row, metric) {
-  const views = suite.conditions.flatMap((condition) => {
-    const view = viewOf(suite, condition, "", "all", metric);
-    return view ? [{ condition, view }] : [];
-  });
-  /** @type {(label: string, key: "score" | "plain" | "gain" | "pgr" | "failed") => HTMLElement} */
+  const views = suite.conditions.flatMap((condition) => ["sound", "broken"].flatMap((supervisors) => {
+    const view = viewOf(suite, condition, "", supervisors, metric);
+    return view ? [{ head: `${CONDITION[condition]}, ${plural(view.tasks, "task")}${supervisors === "broken" ? " with a broken supervisor" : ""}`, view }] : [];
+  }));
+  /** @type {(label: string, key: "score" | "plain" | "gain" | "pgr" | "failed" | "pgr_mean_supervisor" | "failed_mean_supervisor") => HTMLElement} */
   const line = (label, key) => h("tr", {}, h("th", { scope: "row" }, label), views.map(({ view }) => intervalCell(view[key][row.name])));
-  return h("table", { class: "means" },
-    tableHead(["mean over families", ...views.map(({ condition, view }) => `${CONDITION[condition]}, ${plural(view.tasks, "task")}`)], 1),
+  return scrollBox("Means of the method", h("table", { class: "means" },
+    tableHead(["mean over families", ...views.map(({ head }) => head)], 1),
     h("tbody", {}, line("score", "score"),
-      views.some(({ view }) => hasPlain(view)) && line("score, plain mean", "plain"), line(`minus ${suite.baseline}`, "gain"), line("PGR", "pgr"), line("failures, %", "failed")));
+      views.some(({ view }) => hasPlain(view)) && line("score, plain mean", "plain"), line(`minus ${suite.baseline}`, "gain"),
+      ["its half-width if families were random draws", "its standard deviation between tasks"].map((label, i) => h("tr", {}, h("th", { scope: "row" }, label),
+        views.map(({ view }) => h("td", { class: "num" }, view.heterogeneity[row.name]?.[i] ?? "–")))),
+      line("PGR", "pgr"), line("PGR from the mean supervisor", "pgr_mean_supervisor"),
+      line("failures, %", "failed"), line("below the mean supervisor, %", "failed_mean_supervisor"))));
 }
 
 /** Settings, a table for each distinct one. @type {(row: Row) => Child[]} */

@@ -3,13 +3,15 @@
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, task_weights
-from benchmark.analysis.format import NOT_RUN, percent, without_empty_interval
-from benchmark.analysis.ranking import ranks
-from benchmark.analysis.statistics import Estimate, Sample, difference
-from benchmark.base.text import escape
+from benchmark.analysis.cells import CEILING, FLOOR, MEAN_SUPERVISOR, Analysis, Cell, task_weights
+from benchmark.analysis.effects import Effect, effect, family_names
+from benchmark.analysis.format import NOT_RUN, half_text, number_text, percent, without_empty_interval
+from benchmark.analysis.ranking import Rank, comparable, compare_pairs, ranks
+from benchmark.analysis.statistics import Estimate, Sample, change
+from benchmark.base.text import escape, listing
 from benchmark.core.names import CANARIES, CONDITION_NAMES, MODALITIES, REFERENCES
 from benchmark.results.seconds import MethodSeconds
 
@@ -17,6 +19,7 @@ _NAMED = tomllib.loads((Path(__file__).parents[1] / "leaderboard.toml").read_tex
 BASELINE: str = _NAMED["baseline"]
 FOCUS: str = _NAMED["focus"]
 COST_UNIT: str = _NAMED["cost_unit"]
+NAIVE: str = _NAMED["naive"]
 ROLES = {FLOOR: " (floor)", CEILING: " (ceiling)"}
 
 
@@ -101,14 +104,16 @@ def whole_pool(cells: Iterable[Cell]) -> bool:
 
 
 def headline_columns(analysis: Analysis) -> list[Column]:
-    """Columns of the headline table, those without any task left out; the plain mean over tasks where it differs."""
-    names = in_order(cell.evaluation.modality for cell in analysis.select("ood", broken=False))
-    chosen = {f"{escape(name)} OOD": analysis.select("ood", name, broken=False) for name in names}
-    chosen |= {
-        "broken supervisor OOD": analysis.select("ood", broken=True),
-        "all OOD": analysis.select("ood"),
-        "all InD": analysis.select("ind"),
+    """Columns of the headline table, those without any task left out; the plain mean over tasks where it differs.
+
+    Tasks with a broken supervisor are left out: `broken_columns` has them.
+    """
+    ood = analysis.headline("ood")
+    chosen = {
+        f"{escape(name)} OOD": [cell for cell in ood if cell.evaluation.modality == name]
+        for name in in_order(cell.evaluation.modality for cell in ood)
     }
+    chosen |= {"all OOD": ood, "all InD": analysis.headline("ind")}
     main, columns = f"all {CONDITION_NAMES[main_condition(analysis)]}", []
     for name, cells in chosen.items():
         if cells:
@@ -118,29 +123,76 @@ def headline_columns(analysis: Analysis) -> list[Column]:
     return columns
 
 
+def broken_columns(analysis: Analysis) -> list[Column]:
+    """Of tasks with a broken supervisor, a column for each task that they are variants of, and their mean."""
+    cells, shown = broken_cells(analysis), CONDITION_NAMES[main_condition(analysis)]
+    by_base: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_base.setdefault(cell.base, []).append(cell)
+    columns = {f"broken supervisor {shown}": cells, **dict(sorted(by_base.items()))}
+    return [Column(name, own, Cell.score, missing=NOT_RUN, best=max) for name, own in columns.items() if own]
+
+
+def broken_cells(analysis: Analysis, condition: str = "") -> list[Cell]:
+    """Tasks with a broken supervisor, under the main condition or this one; none where all are."""
+    condition = condition or main_condition(analysis)
+    return analysis.select(condition, broken=True) if analysis.select(condition, broken=False) else []
+
+
+def effect_columns(analysis: Analysis) -> list[Column | TextColumn]:
+    """What a row gains over the baseline: the mean, what other families would change, and each family."""
+    cells = analysis.headline(main_condition(analysis))
+    shown, families = CONDITION_NAMES[main_condition(analysis)], family_names(cells)
+    by_family = {name: [cell for cell in cells if cell.evaluation.family == name] for name in families}
+
+    def gain(cell: Cell, row: str) -> Sample | None:
+        return cell.gain(row, BASELINE)
+
+    @cache
+    def effect_of(row: str) -> Effect | None:
+        return effect(cells, lambda cell: gain(cell, row))
+
+    def random(row: str) -> str:
+        return half_text(found.random_half) if (found := effect_of(row)) else "–"
+
+    def spread(row: str) -> str:
+        return number_text(found.spread) if (found := effect_of(row)) else "–"
+
+    return [
+        Column(f"all {shown}, minus {BASELINE}", cells, gain, sign=True),
+        TextColumn("families as random", random),
+        TextColumn("sd between tasks", spread),
+        Column(f"P(> {BASELINE})", cells, lambda cell, row: cell.improved(row, BASELINE), share=True),
+        *(Column(escape(name), own, gain, sign=True) for name, own in by_family.items() if len(families) > 1),
+    ]
+
+
 def comparison_columns(analysis: Analysis) -> list[Column]:
     """Columns of the table that sets rows against others, over the main condition; those without any task left out."""
     condition = main_condition(analysis)
-    shown, cells = CONDITION_NAMES[condition], analysis.select(condition)
-    with_gap = [cell for cell in cells if cell.has_gap]
+    shown, cells = CONDITION_NAMES[condition], analysis.headline(condition)
     other_metric = any(cell.evaluation.metric != "accuracy" for cell in cells)
-    ind = {cell.evaluation.task: cell for cell in analysis.select("ind")}
-    in_both = [cell for cell in analysis.select("ood") if cell.evaluation.task in ind]
+    ind = {cell.evaluation.task: cell for cell in analysis.headline("ind")}
+    in_both = [cell for cell in analysis.headline("ood") if cell.evaluation.task in ind]
 
     def drop(cell: Cell, row: str) -> Sample | None:
         there, at_home = cell.score(row), ind[cell.evaluation.task].score(row)
-        return difference(there, at_home) if there and at_home else None
+        return change(there, at_home) if there and at_home else None
 
-    def improved(over: str) -> Column:
-        return Column(f"P(> {over})", cells, lambda cell, row: cell.improved(row, over), share=True)
+    def pgr(name: str, floor: str) -> Column:
+        with_gap = [cell for cell in cells if cell.gap_over(floor)]
+        header = f"{name} {shown} ({len(with_gap)}/{len(cells)} tasks)"
+        return Column(header, with_gap, lambda cell, row: cell.recovered(row, floor), best=max)
 
-    gap = f"PGR {shown} ({len(with_gap)}/{len(cells)} tasks)"
+    def failures(name: str, floor: str) -> Column:
+        return Column(f"{name} {shown}", cells, lambda cell, row: cell.failed(row, floor), share=True, best=min)
+
     columns = [
-        Column(f"all {shown}, minus {BASELINE}", cells, lambda cell, row: cell.gain(row, BASELINE), sign=True),
-        improved(BASELINE),
-        improved(FOCUS),
-        Column(gap, with_gap, Cell.recovered, best=max),
-        Column(f"failure rate {shown}", cells, Cell.failed, share=True, best=min),
+        Column(f"P(> {FOCUS})", cells, lambda cell, row: cell.improved(row, FOCUS), share=True),
+        pgr("PGR", FLOOR),
+        failures("failure rate", FLOOR),
+        pgr("PGR from the mean supervisor", MEAN_SUPERVISOR),
+        failures("below the mean supervisor", MEAN_SUPERVISOR),
         Column("OOD minus InD", in_both, drop, sign=True),
         Column(f"accuracy, all {shown}", cells if other_metric else [], Cell.accuracy, missing=NOT_RUN, best=max),
         Column(
@@ -190,13 +242,29 @@ class Table:
 
 def score_table(analysis: Analysis) -> Table:
     """Rank and mean scores of every row."""
-    ranked_by = rank_column(analysis, analysis.select(main_condition(analysis)))
+    ranked_by = rank_column(analysis, analysis.headline(main_condition(analysis)))
     return table_of(analysis, [ranked_by, *headline_columns(analysis)])
+
+
+def broken_table(analysis: Analysis) -> Table:
+    """Every row on tasks with a broken supervisor: rank, mean scores, gain, PGR and failures."""
+    cells = broken_cells(analysis)
+    against = [
+        Column(f"minus {BASELINE}", cells, lambda cell, row: cell.gain(row, BASELINE), sign=True),
+        Column("PGR", [cell for cell in cells if cell.has_gap], Cell.recovered, best=max),
+        Column("failure rate", cells, Cell.failed, share=True, best=min),
+    ]
+    return table_of(analysis, [rank_column(analysis, cells), *broken_columns(analysis), *against])
+
+
+def effect_table(analysis: Analysis) -> Table:
+    """What every row gains over the baseline, by family."""
+    return table_of(analysis, effect_columns(analysis))
 
 
 def comparison_table(analysis: Analysis, measured: MethodSeconds | None) -> Table:
     """Every row set against others, and what it costs: optimizer steps x heads; seconds, where they were measured."""
-    cells = analysis.select(main_condition(analysis))
+    cells = analysis.headline(main_condition(analysis))
 
     def times(value: float | None) -> str:
         return "–" if value is None else f"{round(value, 9):.2f}"
@@ -210,7 +278,30 @@ def comparison_table(analysis: Analysis, measured: MethodSeconds | None) -> Tabl
 def rank_column(analysis: Analysis, cells: Sequence[Cell]) -> TextColumn:
     """The rank by the mean over these cells; a dash for rows that have none."""
     places = ranks(analysis, cells)
-    return TextColumn("rank", lambda row: str(places[row] or "–"))
+    return TextColumn("rank", lambda row: rank_text(places[row]))
+
+
+def rank_text(rank: Rank | None) -> str:
+    """'2–5', or one place where no other is possible."""
+    if rank is None:
+        return "–"
+    return f"{rank[0]}–{rank[1]}" if rank[0] < rank[1] else str(rank[0])
+
+
+def ties(analysis: Analysis, cells: Sequence[Cell]) -> str:
+    """Which methods can't be told apart over these cells, as a sentence; nothing for fewer than two methods."""
+    competing = comparable(analysis, cells)
+    if len(competing) < 2:
+        return ""
+    pairs, ordered = compare_pairs(competing, cells), by_mean(analysis, cells, competing)
+    runs = [
+        f"{1 + ordered.index(run[0])}–{1 + ordered.index(run[-1])} (`{run[0]}` to `{run[-1]}`)"
+        for run in pairs.ties(ordered)
+    ]
+    told = f"Told apart: {pairs.told_apart} of {pairs.number} pairs of methods."
+    if not runs:
+        return told
+    return f"{told} By mean, without ablations, methods {listing(runs)} can't be told apart from one another."
 
 
 def table_of(analysis: Analysis, columns: Sequence[Column | TextColumn]) -> Table:
@@ -235,13 +326,17 @@ def in_order(modalities: Iterable[str]) -> list[str]:
 
 def ranked(analysis: Analysis) -> list[str]:
     """Methods by their mean over all OOD families (InD, if there is none), those that lack tasks or seeds last."""
-    cells = analysis.select(main_condition(analysis))
+    return by_mean(analysis, analysis.headline(main_condition(analysis)), analysis.methods)
+
+
+def by_mean(analysis: Analysis, cells: Sequence[Cell], rows: Sequence[str]) -> list[str]:
+    """These rows by their mean score over these cells, those that lack tasks or seeds last."""
 
     def place(row: str) -> tuple[bool, float, str]:
         result = analysis.over(cells, lambda cell: cell.score(row))
         return not all(cell.full(row) for cell in cells), -round(result.mean, 9) if result else 0.0, row
 
-    return sorted(analysis.methods, key=place)
+    return sorted(rows, key=place)
 
 
 def references(analysis: Analysis) -> list[str]:

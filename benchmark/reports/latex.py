@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmark.analysis.cells import Analysis
 from benchmark.analysis.ranking import compare_pairs
-from benchmark.reports.headline import Column, headline_columns, ranked, references
+from benchmark.reports.headline import Column, broken_columns, headline_columns, ranked, references
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -25,8 +25,27 @@ def escape(text: str) -> str:
 
 
 def headline_latex(analysis: Analysis, suite: str) -> str:
-    r"""A `tabular` to paste: methods, then canaries and reference rows; in bold the best and what is tied with it."""
-    columns = headline_columns(analysis)
+    r"""A `tabular` to paste: methods, then canaries and reference rows; in bold the best and what is tied with it.
+    Below it another one of the tasks with a broken supervisor, if there are any."""
+    if broken := broken_columns(analysis):
+        heading = "% Tasks with a broken supervisor: means over the supervisors that were broken."
+        apart = [heading, *_tabular(analysis, broken)]
+    else:
+        apart = []
+    lines = [
+        r"% \usepackage{booktabs}",
+        f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. Means are over",
+        "% families of means over their tasks, a plain one is over tasks; tasks with a broken supervisor are apart.",
+        "% In bold the best of a column, and those that are not significantly worse (paired, Holm-corrected); no",
+        "% ablations.",
+        *_tabular(analysis, headline_columns(analysis)),
+        *apart,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _tabular(analysis: Analysis, columns: Sequence[Column]) -> list[str]:
     methods = ranked(analysis)
     tied = [_tied(column, analysis.competitors) for column in columns]
 
@@ -35,11 +54,7 @@ def headline_latex(analysis: Analysis, suite: str) -> str:
         texts = [_cell(c.text(row), row in best) for c, best in zip(columns, tied, strict=True)]
         return " & ".join([title, *texts]) + r" \\"
 
-    lines = [
-        r"% \usepackage{booktabs}",
-        f"% w2s-bench, suite {escape(suite)}: percent, mean and half-width of the 95% interval. Means are over",
-        "% families of means over their tasks, a plain one is over tasks. In bold the best of a column, and those that",
-        "% are not significantly worse (paired, Holm-corrected); no ablations.",
+    return [
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
         " & ".join(["method", *(escape(column.header).translate(_SIGNS) for column in columns)]) + r" \\",
@@ -49,9 +64,7 @@ def headline_latex(analysis: Analysis, suite: str) -> str:
         *map(line, references(analysis)),
         r"\bottomrule",
         r"\end{tabular}",
-        "",
     ]
-    return "\n".join(lines)
 
 
 def _cell(text: str, best: bool) -> str:

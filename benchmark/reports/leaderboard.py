@@ -1,7 +1,7 @@
 """From a suite's results to LEADERBOARD.md: a pure function, the same bytes each time."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -11,28 +11,36 @@ import numpy as np
 from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records, task_weights
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
-from benchmark.analysis.statistics import RESAMPLES, estimate, rank_correlation
+from benchmark.analysis.statistics import RESAMPLES, estimate
+from benchmark.analysis.weights import learned_weights, weights_correlation
 from benchmark.base.text import escape, listing, markdown, plain
-from benchmark.core.metrics import METRICS, Floats
+from benchmark.core.metrics import METRICS
 from benchmark.core.names import CONDITION_NAMES, CONDITION_TITLES, TRAIN_TRUTH
 from benchmark.core.records import Record
 from benchmark.core.suite import load_suite, suite_names
 from benchmark.judging.judgements import read_judged
 from benchmark.judging.rates import section as judged_section
-from benchmark.reports import stress, tuned
+from benchmark.reports import claims, stress, tuned
 from benchmark.reports.headline import (
     BASELINE,
     COST_UNIT,
     FOCUS,
     ROLES,
+    Table,
+    broken_cells,
+    broken_table,
+    by_mean,
     comparison_table,
+    effect_table,
     in_order,
+    main_condition,
     rank_column,
     ranked,
     references,
     score_table,
     table_of,
     task_columns,
+    ties,
     title,
     whole_pool,
 )
@@ -60,7 +68,8 @@ def render(store: ResultStore, *others: ResultStore) -> str:
     stores = [store, *others]
     belonging = {base: other for base in stores for other in others if tuned.belongs_to(other, base)}
     intro = Template((Path(__file__).parents[1] / "templates" / "leaderboard.md.txt").read_text(encoding="utf-8"))
-    parts = [intro.substitute(resamples=f"{RESAMPLES:,}", cost_unit=COST_UNIT).rstrip()]
+    top = "".join(f"{part}\n\n" for part in _top(store))
+    parts = [intro.substitute(top=top, resamples=f"{RESAMPLES:,}", cost_unit=COST_UNIT).rstrip()]
     if any(whole_pool(analysis_with_records(suite).cells.values()) for suite in stores):
         parts[0] += f"\n{_WHOLE_POOL}"
     for suite in stores:
@@ -69,28 +78,31 @@ def render(store: ResultStore, *others: ResultStore) -> str:
         if suite is not store:
             name = suite.root.name
             about = f"\n\n{load_suite(name).description}." if name in suite_names() else ""
-            parts.append(f"# Suite `{name}`{about}")
+            parts += [f"# Suite `{name}`{about}", *_top(suite)]
         parts += _sections(suite, belonging.get(suite))
     return "\n\n".join(parts) + "\n"
+
+
+def _top(store: ResultStore) -> list[str]:
+    """What is said of a suite before all else: that its protocol is older, and what its results say of claims."""
+    rest = stress.without_stress(analysis_with_records(store))
+    said = claims.section(rest) if rest.cells and not tuned.holds_tuned(store) else ""
+    older = "" if store.older is None else f"**Of an older protocol.** {store.older}"
+    return [part for part in (older, said) if part]
 
 
 def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
     """The parts of a suite's leaderboard, each a Markdown section with its heading."""
     analysis = analysis_with_records(store)
-    problems, parts = list(analysis.problems), []
-    if store.older is not None:
-        parts.append(f"**Of an older protocol.** {store.older}")
+    problems, parts = list(analysis.problems), list[str]()
     if tuned.holds_tuned(store):
         parts.append(tuned.section(store))
     else:
         judged, rest = read_judged(store.root), stress.without_stress(analysis)
         if rest.cells:
             modalities = in_order(cell.evaluation.modality for cell in rest.cells.values())
-            parts += [
-                _headline(rest, read_seconds(store.root)),
-                *(_modality(rest, name) for name in modalities),
-                _winners(rest),
-            ]
+            parts += [_headline(rest, read_seconds(store.root)), _broken(rest)]
+            parts += [*(_modality(rest, name) for name in modalities), _winners(rest)]
         parts += [stress.section(analysis), judged_section(judged, {record.key for record in analysis.records})]
         parts.append(_weights(analysis))
         problems += judged.problems
@@ -113,58 +125,83 @@ def summary(store: ResultStore) -> str:
     analysis = stress.without_stress(whole)
     if not analysis.cells:
         return stress.summary(whole)
+    broken = [broken_table(analysis)] if broken_cells(analysis) else []
     tables = [
         plain(["method", *table.headers], [[row, *table.lines[row]] for row in rows])
-        for table in (score_table(analysis), comparison_table(analysis, read_seconds(store.root)))
+        for table in (
+            score_table(analysis),
+            effect_table(analysis),
+            comparison_table(analysis, read_seconds(store.root)),
+            *broken,
+        )
         for rows in (ranked(analysis), references(analysis))
     ]
-    return "\n\n".join(
-        [*tables, "mean ± half-width of the 95% interval, in points; means are over families of means over their tasks"]
-    )
+    cells = analysis.headline(main_condition(analysis))
+    about = "mean ± half-width of the 95% interval, in points; means are over families of means over their tasks"
+    return "\n\n".join([*tables, ties(analysis, cells).replace("`", ""), about]).replace("\n\n\n\n", "\n\n")
 
 
 def _headline(analysis: Analysis, measured: MethodSeconds | None) -> str:
-    scores, comparisons = score_table(analysis), comparison_table(analysis, measured)
-
-    def score_lines(rows: Sequence[str]) -> str:
-        lines = []
-        for row in rows:
-            rank, *means = scores.marked(row)
-            lines.append([rank, title(analysis, row), f"`{row}`", *means])
-        return markdown(["rank", "method", "name", *scores.headers[1:]], lines)
-
-    def comparison_lines(rows: Sequence[str]) -> str:
-        return markdown(["name", *comparisons.headers], [[f"`{row}`", *comparisons.marked(row)] for row in rows])
-
+    scores, tables = score_table(analysis), (effect_table(analysis), comparison_table(analysis, measured))
     methods, others = ranked(analysis), references(analysis)
+    effects, comparisons = (_lines(table, methods) for table in tables)
     deviation = chance_deviation(analysis)
     at_chance = deviation and (
         f" `random_supervision` is {number(deviation.mean, sign=True)} points from chance on average "
         f"(standard error {number(deviation.standard_error)}, {deviation.runs} runs)."
     )
-    return f"""\
-## Methods
+    parts = [
+        "## Methods",
+        _ranked_lines(analysis, scores, methods),
+        ties(analysis, analysis.headline(main_condition(analysis))),
+        "Tasks with a broken supervisor are in no column; they have a table of their own."
+        * bool(broken_cells(analysis)),
+        f"### Against `{BASELINE}`, by family",
+        effects,
+        "*Families as random*: half-width of the mean's interval if families were random draws. A mean over families "
+        "that differ in sign hides two effects.",
+        "### How they compare",
+        comparisons,
+        _seconds(measured) if measured else "",
+        "### Canaries and reference rows",
+        _ranked_lines(analysis, scores, others),
+        *(_lines(table, others) for table in tables),
+        f"{_oracles(analysis)}{at_chance or ''}",
+    ]
+    return "\n\n".join(part for part in parts if part)
 
-{score_lines(methods)}
 
-The columns of one modality leave out the tasks with a broken supervisor.
+def _broken(analysis: Analysis) -> str:
+    """Tasks with a broken supervisor, which are in no mean over all tasks; nothing without any."""
+    cells = broken_cells(analysis)
+    if not cells:
+        return ""
+    rows, variants = [*by_mean(analysis, cells, analysis.methods), *references(analysis)], len(cells)
+    bases = len({cell.base for cell in cells})
+    about = f"Tasks in which one supervisor is broken: {variants}. "
+    if variants > bases:
+        about += f"Those of one base ({bases}) are averaged first, so that every supervisor is broken in each seed. "
+    about += "The mean is over families of means over bases; minus, PGR and failure rate are of that mean."
+    lines = _ranked_lines(analysis, broken_table(analysis), rows)
+    return "\n\n".join(part for part in ("## Broken supervisors", about, lines, ties(analysis, cells)) if part)
 
-### How they compare
 
-{comparison_lines(methods)}{_seconds(measured) if measured else ""}
+def _ranked_lines(analysis: Analysis, table: Table, rows: Sequence[str]) -> str:
+    """A table whose first column is the rank, with titles and names."""
+    lines = []
+    for row in rows:
+        rank, *means = table.marked(row)
+        lines.append([rank, title(analysis, row), f"`{row}`", *means])
+    return markdown(["rank", "method", "name", *table.headers[1:]], lines)
 
-### Canaries and reference rows
 
-{score_lines(others)}
-
-{comparison_lines(others)}
-
-{_oracles(analysis)}{at_chance or ""}"""
+def _lines(table: Table, rows: Sequence[str]) -> str:
+    return markdown(["name", *table.headers], [[f"`{row}`", *table.marked(row)] for row in rows])
 
 
 def _seconds(measured: MethodSeconds) -> str:
     return (
-        f"\n\nSeconds are those of the processor for one seed's training of a method alone, relative to `{COST_UNIT}`; "
+        f"Seconds are those of the processor for one seed's training of a method alone, relative to `{COST_UNIT}`; "
         f"measured apart from the results, on {listing(list(measured.tasks))} (medians of {measured.repeats}), "
         f"{escape(measured.date)}, {escape(measured.processor)}."
     )
@@ -184,9 +221,10 @@ def _modality(analysis: Analysis, modality: str) -> str:
     for condition, name in CONDITION_TITLES.items():
         if not (cells := analysis.select(condition, modality)):
             continue
-        table = table_of(analysis, [rank_column(analysis, cells), *task_columns(cells)])
+        ranked_by = [cell for cell in cells if not cell.broken] or cells
+        table = table_of(analysis, [rank_column(analysis, ranked_by), *task_columns(cells)])
         lines = []
-        for row in [*ranked(analysis), *references(analysis)]:
+        for row in [*by_mean(analysis, ranked_by, analysis.methods), *references(analysis)]:
             rank, *scores = table.marked(row)
             lines.append([rank, f"`{row}`{ROLES.get(row, '')}", *scores])
         by_metric: dict[str, list[str]] = {}
@@ -269,24 +307,6 @@ def _weights(analysis: Analysis) -> str:
         "families of means over their tasks. With three or four supervisors a single correlation says little.\n\n"
         + markdown(headers, lines)
     )
-
-
-def learned_weights(cell: Cell, row: str) -> dict[int, Floats]:
-    """(M,) the weight of each supervisor at the end of training, for each seed whose record has them."""
-    members = len(cell.evaluation.supervisors)
-    found = {seed: record.diagnostics.get("weights") for seed, record in cell.records.get(row, {}).items()}
-    return {
-        seed: np.array(weights)
-        for seed, weights in found.items()
-        if isinstance(weights, list) and len(weights) == members and all(isinstance(w, float) for w in weights)
-    }
-
-
-def weights_correlation(cell: Cell, learned: Mapping[int, Floats]) -> float | None:
-    """Rank correlation of weights and the supervisors' scores, mean over seeds; None where it is undefined."""
-    found = [rank_correlation(weights, cell.supervisor_scores[seed]) for seed, weights in learned.items()]
-    defined = [value for value in found if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else None
 
 
 def _provenance(analysis: Analysis, folder: Path) -> str:

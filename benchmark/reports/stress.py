@@ -28,7 +28,7 @@ _IN_TURN = (
 )
 _BY_SEED = "in random order by seed; a level keeps the corrupted supervisors of the one before"  # version 1
 _BREAKING = (
-    "Each cell: the first level at which the method is below its own level 0 / below the mean of its supervisors (that "
+    "Each cell: the first level at which the method is below its own level 0 / below its supervisors' ensemble (that "
     "level's floor), both by more than the 95% interval of the paired difference; – for never. Read it with the tables "
     "of scores: a wide interval hides a break, a method that starts low has less to lose, and of so many comparisons "
     "(not corrected for their number) some are chance."
@@ -42,7 +42,7 @@ class Point(NamedTuple):
 
     Attributes:
         drop: change against its own level 0, paired by seed and by resample; None where that was not run.
-        gain: minus the mean supervisor of the same level, paired.
+        gain: minus the supervisors' ensemble of the same level (its floor), paired.
     """
 
     level: int
@@ -80,7 +80,7 @@ class Curve:
 
     @property
     def fails(self) -> int | None:
-        """The first level at which it is below the mean of its supervisors by more than the interval."""
+        """The first level at which it is below its supervisors' ensemble by more than the interval."""
         return next((point.level for point in self.points if below_zero(point.gain)), None)
 
 

@@ -42,7 +42,7 @@ validation split, chosen for each task and seed, never by the truth; of several 
 tie. That favours imitation: a student that rightly leaves its supervisors is not chosen for it, so tuning can cost.
 **Oracle** is the best of the {GRID_SIZE} by the test split's truth: no method, but what the best choice would have
 scored, and biased upward, as the best of {GRID_SIZE} scores is partly luck. Means over {len(cells)} \
-{CONDITION_NAMES[main_condition(analysis)]} tasks, by families;
+{CONDITION_NAMES[main_condition(analysis)]} tasks, by families, without those that have a broken supervisor;
 *default chosen* is the share of a task's seeds, in percent, where the choice is the default. Sorted by tuned; bold: the
 best mean, where ablations don't compete.
 
@@ -88,4 +88,4 @@ def _table(analysis: Analysis) -> Table:
 
 
 def _cells(analysis: Analysis) -> list[Cell]:
-    return analysis.select(main_condition(analysis))
+    return analysis.headline(main_condition(analysis))

@@ -2,9 +2,9 @@
 
 import math
 
-from benchmark.analysis.cells import CEILING, FLOOR, Analysis, Cell, analysis_with_records
-from benchmark.analysis.families import independence, task_reliability
-from benchmark.analysis.format import NOT_RUN, number
+from benchmark.analysis.cells import CEILING, FLOOR, MEAN_SUPERVISOR, Analysis, Cell, analysis_with_records, keep_errors
+from benchmark.analysis.families import independence, separable, task_reliability
+from benchmark.analysis.format import NOT_RUN, number, number_text
 from benchmark.base.text import listing, markdown
 from benchmark.core.names import CONDITION_NAMES, CONDITION_TITLES
 from benchmark.reports.headline import main_condition
@@ -12,12 +12,13 @@ from benchmark.results.store import ResultStore
 
 _RELIABILITY = (
     "Scores are by the task's own metric, in percent, means over seeds; sizes are those of the first seed. Floor: the "
-    "supervisors' mean; ensemble: the mean of their soft labels, without a student; ceiling: the student trained on "
-    "the truth, on the test split alone; gap: between floor and ceiling there. **Reliability**: how well methods' mean "
-    "scores would agree with those of as many other seeds, 2r / (1 + r) (Spearman 1910; Brown 1910), where r is the "
-    "correlation of methods' mean scores in two halves of the seeds, averaged over all splits into halves; of methods "
-    "that compete (no ablations, no canaries); – for fewer than four methods or two seeds. Seeds share examples, so it "
-    "says nothing of other ones."
+    "mean of the supervisors' soft labels, without a student; ceiling: the student trained on the truth, on the test "
+    "split alone; gap: between floor and ceiling there. **Reliability**: how well methods' mean scores would agree "
+    "with those of as many other seeds, 2r / (1 + r) (Spearman 1910; Brown 1910), where r is the correlation of "
+    "methods' mean scores in two halves of the seeds, averaged over all splits into halves. Seeds share examples, so "
+    "it says nothing of other ones. **Pairs told apart**: share of the pairs of methods, in percent, that differ "
+    "significantly on this task alone (5%, Holm's correction over its pairs). Both are of methods that compete (no "
+    "ablations, no canaries); – for fewer than four methods or two seeds."
 )
 
 
@@ -33,24 +34,28 @@ def worth(store: ResultStore) -> str:
         for condition, title in CONDITION_TITLES.items()
         if (cells := analysis.select(condition))
     ]
-    return "\n\n".join([*parts, _RELIABILITY, _families(analysis)])
+    text = "\n\n".join([*parts, _RELIABILITY, _families(analysis)])
+    keep_errors(store)
+    return text
 
 
 def _tasks(analysis: Analysis, cells: list[Cell]) -> str:
-    headers = ["task", "train / test", "most frequent class", "floor", "ensemble", "ceiling", "gap", "reliability"]
+    headers = ["task", "train / test", "most frequent class", "mean supervisor", "floor", "ceiling", "gap"]
+    headers += ["reliability", "pairs told apart"]
     return markdown(headers, [_line(analysis, cell) for cell in cells])
 
 
 def _line(analysis: Analysis, cell: Cell) -> list[str]:
     record = next((record for by_seed in cell.records.values() for record in by_seed.values()), None)
-    means = [cell.samples[row].mean for row in ("majority_class", FLOOR, "supervisor_ensemble")]
-    ceiling = cell.samples[CEILING].mean if CEILING in cell.samples else None
+    means = [cell.samples[row].mean for row in ("majority_class", MEAN_SUPERVISOR, FLOOR)]
+    ceiling, gap = cell.samples[CEILING].mean if CEILING in cell.samples else None, cell.gap()
     return [
         cell.evaluation.task,
         f"{record.n_train:,} / {record.n_test:,}" if record else "–",
         *map(number, means),
-        *([NOT_RUN, "–"] if ceiling is None or cell.gap is None else [number(ceiling), number(cell.gap.mean)]),
+        *([NOT_RUN, "–"] if ceiling is None or gap is None else [number(ceiling), number(gap.mean)]),
         _decimals(task_reliability(analysis, cell)),
+        number_text(separable(analysis, cell)),
     ]
 
 
@@ -67,7 +72,8 @@ def _families(analysis: Analysis) -> str:
 ## How alike the families are
 
 Correlation (Pearson) of methods' PGR between families: each family is the vector of {len(found.methods)} methods' mean
-PGR over its {shown} tasks that have a gap (methods that compete and ran all of these tasks{without}).
+PGR over its {shown} tasks that have a gap and no broken supervisor (methods that compete and ran all of these
+tasks{without}).
 
 {markdown(["", *found.families], rows)}
 

@@ -14,7 +14,7 @@ from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
 from support.synthetic import Task, fill, put
 
-ROWS = ("naive", "ground_truth", "best_supervisor", "random_supervision", "mean_supervisor", "majority_class")
+ROWS = ("naive", "ground_truth", "best_supervisor", "random_supervision", "supervisor_ensemble", "majority_class")
 
 
 def cell_of(folder: Path, whole: bool, metric: str = "balanced_accuracy") -> Cell:
@@ -45,13 +45,13 @@ def test_scores_are_of_the_whole_pool_but_for_rows_that_have_seen_the_truth(tmp_
 def test_whatever_is_compared_with_such_a_row_is_scored_where_it_is(tmp_path: Path) -> None:
     cell = cell_of(tmp_path, True)
     whole, test = ({row: of(get(row)) for row in ROWS} for get in (cell.score, cell.on_test))
-    gap = (test["ground_truth"] - test["mean_supervisor"]).mean()
-    assert of(cell.gap).mean() == pytest.approx(gap)
+    gap = (test["ground_truth"] - test["supervisor_ensemble"]).mean()
+    assert of(cell.gap()).mean() == pytest.approx(gap)
     for row in ROWS:
         own = test if row in TRAIN_TRUTH else whole
-        gain = own[row] - own["mean_supervisor"]
-        assert of(cell.gain(row, "naive" if row == "mean_supervisor" else "mean_supervisor")) == pytest.approx(
-            whole[row] - whole["naive"] if row == "mean_supervisor" else gain
+        gain = own[row] - own["supervisor_ensemble"]
+        assert of(cell.gain(row, "naive" if row == "supervisor_ensemble" else "supervisor_ensemble")) == pytest.approx(
+            whole[row] - whole["naive"] if row == "supervisor_ensemble" else gain
         )
         assert of(cell.recovered(row)).mean() == pytest.approx(gain.mean() / gap)
         assert of(cell.failed(row)).tolist() == (gain < 0).tolist()

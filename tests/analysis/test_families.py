@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.analysis.cells import CEILING, FLOOR, Analysis
-from benchmark.analysis.families import correlations, effective_number, independence, reliability, task_reliability
+from benchmark.analysis.families import (
+    correlations,
+    effective_number,
+    independence,
+    reliability,
+    separable,
+    task_reliability,
+)
 from benchmark.core.metrics import Floats
 from support.laws import generators
 from support.synthetic import analysis_with
@@ -136,3 +143,17 @@ def test_correlations_are_numpys_and_nan_with_what_is_constant(rng: np.random.Ge
     np.testing.assert_allclose(correlations(rows), np.corrcoef(rows).reshape(F, F))
     rows[0] = 0.3
     assert np.isnan(correlations(rows)[0]).all()
+
+
+def test_a_task_tells_apart_what_differs_by_more_than_its_noise() -> None:
+    """The share of pairs: none of equal methods, all of those far apart, and those between two groups."""
+    rng = np.random.default_rng(0)
+
+    def share(*means: float) -> float:
+        analysis = analysis_with({("f", "t"): {row: m + 0.01 * rng.normal(size=5) for row, m in zip("abcde", means)}})  # noqa: B905
+        return separable(analysis, analysis.cells["t", "ood"])
+
+    assert share(0.5, 0.5, 0.5, 0.5, 0.5) == 0
+    assert share(0.1, 0.3, 0.5, 0.7, 0.9) == 1
+    assert share(0.1, 0.1, 0.9, 0.9, 0.9) == pytest.approx(6 / 10)
+    assert np.isnan(share(0.1, 0.2, 0.3)), "of three methods nothing is said"

@@ -95,26 +95,29 @@ def test_bootstrap_error_is_the_known_one_and_copies_are_no_new_evidence() -> No
 errors = st.floats(0.01, 10)
 
 
-@given(st.floats(0.01, 10), errors, errors, st.integers(2, 30))
-def test_a_p_value_is_where_the_interval_reaches_zero(mean: float, seeds: float, examples: float, S: int) -> None:
-    p = float(p_value(mean, seeds, examples, S))
-    assert p == p_value(-mean, seeds, examples, S)
-    if p > 1e-290:
-        assert float(half_width(p, seeds, examples, S)) == pytest.approx(mean, rel=1e-9)
+freedoms = st.one_of(st.integers(1, 30), st.floats(1, 60))
+
+
+@given(st.floats(0.01, 10), errors, errors, freedoms)
+def test_a_p_value_is_where_the_interval_reaches_zero(mean: float, seeds: float, examples: float, df: float) -> None:
+    p = float(p_value(mean, seeds, examples, df))
+    assert p == p_value(-mean, seeds, examples, df)
+    if p > 1e-190:
+        assert float(half_width(p, seeds, examples, df)) == pytest.approx(mean, rel=1e-9)
     for alpha in (0.5, 0.05, 0.001):
-        assert (p < alpha) == (mean > half_width(alpha, seeds, examples, S))
+        assert (p < alpha) == (mean > half_width(alpha, seeds, examples, df))
 
 
-@given(st.floats(0.01, 30), st.integers(2, 30))
-def test_p_values_are_known_ones_when_only_one_error_counts(mean: float, S: int) -> None:
-    assert p_value(mean, 1.0, 0.0, S) == pytest.approx(2 * t.sf(mean, S - 1), rel=1e-9)
-    assert p_value(mean, 0.0, 1.0, S) == pytest.approx(2 * norm.sf(mean), rel=1e-9)
+@given(st.floats(0.01, 30), freedoms)
+def test_p_values_are_known_ones_when_only_one_error_counts(mean: float, df: float) -> None:
+    assert p_value(mean, 1.0, 0.0, df) == pytest.approx(2 * t.sf(mean, df), rel=1e-9)
+    assert p_value(mean, 0.0, 1.0, df) == pytest.approx(2 * norm.sf(mean), rel=1e-9)
 
 
 def test_p_values_without_any_error() -> None:
-    assert p_value(0.0, 0.0, 0.0, 5) == 1
-    assert p_value(0.0, 1.0, 1.0, 5) == 1
-    assert p_value(0.1, 0.0, 0.0, 5) < 1e-200
+    assert p_value(0.0, 0.0, 0.0, 4) == 1
+    assert p_value(0.0, 1.0, 1.0, 4) == 1
+    assert p_value(0.1, 0.0, 0.0, 4) < 1e-190
     assert np.isnan(p_value(0.1, np.nan, 0.1, 1))
     assert np.isnan(p_value(0.1, 0.1, np.nan, 5))
 
@@ -242,10 +245,66 @@ def test_an_estimate_joins_both_errors_over_tasks_paired_by_seed(
     resamples = np.array([over(list(values)) for values in drawn.T])
     by_example = plain_mean(np.square(resamples - plain_mean(resamples))) ** 0.5
     assert (found.seed_error, found.example_error) == pytest.approx((by_seed, by_example), nan_ok=True)
-    assert (found.seeds, found.tasks, found.runs) == (S, len(tasks), sum(len(task.seeds) for task in tasks))
+    assert (found.freedom, found.tasks) == (max(S - 1, 1), len(tasks))
+    assert found.runs == sum(len(task.seeds) for task in tasks)
     assert found.example_half == pytest.approx(1.959964 * by_example, nan_ok=True)
     assert found.half == pytest.approx(np.hypot(t.ppf(0.975, S - 1) * by_seed, 1.959964 * by_example), nan_ok=True)
-    assert found.p == pytest.approx(p_value(found.mean, by_seed, by_example, S), rel=1e-3, nan_ok=True)
+    assert found.p == pytest.approx(p_value(found.mean, by_seed, by_example, max(S - 1, 1)), rel=1e-3, nan_ok=True)
+
+
+@given(generators, st.lists(st.sampled_from("xyz"), min_size=1, max_size=6), st.integers(2, 6))
+def test_the_variance_of_differences_is_pooled_over_blocks(rng: np.random.Generator, blocks: list[str], S: int) -> None:
+    """V = sum_b s_b^2 / S and Satterthwaite's degrees of freedom, from loops over blocks, seeds and tasks."""
+    T = len(blocks)
+    values, weights = rng.normal(size=(T, S)) * rng.choice([0.01, 1, 5], size=(T, 1)), rng.random(T)
+    tasks = [Sample(tuple(range(S)), own, own[:, None].repeat(2, 1)) for own in values]
+    found = estimate(tasks, weights, blocks)
+    variances = []
+    for block in set(blocks):
+        sums = [sum(weights[i] * values[i][s] for i in range(T) if blocks[i] == block) for s in range(S)]
+        variances.append(sum((one - sum(sums) / S) ** 2 for one in sums) / (S - 1))
+    assert found.seed_error == pytest.approx(np.sqrt(sum(variances) / S))
+    df = (S - 1) * sum(variances) ** 2 / sum(variance**2 for variance in variances)
+    assert found.freedom == pytest.approx(df)
+    assert S - 1 - 1e-9 <= df <= (S - 1) * len(variances) + 1e-9
+    alone = estimate(tasks, weights)
+    assert estimate(tasks, weights, ["one"] * T) == alone
+    assert (alone.mean, alone.example_error) == (found.mean, found.example_error)
+
+
+def test_what_blocks_lack() -> None:
+    """One with other seeds has its own number of them; of one seed nothing is known; what never varies has no error."""
+    two, three, one = sample([0.0, 1.0]), sample([0.0, 1.0, 5.0], seeds=(3, 4, 5)), sample([1.0], seeds=(7,))
+    found = estimate([two, three], np.ones(2), "ab")
+    assert found.seed_error**2 == pytest.approx(0.5 / 2 + 7 / 3)
+    assert found.freedom == pytest.approx((0.25 + 7 / 3) ** 2 / (0.25**2 / 1 + (7 / 3) ** 2 / 2))
+    assert np.isnan(estimate([two, three], np.ones(2)).half), "no seed in common"
+    assert np.isnan(estimate([two, one], np.ones(2), "ab").half)
+    still = estimate([sample([0.25, 0.25, 0.25]), sample([0.5, 0.5, 0.5])], None, "ab")
+    assert (still.half, still.freedom) == (0, 2)
+
+
+# of a suite's tasks: one family of several, one of variants that share a pool, one of a task alone
+FAMILIES, POOLS = "aaabbbc", "abcdddg"
+
+
+@pytest.mark.parametrize("world", [World((0.4, 0.0), own=0.4), World((0.4, 0.0), own=1.0, shared=0.5, seeds=10)])
+def test_pooled_intervals_cover(world: World) -> None:
+    """As often as they say, and they are shorter than those of seed means.
+
+    Where test examples are most of the error, they cover more, as all intervals here (`test_intervals_cover`).
+    """
+    weights, rng = family_weights(FAMILIES), np.random.default_rng(1)
+    hits, halves = [], []
+    for tasks in world.tasks(world.seed_effects(600, 5, rng), rng):
+        gains = [gain for one, other in tasks if (gain := difference(one, other))]
+        gains = [*gains[:4], gains[3], gains[3], gains[4]]  # of one pool, where differences are the same
+        pooled, alone = (estimate(gains, weights, names) for names in (POOLS, None))
+        hits.append(abs(pooled.mean - (world.truth(0.4) - world.truth(0.0))) <= pooled.half)
+        halves.append((pooled.half, alone.half))
+    assert 0.93 <= np.mean(hits) <= 0.97
+    shorter, longer = np.mean(halves, axis=0)
+    assert shorter < longer
 
 
 def plain_mean(values: NDArray[np.float64]) -> float:

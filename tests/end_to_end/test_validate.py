@@ -300,7 +300,7 @@ CONTENT: dict[str, tuple[Spoil, str, str]] = {
     "a title in other case, forms and spaces": (called("mine", " ｒaven\u00a0 "), "taken-name bad-text", "of 'raven'"),
     "a title with more between its words": (called("mine", "Majority  VOTE "), "taken-name", "that of 'majority_vote'"),
     "a title with what is not seen in it": (called("mine", "RA\u200bVEN"), "taken-name bad-text", "of 'raven'"),
-    "a reference row's title": (called("mine", "Supervisors' mean score: the weak floor"), "taken-name", "mean_superv"),
+    "a reference row's title": (called("mine", "Supervisors' mean score"), "taken-name", "mean_superv"),
     "a title that no terminal shows": (called("mine", "Mine\u202e"), "bad-text", "u202e"),
     "a title of spaces": (called("mine", "  "), "bad-text", "' '"),
     "predictions of another method": (from_ensemble, "copied-predictions", "'ensemble'"),

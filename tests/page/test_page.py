@@ -18,7 +18,18 @@ from benchmark.core.scoring import score
 from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload, Row, Suite
 from benchmark.page.render import INDEX, data_block, filled, page, render, write_page
-from benchmark.reports.headline import comparison_columns, comparison_table, headline_columns
+from benchmark.reports.headline import (
+    Column,
+    broken_columns,
+    comparison_columns,
+    comparison_table,
+    effect_columns,
+    effect_table,
+    headline_columns,
+    rank_text,
+    score_table,
+)
+from benchmark.reports.leaderboard import render as render_markdown
 from benchmark.results.layout import MANIFEST, README, RECORDS
 from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
@@ -57,16 +68,21 @@ def block(html: str, opening: str) -> str:
 
 def test_means_are_the_leaderboards_text_for_text(store: ResultStore, suite: Suite) -> None:
     analysis = analysis_of(store)
-    found = {c.header: c for c in (*headline_columns(analysis), *comparison_columns(analysis))}
+    found = {
+        c.header: c for c in (*headline_columns(analysis), *comparison_columns(analysis), *broken_columns(analysis))
+    }
+    found |= {c.header: c for c in effect_columns(analysis) if isinstance(c, Column)}
     pairs = {
         "image OOD": ("ood|image|sound|own", "score"),
         "text OOD": ("ood|text|sound|own", "score"),
         "broken supervisor OOD": ("ood||broken|own", "score"),
-        "all OOD": ("ood||all|own", "score"),
-        "all InD": ("ind||all|own", "score"),
-        "all OOD, minus ensemble": ("ood||all|own", "gain"),
-        "PGR OOD (6/6 tasks)": ("ood||all|own", "pgr"),
-        "failure rate OOD": ("ood||all|own", "failed"),
+        "all OOD": ("ood||sound|own", "score"),
+        "all InD": ("ind||sound|own", "score"),
+        "all OOD, minus ensemble": ("ood||sound|own", "gain"),
+        "PGR OOD (5/5 tasks)": ("ood||sound|own", "pgr"),
+        "failure rate OOD": ("ood||sound|own", "failed"),
+        "PGR from the mean supervisor OOD (5/5 tasks)": ("ood||sound|own", "pgr_mean_supervisor"),
+        "below the mean supervisor OOD": ("ood||sound|own", "failed_mean_supervisor"),
     }
     for header, (view, quantity) in pairs.items():
         for row in suite["rows"]:
@@ -76,6 +92,36 @@ def test_means_are_the_leaderboards_text_for_text(store: ResultStore, suite: Sui
             if interval and result:
                 assert interval[2] == found[header].text(row["name"]), (header, row["name"])
                 assert interval[0] == pytest.approx(100 * result.mean, abs=1e-3)
+    view, scores, effects = suite["views"]["ood||sound|own"], score_table(analysis), effect_table(analysis)
+    for row in suite["rows"]:
+        assert rank_text(view["rank"][row["name"]]) == scores.lines[row["name"]][0]
+        assert list(view["heterogeneity"].get(row["name"], ("–", "–"))) == effects.lines[row["name"]][1:3]
+
+
+def test_claims_and_ties_are_the_leaderboards(store: ResultStore, suite: Suite) -> None:
+    page = render_markdown(store)
+    assert suite["claims"]
+    for claim in suite["claims"]:
+        assert f"- **{claim['claim']}** {claim['found']}" in page
+    assert suite["views"]["ood||sound|own"]["ties"] in page
+    assert suite["views"]["ood||broken|own"]["ties"] in page
+
+
+def test_a_base_and_the_mean_of_its_broken_variants_are_a_curve(tmp_path: Path) -> None:
+    """Of variants that break one supervisor each; a variant without its base is a point."""
+    store = ResultStore(tmp_path)
+    fill(store, [Task("digits")], ("raven",), conditions=("ood",))
+    variants = [Task(f"digits-broken-{m}", tags=("broken", "base=digits"), family="digits") for m in (1, 2)]
+    fill(store, [*variants, Task("solar-broken", tags=("broken",))], ("raven",), conditions=("ood",))
+    cells = analysis_of(store).cells
+    (suite,) = page_payload([store])["suites"]
+    drawn = {(curve["base"], curve["method"]): curve for curve in suite["stress"]}
+    means = [100 * cells[f"digits-broken-{m}", "ood"].samples["raven"].mean for m in (1, 2)]
+    start = 100 * cells["digits", "ood"].samples["raven"].mean
+    assert drawn["digits", "raven"]["levels"] == [0, 1]
+    assert drawn["digits", "raven"]["means"] == pytest.approx([start, np.mean(means)], abs=1e-3)
+    assert (drawn["solar", "raven"]["levels"], len(drawn["solar", "raven"]["halves"])) == ([1], 1)
+    assert suite["views"]["ood||broken|own"]["tasks"] == 2
 
 
 def test_accuracy_is_what_loops_over_the_predictions_give(store: ResultStore, suite: Suite) -> None:
@@ -94,16 +140,18 @@ def test_accuracy_is_what_loops_over_the_predictions_give(store: ResultStore, su
             shown = cell.get("accuracy", cell["own"])
             assert shown["seeds"][method] == pytest.approx(means, abs=1e-3)
             assert shown["score"][method][0] == pytest.approx(np.mean(means), abs=1e-3)
+    sound = {task["name"] for task in suite["tasks"] if not task["broken"]}
     tasks = [key.removesuffix("|ood") for key in suite["cells"] if key.endswith("|ood")]
+    tasks = [task for task in tasks if task in sound]
     cells = {task: suite["cells"][f"{task}|ood"] for task in tasks}
     scores = {task: cell.get("accuracy", cell["own"])["score"]["raven"][0] for task, cell in cells.items()}
     families = {task["name"]: task["family"] for task in suite["tasks"]}
     by_family = [[scores[task] for task in tasks if families[task] == name] for name in set(families.values())]
-    view = suite["views"]["ood||all|accuracy"]
+    view = suite["views"]["ood||sound|accuracy"]
     assert view["score"]["raven"][0] == pytest.approx(np.mean([np.mean(own) for own in by_family]), abs=1e-3)
     assert view["plain"]["raven"][0] == pytest.approx(np.mean([*scores.values()]), abs=1e-3)
-    assert (view["tasks"], view["families"]) == (6, 4)
-    assert suite["views"]["ood|image|all|accuracy"]["plain"] == {}, "the same, with as many tasks in each family"
+    assert (view["tasks"], view["families"]) == (5, 4)
+    assert suite["views"]["ood|image|sound|accuracy"]["plain"] == {}, "the same, with as many tasks in each family"
 
 
 def test_the_payload_is_as_it_was(tmp_path: Path, snapshot: Snapshots) -> None:
@@ -208,10 +256,10 @@ def test_one_task_one_seed_one_method(tmp_path: Path) -> None:
     fill(store, [Task("alone")], ("raven",), range(1), ("ind",))
     suite = page_payload([store])["suites"][0]
     assert suite["conditions"] == ["ind"]
-    mean, half, text, partial = suite["views"]["ind||all|own"]["score"]["raven"]
+    mean, half, text, partial = suite["views"]["ind||sound|own"]["score"]["raven"]
     assert (half, partial) == (None, 0)
     assert text == f"{mean:.1f}"
-    assert "raven" not in suite["views"]["ind||all|own"]["pgr"]
+    assert "raven" not in suite["views"]["ind||sound|own"]["pgr"]
     assert suite["cells"]["alone|ind"]["has_gap"] is None
 
 

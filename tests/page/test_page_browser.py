@@ -14,13 +14,22 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from benchmark.analysis.cells import Analysis, analysis_of
 from benchmark.analysis.format import percent
 from benchmark.analysis.statistics import estimate
+from benchmark.analysis.weights import learned_weights, weights_correlation
 from benchmark.core.method import Method
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.page.data import page_payload
 from benchmark.page.render import page as page_of
 from benchmark.page.render import render, write_page
-from benchmark.reports.headline import comparison_columns, headline_columns, ranked
-from benchmark.reports.leaderboard import learned_weights, weights_correlation
+from benchmark.reports.headline import (
+    Column,
+    broken_columns,
+    comparison_columns,
+    effect_columns,
+    headline_columns,
+    ranked,
+    score_table,
+    ties,
+)
 from benchmark.results.layout import MANIFEST
 from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
@@ -96,10 +105,8 @@ def analysis(made: Path) -> Analysis:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of two made-up suites."""
     root = tmp_path_factory.mktemp("browser")
-    fill(
-        ResultStore(root / "results" / "default"),
-        [*default_tasks(), Task("sentiment-to-tweets", fingerprint="e5", version=TASKS["sentiment-to-tweets"].version)],
-    )
+    installed = Task("sentiment-to-tweets", fingerprint="e5", version=TASKS["sentiment-to-tweets"].version)
+    fill(ResultStore(root / "results" / "default"), [*default_tasks(), installed])
     methods = ("naive", "ensemble", "raven")
     fill(ResultStore(root / "results" / "other"), [Task("replies", "preference", "accuracy")], methods, range(2))
     return write_page(root / "results" / "default", root)
@@ -145,22 +152,28 @@ def head(page: Page, label: str) -> Locator:
 def test_the_numbers_are_the_leaderboards(page: Page, analysis: Analysis) -> None:
     choose(page, canaries="on", ablations="on")
     columns = {c.header: c for c in (*headline_columns(analysis), *comparison_columns(analysis))}
+    columns |= {c.header: c for c in (*effect_columns(analysis), *broken_columns(analysis)) if isinstance(c, Column)}
     shown = {
-        "mean of 6 tasks": "all OOD",
+        "mean of 5 tasks": "all OOD",
         "plain mean": "all OOD (plain mean)",
         "minus ensemble": "all OOD, minus ensemble",
         "image": "image OOD",
         "text": "text OOD",
         "preference": "preference OOD",
-        "broken supervisor": "broken supervisor OOD",
-        "PGR": "PGR OOD (6/6 tasks)",
+        "PGR": "PGR OOD (5/5 tasks)",
         "failures": "failure rate OOD",
     }
     for header, name in shown.items():
         expected = {row: columns[name].text(row) for row in analysis.titles}
         assert column(page, header) == expected | {row: "–" for row, text in expected.items() if text == "not run"}
-    choose(page, condition="ind")
-    assert column(page, "mean of 6 tasks") == {row: columns["all InD"].text(row) for row in analysis.titles}
+    scores = score_table(analysis)
+    assert column(page, "rank") == {row: scores.lines[row][0] for row in analysis.titles}
+    assert ties(analysis, analysis.headline("ood")).replace("`", "") in page.locator("#table").inner_text()
+    choose(page, supervisors="broken")
+    broken = columns["broken supervisor OOD"]
+    assert column(page, "mean of 1 task") == {row: broken.text(row) for row in analysis.titles}
+    choose(page, supervisors="sound", condition="ind")
+    assert column(page, "mean of 5 tasks") == {row: columns["all InD"].text(row) for row in analysis.titles}
 
 
 def test_a_modality_shows_its_tasks(page: Page, analysis: Analysis) -> None:
@@ -174,7 +187,10 @@ def test_a_modality_shows_its_tasks(page: Page, analysis: Analysis) -> None:
     assert column(page, "mean of 2 tasks") == expected
     assert page.locator("#tasks summary").all_inner_texts()[0].startswith("digits")
     assert page.locator("#tasks summary").count() == 2
-    assert page.locator("#status").inner_text() == "3 rows; 2 image tasks, InD, each task’s own metric."
+    assert (
+        page.locator("#status").inner_text()
+        == "3 rows; 2 image tasks, InD, no supervisor broken, each task’s own metric."
+    )
 
 
 def test_the_metric_and_broken_supervisors_are_filters(page: Page, analysis: Analysis) -> None:
@@ -236,7 +252,7 @@ def test_marks_colour_a_method_in_the_figures(page: Page) -> None:
     assert button.get_attribute("aria-pressed") == "true"
     assert "Naive" in page.locator("#legend").inner_text()
     marked = page.locator("#figures .pick[data-method=naive] .fill")
-    assert marked.count() == 6 + 1  # on every task, and OOD against InD
+    assert marked.count() == 5 + 1 + 2  # on every task, OOD against InD, without and with a broken supervisor
     button.click()
     assert marked.count() == 0
 
@@ -254,7 +270,11 @@ def test_a_method_opens_by_mouse_with_all_its_numbers(page: Page, analysis: Anal
     assert dialog.get_by_role("link").first.get_attribute("href") == "https://arxiv.org/abs/2510.21332"
     assert re.search(r"student\.learning_rate\s+0\.001", text)
     assert "1.00 × naive" in text
-    lines = dialog.get_by_role("region").locator("tbody tr").all_inner_texts()
+    means = dialog.get_by_role("region", name="Means of the method").inner_text()
+    effects = {c.header: c.text("raven") for c in effect_columns(analysis)}
+    assert effects["families as random"] in means
+    assert "PGR from the mean supervisor" in means
+    lines = dialog.get_by_role("region", name="All numbers of the method").locator("tbody tr").all_inner_texts()
     assert len(lines) == 6 * 2
     cell = analysis.cells["digits", "ood"]
     line = next(line for line in lines if line.startswith("digits") and "OOD" in line).split()
@@ -321,7 +341,7 @@ def test_a_tasks_panel(page: Page, analysis: Analysis) -> None:
     cell = analysis.cells["sentiment-to-tweets", "ood"]
     for part in (card.shift, *card.classes, card.licence, "balanced accuracy", "s0", "s1", "s2"):
         assert part in text, part
-    for row in ("mean_supervisor", "ground_truth"):
+    for row in ("supervisor_ensemble", "ground_truth"):
         assert percent(estimate([cell.samples[row]])) in text
     assert [line.split()[0] for line in panel.locator("table tbody tr").all_inner_texts()] == [
         "Raven",
@@ -339,11 +359,11 @@ def test_a_tasks_panel(page: Page, analysis: Analysis) -> None:
 
 def test_figures_are_inline_and_to_scale(page: Page, analysis: Analysis) -> None:
     figures = page.locator("#figures figure")
-    assert figures.count() == 3
+    assert figures.count() == 4
     points = figures.nth(1).locator(".pick[data-method]")
     assert points.count() == 3
     at = {p.get_attribute("data-method"): p.locator(".fill, .other").bounding_box() for p in points.all()}
-    ind, ood = analysis.select("ind"), analysis.select("ood")
+    ind, ood = analysis.headline("ind"), analysis.headline("ood")
     for name in ("naive", "ensemble"):
         low, high = at[name], at["raven"]
         assert low
@@ -353,19 +373,24 @@ def test_figures_are_inline_and_to_scale(page: Page, analysis: Analysis) -> None
         ]  # type: ignore
         assert (low["x"] < high["x"]) == (over[0] < over[1])
         assert (low["y"] > high["y"]) == (over[2] < over[3])
-    assert figures.nth(2).locator(".cloud").count() == 3 * (5 * 3 + 4)  # seeds x supervisors of six tasks
+    assert figures.nth(2).locator(".cloud").count() == 3 * (4 * 3 + 4)  # seeds x supervisors of five tasks
     found = {(c.evaluation.family, c): weights_correlation(c, learned_weights(c, "raven")) for c in ood}
     known = {at: value for at, value in found.items() if value is not None}
     families = {family for family, _ in known}
     mean = np.mean([np.mean([v for (own, _), v in known.items() if own == family]) for family in families])
-    assert f"Raven (rank correlation {mean:.2f})" in figures.nth(2).inner_text()
+    shown = re.search(r"Raven \(rank correlation (-?\d\.\d\d)\)", figures.nth(2).inner_text())
+    assert shown
+    assert float(shown[1]) == pytest.approx(mean, abs=0.0052)
     figures.nth(1).locator(".pick[data-method=naive] circle").click()
     assert page.get_by_role("dialog", name="Naive").is_visible()
 
 
 def test_stress_curves(made: Path, tmp_path: Path, open_page: Open) -> None:
     payload = page_payload([ResultStore(made.parent / "results" / "other")])
-    assert "Stress curves" not in open_page(made).locator("#figures").inner_text()
+    page = open_page(made)
+    assert page.locator("#figures figure", has_text="Supervisors made worse").locator("svg").count() == 1
+    page.check("input[name=suite][value=other]")
+    assert "Supervisors made worse" not in page.locator("#figures").inner_text()
     levels = [0, 1, 2]
     payload["suites"][0]["stress"] = [
         {
@@ -382,7 +407,7 @@ def test_stress_curves(made: Path, tmp_path: Path, open_page: Open) -> None:
     ]
     path = tmp_path / "index.html"
     path.write_text(render(payload))
-    figure = open_page(path).locator("#figures figure", has_text="Stress curves")
+    figure = open_page(path).locator("#figures figure", has_text="Supervisors made worse")
     assert figure.locator("svg").count() == 4
     assert figure.locator("path.curve").count() == 8
     assert figure.locator("svg").first.locator("g.pick[data-method=raven] .whisker").count() == 2
@@ -398,7 +423,7 @@ def test_suites_by_a_switch(page: Page) -> None:
     assert column(page, "mean of 1 task").keys() == {"naive", "ensemble", "raven"}
     assert page.locator("input[name=modality]").count() == 0  # there is one only
     page.check("input[name=suite][value=default]")
-    assert "mean of 6 tasks" in " ".join(page.locator("#table thead").inner_text().split())
+    assert "mean of 5 tasks" in " ".join(page.locator("#table thead").inner_text().split())
 
 
 def test_a_view_is_in_its_address(made: Path, page: Page, open_page: Open) -> None:
@@ -483,7 +508,7 @@ def test_on_paper_everything_is_open_and_nothing_to_press(made: Path, open_page:
     page.emulate_media(media="print")
     assert min(background(page)) > 240
     assert not page.locator("#filters").is_visible()
-    assert page.locator("details table").count() == 6
+    assert page.locator("details table").count() == 5
     assert page.pdf()[:4] == b"%PDF"
 
 
@@ -492,7 +517,7 @@ def test_without_scripts_a_table_is_there(made: Path, open_page: Open, analysis:
     tables = page.locator("#static table")
     assert tables.count() == 2
     lines = [line.split("\t") for line in tables.first.locator("tr").all_inner_texts()]
-    columns = headline_columns(analysis)
+    columns = [*headline_columns(analysis), *broken_columns(analysis)[:1]]
     assert lines[0] == ["method", *(column.header for column in columns)]
     first = ranked(analysis)[0]
     assert lines[1] == [f"{analysis.titles[first]} {first}", *(column.text(first) for column in columns)]

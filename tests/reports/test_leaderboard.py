@@ -63,7 +63,8 @@ def loop_scores(store: ResultStore, condition: str) -> dict[str, dict[str, list[
         evaluated = contents.evaluations[key.task, condition]
         truth = evaluated.seeds[key.seed]
         rows = {key.method: contents.predictions[key]}
-        rows |= {"mean_supervisor": truth.supervisors} if key.method == "naive" else {}
+        if key.method == "naive":
+            rows |= {"mean_supervisor": truth.supervisors, "supervisor_ensemble": truth.ensemble[None]}
         for row, predictions in rows.items():
             scores = score(evaluated.metric, predictions, truth.labels, truth.groups, evaluated.num_classes)
             found.setdefault(row, {}).setdefault(key.task, []).append(float(scores.mean()))
@@ -71,8 +72,12 @@ def loop_scores(store: ResultStore, condition: str) -> dict[str, dict[str, list[
 
 
 def test_the_tables_are_what_loops_over_the_results_give(default: ResultStore, page: str) -> None:
-    methods, compared, canaries, canaries_compared = tables(section(page, "## Methods"))
-    rows = {row: cells | (compared | canaries_compared)[row] for row, cells in (methods | canaries).items()}
+    methods, gains, compared, canaries, canaries_gains, canaries_compared = tables(section(page, "## Methods"))
+    (broken,) = tables(section(page, "## Broken supervisors"))
+    rows = {
+        row: broken[row] | cells | (gains | canaries_gains)[row] | (compared | canaries_compared)[row]
+        for row, cells in (methods | canaries).items()
+    }
     ood, ind = loop_scores(default, "ood"), loop_scores(default, "ind")
     modality = {task.name: task.modality for task in default_tasks()}
     family = {task.name: task.family or task.name for task in default_tasks()}
@@ -82,29 +87,42 @@ def test_the_tables_are_what_loops_over_the_results_give(default: ResultStore, p
         names = {family[task] for task in values}
         return float(np.mean([np.mean([v for t, v in values.items() if family[t] == name]) for name in names]))
 
-    for row in (*METHODS, "mean_supervisor"):
-        means = {task: np.mean(values) for task, values in ood[row].items()}
-        plain = {task: value for task, value in means.items() if task != "tweets-broken"}
-        expected = {f"{m} OOD": np.mean([v for t, v in plain.items() if modality[t] == m]) for m in modality.values()}
-        expected["broken supervisor OOD"] = means["tweets-broken"]
+    for row in (*METHODS, "mean_supervisor", "supervisor_ensemble"):
+        every = {task: np.mean(values) for task, values in ood[row].items()}
+        means = {task: value for task, value in every.items() if task != "tweets-broken"}
+        expected = {f"{m} OOD": np.mean([v for t, v in means.items() if modality[t] == m]) for m in modality.values()}
+        expected["broken supervisor OOD"] = expected["tweets"] = every["tweets-broken"]
         expected["all OOD"], expected["all OOD (plain mean)"] = over(means), np.mean(list(means.values()))
-        expected["all InD"] = over({task: np.mean(values) for task, values in ind[row].items()})
-        floors, ceilings = ood["mean_supervisor"], ood["ground_truth"]
-        gaps = {t: (means[t] - np.mean(floors[t])) / (np.mean(ceilings[t]) - np.mean(floors[t])) for t in means}
-        expected["PGR OOD (5/5 tasks)"] = over(gaps)
-        expected["failure rate OOD"] = over({t: np.mean(np.array(ood[row][t]) < floors[t]) for t in means})
+        expected["all InD"] = over({task: np.mean(values) for task, values in ind[row].items() if task in means})
+        ceilings = ood["ground_truth"]
+        for pgr, below, floor in (
+            ("PGR OOD (4/4 tasks)", "failure rate OOD", "supervisor_ensemble"),
+            ("PGR from the mean supervisor OOD (4/4 tasks)", "below the mean supervisor OOD", "mean_supervisor"),
+        ):
+            floors = ood[floor]
+            gaps = {t: (every[t] - np.mean(floors[t])) / (np.mean(ceilings[t]) - np.mean(floors[t])) for t in every}
+            failed = {t: float(np.mean(np.array(ood[row][t]) < floors[t])) for t in every}
+            expected[pgr], expected[below] = over({t: gaps[t] for t in means}), over({t: failed[t] for t in means})
+            if floor == "supervisor_ensemble":
+                expected["PGR"], expected["failure rate"] = gaps["tweets-broken"], failed["tweets-broken"]
         expected["OOD minus InD"] = expected["all OOD"] - expected["all InD"]
         for other in {"ensemble", "raven"} - {row}:
             pairs = {t: zip(ood[row][t], ood[other][t], strict=True) for t in means}
             won = {t: np.mean([float(a > b) + (a == b) / 2 for a, b in pair]) for t, pair in pairs.items()}
             expected[f"P(> {other})"] = over(won)
-        if row != "mean_supervisor":
+        if row in METHODS:
             records = default.load().records.items()
             stored = {t: [r.metrics["accuracy"] for k, r in records if k[:3] == (t, "ood", row)] for t in means}
-            expected["accuracy, all OOD"] = over({t: np.mean(values) for t, values in stored.items()})
+            expected["accuracy, all OOD"] = over({t: np.mean(values) for t, values in stored.items() if t in means})
         if row != "ensemble":
-            base = over({t: np.mean(values) for t, values in ood["ensemble"].items()})
-            expected["all OOD, minus ensemble"] = expected["all OOD"] - base
+            gain = {t: every[t] - np.mean(ood["ensemble"][t]) for t in every}
+            expected["all OOD, minus ensemble"] = over({t: gain[t] for t in means})
+            expected["minus ensemble"] = gain["tweets-broken"]
+            expected["sd between tasks"] = np.std([gain[t] for t in means], ddof=1)
+            for name in {*family.values()}:
+                expected[name] = np.mean([value for t, value in gain.items() if t in means and family[t] == name])
+            half = 4.302653 * np.std([expected[name] for name in {*family.values()}], ddof=1) / 3**0.5
+            assert rows[row]["families as random"] == percent_of(half), row
         for column, value in expected.items():
             assert mean(rows[row][column]) == pytest.approx(100 * value, abs=0.0501), (row, column)
         for condition, scores in (("ood", ood), ("ind", ind)):
@@ -112,6 +130,10 @@ def test_the_tables_are_what_loops_over_the_results_give(default: ResultStore, p
                 (cells,) = tables(section(page, f"### {task.modality}, {TITLES[condition]}"))
                 shown = mean(cells[row][task.name])
                 assert shown == pytest.approx(100 * np.mean(scores[row][task.name]), abs=0.0501)
+
+
+def percent_of(half: float) -> str:
+    return f"± {number(half)}"
 
 
 def test_a_half_width_is_the_two_parts_together(default: ResultStore, page: str) -> None:
@@ -165,7 +187,7 @@ def test_every_metric_is_recomputed_from_the_results_alone(metric: str, tmp_path
 
 def test_numbers_lists_and_shares_in_words() -> None:
     def of(mean: float, error: float, tasks: int = 3) -> Estimate:
-        return without_empty_interval(Estimate(mean, error, 0.0, seeds=5, tasks=tasks, runs=5 * tasks))
+        return without_empty_interval(Estimate(mean, error, 0.0, freedom=4, tasks=tasks, runs=5 * tasks))
 
     assert [number(x) for x in (0.5, 0.1234, -0.00001, 0.99999, -0.0)] == ["50.0", "12.3", "0.0", "100.0", "0.0"]
     assert [number(x, sign=True) for x in (0.01, -0.01, 0.0)] == ["+1.0", "-1.0", "0.0"]
@@ -275,7 +297,7 @@ def test_seconds_that_were_measured_stand_beside_the_cost(tmp_path: Path) -> Non
     fill(store, [Task("a")], methods, conditions=("ood",))
 
     def shown() -> dict[str, str | None]:
-        _, compared, _, canaries = tables(section(render(store), "## Methods"))
+        _, _, compared, *_, canaries = tables(section(render(store), "## Methods"))
         return {row: cells.get("seconds") for row, cells in (compared | canaries).items()}
 
     assert set(shown().values()) == {None}

@@ -42,11 +42,15 @@ def scores(store: ResultStore, method: str, column: str) -> dict[tuple[str, int]
     return found
 
 
+SOUND = ("solar", "pairs")
+
+
 def over(values: dict[tuple[str, int], float]) -> float:
-    """Over two families of means over their tasks."""
+    """Over two families of means over their tasks, without the one that has a broken supervisor."""
     families: tuple[list[float], list[float]] = [], []
     for (task, _), value in values.items():
-        families[task == "solar"].append(value)
+        if task in SOUND:
+            families[task == "solar"].append(value)
     return float(np.mean([np.mean(own) for own in families]))
 
 
@@ -86,7 +90,7 @@ def test_readers_are_given_the_chosen_trial(store: ResultStore) -> None:
 def test_in_distribution_results_alone_have_a_table_too(tmp_path: Path) -> None:
     tuned(ResultStore(tmp_path / "demo-tuned"), ("ind",))
     page = render(ResultStore(tmp_path / "demo-tuned"))
-    assert "Means over 3 InD tasks" in page
+    assert "Means over 2 InD tasks" in page
     assert "--conditions" not in page
 
 
