@@ -29,7 +29,7 @@ from benchmark.packs import sheet as layout
 from benchmark.packs.card import card
 from benchmark.packs.sheet import Sheet
 from benchmark.running.request import Request, check_options, lacking, resolve
-from benchmark.running.unit import LIBRARIES
+from benchmark.running.result import LIBRARIES
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
 

@@ -20,8 +20,8 @@ from benchmark.running.executors.processes import Team, in_processes
 from benchmark.running.placement import placed
 from benchmark.running.plan import Unit
 from benchmark.running.progress_bar import progress
+from benchmark.running.result import UnitResult
 from benchmark.running.setup import Setup
-from benchmark.running.unit import UnitResult
 
 MOST_WORKERS = 8  # unless more are asked for: each holds about 1 GB
 _MOST_ON_A_GPU, _ROOM_ON_A_GPU = 4, 16e9  # processes, and bytes of its memory for each

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from benchmark.base.errors import Vanished, W2SError
-from benchmark.base.notices import Say
+from benchmark.base.notices import Say, notice
 from benchmark.base.paths import using
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.registry import TASKS
@@ -73,7 +73,8 @@ def _to_its_end(resolved: Callable[[], Run], say: Say, workforce: Workforce) -> 
         idle = run.available and not units
         say(f"nothing to do: all is in {run.store.root}" if idle else f"{report}, results in {run.store.root}")
         _say_failures(report.failures, say)
-        _say_untrained(run, say)
+        if units:
+            _warn_of_untrained(run)
         return 1 if report.failures or (run.outdated and run.outdated.left_out) else 0
     except KeyboardInterrupt:
         left = f"{report.planned - report.units} left, results in {report.results}"
@@ -105,14 +106,14 @@ def _say_replaced(run: Run, say: Say) -> None:
         say(line)
 
 
-def _say_untrained(run: Run, say: Say) -> None:
+def _warn_of_untrained(run: Run) -> None:
     """Of the run's own tasks, those whose students were hardly trained."""
     names = {task.name for task in run.tasks}
     found = {cell: fault for cell, fault in untrained(run.store.load()).items() if cell[0] in names}
     for (task, condition), fault in found.items():
-        say(f"{task} ({condition}): {fault}: no method can be judged there")
+        notice(f"{task} ({condition}): {fault}")
     if found:
-        say("train longer (--set min_steps=N, in a folder of its own), or find better features or more examples")
+        notice("methods can't be judged there; train longer (--set min_steps=N, in a folder of its own)")
 
 
 def _not_run(run: Run) -> list[str]:

@@ -22,8 +22,8 @@ from benchmark.results.manifest import LONGEST, can_be_seen, manifest_of
 from benchmark.results.store import ResultStore, method_files
 from benchmark.running.evaluation import evaluate
 from benchmark.running.request import Request, Run, resolve
+from benchmark.running.result import LIBRARIES
 from benchmark.running.session import carry_out
-from benchmark.running.unit import LIBRARIES
 from benchmark.submissions.about import stub
 
 

@@ -19,7 +19,8 @@ from benchmark.core.registry import METHODS, register_task
 from benchmark.results.store import ResultStore
 from benchmark.running.plan import Unit
 from benchmark.running.runner import Workforce
-from benchmark.running.unit import Setup, execute
+from benchmark.running.setup import Setup
+from benchmark.running.unit import execute
 from support.command_line import CommandLine
 from support.made_up import Blobs, make_arrays
 from tasks import _vader

@@ -40,8 +40,8 @@ from benchmark.results.replies import REPLIES, Reply, read_replies, write_replie
 from benchmark.results.store import ResultStore
 from benchmark.running import runner
 from benchmark.running.plan import Unit
+from benchmark.running.result import UnitResult
 from benchmark.running.stale import stale_findings
-from benchmark.running.unit import UnitResult
 from support.fake_judge import Asked, FakeJudge, Sent, first_always, honest, says
 from support.synthetic import Task, entry, evaluation, fill
 

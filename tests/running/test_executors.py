@@ -28,9 +28,10 @@ from benchmark.running.executors.contract import Pass, Queue, do, passes
 from benchmark.running.executors.node_files import NodeFiles
 from benchmark.running.plan import Unit
 from benchmark.running.request import Request
+from benchmark.running.result import UnitResult
 from benchmark.running.runner import Workforce
 from benchmark.running.session import foresee
-from benchmark.running.unit import Setup, UnitResult
+from benchmark.running.setup import Setup
 from benchmark.store import cache as cache_module
 from support.made_up import Blobs, Columns, make_arrays
 from support.units import setup_of, unit_of

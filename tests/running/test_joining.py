@@ -22,15 +22,17 @@ from benchmark.core.problems import train_sizes
 from benchmark.core.registry import TASKS
 from benchmark.core.suite import Recipes
 from benchmark.running import joining
+from benchmark.running import memory as memory_module
 from benchmark.running import unit as unit_module
 from benchmark.running.executors import contract
 from benchmark.running.executors.contract import Queue, do, in_this_process, outcomes_of, units_of
 from benchmark.running.joining import Joined, joined, training_runs
 from benchmark.running.plan import Unit
 from benchmark.running.request import Request
+from benchmark.running.result import UnitResult
 from benchmark.running.session import foresee
 from benchmark.running.setup import Setup
-from benchmark.running.unit import UnitResult, execute
+from benchmark.running.unit import execute
 from support.made_up import Blobs, Columns
 from support.scribbler import Scribbler
 from support.units import setup_of, unit_of
@@ -78,18 +80,18 @@ def test_joined_units_give_what_they_give_alone(setup: Setup, monkeypatch: pytes
     """Weights to 1e-6, and equal records: predictions, metrics, costs, diagnostics; in fewer runs of the loop."""
     runs: list[int] = []
     weights: dict[tuple[str, ...], list[Tensor]] = {}
-    original, score = unit_module.train_trials, unit_module._score
+    original, add = unit_module.train_trials, unit_module.add_entry
 
     def counted(*arguments: Any) -> Any:
         runs.append(len(arguments[1].seeds))
         return original(*arguments)
 
-    def kept(setting: Any, tried: Any, own: Any, s: int, *others: Any) -> None:
-        weights.setdefault((own.task.name, setting.method, own.problem.seed), []).append(tried[0].student.weight[s])
-        score(setting, tried, own, s, *others)
+    def kept(result: Any, task: Any, problem: Any, setting: Any, tried: Any, place: Any, *others: Any) -> None:
+        weights.setdefault((task.name, setting.method, problem.seed), []).append(tried[0].student.weight[place[0]])
+        add(result, task, problem, setting, tried, place, *others)
 
     monkeypatch.setattr(unit_module, "train_trials", counted)
-    monkeypatch.setattr(unit_module, "_score", kept)
+    monkeypatch.setattr(unit_module, "add_entry", kept)
     plan = [unit("a"), unit("b"), unit("c")]
     first, *_ = in_this_process([*plan, *plan], setup, lambda job, text, share: None)
     together = [own for _, own in outcomes_of(*first)]
@@ -182,7 +184,7 @@ def test_whole_units_train_together_as_far_as_memory_goes(setup: Setup, monkeypa
     monkeypatch.setattr(unit_module, "train_trials", counted)
     plan = tuple(unit(name, ("naive",)) for name in ("a", "b", "c"))
     for share, expected in ((0.25, [6]), (0.0, [2, 2, 2])):
-        monkeypatch.setattr(unit_module, "_CPU_SHARE", share)
+        monkeypatch.setattr(memory_module, "_CPU_SHARE", share)
         sizes.clear()
         assert isinstance(do(Joined(plan), setup, lambda text, share: None), list)
         assert sizes == expected
@@ -193,8 +195,8 @@ def test_memory_that_training_has_left_unused_counts_as_free_on_a_gpu(monkeypatc
     given_back: list[bool] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(True))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100 * len(given_back), 100))
-    monkeypatch.setattr(unit_module, "_bytes", lambda seed: 20)
-    seeds: list[Any] = [SimpleNamespace(result=object()) for _ in range(4)]
+    monkeypatch.setattr(unit_module, "training_bytes", lambda problem: 20)
+    seeds: list[Any] = [SimpleNamespace(result=object(), problem=None) for _ in range(4)]
     assert [len(part) for part in unit_module._parts(seeds, "cuda")] == [2, 2]  # of 40%
 
 

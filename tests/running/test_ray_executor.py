@@ -19,7 +19,7 @@ from benchmark.running.executors import ray as executor
 from benchmark.running.executors.contract import Job
 from benchmark.running.executors.node_files import NodeFiles
 from benchmark.running.plan import Unit
-from benchmark.running.unit import Setup
+from benchmark.running.setup import Setup
 from support.made_up import Blobs
 from support.units import setup_of, unit_of
 

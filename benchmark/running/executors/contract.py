@@ -18,8 +18,9 @@ from benchmark.core.pools import pool_domains
 from benchmark.core.student import ChunkReader
 from benchmark.running.joining import Joined, joined
 from benchmark.running.plan import Unit
+from benchmark.running.result import UnitResult
 from benchmark.running.setup import Setup
-from benchmark.running.unit import UnitResult, execute, execute_together
+from benchmark.running.unit import execute, execute_together
 
 ATTEMPTS = 3  # of a job whose worker dies; what fails on its own merits fails once
 

@@ -18,8 +18,8 @@ from benchmark.base.errors import W2SError
 from benchmark.base.files import atomic_write, sha256_file
 from benchmark.base.versions import libraries
 from benchmark.core.registry import METHODS, TASKS
+from benchmark.running.result import LIBRARIES
 from benchmark.running.setup import Setup
-from benchmark.running.unit import LIBRARIES
 
 Keep = Callable[[bytes], Any]  # puts bytes where workers find them; gives what they ask with
 Get = Callable[[Any], bytes]
