@@ -1,14 +1,14 @@
 """From a suite's results to LEADERBOARD.md: a pure function, the same bytes each time."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import numpy as np
 
-from benchmark.analysis.cells import FLOOR, Analysis, Cell, analysis_with_records, task_weights
+from benchmark.analysis.cells import FLOOR, Analysis, Cell, CellKey, analysis_with_records, task_weights
 from benchmark.analysis.chance import chance_deviation
 from benchmark.analysis.format import number, percent
 from benchmark.analysis.statistics import RESAMPLES, estimate
@@ -48,6 +48,7 @@ from benchmark.reports.provenance import command, provenance
 from benchmark.results.manifest import read_manifest
 from benchmark.results.seconds import MethodSeconds, read_seconds
 from benchmark.results.store import ResultStore
+from benchmark.results.untrained import untrained
 
 _WHOLE_POOL = f"""\
 - **The whole pool is scored**: students have not seen the truth of its train split either. Rows that were made from
@@ -102,7 +103,8 @@ def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
         if rest.cells:
             modalities = in_order(cell.evaluation.modality for cell in rest.cells.values())
             parts += [_headline(rest, read_seconds(store.root)), _broken(rest)]
-            parts += [*(_modality(rest, name) for name in modalities), _winners(rest)]
+            faults = untrained(store.load())
+            parts += [*(_modality(rest, name, faults) for name in modalities), _winners(rest)]
         parts += [stress.section(analysis), judged_section(judged, {record.key for record in analysis.records})]
         parts.append(_weights(analysis))
         problems += judged.problems
@@ -216,7 +218,8 @@ def _oracles(analysis: Analysis) -> str:
     )
 
 
-def _modality(analysis: Analysis, modality: str) -> str:
+def _modality(analysis: Analysis, modality: str, faults: Mapping[CellKey, str]) -> str:
+    """One modality's tables; `faults` says where students were hardly trained."""
     text = f"## Tasks: {escape(modality)}"
     for condition, name in CONDITION_TITLES.items():
         if not (cells := analysis.select(condition, modality)):
@@ -235,6 +238,9 @@ def _modality(analysis: Analysis, modality: str) -> str:
         text += f"\n\nMetric: {metrics}."
         if small := [cell.evaluation.task for cell in cells if cell.has_gap is False]:
             text += f" The gap between floor and ceiling is too small for PGR on {listing(small)}."
+        of = [(cell.evaluation.task, faults.get((cell.evaluation.task, condition))) for cell in cells]
+        if hardly := [f"{task}: {fault}" for task, fault in of if fault]:
+            text += f" Students were hardly trained, so that methods can't be judged, on {listing(hardly)}."
         guessable = [cell for cell in cells if METRICS[cell.evaluation.metric].uniform_chance]
         floors = [(cell.evaluation, estimate([cell.samples[FLOOR]])) for cell in guessable]
         if weak := [of.task for of, floor in floors if floor.mean - 1 / of.num_classes <= floor.half]:

@@ -11,6 +11,7 @@ from benchmark.core.canaries import Taught
 from benchmark.core.data import Recipe
 from benchmark.core.method import CrossEntropy
 from benchmark.core.training import train
+from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore
 from benchmark.results.untrained import MOST_LATE_FALL, untrained
 from support.synthetic import Task, put
@@ -47,3 +48,11 @@ def test_a_ceiling_that_was_not_trained_is_named(tmp_path: Path, accuracy: float
     ((cell, fault),) = untrained(store.load()).items()
     assert cell == ("bad", "ood")
     assert words in fault
+
+
+def test_the_tables_say_so(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "suite")
+    for task, accuracy in zip(TASKS, (0.9, 0.4), strict=True):
+        put(store, task, "ground_truth", range(3), ("ood",), accuracy=accuracy)
+        put(store, task, "naive", range(3), ("ood",), accuracy=0.3)
+    assert "Students were hardly trained, so that methods can't be judged, on bad: the ceiling (" in render(store)
