@@ -73,7 +73,8 @@ def suite_payload(store: ResultStore) -> payload.Suite:
     base = name.removesuffix(TUNED)
     about = load_suite(base).description if base in suite_names() else ""
     if about and name != base:
-        about = f"the suite `{base}` with the setting of each method chosen on the validation split"
+        how = "on the other task families" if whole.transfer else "by agreement on the validation split"
+        about = f"the suite `{base}` with the setting of each method chosen {how}"
     if store.older is not None:
         about = ". ".join([*filter(None, [about]), f"Of an older protocol: {store.older}"])
     rows = [*ranked(own), *references(own)]
