@@ -4,13 +4,14 @@ A folder `<suite>-tuned` (of `w2s run --tune`) belongs to the folder `<suite>` b
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
 from benchmark.analysis.cells import Analysis, Cell, analysis_of, task_weights
 from benchmark.analysis.effects import family_names
 from benchmark.analysis.format import NOT_RUN, number, percent
-from benchmark.analysis.statistics import Sample, difference
+from benchmark.analysis.statistics import Estimate, Sample, difference
 from benchmark.base.text import escape, listing, markdown, plain
 from benchmark.core.names import CONDITION_NAMES, GRID_SIZE
 from benchmark.reports.headline import (
@@ -47,6 +48,7 @@ would have scored, and biased upward, as the best of {GRID_SIZE} scores is partl
 _CHOICES = """\
 What was chosen: tuned, each setting with the number of left-out families that it was chosen for; by agreement, the
 share of a task's seeds, in percent, where it is the default."""
+_ELSEWHERE = " (setting chosen on other families)"
 _HEADERS: dict[Which, str] = {"transfer": "tuned", "agreement": "by agreement", "short": "fewer epochs"}
 
 
@@ -69,12 +71,14 @@ def section(store: ResultStore) -> str:
             ["method", "name", *table.headers],
             [[_title(analysis, row), f"`{row}`", *table.marked(row)] for row in rows],
         )
-        for table in (_scores(analysis), _choices(analysis))
+        for table in (_scores(analysis), _choices(analysis, escape))
     )
     made = {name: escape(text) for name, text in provenance(analysis.records).items()}
+    sorted_by = _HEADERS["transfer" if analysis.transfer else "agreement"]
     about = (
         f"Means over {len(cells)} {CONDITION_NAMES[main_condition(analysis)]} tasks, by families, without those that "
-        "have a broken supervisor. Sorted by tuned; bold: the best mean, where ablations don't compete."
+        f"have a broken supervisor. Sorted by *{sorted_by}*; bold: the best mean, where ablations "
+        "don't compete."
     )
     parts = [
         "## Equal tuning budget",
@@ -113,30 +117,28 @@ def _title(analysis: Analysis, row: str) -> str:
     return title(analysis, row) + _ELSEWHERE * (row == FOCUS and bool(analysis.transfer))
 
 
-_ELSEWHERE = " (setting chosen on other families)"
-
-
 def _shorter(analysis: Analysis) -> str:
     """What the setting with fewer epochs is; nothing where no grid has one."""
     found = sorted({epochs for record in analysis.records if (epochs := short_epochs(record))})
     if not found:
         return ""
-    epochs = listing([f"{fewer} epochs in place of {usual}" for usual, fewer in found])
-    return f" **Fewer epochs** is the default but for {epochs}: how far scores hang on the length of training."
+    lengths = listing([f"{fewer} epochs in place of {usual}" for usual, fewer in found])
+    return f" **Fewer epochs** is the default but for {lengths}: how far scores hang on the length of training."
 
 
 def _against_baseline(analysis: Analysis) -> str:
     """The focus against the baseline, both tuned on other families and both with their defaults."""
-    if not analysis.transfer:
+
+    def gain(which: Which) -> Estimate | None:
+        return analysis.over(_cells(analysis), lambda cell: _difference(cell, (FOCUS, which), (BASELINE, which)))
+
+    tuned, default = gain("transfer"), gain("default")
+    if not (tuned and default):
         return ""
-    gains = {
-        how: analysis.over(
-            _cells(analysis), lambda cell, which=which: _difference(cell, (FOCUS, which), (BASELINE, which))
-        )  # type: ignore[misc]
-        for how, which in (("tuned likewise", "transfer"), ("where both have their defaults", "default"))
-    }
-    found = [f"{percent(gain, sign=True)} {how}" for how, gain in gains.items() if gain]
-    return f"{escape(analysis.titles[FOCUS])}{_ELSEWHERE} against `{BASELINE}`: {listing(found)}." if found else ""
+    return (
+        f"{escape(analysis.titles[FOCUS])}{_ELSEWHERE} against `{BASELINE}` that is tuned likewise: "
+        f"{percent(tuned, sign=True)}; both with their defaults: {percent(default, sign=True)}."
+    )
 
 
 def _difference(cell: Cell, one: tuple[str, Which], other: tuple[str, Which]) -> Sample | None:
@@ -164,8 +166,8 @@ def _scores(analysis: Analysis) -> Table:
     return table_of(analysis, columns)
 
 
-def _choices(analysis: Analysis) -> Table:
-    """Which settings are chosen."""
+def _choices(analysis: Analysis, written: Callable[[str], str] = str) -> Table:
+    """Which settings are chosen; their names are anybody's text, as it is to be `written`."""
     cells = _cells(analysis)
     families = family_names(cells)
 
@@ -180,7 +182,7 @@ def _choices(analysis: Analysis) -> Table:
         if not own or record is None:
             return "–"
         return "; ".join(
-            f"{escape(trial_name(record, chosen))}: {count} of {len(own)}"
+            f"{written(trial_name(record, chosen))}: {count} of {len(own)}"
             for chosen, count in Counter(own).most_common()
         )
 

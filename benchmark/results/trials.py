@@ -20,6 +20,7 @@ TOLERANCE = 1e-9  # a stored metric may differ from its recomputation by this
 # What chose a trial: nobody; the truth of other task families; agreement with the supervisors' ensemble; the truth that
 # it is scored against. "short" is the default but for fewer epochs.
 Which = Literal["default", "transfer", "agreement", "oracle", "short"]
+_PARTS = ("method", "student")  # of a trial's hyperparameters
 _LENGTH = {"epochs", "min_steps"}  # of the student's recipe
 
 
@@ -41,6 +42,10 @@ def choice_fault(record: Record) -> str | None:
     if not isinstance(tried, list) or len(tried) != GRID_SIZE:
         found = len(tried) if isinstance(tried, list) else tried
         return f"hyperparameters.{TRIALS}: found {found}, expected {GRID_SIZE}, as every method has"
+    if not all(
+        isinstance(trial, dict) and all(isinstance(trial.get(part), dict) for part in _PARTS) for trial in tried
+    ):
+        return f"hyperparameters.{TRIALS}: expected the options of {' and '.join(_PARTS)} of each trial"
     agreements, number = record.diagnostics.get(AGREEMENT), record.diagnostics.get(CHOSEN)
     if not isinstance(agreements, list) or len(agreements) != GRID_SIZE:
         return f"diagnostics.{AGREEMENT}: found {agreements}, expected {GRID_SIZE} numbers"
@@ -120,12 +125,11 @@ def trial_name(record: Record, number: int) -> str:
     and multiples of the student's recipe."""
     changed = _changed(record, number)
     options = [f"{name}={value}" for name, (_, value) in changed["method"].items()]
-    times = [
-        f"{name.replace('_', ' ')} × {value / before:.2g}"
-        for name, (before, value) in changed["student"].items()
-        if name != "min_steps"
-    ]
-    return ", ".join([*options, *times]) or "default"
+    for name, (before, value) in changed["student"].items():
+        if name != "min_steps":  # goes with the epochs
+            is_multiple = isinstance(value, int | float) and isinstance(before, int | float) and before
+            options.append(f"{name.replace('_', ' ')} × {value / before:.2g}" if is_multiple else f"{name}={value}")
+    return ", ".join(options) or "default"
 
 
 def short_trial(record: Record) -> int | None:
@@ -133,7 +137,8 @@ def short_trial(record: Record) -> int | None:
     for number in range(1, GRID_SIZE):
         changed = _changed(record, number)
         before, epochs = changed["student"].get("epochs", (0, 0))
-        if epochs < before and not changed["method"] and changed["student"].keys() <= _LENGTH:
+        fewer = isinstance(before, int) and isinstance(epochs, int) and epochs < before
+        if fewer and not changed["method"] and changed["student"].keys() <= _LENGTH:
             return number
     return None
 
@@ -149,7 +154,7 @@ def _changed(record: Record, number: int) -> dict[str, dict[str, tuple[Any, Any]
     default, own = (_tried(record)[at] for at in (0, number))
     return {
         part: {name: (default[part].get(name), v) for name, v in own[part].items() if v != default[part].get(name)}
-        for part in ("method", "student")
+        for part in _PARTS
     }
 
 
