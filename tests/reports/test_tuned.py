@@ -13,6 +13,7 @@ from benchmark.analysis.frame import load_results
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.records import Record
 from benchmark.core.scoring import score
+from benchmark.reports.checks import agreement
 from benchmark.reports.leaderboard import render, summary
 from benchmark.results.store import ResultStore
 from support.markdown import mean, section, tables
@@ -147,6 +148,15 @@ def test_readers_are_given_the_setting_that_is_best_elsewhere(store: ResultStore
     by_accuracy = frame[frame.metric == "accuracy"]
     assert len(by_accuracy) == len(TRIED) * 3
     assert (by_accuracy.accuracy == by_accuracy.score).all()
+
+
+def test_a_part_agrees_with_the_whole_whatever_families_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the part agreement chooses the default, of the whole the other family a much better one."""
+    monkeypatch.setattr("support.synthetic.TRIED", {"raven": ([*[0.6] * 7, 0.95], [0.9, *[0.1] * 7])})
+    part, whole = ResultStore(tmp_path / "part"), ResultStore(tmp_path / "whole")
+    tuned(part, tasks=default_tasks()[3:])
+    tuned(whole)
+    assert agreement(part, whole)[0].endswith("2 of 2 cells agree within their intervals")
 
 
 def test_in_distribution_results_alone_have_a_table_too(tmp_path: Path) -> None:
