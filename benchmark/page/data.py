@@ -39,6 +39,7 @@ from benchmark.reports.headline import (
 )
 from benchmark.reports.provenance import provenance
 from benchmark.reports.stress import Curve, curves, level_zero, without_stress
+from benchmark.reports.tuned import chosen_elsewhere
 from benchmark.results.layout import TUNED
 from benchmark.results.store import ResultStore
 from benchmark.submissions.reading import read_introduction
@@ -300,6 +301,7 @@ def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
         "citation": citation,
         "description": description,
         "developed_on": developed_on,
+        "tuned": chosen_elsewhere(analysis, name),
         "settings": _settings(records),
         "cost": None if cost is None else round(cost, 4),
     }

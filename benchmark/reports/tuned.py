@@ -166,28 +166,28 @@ def _scores(analysis: Analysis) -> Table:
     return table_of(analysis, columns)
 
 
-def _choices(analysis: Analysis, written: Callable[[str], str] = str) -> Table:
-    """Which settings are chosen; their names are anybody's text, as it is to be `written`."""
-    cells = _cells(analysis)
-    families = family_names(cells)
+def chosen_elsewhere(analysis: Analysis, row: str) -> str:
+    """Which settings of a method were chosen on other families, as 'eta=0.001: 7 of 8; default: 1 of 8'; nothing where
+    none was. Options are anybody's text."""
+    families = family_names(_cells(analysis))
+    own = [analysis.transfer[row, family] for family in families if (row, family) in analysis.transfer]
+    if not own:
+        return ""
+    record = next(record for record in analysis.records if record.method == row)
+    return "; ".join(f"{trial_name(record, at)}: {count} of {len(own)}" for at, count in Counter(own).most_common())
 
-    def by_agreement(row: str) -> str:
+
+def _choices(analysis: Analysis, written: Callable[[str], str] = str) -> Table:
+    """What was chosen; `written` makes anybody's text fit for the page."""
+    cells = _cells(analysis)
+
+    def default_by_agreement(row: str) -> str:
         own = [cell for cell in cells if row in cell.records]
         shares = [np.mean([record.diagnostics[CHOSEN] == 0 for record in cell.records[row].values()]) for cell in own]
         return number(float(task_weights(own) @ shares)) if own else "–"
 
-    def elsewhere(row: str) -> str:
-        own = [analysis.transfer[row, family] for family in families if (row, family) in analysis.transfer]
-        record = next((record for record in analysis.records if record.method == row), None)
-        if not own or record is None:
-            return "–"
-        return "; ".join(
-            f"{written(trial_name(record, chosen))}: {count} of {len(own)}"
-            for chosen, count in Counter(own).most_common()
-        )
-
-    columns = [TextColumn("tuned", elsewhere), TextColumn("default chosen by agreement", by_agreement)]
-    return table_of(analysis, columns)
+    tuned = TextColumn(_HEADERS["transfer"], lambda row: written(chosen_elsewhere(analysis, row)) or "–")
+    return table_of(analysis, [tuned, TextColumn("default chosen by agreement", default_by_agreement)])
 
 
 def _cells(analysis: Analysis) -> list[Cell]:
