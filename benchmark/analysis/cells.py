@@ -3,9 +3,9 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,6 +25,7 @@ from benchmark.analysis.statistics import (
     improvement,
     recovered_gap,
 )
+from benchmark.analysis.transfer import best_elsewhere
 from benchmark.base.seeding import numpy_rng
 from benchmark.core.metrics import METRICS, Floats, Scores, Split
 from benchmark.core.names import CANARIES, REFERENCES, TRAIN_TRUTH
@@ -34,15 +35,24 @@ from benchmark.core.sources import source_findings
 from benchmark.results.contents import Contents, no_results
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
-from benchmark.results.trials import CHOSEN, Which, expected_metrics, is_tuned, metric_faults, picked
+from benchmark.results.trials import (
+    CHOSEN,
+    Which,
+    expected_metrics,
+    is_tuned,
+    metric_faults,
+    of_trial,
+    trial_numbers,
+    trial_scores,
+)
 
 FLOOR, CEILING = "supervisor_ensemble", "ground_truth"  # of PGR and failures
 MEAN_SUPERVISOR = "mean_supervisor"  # the other floor, named so wherever it stands
 BROKEN = "broken"  # a tag, and the end of a broken sister's name
 CellKey = tuple[str, str]  # (task, condition)
 Metrics = Mapping[str, float]
-_Row = tuple[Which, str]  # a trial of a tuned method, or all of an ordinary one
-_TRIALS: tuple[Which, ...] = ("chosen", "default", "oracle")
+Choices = Mapping[tuple[str, str], int]  # by method and family, the trial that is best on the other families
+_Row = tuple[Which | None, str]  # a trial of a tuned method, or all of an ordinary one
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +63,10 @@ class Cell:
         records: by method and seed; one setting a method.
         samples: scores (the task's own metric) of every row: methods, canaries, reference rows. They are on the whole
             pool, but on the test split for rows of `TRAIN_TRUTH`, which have seen the truth of the train split.
+            Of a tuned method they are those of the setting that is best on the other families; of the one that was
+            chosen by agreement where there is no other family.
         accuracies: plain accuracy of every row, on the same resamples.
-        trials: of tuned methods also the scores of other trials than the chosen one, on the same resamples.
+        trials: of tuned methods, by what chose the trial, scores on the same resamples.
         test: by metric (the task's own, accuracy), scores of every row on the test split alone. An older evaluation is
             of that split alone, and these are the only scores that there are.
     """
@@ -72,9 +84,9 @@ class Cell:
         classes, seeds = self.evaluation.num_classes, sorted(self.evaluation.seeds.items())
         return {s: score(self.evaluation.metric, t.supervisors, t.labels, t.groups, classes) for s, t in seeds}
 
-    def score(self, row: str, which: Which = "chosen") -> Sample | None:
-        """A row's score; `which` says by which trial of a tuned method."""
-        return (self.samples if which == "chosen" else self.trials[which]).get(row)
+    def score(self, row: str, which: Which | None = None) -> Sample | None:
+        """A row's score; `which` says by which trial of a tuned method, None for one without where there is none."""
+        return (self.samples if which is None else self.trials.get(which, {})).get(row)
 
     def accuracy(self, row: str) -> Sample | None:
         return self.accuracies.get(row)
@@ -121,15 +133,12 @@ class Cell:
     @property
     def broken(self) -> bool:
         """Whether one of its supervisors is broken."""
-        return BROKEN in self.evaluation.tags
+        return _broken(self.evaluation)
 
     @property
     def base(self) -> str:
         """Of a task with a broken supervisor the name of the task as it is; of any other its own."""
-        if not self.broken:
-            return self.evaluation.task
-        said = dict(tag.split("=", 1) for tag in self.evaluation.tags if "=" in tag)
-        return said.get("base", self.evaluation.task.removesuffix(f"-{BROKEN}"))
+        return _base(self.evaluation)
 
     @cached_property
     def pool(self) -> str:
@@ -151,6 +160,8 @@ class Analysis:
     Attributes:
         records: those that the cells are made of.
         titles: of every row. ablations: rows that are variants of another method.
+        transfer: of a tuned method, by family, the number of the setting that is best on the other families; there is
+            none for the only family.
         problems: invalid lines, records that don't fit, metrics that differ from their recomputation.
         errors: what is known of the cells' errors from test examples.
     """
@@ -161,6 +172,7 @@ class Analysis:
     ablations: frozenset[str]
     problems: list[str]
     errors: ExampleErrors
+    transfer: Choices = field(default_factory=dict)
 
     @property
     def methods(self) -> list[str]:
@@ -204,6 +216,17 @@ def task_weights(cells: Sequence[Cell], plain: bool = False) -> Floats:
     return family_weights(["" if plain else cell.evaluation.family for cell in cells], units)
 
 
+def _broken(evaluation: Evaluation) -> bool:
+    return BROKEN in evaluation.tags
+
+
+def _base(evaluation: Evaluation) -> str:
+    if not _broken(evaluation):
+        return evaluation.task
+    said = dict(tag.split("=", 1) for tag in evaluation.tags if "=" in tag)
+    return said.get("base", evaluation.task.removesuffix(f"-{BROKEN}"))
+
+
 def truth_hash(evaluation: Evaluation, seeds: Sequence[int]) -> str:
     """Hash of the test labels and groups of some seeds, in this order."""
     parts = [part for seed in seeds for part in (evaluation.seeds[seed].labels, evaluation.seeds[seed].groups)]
@@ -217,15 +240,45 @@ def analyse(contents: Contents) -> Analysis:
     grouped: dict[CellKey, dict[str, dict[int, Record]]] = defaultdict(lambda: defaultdict(dict))
     for record in sorted(records, key=lambda record: record.key):
         grouped[record.task, record.condition][record.method][record.seed] = record
+    transfer = _transfer(contents, records)
     titles = {record.method: record.title for record in sorted(records, key=lambda record: record.key)}
     return Analysis(
-        cells={key: _cell(contents, key, grouped[key], metrics, errors) for key in sorted(contents.evaluations)},
+        cells={
+            key: _cell(contents, key, grouped[key], metrics, errors, transfer) for key in sorted(contents.evaluations)
+        },
         records=records,
         titles={**dict(sorted(titles.items())), **REFERENCES},
         ablations=frozenset(record.method for record in records if record.ablation_of),
         problems=[*contents.problems, *problems],
         errors=errors,
+        transfer=transfer,
     )
+
+
+def _transfer(contents: Contents, records: Sequence[Record]) -> Choices:
+    """The settings that transfer tuning chooses: by scores on the tasks that means over all tasks are over, under the
+    main condition, of all seeds."""
+    tuned = [record for record in records if is_tuned(record)]
+    families = {(record.method, contents.evaluations[record.task, record.condition].family) for record in tuned}
+    for only in (lambda r: r.condition == "ood", lambda r: not _broken(contents.evaluations[r.task, r.condition])):
+        tuned = [record for record in tuned if only(record)] or tuned
+    scores: dict[str, dict[CellKey, list[Floats]]] = defaultdict(lambda: defaultdict(list))
+    for record in tuned:
+        key = record.task, record.condition
+        of_record = trial_scores(contents.evaluations[key], record.seed, contents.predictions[record.key])
+        scores[record.method][key].append(of_record)
+    chosen: dict[tuple[str, str], int] = {}
+    for method, left_out in sorted(families):
+        evaluations = [contents.evaluations[key] for key in scores[method]]
+        number = best_elsewhere(
+            left_out,
+            np.array([np.mean(own, axis=0) for own in scores[method].values()]),
+            [evaluation.family for evaluation in evaluations],
+            [_base(evaluation) for evaluation in evaluations],
+        )
+        if number is not None:
+            chosen[method, left_out] = number
+    return chosen
 
 
 _analysed: WeakKeyDictionary[ResultStore, tuple[int, Analysis]] = WeakKeyDictionary()
@@ -318,6 +371,7 @@ def _cell(
     records: dict[str, dict[int, Record]],
     metrics: Mapping[RecordKey, Metrics],
     errors: ExampleErrors,
+    transfer: Choices,
 ) -> Cell:
     """Scores of every row, and their bootstrap replicates when they are needed."""
     evaluation = contents.evaluations[key]
@@ -326,18 +380,23 @@ def _cell(
     scores: dict[_Row, dict[int, Metrics]] = defaultdict(dict)
     for row, by_seed in sorted(records.items()):
         for seed, record in by_seed.items():
-            found = metrics[record.key]
-            for which in _TRIALS if is_tuned(record) else _TRIALS[:1]:
-                blocks[seed][which, row] = picked(evaluation, record, contents.predictions[record.key], which)
-                scores[which, row][seed] = found if which == "chosen" else {own: found[f"{which}_{own}"]}
+            predictions = contents.predictions[record.key]
+            if not is_tuned(record):
+                blocks[seed][None, row], scores[None, row][seed] = predictions, metrics[record.key]
+                continue
+            tried, chosen = trial_scores(evaluation, seed, predictions), transfer.get((row, evaluation.family))
+            for which, number in trial_numbers(record, tried, chosen).items():
+                block = blocks[seed][which, row] = of_trial(predictions, number)
+                scores[which, row][seed] = compute_metrics(evaluation, seed, block, row)
     for seed, truth in truths.items():
         for row, block in reference_predictions(truth).items():
-            blocks[seed]["chosen", row] = block
-            scores["chosen", row][seed] = compute_metrics(evaluation, seed, block, row)
+            blocks[seed][None, row] = block
+            scores[None, row][seed] = compute_metrics(evaluation, seed, block, row)
     replicates = cache(lambda test: _replicates(evaluation, blocks, test))
 
-    def samples(metric: str, which: Which = "chosen", test: bool = False) -> dict[str, Sample]:
-        """By row; on the test split, where `test` is asked for or a row has seen the truth of the train split."""
+    def samples(metric: str, which: Which | None, test: bool = False) -> dict[str, Sample]:
+        """By row that has such a trial; on the test split, where `test` is asked for or a row has seen the truth of the
+        train split."""
         named = f"test_{metric}" if test else metric
 
         def drawn(row: str) -> dict[_Row, Floats]:
@@ -348,21 +407,25 @@ def _cell(
                 seeds=tuple(by_seed),
                 values=np.array([found[named] for found in by_seed.values()]),
                 resampled=lambda at=at: drawn(at[1])[at],  # type: ignore[misc]
-                name="/".join((*key, named, *at)),
+                name="/".join((*key, named, at[0] or "", at[1])),
                 errors=errors,
             )
             for at, by_seed in scores.items()
             if at[0] == which
         }
 
-    whole = {metric: samples(metric) for metric in metric_names(own)}
+    def shown(metric: str, test: bool = False) -> dict[str, Sample]:
+        """By row, of a tuned method by the trial that stands for it."""
+        return samples(metric, None, test) | samples(metric, "agreement", test) | samples(metric, "transfer", test)
+
+    whole = {metric: shown(metric) for metric in metric_names(own)}
     return Cell(
         evaluation=evaluation,
         records=records,
         samples=whole[own],
         accuracies=whole["accuracy"],
-        trials={which: samples(own, which) for which in _TRIALS[1:]},
-        test={metric: samples(metric, test=True) for metric in whole} if evaluation.whole else whole,
+        trials={which: samples(own, which) for which in get_args(Which)},
+        test={metric: shown(metric, test=True) for metric in whole} if evaluation.whole else whole,
     )
 
 

@@ -41,7 +41,11 @@ COLUMNS: Mapping[str, FrameColumn] = {
     "classes": FrameColumn("int64", "K"),
     "supervisors": FrameColumn("int64", "M"),
     "metric": FrameColumn("str", "name of the task's own metric"),
-    "score": FrameColumn("float64", "on the task's own metric, a share from 0 to 1"),
+    "score": FrameColumn(
+        "float64",
+        "on the task's own metric, a share from 0 to 1; of a tuned record by the setting that is best on the other "
+        "families (by the one that agreement chose where there is no other)",
+    ),
     "accuracy": FrameColumn("float64", "a share from 0 to 1"),
     "test_score": FrameColumn(
         "float64",

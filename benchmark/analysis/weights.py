@@ -11,12 +11,17 @@ import numpy as np
 from benchmark.analysis.cells import Cell
 from benchmark.analysis.statistics import Sample, rank_correlation
 from benchmark.core.metrics import Floats
+from benchmark.results.trials import is_tuned
 
 
 def learned_weights(cell: Cell, row: str) -> dict[int, Floats]:
-    """(M,) the weight of each supervisor at the end of training, for each seed whose record has them."""
+    """(M,) the weight of each supervisor at the end of training, for each seed whose record has them.
+
+    A tuned record has those of the setting that agreement chose, which is not the one that its score is of: none.
+    """
     members = len(cell.evaluation.supervisors)
-    found = {seed: record.diagnostics.get("weights") for seed, record in cell.records.get(row, {}).items()}
+    records = {seed: record for seed, record in cell.records.get(row, {}).items() if not is_tuned(record)}
+    found = {seed: record.diagnostics.get("weights") for seed, record in records.items()}
     return {
         seed: np.array(weights)
         for seed, weights in found.items()

@@ -39,6 +39,7 @@ from benchmark.reports.headline import (
 )
 from benchmark.reports.provenance import provenance
 from benchmark.reports.stress import Curve, curves, level_zero, without_stress
+from benchmark.reports.tuned import chosen_elsewhere
 from benchmark.results.layout import TUNED
 from benchmark.results.store import ResultStore
 from benchmark.submissions.reading import read_introduction
@@ -73,7 +74,8 @@ def suite_payload(store: ResultStore) -> payload.Suite:
     base = name.removesuffix(TUNED)
     about = load_suite(base).description if base in suite_names() else ""
     if about and name != base:
-        about = f"the suite `{base}` with the setting of each method chosen on the validation split"
+        how = "on the other task families" if whole.transfer else "by agreement on the validation split"
+        about = f"the suite `{base}` with the setting of each method chosen {how}"
     if store.older is not None:
         about = ". ".join([*filter(None, [about]), f"Of an older protocol: {store.older}"])
     rows = [*ranked(own), *references(own)]
@@ -299,6 +301,7 @@ def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
         "citation": citation,
         "description": description,
         "developed_on": developed_on,
+        "tuned": chosen_elsewhere(analysis, name),
         "settings": _settings(records),
         "cost": None if cost is None else round(cost, 4),
     }

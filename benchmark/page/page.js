@@ -234,7 +234,7 @@ function openMethod(/** @type {string} */ name) {
     h("div", { class: "bar" }, title, h("button", { type: "button", class: "close", click: () => detail.close() }, "Close")),
     factList({
       name: h("code", {}, row.name), kind: row.ablation_of ? `${kind}; an ablation of ${row.ablation_of}` : kind, version: row.version === null ? "" : String(row.version),
-      "developed on": row.developed_on, citation: citation(row.citation), cost: row.cost === null ? "" : `${row.cost.toFixed(2)} × ${suite.cost_unit} (optimizer steps × heads)`,
+      "developed on": row.developed_on, "chosen on other families": row.tuned, citation: citation(row.citation), cost: row.cost === null ? "" : `${row.cost.toFixed(2)} × ${suite.cost_unit} (optimizer steps × heads)`,
     }),
     h("div", { class: "description" }, text.split(/\n\s*\n/).map((paragraph) => h("p", {}, prose(paragraph)))),
     row.settings.length > 0 && [h("h3", {}, "Settings"), settingTables(row)],

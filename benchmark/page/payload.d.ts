@@ -17,6 +17,7 @@ interface Row {
   citation: string;
   description: string;
   developed_on: string;
+  tuned: string;
   settings: Setting[];
   cost: number | null;
 }

@@ -25,7 +25,8 @@ class Row(TypedDict):
     """A method, a canary or a reference row.
 
     `description` and `citation` are the submission's own, or those of the installed method of the same version; ""
-    without either. `developed_on` is what a submission states, "" for what is none. `cost` is optimizer steps x heads
+    without either. `developed_on` is what a submission states, "" for what is none. `tuned` says which settings its
+    scores are of, for how many left-out families; "" where none was chosen so. `cost` is optimizer steps x heads
     relative to `Suite.cost_unit`, on the condition that ranks rows.
     """
 
@@ -38,6 +39,7 @@ class Row(TypedDict):
     citation: str
     description: str
     developed_on: str
+    tuned: str
     settings: list[Setting]
     cost: float | None
 

@@ -96,8 +96,9 @@ def agreement(first: ResultStore, second: ResultStore) -> list[str]:
 
 
 def _estimates(store: ResultStore) -> dict[tuple[str, str, str], Estimate]:
+    """Of a tuned method by the choice that its records hold: the other one hangs on which families were run."""
     return {
-        (*key, row): estimate([sample])
+        (*key, row): estimate([cell.score(row, "agreement") or sample])
         for key, cell in analysis_of(store).cells.items()
         for row, sample in cell.samples.items()
         if row not in REFERENCES

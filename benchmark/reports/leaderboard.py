@@ -112,6 +112,8 @@ def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
             found = analysis_with_records(tuned_store).problems
             problems += [f"{tuned_store.root.name}/{problem}" for problem in found]
             parts.append(tuned.section(tuned_store))
+            if tuned_store.older not in (None, store.older):
+                parts.append(f"**These tuned results are of an older protocol.** {tuned_store.older}")
         parts.append(_provenance(analysis, store.root))
     if problems:
         lines = "\n".join(f"- {escape(problem)}" for problem in problems)

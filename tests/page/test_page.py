@@ -35,7 +35,7 @@ from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
 from benchmark.submissions.about import stub
 from support.snapshots import Snapshots, pretty
-from support.synthetic import Task, default_tasks, entry, evaluation, fill
+from support.synthetic import Task, default_tasks, entry, evaluation, fill, tuned
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +245,18 @@ def test_settings_that_differ_by_task_say_where(tmp_path: Path) -> None:
     row = row_of(store, "raven")
     found = {setting["options"]["student.learning_rate"]: setting["tasks"] for setting in row["settings"]}
     assert found == {"0.001": ["digits"], "0.01": ["tweets"]}
+
+
+def test_a_tuned_row_is_of_the_settings_that_other_families_choose(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "default-tuned")
+    tuned(store)
+    suite = page_payload([store])["suites"][0]
+    row = next(row for row in suite["rows"] if row["name"] == "naive")
+    assert row["tuned"] == "option=7: 2 of 2"
+    cells = [cell for cell in analysis_of(store).cells.values() if not cell.broken]
+    scores = [sample.mean for cell in cells if (sample := cell.score("naive", "transfer"))]
+    assert suite["views"]["ood||sound|own"]["score"]["naive"][0] == pytest.approx(100 * np.mean(scores), abs=0.01)
+    assert "chosen on the other task families" in suite["description"]
 
 
 def test_the_payload_is_of_its_type(suite: Suite) -> None:

@@ -85,6 +85,11 @@ def drop_a_trial(values: dict[str, Any]) -> None:
     values["setting"] = setting_hash(values["hyperparameters"])
 
 
+def without_options(values: dict[str, Any]) -> None:
+    values["hyperparameters"]["trials"][2] = {"student": {}}
+    values["setting"] = setting_hash(values["hyperparameters"])
+
+
 def another_wrong_answer(root: Path) -> None:
     """A prediction that changes no score: it was wrong before."""
     path = root / "small" / "raven" / "predictions.safetensors"
@@ -148,6 +153,7 @@ CASES: dict[str, Tamper] = {
     "tuned: a better metric": of_tuned("metrics", "accuracy", value=0.99),
     "tuned: no oracle": edited(lambda values: values["metrics"].pop("oracle_accuracy"), "small-tuned/raven"),
     "tuned: fewer trials": edited(drop_a_trial, "small-tuned/raven"),
+    "tuned: a trial without options": edited(without_options, "small-tuned/raven"),
     "an edited table": another_page(lambda page: page.replace("`raven`  ", "`raven` x", 1)),
     "a page with another end": another_page(lambda page: page + "\n"),
     "a page with Windows' line ends": another_page(lambda page: page.replace("\n", "\r\n")),

@@ -127,7 +127,7 @@ def test_weights_against_accuracy(way: int, begins: str) -> None:
         cell.records["raven"] = {}
         for seed, scores in cell.supervisor_scores.items():
             own: Floats = rng.permutation(3) + 0.1 if way == 0 else np.exp(9.0 * way * scores)
-            record = SimpleNamespace(diagnostics={"weights": (own / own.sum()).tolist()})
+            record = SimpleNamespace(diagnostics={"weights": (own / own.sum()).tolist()}, hyperparameters={})
             cell.records["raven"][seed] = record  # type: ignore[assignment]
             ranks.append(rank_correlation(own, scores))
             firsts.append(own.argmax() in np.flatnonzero(scores == scores.max()))
