@@ -62,6 +62,7 @@ class Emoji(Task):
 
     encoder = EfficientNetLite0(size=128)
     train_sizes = FEW_SIZES
+    conditions = ("ood",)  # held-out source data teach a student no more than the supervisors know together
     source_share = 1.0
     ind_domains = (HELD_OUT,)
 

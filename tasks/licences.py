@@ -104,7 +104,7 @@ class LicencePreference(_LicenceTask):
         return np.array(RATINGS)[classes]
 
     def supervisors(self, seed: int) -> Sequence[Supervisor]:
-        sizes = numpy_rng("licence preference", self.card.target, seed).permuted((15, 30, 60, 120)).tolist()
+        sizes = numpy_rng("licence preference", self.card.target, seed).permuted((6, 12, 25, 50)).tolist()
         models = (TfidfBradleyTerry(), CharacterBradleyTerry())
         kinds = [(source, model) for source in self.card.sources for model in models]
         return [Supervisor(model, (source,), size) for (source, model), size in zip(kinds, sizes, strict=True)]

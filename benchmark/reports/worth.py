@@ -34,7 +34,9 @@ def worth(store: ResultStore) -> str:
         for condition, title in CONDITION_TITLES.items()
         if (cells := analysis.select(condition))
     ]
-    text = "\n\n".join([*parts, _RELIABILITY, _families(analysis)])
+    seeds = sorted({len(cell.evaluation.seeds) for cell in analysis.cells.values()})
+    of = "1 seed" if seeds == [1] else f"{' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds"
+    text = "\n\n".join([*parts, f"By results of {of} of each task. {_RELIABILITY}", _families(analysis)])
     keep_errors(store)
     return text
 
