@@ -96,7 +96,7 @@ class Exercises(Task):
 
 @functools.cache
 def _domain(arm: str) -> Domain:
-    series, labels, sides = _recordings()
+    series, labels, persons, sides = _recordings()
     own = [i for i, side in enumerate(sides) if side == ARMS[arm]]
     starts = [range(0, len(series[i]) - WINDOW + 1, STEP) for i in own]
     counts = [len(at) for at in starts]
@@ -106,12 +106,18 @@ def _domain(arm: str) -> Domain:
         windows = [series[i][at : at + WINDOW] for i, places in zip(own, starts, strict=True) for at in places]
         return np.stack(windows).astype(np.float32)
 
-    return Domain(load, np.repeat(labels[own], counts), np.repeat(own, counts), fingerprint)
+    return Domain(
+        load,
+        np.repeat(labels[own], counts),
+        np.repeat(own, counts),
+        fingerprint,
+        score_groups=np.repeat(persons[own], counts),  # resampled are persons: their recordings are alike
+    )
 
 
 @functools.cache
-def _recordings() -> tuple[list[NDArray[np.float64]], NDArray[np.int64], NDArray[np.int64]]:
-    """Series (time, 6) of accelerations and rotations; exercise and side of each."""
+def _recordings() -> tuple[list[NDArray[np.float64]], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Series (time, 6) of accelerations and rotations; exercise, person and side of each."""
     path = fetch_wheel(
         package="seglearn",
         version="1.2.5",
@@ -123,11 +129,12 @@ def _recordings() -> tuple[list[NDArray[np.float64]], NDArray[np.int64], NDArray
         data = wheel.read(_FILE)
     if (found := hashlib.sha256(data).hexdigest()) != _SHA256:
         raise W2SError(f"{_FILE}: SHA-256 {found}, expected {_SHA256}")
-    *series, labels, _, sides = _arrays(data)  # without the persons
+    *series, labels, persons, sides = _arrays(data)
     if len(series) != _RECORDINGS:
         raise W2SError(f"{_FILE}: {len(series)} recordings, expected {_RECORDINGS}")
     made = [np.frombuffer(raw).reshape((-1, 6), order="F" if fortran else "C") for fortran, raw in series]
-    return made, np.frombuffer(labels[1], np.int64), np.frombuffer(sides[1]).astype(np.int64)
+    exercises, people = (np.frombuffer(raw, np.int64) for _, raw in (labels, persons))
+    return made, exercises, people, np.frombuffer(sides[1]).astype(np.int64)  # the only one in float64
 
 
 def _arrays(npy: bytes) -> Iterator[tuple[bool, bytes]]:

@@ -27,11 +27,11 @@ from benchmark.analysis.statistics import (
 )
 from benchmark.analysis.transfer import best_elsewhere
 from benchmark.base.seeding import numpy_rng
+from benchmark.core.code_hash import source_findings
 from benchmark.core.metrics import METRICS, Floats, Scores, Split
 from benchmark.core.names import CANARIES, REFERENCES, TRAIN_TRUTH
 from benchmark.core.records import Evaluation, Record, RecordKey
 from benchmark.core.scoring import compute_metrics, metric_names, reference_predictions, score
-from benchmark.core.sources import source_findings
 from benchmark.results.contents import Contents, no_results
 from benchmark.results.layout import RECORDS
 from benchmark.results.store import ResultStore
@@ -117,8 +117,13 @@ class Cell:
         return self._of(failure, row, floor)
 
     def _of(self, quantity: Callable[..., Sample | None], *rows: str) -> Sample | None:
-        """Of these rows' scores on examples on which all of them may be scored."""
-        samples = self.samples if TRAIN_TRUTH.isdisjoint(rows) else self.test[self.evaluation.metric]
+        """Of these rows' scores on examples on which they can be compared.
+
+        That is the test split if one of them has seen the train split's truth, or is the supervisors themselves: a
+        student has been given their answers to the train split, and says more of them there than of new examples.
+        """
+        whole = (TRAIN_TRUTH | REFERENCES.keys()).isdisjoint(rows)
+        samples = self.samples if whole else self.test[self.evaluation.metric]
         return quantity(*(samples[row] for row in rows)) if all(row in samples for row in rows) else None
 
     @property
@@ -142,7 +147,7 @@ class Cell:
 
     @cached_property
     def pool(self) -> str:
-        """The same for all tasks that share a pool, as broken sisters and stress variants of a task do, and no others.
+        """The same for all tasks that have one and the same pool, as broken sisters and stress variants of a task do.
 
         It is a hash of the first seed's truth, so that tasks of which some seeds were not run are known again.
         """
@@ -261,7 +266,8 @@ def _transfer(contents: Contents, records: Sequence[Record]) -> Choices:
     tuned = [record for record in records if is_tuned(record)]
     families = {(record.method, contents.evaluations[record.task, record.condition].family) for record in tuned}
     for only in (lambda r: r.condition == "ood", lambda r: not _broken(contents.evaluations[r.task, r.condition])):
-        tuned = [record for record in tuned if only(record)] or tuned
+        having = {record.method for record in tuned if only(record)}
+        tuned = [record for record in tuned if only(record) or record.method not in having]
     scores: dict[str, dict[CellKey, list[Floats]]] = defaultdict(lambda: defaultdict(list))
     for record in tuned:
         key = record.task, record.condition
@@ -355,7 +361,10 @@ def _versions(record: Record) -> dict[tuple[str, str], int]:
 def _identity(contents: Contents) -> str:
     """Hash of all that resamples are made from: truth, supervisors and predictions by their own hashes."""
     truths = [
-        (key, evaluation.metric, [(seed, truth.sha256) for seed, truth in sorted(evaluation.seeds.items())])
+        (
+            *(key, evaluation.metric, evaluation.family, evaluation.tags),
+            [(seed, truth.sha256) for seed, truth in sorted(evaluation.seeds.items())],
+        )
         for key, evaluation in sorted(contents.evaluations.items())
     ]
     records = [

@@ -61,12 +61,11 @@ COLUMNS: Mapping[str, FrameColumn] = {
     "majority_class": FrameColumn("float64", "score of the most frequent class of pool-train, on the test split"),
     "pgr": FrameColumn(
         "float64",
-        "performance gap recovered, a ratio of seed means (of score - floor and gap; of canaries that have seen the "
-        "truth both on the test split): the mean of this column over seeds is the PGR of the leaderboard (values are "
-        "linearised around it); missing where it is undefined or not known",
+        "performance gap recovered on the test split, a ratio of seed means: the mean of this column over seeds is the "
+        "PGR of the leaderboard (values are linearised around it); missing where it is undefined or not known",
     ),
     "pgr_mean_supervisor": FrameColumn("float64", "the same with the supervisors' mean score as floor"),
-    "failed": FrameColumn("bool", "the score is below the floor"),
+    "failed": FrameColumn("bool", "the score is below the floor, on the test split"),
     "failed_mean_supervisor": FrameColumn("bool", "the score is below the supervisors' mean score"),
     "cost": FrameColumn("int64", "optimizer steps x heads; of a tuned record, of its whole grid"),
     "n_train": FrameColumn("int64", "examples in the pool's train split"),

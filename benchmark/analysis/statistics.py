@@ -328,8 +328,8 @@ def recovered_gap(gain: Sample, gap: Sample) -> Sample | None:
     resample: their mean over seeds is r, and a resample whose own gap is near 0 can't blow the interval up.
 
     Args:
-        gain: student - floor, on the whole pool; where the student has seen the truth of the train split, on the test
-            split. gap: ceiling - floor, on the test split: the ceiling is trained on the truth of the train split.
+        gain: student - floor. gap: ceiling - floor. All on the test split: the ceiling is trained on the truth of the
+            train split, and students on the supervisors' answers to it.
     """
     seeds = common_seeds(gain, gap)
     if not seeds or not gap_defined(gap):

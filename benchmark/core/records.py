@@ -100,7 +100,7 @@ class Record(Strict):
         predictions_sha256: `digest` of the predictions, so that a record and its predictions belong together.
         evaluation_sha256: `SeedEvaluation.sha256` of its seed, likewise.
         ablation_of: the method that this one is a variant of.
-        source_sha256: `benchmark.core.sources.source_of` its method; None, and not in the file, if that is not known.
+        source_sha256: `benchmark.core.code_hash.source_of` its method; None, and not in the file, if that is not known.
     """
 
     schema_version: Schema = 1

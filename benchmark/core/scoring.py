@@ -2,7 +2,7 @@
 
 What is scored is the whole pool, since students have not seen the truth of its train split either: that leaves less to
 the chance of which examples a seed's test split draws. Rows that were made from that truth (`TRAIN_TRUTH`: the ceiling,
-the oracles) are scored on the test split alone, and so is whatever they are compared with.
+the oracles) are scored on the test split alone, and so is whatever is compared with them or with the supervisors.
 
 Shapes: R replicas, n examples of the pool, K classes, M supervisors.
 """

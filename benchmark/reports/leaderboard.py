@@ -51,11 +51,11 @@ from benchmark.results.store import ResultStore
 from benchmark.results.untrained import untrained
 
 _WHOLE_POOL = f"""\
-- **The whole pool is scored**: students have not seen the truth of its train split either. Rows that were made from
+- **The whole pool is scored**: students have not seen the truth of its train split either. But rows that were made from
   that truth ({listing([f"`{row}`" for row in sorted(TRAIN_TRUTH)])}) are scored on the test split alone, and so is
-  whatever they are compared with. PGR is score minus floor on the whole pool, divided by ceiling minus floor on the
-  test split.
-  *Test split alone* is every row's score there."""
+  whatever is compared with one of them or with the supervisors (PGR, failure rate): a student has been given the
+  supervisors' answers to the train split, and is nearer to the truth there than on new examples. *Test split alone*
+  is every row's score there."""
 
 
 def render(store: ResultStore, *others: ResultStore) -> str:

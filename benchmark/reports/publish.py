@@ -7,7 +7,7 @@ from benchmark.base.files import write_output
 from benchmark.base.notices import Say
 from benchmark.reports.checks import Findings, agreement, check
 from benchmark.reports.leaderboard import render, summary
-from benchmark.results.layout import RECORDS, TUNED
+from benchmark.results.layout import OLDER, RECORDS, TUNED
 from benchmark.results.store import ResultStore
 
 LEADERBOARD = "LEADERBOARD.md"
@@ -60,8 +60,12 @@ def check_published(results: Path, say: Say, stale: Findings) -> int:
         stale: see `check`.
     """
     path = markdown_path(results).resolve()
-    findings = check(suites_beside(results), path, stale)
+    suites = suites_beside(results)
+    findings = check(suites, path, stale)
     for finding in findings:
         say(finding)
+    for suite in suites:
+        if ResultStore(suite).older is not None:
+            say(f"{suite}: of an older protocol, as its {OLDER} says")
     say(f"{results}: {len(findings)} findings" if findings else f"{results}: all adds up, {path.name} is current")
     return 1 if findings else 0

@@ -193,7 +193,7 @@ def _breaking(analysis: Analysis, found: Sequence[Curve]) -> tuple[list[str], li
     at = {(curve.method, curve.series): curve for curve in found}
 
     def text(curve: Curve | None) -> str:
-        if curve is None:
+        if curve is None or curve.points[0].level:  # nor is it known where it starts
             return NOT_RUN
         return " / ".join("–" if level is None else str(level) for level in (curve.breaks, curve.fails))
 

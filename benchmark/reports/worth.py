@@ -36,6 +36,8 @@ def worth(store: ResultStore) -> str:
     ]
     seeds = sorted({len(cell.evaluation.seeds) for cell in analysis.cells.values()})
     of = "1 seed" if seeds == [1] else f"{' to '.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds"
+    if store.older is not None:
+        parts = [f"**Of an older protocol.** {store.older}", *parts]
     text = "\n\n".join([*parts, f"By results of {of} of each task. {_RELIABILITY}", _families(analysis)])
     keep_errors(store)
     return text

@@ -69,6 +69,18 @@ class ResultStore:
         path = self.root / OLDER
         return " ".join(path.read_text(encoding="utf-8").split()) if path.is_file() else None
 
+    def require_current(self, what: str) -> None:
+        """Refuse what can't be done with results of an older protocol.
+
+        Args:
+            what: that, as the end of a sentence.
+
+        Raises:
+            W2SError: they are of one; the message says what of.
+        """
+        if self.older is not None:
+            raise W2SError(f"{self.root} is of an older protocol, so {what}: {self.older}")
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other runs out of the folder; what a killed run was writing is finished. The lock dies with its process.

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, Self
 
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.core.canaries import CANARY_METHODS
+from benchmark.core.code_hash import source_of
 from benchmark.core.data import Recipe
 from benchmark.core.method import Method, method_options
 from benchmark.core.names import TIMES
 from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS
-from benchmark.core.sources import source_of
 from benchmark.results.trials import TRIALS
 
 Values = Mapping[str, Any]

@@ -12,10 +12,10 @@ from typing import NamedTuple, Self
 
 from benchmark.base.errors import W2SError
 from benchmark.base.text import plain
+from benchmark.core.code_hash import source_findings, source_of
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import Record, RecordKey
 from benchmark.core.registry import METHODS, TASKS
-from benchmark.core.sources import source_findings, source_of
 from benchmark.core.suite import Suite, suite_of_folder
 from benchmark.results.contents import no_results
 from benchmark.results.layout import MANIFEST, OLDER, SOURCE, TUNED

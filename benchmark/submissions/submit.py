@@ -72,6 +72,7 @@ def submit(
         raise NotAvailable(f"a submission needs every task of the suite, but {task} can't be run here: {why}")
 
     published = published or Path("results") / suite.folder
+    ResultStore(published).require_current("no method can be submitted to it now")
     known = ResultStore(published).load()
     if known.evaluations:
         _compare_first(known, run, published, say)

@@ -43,7 +43,9 @@ def verify(request: Request, results: Path, seed: int, say: Say) -> int:
         if plugin.is_file() and source.is_file() and plugin.read_bytes() != source.read_bytes():
             raise W2SError(f"--plugin {plugin}: is not the source that was submitted, {source}")
         load_plugin(plugin)
-    published = ResultStore(results).load()
+    store = ResultStore(results)
+    store.require_current("only the commit that made it can run its cells again")
+    published = store.load()
     records = _records_of(cell, published, results)
     name = request.suite or results.resolve().name
     suite = suite_of_folder(name) or load_suite(name)

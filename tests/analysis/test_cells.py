@@ -44,14 +44,15 @@ def test_scores_are_of_the_whole_pool_but_for_rows_that_have_seen_the_truth(tmp_
 
 def test_whatever_is_compared_with_such_a_row_is_scored_where_it_is(tmp_path: Path) -> None:
     cell = cell_of(tmp_path, True)
+    """And so is what is compared with the supervisors; methods are compared on the whole pool."""
     whole, test = ({row: of(get(row)) for row in ROWS} for get in (cell.score, cell.on_test))
+    assert of(cell.gain("naive", "random_supervision")) == pytest.approx(whole["naive"] - whole["random_supervision"])
     gap = (test["ground_truth"] - test["supervisor_ensemble"]).mean()
     assert of(cell.gap()).mean() == pytest.approx(gap)
     for row in ROWS:
-        own = test if row in TRAIN_TRUTH else whole
-        gain = own[row] - own["supervisor_ensemble"]
+        gain = test[row] - test["supervisor_ensemble"]
         assert of(cell.gain(row, "naive" if row == "supervisor_ensemble" else "supervisor_ensemble")) == pytest.approx(
-            whole[row] - whole["naive"] if row == "supervisor_ensemble" else gain
+            test[row] - test["naive"] if row == "supervisor_ensemble" else gain
         )
         assert of(cell.recovered(row)).mean() == pytest.approx(gain.mean() / gap)
         assert of(cell.failed(row)).tolist() == (gain < 0).tolist()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.core.code_hash import source_findings, source_hash, source_of, sources_here
 from benchmark.core.registry import METHODS
-from benchmark.core.sources import source_findings, source_hash, source_of, sources_here
 from support.synthetic import Task, entry, evaluation
 
 PLUGIN = '''"""A plug-in."""
@@ -93,7 +93,7 @@ def test_a_method_holds_the_methods_that_it_is_a_variant_of(plugin: Path) -> Non
     assert source_hash(plugin) != before
     copies = shutil.copytree(raven.parent, plugin.parent / "methods")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmark.core.sources._package", lambda: [copies])
+        patch.setattr("benchmark.core.code_hash._package", lambda: [copies])
         assert sources_here() == known
         (copies / raven.name).write_text(f"{raven.read_text()}\nmore = 1\n")
         changed = {name for name, source in sources_here().items() if source != known[name]}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.core.sources import _kept_hash
+from benchmark.core.code_hash import _kept_hash
 from benchmark.results.store import ResultStore
 from support.command_line import CommandLine, Outcome
 from support.made_up import make_arrays, registries_restored

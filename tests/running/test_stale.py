@@ -10,10 +10,10 @@ from benchmark.analysis.cells import analysis_of
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core.canaries import GroundTruth
+from benchmark.core.code_hash import source_of
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import setting_hash
 from benchmark.core.registry import METHODS, register_task
-from benchmark.core.sources import source_of
 from benchmark.core.suite import load_suite
 from benchmark.reports.checks import check
 from benchmark.reports.leaderboard import render
@@ -190,3 +190,12 @@ def test_a_stale_record_of_a_setting_that_is_no_more_is_superseded_once_a_new_on
 def test_list_of_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(W2SError, match="no results there; make some with"):
         overview(ResultStore(tmp_path))
+
+
+def test_what_needs_current_results_says_why_it_is_refused(store: ResultStore) -> None:
+    store.require_current("nothing")
+    (store.root / "OLDER.md").write_text("Tasks have\nchanged since.\n")
+    with pytest.raises(W2SError) as error:
+        store.require_current("no method can be submitted to it now")
+    said = f"{store.root} is of an older protocol, so no method can be submitted to it now: Tasks have changed since."
+    assert str(error.value) == said

@@ -44,7 +44,8 @@ def test_another_file_is_refused(monkeypatch, tmp_path):
 
 
 def test_recordings(recordings):
-    series, labels, sides = recordings
+    series, labels, persons, sides = recordings
+    assert np.bincount(persons).tolist() == [0, *[14] * 10]
     assert [x.shape[1] for x in series] == [6] * 140
     for side in ARMS.values():  # ten persons did each exercise with either arm
         assert np.bincount(labels[sides == side]).tolist() == [10] * len(EXERCISES)
@@ -60,8 +61,9 @@ def test_windows_are_their_recordings(arm, recordings):
     assert np.isfinite(windows).all()
     for group in np.unique(domain.groups)[::10]:
         own = domain.groups == group
-        series, labels, sides = (part[group] for part in recordings)
+        series, labels, person, sides = (part[group] for part in recordings)
         assert sides == ARMS[arm]
+        assert set(domain.score_groups[own]) == {person}
         assert set(domain.labels[own]) == {labels}
         for k, window in enumerate(windows[own]):
             np.testing.assert_allclose(window, series[k * STEP : k * STEP + WINDOW], rtol=1e-6)
