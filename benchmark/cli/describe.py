@@ -63,7 +63,7 @@ def describe_suite(name: str, results: Path | None) -> str:
     families = len({task.family for task in tasks})
     parts = [
         f"# Suite `{suite.name}`\n\n{suite.description}. {len(tasks)} tasks of {families} families (tasks on the same "
-        f"data).\n\nMade by `w2s describe --suite {suite.name}{' --results DIR' * bool(results)}`.",
+        f"data).\n\nMade by `w2s describe --suite {suite.name}`, with `--results DIR` of a run there.",
         f"## Tasks\n\n{markdown(headers, lines)}\n\nK: classes; M: supervisors.",
     ]
     folder = results or Path("results") / suite.folder
