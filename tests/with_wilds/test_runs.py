@@ -126,15 +126,15 @@ def test_records_hold_accuracy_and_the_official_metric(run, root, name, conditio
     }
     assert set(records) == set(METHODS.split(","))
     for record in records.values():
-        assert set(record.metrics) == {"accuracy", metric}
-        replicas = run.contents.predictions[record.key]
+        assert set(record.metrics) == {f"{of}{name}" for name in ("accuracy", metric) for of in ("", "test_")}
+        replicas = run.contents.predictions[record.key][:, -record.n_test :]  # of the pool, the test split is last
         assert len(replicas) == (3 if record.method == "naive" else 1)
         assert record.n_test == len(rows)
         y_true, metadata = dataset.y_array[rows], dataset.metadata_array[rows]
         evaluated = [dataset.eval(torch.from_numpy(r.astype(np.int64)), y_true, metadata)[0] for r in replicas]
-        assert record.metrics[metric] == pytest.approx(np.mean([e[official] for e in evaluated]), abs=1e-6)
+        assert record.metrics[f"test_{metric}"] == pytest.approx(np.mean([e[official] for e in evaluated]), abs=1e-6)
 
-        assert record.metrics["accuracy"] == pytest.approx(np.mean([e["acc_avg"] for e in evaluated]), abs=1e-6)
+        assert record.metrics["test_accuracy"] == pytest.approx(np.mean([e["acc_avg"] for e in evaluated]), abs=1e-6)
         assert all(math.isfinite(v) for v in record.metrics.values())
 
 
