@@ -1,8 +1,8 @@
 """Processor time of a suite, now and at another commit, in turns: `python tests/bench/suite_cost.py --against c1821cc`.
 
 Each side runs the tasks of the default suite as they were then, with its own code and cache, one side after the other:
-cold with an empty cache, then warm with what that left. Prints a JSON line for each, which also says how many records
-have other predictions.
+cold with an empty cache, then warm with what that left. Prints a JSON line for each. Both sides run all of their
+methods, of which the later may have more.
 """
 
 from __future__ import annotations
@@ -34,12 +34,9 @@ def main() -> None:
             shutil.copytree(ROOT / package, this / package)
         _unpack(TASKS, this, "benchmark/suites")
         for temperature in ("cold", "warm"):
-            sides = [_run(code, asked.tasks, Path(folder) / f"cache-{code.name}") for code in (other, this)]
-            (old, before), (new, now) = sides
-            differ = sum(now.get(record) != predictions for record, predictions in before.items())
+            old, new = (_run(code, asked.tasks, Path(folder) / f"cache-{code.name}") for code in (other, this))
             seconds = {asked.against: round(old, 1), "now": round(new, 1), "ratio": round(old / new, 2)}
-            found = {"cache": temperature, **seconds, "predictions": len(before), "differ": differ}
-            print(json.dumps(found), flush=True)
+            print(json.dumps({"cache": temperature, **seconds}), flush=True)
 
 
 def _unpack(commit: str, folder: Path, *paths: str) -> None:
@@ -48,20 +45,16 @@ def _unpack(commit: str, folder: Path, *paths: str) -> None:
     subprocess.run(["tar", "-x"], cwd=folder, check=True, input=archive)
 
 
-def _run(code: Path, tasks: str | None, cache: Path) -> tuple[float, dict[str, str]]:
-    """Seconds of processor time, of the command and all its workers; and each record's hash of its predictions."""
+def _run(code: Path, tasks: str | None, cache: Path) -> float:
+    """Seconds of processor time, of the command and all its workers."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as results:
         command = [sys.executable, "-m", "benchmark.cli", "run", "--suite", "default", "--device", "cpu"]
         command += ["--results", results, "--cache", str(cache), *(["--tasks", tasks] if tasks else [])]
         environment = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
         subprocess.run(command, cwd=code, env=environment, check=True, stdout=subprocess.DEVNULL)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        lines = [line for path in Path(results).glob("*/records.jsonl") for line in path.read_text().splitlines()]
-    records = map(json.loads, lines)
-    names = ("task", "condition", "method", "seed")
-    hashes = {"/".join(str(record[name]) for name in names): record["predictions_sha256"] for record in records}
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, hashes
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":
