@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+
+from tasks._shared import text_hash
 
 
 def kept_apart(examples: Mapping[str, Sequence[tuple[str, str]]], most: int) -> dict[str, list[int]]:
@@ -25,13 +26,9 @@ def kept_apart(examples: Mapping[str, Sequence[tuple[str, str]]], most: int) -> 
             first[key].setdefault(domain, i)
     kept: dict[str, list[int]] = {domain: [] for domain in examples}
     counts: Counter[tuple[str, str]] = Counter()
-    for key in sorted(first, key=_hash):
-        domain, label = min(first[key], key=lambda domain: _hash(f"{domain} {key}")), min(classes[key])
+    for key in sorted(first, key=text_hash):
+        domain, label = min(first[key], key=lambda domain: text_hash(f"{domain} {key}")), min(classes[key])
         if len(classes[key]) == 1 and counts[domain, label] < most:
             counts[domain, label] += 1
             kept[domain].append(first[key][domain])
     return kept
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

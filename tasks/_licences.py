@@ -6,7 +6,6 @@ Lawyers and engineers who keep ScanCode gave each rule's text a licence, and eac
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 import zipfile
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from benchmark.api import W2SError, fetch_wheel
+from tasks._shared import text_hash
 
 # kinds of rules; one text of several kinds stays in the first, so the rarest comes first
 DOMAINS = {
@@ -107,7 +107,7 @@ def without_twins(rules: Iterable[Rule]) -> list[Rule]:
         by_key[twin_key(rule.text)].append(rule)
     rank = list(DOMAINS).index
     return [
-        min(twins, key=lambda rule: (rank(rule.domain), _hash(rule.text), rule.licence))
+        min(twins, key=lambda rule: (rank(rule.domain), text_hash(rule.text), rule.licence))
         for key, twins in by_key.items()
         if key and len({rule.label for rule in twins}) == 1
     ]
@@ -116,7 +116,7 @@ def without_twins(rules: Iterable[Rule]) -> list[Rule]:
 def limited(rules: Iterable[Rule]) -> list[Rule]:
     """At most so many of a licence and of a class in each domain; which ones, their texts' hashes decide."""
     chosen, count = [], Counter[tuple[str, str | int]]()
-    for rule in sorted(rules, key=lambda rule: _hash(rule.text)):
+    for rule in sorted(rules, key=lambda rule: text_hash(rule.text)):
         licence, label = (rule.domain, rule.licence), (rule.domain, rule.label)
         if count[licence] < MOST_OF_LICENCE and count[label] < MOST_OF_CLASS:
             count.update([licence, label])
@@ -140,7 +140,3 @@ def _rules() -> list[Rule]:
         )
     categories = {fields["key"]: fields["category"] for fields, _ in licences}
     return [rule for fields, text in rules if (rule := rule_of(fields, text, categories)) is not None]
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.api import Supervisor, Task
+
+
+def text_hash(text: str) -> str:
+    """64 hex digits, by which what is chosen of some texts depends on nothing but themselves."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def connected_groups(*keys: Sequence[Hashable]) -> NDArray[np.int64]:

@@ -8,7 +8,6 @@ skin tones) are left out.
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import json
 import re
@@ -35,6 +34,7 @@ from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.supervisors.classical import Classical
 from benchmark.supervisors.cnn import SmallCNN
 from tasks import _svg
+from tasks._shared import text_hash
 
 SETS = {
     "openmoji": "OpenMoji",
@@ -121,7 +121,7 @@ def _domain(sets: tuple[str, ...], part: str) -> Domain:
         load,
         np.array([_labels()[code] for code in emoji] * len(sets)),
         np.tile(np.arange(len(emoji)), len(sets)),
-        _hash("\0".join([what, *drawings])),
+        text_hash("\0".join([what, *drawings])),
     )
 
 
@@ -135,7 +135,7 @@ def dealt(labels: Mapping[int, int]) -> dict[int, str]:
     """Code point -> part. Of each group (the values) the parts get their shares, in the order of a hash."""
     part_of = {}
     for label in set(labels.values()):
-        ordered = sorted((code for code in labels if labels[code] == label), key=lambda code: _hash(str(code)))
+        ordered = sorted((code for code in labels if labels[code] == label), key=lambda code: text_hash(str(code)))
         ends = (np.cumsum(list(PARTS.values())) * len(ordered)).round()
         for place, code in enumerate(ordered):
             part_of[code] = list(PARTS)[int((ends <= place).sum())]
@@ -254,10 +254,6 @@ def _font(file: str) -> Any:
     )
     with zipfile.ZipFile(archive) as wheel:
         return TTFont(io.BytesIO(wheel.read(f"deckr_fonts/fonts/{file}")), lazy=True)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 for _target in TARGETS:

@@ -12,7 +12,6 @@ Heroicons (144 names, hardly a vehicle) is a source only.
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import re
 import zipfile
@@ -28,6 +27,7 @@ from benchmark.encoders.efficientnet import EfficientNetLite0
 from benchmark.supervisors.classical import Classical
 from benchmark.supervisors.cnn import SmallCNN
 from tasks import _svg
+from tasks._shared import text_hash
 
 _PREPARATION = 1  # raise when images, labels or groups come out otherwise
 CANVAS, MARGIN = 128, 8
@@ -220,9 +220,9 @@ def chosen(icons: Iterable[Icon]) -> list[Icon]:
     """At most `MOST` icons: whole keys in the order of their hash, of each at most `STYLES` different drawings."""
     by_key: dict[str, dict[str, Icon]] = {}
     for icon in icons:
-        by_key.setdefault(icon.key, {}).setdefault(_hash(icon.drawing), icon)
+        by_key.setdefault(icon.key, {}).setdefault(text_hash(icon.drawing), icon)
     kept: list[Icon] = []
-    for key in sorted(by_key, key=_hash):
+    for key in sorted(by_key, key=text_hash):
         drawings = by_key[key]
         styles = [drawings[digest] for digest in sorted(drawings)[:STYLES]]
         if len(kept) + len(styles) > MOST:
@@ -256,7 +256,7 @@ def _owner(key: str, target: str) -> str:
     """The one set that keeps a key in the task of this target."""
     if key in _keys(target):
         return target
-    return min((name for name in TASKS[target] if key in _keys(name)), key=lambda name: _hash(f"{key} {name}"))
+    return min((name for name in TASKS[target] if key in _keys(name)), key=lambda name: text_hash(f"{key} {name}"))
 
 
 @functools.cache
@@ -265,16 +265,12 @@ def _described(name: str) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
     icons = _icons(name)
     groups = np.unique([icon.key for icon in icons], return_inverse=True)[1].astype(np.int64)
     what = f"{_PREPARATION}|{_svg.version()}|{CANVAS}|{MARGIN}"
-    return np.array([i.label for i in icons]), groups, _hash("\0".join([what, *(i.drawing for i in icons)]))
+    return np.array([i.label for i in icons]), groups, text_hash("\0".join([what, *(i.drawing for i in icons)]))
 
 
 @functools.cache
 def _images(name: str) -> NDArray[np.uint8]:
     return np.stack([_svg.drawn(icon.drawing, CANVAS, MARGIN) for icon in _icons(name)])
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 for _target in TASKS:

@@ -32,6 +32,7 @@ from benchmark.api import (
 from benchmark.core.pools import FEW_SIZES
 from benchmark.encoders.minilm import MiniLM
 from benchmark.supervisors.classical import Classical
+from tasks._shared import text_hash
 
 TRANSLATIONS = {  # -> name, and SHA-256 of the wheel pythonbible-<translation> 0.0.2
     "wyc": ("Wycliffe (14th century)", "180ed44abdfd83de3b5b91a89a05387406033f7a7883ba3324a11630a3d3339f"),
@@ -157,7 +158,7 @@ def translation_of(chapter: int) -> str:
 
 
 def _number(text: str) -> int:
-    return int(hashlib.sha256(text.encode()).hexdigest(), 16)
+    return int(text_hash(text), 16)
 
 
 for _target in TRANSLATIONS:

@@ -58,7 +58,10 @@ def run(
         bool, Option("--stale", help="redo just records whose engine, task or method was raised, or method was edited")
     ] = False,
 ) -> None:
-    """Run methods on tasks; what the results folder already holds is not run again."""
+    """Run methods on tasks; what the results folder already holds is not run again.
+
+    Methods are made on the suite development, and run once on the suite default.
+    """
     prepare(data_root, mirror, download)
     from benchmark.cli.sources import source_of
     from benchmark.running.request import Request

@@ -12,7 +12,7 @@ from benchmark.supervisors.classifiers import fit_classifier
 from benchmark.supervisors.fitted import Fitted
 from benchmark.supervisors.terms import Tfidf
 
-Reads = Literal["pixels", "words", "characters", "moments", "columns"]
+Reads = Literal["pixels", "words", "characters", "moments"]
 Learner = Literal["logistic", "neighbours", "forest", "boosting"]
 _SIDE = 16  # px of the images that "pixels" are taken of
 _COMPONENTS = 64  # of TF-IDF, for boosted trees, which want few and dense columns
@@ -25,8 +25,7 @@ class Classical:
 
     Attributes:
         reads: `pixels` of uint8 images shrunk to 16 px, in 0..1; TF-IDF of `words` and their pairs, or of `characters`
-            (runs of two to four); `moments`, means and standard deviations over time of series (n, time, channels);
-            `columns`, arrays (n, D) as they are.
+            (runs of two to four); `moments`, means and standard deviations over time of series (n, time, channels).
         learner: `logistic` regression (L2, C = 10); 15 nearest `neighbours`, weighed by distance; `forest`, 100 trees;
             `boosting`, histogram-based gradient boosting.
         temperature: answers are p^(1/T), normalised: above 1 as accurate, but less confident.
@@ -60,8 +59,7 @@ def _reader(reads: Reads, inputs: Any) -> tuple[Callable[[Any], Any], Any]:
         vectorizer = Tfidf(reads)
         features = vectorizer.fit_transform(inputs)
         return vectorizer.transform, features
-    simple: dict[Reads, Callable[[Any], Any]] = {"pixels": _pixels, "moments": _moments, "columns": np.asarray}
-    read = simple[reads]
+    read: Callable[[Any], Any] = _pixels if reads == "pixels" else _moments
     return read, read(inputs)
 
 
