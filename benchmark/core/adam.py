@@ -14,13 +14,19 @@ class Adam:
     Results are those of `torch.optim.Adam(fused=True)`, bit by bit; it is that optimizer's kernel. Called directly it
     takes the gradients and the learning rate as arguments, so that a whole step can be recorded, and costs a fraction
     of the optimizer's own Python.
+
+    Attributes:
+        averages: of the parameters, if `average`, the decay a, is not 0: v <- a v + (1 - a) w after each step, from the
+            parameters that were given (Tarvainen and Valpola 2017, arXiv:1703.01780); else none.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], average: float = 0.0) -> None:
         self.parameters = [parameter.detach() for parameter in parameters]
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
         self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
+        self.averages = [p.clone() for p in self.parameters] if average else []
+        self._part = 1 - average
 
     def step(self, gradients: list[Tensor], rate: Any) -> None:
         """Update the parameters in place; `rate` is a number, or a 0-dim float32 tensor where they are."""
@@ -40,10 +46,19 @@ class Adam:
             amsgrad=False,
             maximize=False,
         )
+        if self.averages:
+            torch._foreach_lerp_(self.averages, self.parameters, self._part)
+
+    def swap_averages(self) -> None:
+        """Exchange the parameters and their averages, if there are any."""
+        for parameter, average in zip(self.parameters, self.averages, strict=False):
+            before = parameter.clone()
+            parameter.copy_(average)
+            average.copy_(before)
 
     def state(self) -> dict[str, Tensor]:
         """What the next step depends on, by name."""
-        kinds = {"means": self.means, "squares": self.squares, "steps": self.steps}
+        kinds = {"means": self.means, "squares": self.squares, "steps": self.steps, "averages": self.averages}
         return {f"{kind}/{i}": tensor for kind, tensors in kinds.items() for i, tensor in enumerate(tensors)}
 
 

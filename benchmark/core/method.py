@@ -5,7 +5,7 @@ the pool's train split, B examples of a minibatch, M supervisors (1 for `single`
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any, ClassVar, Literal, Protocol
@@ -76,13 +76,26 @@ class Trainer(Protocol):
 
     supervision: Supervision
 
-    def fit(self, targets: Tensor | None = None, keep: Tensor | None = None, encoder: str | None = None) -> None:
+    def fit(
+        self,
+        targets: Tensor | None = None,
+        keep: Tensor | None = None,
+        encoder: str | None = None,
+        warm_start: bool = False,
+        variant: int = 0,
+        average: float = 0.0,
+    ) -> None:
         """Train one stage from the initial weights; every stage runs the same number of steps.
 
         Args:
             targets: (R, N, K) to learn instead of the soft labels; `Batch.soft_labels` is then (R, B, 1, K).
             keep: (R, N) bool; each replica draws its minibatches from what it keeps (all, if it keeps nothing).
             encoder: one of `supervision.encoders`; the student's own by default.
+            warm_start: go on from the weights of the last stage, of the same encoder, with a fresh optimizer and
+                schedule.
+            variant: above 0 other initial weights and another order of minibatches, by the seed and this number only.
+            average: decay a in [0, 1) of an average of the student's weights w, v <- a v + (1 - a) w after each step,
+                v = w before the first (Tarvainen and Valpola 2017, arXiv:1703.01780). The stage's student is then v.
         """
 
     def predict(self) -> Tensor:
@@ -128,6 +141,10 @@ class Method:
 
     def after_step(self) -> None:
         """Update own parameters from their gradients, project them, set the gradients to None."""
+
+    def after_epoch(self, epoch: int, predict: Callable[[], Tensor]) -> None:
+        """An epoch (from 0) of a stage has ended; `predict()` gives (R, N, K) probabilities of the student as it is now
+        (of its average, if one is kept) on the train split, without a gradient, at the cost of a pass over it."""
 
     def diagnostics(self) -> dict[str, Tensor]:
         """Values worth recording at the end of training, each with a leading dimension R.

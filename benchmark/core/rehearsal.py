@@ -95,12 +95,23 @@ class State:
         both = {name: (old, now[name]) for name, old in self._tensors.items() if name in now}
         return {name: (old, new) for name, (old, new) in both.items() if storage(old) != storage(new)}
 
-    def bind(self, name: str, tensor: Tensor) -> None:
-        """A tensor that was `rebound`."""
-        if name.endswith(_GRADIENT):
-            getattr(self._method, name.removesuffix(_GRADIENT)).grad = tensor
-        else:
-            setattr(self._method, name, tensor)
+    def movable(self) -> bool:
+        """Whether nothing has changed but values and, of tensors without gradients, the memory, which no two share:
+        then all is as if it had been written to the memory before, once it is `put_back` there."""
+        rebound, users = self.rebound().values(), Counter(map(storage, _tensors(self._method).values()))
+        apart = all(users[storage(new)] == 1 and 0 not in old.stride() for old, new in rebound)
+        return apart and not any(old.requires_grad for old, _ in rebound) and not self.changed()
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """The values of what was `rebound` into the memory where it was before."""
+        values = [(name, old, new.clone()) for name, (old, new) in self.rebound().items()]
+        for name, old, new in values:
+            old.copy_(new)
+            if name.endswith(_GRADIENT):
+                getattr(self._method, name.removesuffix(_GRADIENT)).grad = old
+            else:
+                setattr(self._method, name, old)
 
     def restore(self) -> None:
         """What it was bound to, and where its generators stood; `Rehearsal.undo` knows what was in its tensors."""

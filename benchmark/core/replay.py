@@ -110,6 +110,17 @@ class GraphStep:
         while self._unsaid:  # only now: a method that fails has failed, and is no matter of recordings
             self._say(self._unsaid.pop(0))
 
+    def end(self, inputs: Any) -> None:
+        """As `EagerStep.end`; what a method rebinds goes where the recording reads it, or there is a new rehearsal."""
+        for stage in self._work.hooked:
+            state = State(stage.method)
+            self._work.after_epoch(stage, self._epoch, inputs)
+            if stage in self._inside and state.movable():
+                state.put_back()
+            elif stage in self._inside:
+                self._replay, self._ready = None, False
+                self._kept = [own for own in self._kept if own[0] is not stage.method]
+
     def _progress(self, number: int) -> float:
         return (self._epoch * len(self._minibatches) + number + 1) / len(self._work.rates)
 
@@ -188,15 +199,8 @@ class GraphStep:
 
         def work() -> None:
             self._step(progress, nullcontext())
-            with torch.no_grad():  # what was rebound goes where the next replay will read it
-                rebound = [
-                    (state, name, old, new.clone())
-                    for state in states.values()
-                    for name, (old, new) in state.rebound().items()
-                ]
-                for state, name, old, values in rebound:
-                    old.copy_(values)
-                    state.bind(name, old)
+            for state in states.values():  # what was rebound goes where the next replay will read it
+                state.put_back()
 
         replay: Callable[[], None] | None = None
         try:

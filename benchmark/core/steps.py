@@ -47,6 +47,7 @@ class Work:
 
     Args:
         labels: what is learned, (S, M, N, K), or (S, H, N, K) if `targets`.
+        average: as of `Adam`.
     """
 
     def __init__(
@@ -58,14 +59,16 @@ class Work:
         recipe: Recipe,
         steps: int,
         guard: Guard,
+        average: float = 0.0,
     ) -> None:
         self.stages, self.student, self.recipe, self.guard = stages, student, recipe, guard
         self.rates = cosine_rates(recipe.learning_rate, steps)
-        self.adam = Adam(student.parameters())
+        self.adam = Adam(student.parameters(), average)
         self.device = labels.device
         self.running: Method | None = None  # whose code runs
         self._labels, self._targets = labels, targets
-        self._widths = [stage.heads for stage in stages]
+        self.widths = [stage.heads for stage in stages]
+        self.hooked = [stage for stage in stages if type(stage.method).after_epoch is not Method.after_epoch]
 
     def forward(self, index: Tensor) -> Given:
         with forward(self.recipe.precision, self.device):
@@ -81,7 +84,7 @@ class Work:
         logits = given.logits.detach().requires_grad_()
         self.guard.lend_logits(given.logits.detach())
         losses = []
-        for stage, own in zip(self.stages, logits.split(self._widths, dim=1), strict=True):
+        for stage, own in zip(self.stages, logits.split(self.widths, dim=1), strict=True):
             if stage in stages:
                 S, _, B = given.index.shape
                 learned = (
@@ -119,9 +122,32 @@ class Work:
                 stage.method.after_step()
             self.guard.check(stage.method)
 
+    def after_epoch(self, stage: Stage, epoch: int, inputs: Any) -> None:
+        """The `after_epoch` of a method that has one; inputs are what the student reads of the train split."""
+        with self.named_errors(stage.method):
+            stage.method.after_epoch(epoch, Prediction(self, self.stages.index(stage), inputs))
+        self.guard.check(stage.method)
+
     def named_errors(self, method: Method) -> NamedErrors:
         self.running = method
         return NamedErrors(method)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the student of one method predicts now, or its average if one is kept: (R, N, K) probabilities."""
+
+    work: Work
+    position: int  # of the method
+    inputs: Any
+
+    def __call__(self) -> Tensor:
+        self.work.adam.swap_averages()
+        try:
+            student = self.work.student.split(self.work.widths)[self.position]
+            return student.predict(self.inputs).flatten(0, 1)
+        finally:
+            self.work.adam.swap_averages()
 
 
 class EagerStep:
@@ -149,3 +175,8 @@ class EagerStep:
         work.update(slope, work.rates[done])
         work.after(work.stages)
         work.guard.compare([stage.method for stage in work.stages])
+
+    def end(self, inputs: Any) -> None:
+        """An epoch has ended; inputs are what the student reads of the train split."""
+        for stage in self._work.hooked:
+            self._work.after_epoch(stage, self._epoch, inputs)

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmark.base.errors import MethodFailed
+from benchmark.base.seeding import derive
 from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.data import Recipe
 from benchmark.core.guard import Guard, NamedErrors
@@ -90,7 +91,7 @@ def train(
     guard.compare(methods, whole=True)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
-        _fit(together, data.own, checkpoints.part("together"), None, None)
+        _fit(together, data.own, checkpoints.part("together"))
     for stage in stages:
         if stage not in together:
             with NamedErrors(stage.method):
@@ -132,21 +133,38 @@ class _Stage:
             margin_beta=data.margin_beta,
         )
         self.student: Fitted | None = None
+        self.weights: Sequence[Tensor] = ()  # of the last stage's student
         self.stage, self.encoder, self.steps = 0, "", 0
 
     def own(self, soft_labels: Tensor) -> Tensor:
         """The method's view of (S, M, n, K): (S*M, n, 1, K) for `single`, (S, n, M, K) for `ensemble`."""
         return soft_labels.flatten(0, 1).unsqueeze(2) if self.single else soft_labels.transpose(1, 2)
 
-    def fit(self, targets: Tensor | None = None, keep: Tensor | None = None, encoder: str | None = None) -> None:
-        if encoder is not None and encoder not in self.data.features:
+    def fit(
+        self,
+        targets: Tensor | None = None,
+        keep: Tensor | None = None,
+        encoder: str | None = None,
+        warm_start: bool = False,
+        variant: int = 0,
+        average: float = 0.0,
+    ) -> None:
+        encoder = self.data.own if encoder is None else encoder
+        if encoder not in self.data.features:
             raise MethodFailed(self.method.name, f"no encoder '{encoder}', expected one of {list(self.data.features)}")
+        if variant < 0 or not 0 <= average < 1:
+            found = f"variant={variant}, average={average}"
+            raise MethodFailed(self.method.name, f"fit({found}): expected variant from 0 and average in [0, 1)")
+        if warm_start and self.encoder != encoder:
+            before = f"the stage before had '{self.encoder}'" if self.encoder else "there is no stage before"
+            raise MethodFailed(self.method.name, f"fit(warm_start=True) of encoder '{encoder}': {before}")
         R, N, _, K = self.supervision.soft_labels.shape
         for what, given, shape in (("targets", targets, (R, N, K)), ("keep", keep, (R, N))):
             if given is not None and given.shape != shape:
                 raise MethodFailed(self.method.name, f"{what} has shape {tuple(given.shape)}, expected {shape}")
         self.stage += 1
-        _fit([self], encoder or self.data.own, self.checkpoints.part(str(self.stage)), targets, keep)
+        own, start = self.checkpoints.part(str(self.stage)), self.weights if warm_start else ()
+        _fit([self], encoder, own, targets, keep, start, variant, average)
 
     def predict(self) -> Tensor:
         if self.student is None:
@@ -168,18 +186,30 @@ class _Stage:
 
 
 def _fit(
-    stages: Sequence[_Stage], encoder: str, checkpoints: Checkpoints, targets: Tensor | None, keep: Tensor | None
+    stages: Sequence[_Stage],
+    encoder: str,
+    checkpoints: Checkpoints,
+    targets: Tensor | None = None,
+    keep: Tensor | None = None,
+    start: Sequence[Tensor] = (),
+    variant: int = 0,
+    average: float = 0.0,
 ) -> None:
-    """Train one stage of the given methods together, from the initial weights or from where a killed run stopped."""
+    """Train one stage of the given methods together, from the initial weights, or those to `start` from if any are
+    given, or from where a killed run stopped."""
     data, recipe, on_step = stages[0].data, stages[0].recipe, stages[0].on_step
     S, _, N, K = data.soft_labels.shape
     widths = [stage.heads for stage in stages]
-    student = data.student(data.features[encoder], K, data.seeds, sum(widths))
-    stream = Minibatches(data.seeds, N, recipe.batch_size, None if keep is None else keep.unflatten(0, (S, -1)))
+    inputs = data.features[encoder]
+    seeds = tuple(derive("variant", variant, seed) for seed in data.seeds) if variant else data.seeds
+    student = data.student(inputs, K, seeds, sum(widths))
+    for parameter, value in zip(student.parameters(), start, strict=False):
+        parameter.detach().copy_(value)
+    stream = Minibatches(seeds, N, recipe.batch_size, None if keep is None else keep.unflatten(0, (S, -1)))
     labels = data.soft_labels if targets is None else targets.unflatten(0, (S, -1)).contiguous()
     epochs = recipe.epochs_of(N)
     total_steps = stream.steps_per_epoch * epochs
-    work = Work(stages, student, labels, targets is not None, recipe, total_steps, stages[0].guard)
+    work = Work(stages, student, labels, targets is not None, recipe, total_steps, stages[0].guard, average)
     progress = Progress(student, work.adam, [stage.method for stage in stages], checkpoints)
     done, told = progress.restore(), time.monotonic()
 
@@ -199,9 +229,12 @@ def _fit(
                     if time.monotonic() - told > 1 and number + 1 < len(minibatches):  # its end is told below
                         told = time.monotonic()
                         on_step((number + 1) / len(minibatches))
+                step.end(inputs)
                 progress.save(epoch + 1)
             on_step(1.0)
     work.guard.compare([stage.method for stage in stages], whole=True)
+    work.adam.swap_averages()
+    work.adam.averages.clear()
     for stage, heads in zip(stages, student.split(widths), strict=True):
-        stage.student, stage.encoder = heads, encoder
+        stage.student, stage.encoder, stage.weights = heads, encoder, work.adam.parameters
         stage.steps += total_steps

@@ -391,4 +391,5 @@ def _in_batches(score: Callable[[Tensor], Tensor], lengths: Tensor, size: int) -
     order = lengths.argsort(stable=True)
     with torch.inference_mode():
         scores = torch.cat([score(rows) for rows in order.split(size)])
-        return torch.empty_like(scores).index_copy_(0, order.to(scores.device), scores)
+    # made outside, so that methods may write to it and take gradients of what they make of it
+    return torch.empty_like(scores).index_copy_(0, order.to(scores.device), scores)
