@@ -15,7 +15,8 @@ from torch import Tensor
 from benchmark.base.seeding import numpy_rng
 from benchmark.core import names
 from benchmark.core.data import Problem
-from benchmark.core.method import Batch, CrossEntropy, Setting, Supervision
+from benchmark.core.losses import CrossEntropy
+from benchmark.core.method import Batch, Setting, Supervision
 from benchmark.core.scoring import score
 from benchmark.core.training import TrainingData
 

@@ -16,7 +16,8 @@ from benchmark.base.errors import MethodFailed
 from benchmark.core.adam import Adam, cosine_rates
 from benchmark.core.data import Recipe
 from benchmark.core.guard import Guard, NamedErrors
-from benchmark.core.method import Batch, Method, rows_at
+from benchmark.core.losses import rows_at
+from benchmark.core.method import Batch, Method
 from benchmark.core.precision import backward, forward
 from benchmark.core.student import Student
 

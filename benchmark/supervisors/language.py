@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmark.assets.pretrained import model_fingerprint
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.method import CrossEntropy
+from benchmark.core.losses import CrossEntropy
 from benchmark.core.training import NOWHERE, TrainingData, train
 from benchmark.store.checkpoints import Checkpoints
 from benchmark.students.language.network import Objective

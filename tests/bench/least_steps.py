@@ -16,7 +16,7 @@ import torch
 from benchmark.base.paths import cache_root
 from benchmark.core.canaries import canary_data
 from benchmark.core.data import Problem, Recipe
-from benchmark.core.method import CrossEntropy
+from benchmark.core.losses import CrossEntropy
 from benchmark.core.problems import build_problem, training_data
 from benchmark.core.registry import TASKS
 from benchmark.core.scoring import score

@@ -20,7 +20,8 @@ from torch import Tensor
 from benchmark.base.errors import MethodFailed
 from benchmark.core import recording
 from benchmark.core.data import Recipe
-from benchmark.core.method import Batch, Method, Supervision, cross_entropy
+from benchmark.core.losses import cross_entropy
+from benchmark.core.method import Batch, Method, Supervision
 from benchmark.core.recording import CudaGraphs, Recorder, Tape
 from benchmark.core.registry import METHODS
 from benchmark.core.rehearsal import Rehearsal

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.method import Batch, Method, Supervision, cross_entropy
+from benchmark.core.losses import cross_entropy
+from benchmark.core.method import Batch, Method, Supervision
 from benchmark.core.registry import METHODS
 from benchmark.core.training import Trained, TrainingData, train
 from benchmark.store.checkpoints import Checkpoints

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmark.base.errors import MethodFailed
+from benchmark.base.seeding import derive
 from benchmark.core.adam import Adam
 from benchmark.core.data import Recipe
 from benchmark.core.guard import Wrote
-from benchmark.core.method import Batch, Method, Supervision, Trainer, cross_entropy, rows_at
+from benchmark.core.losses import cross_entropy, rows_at
+from benchmark.core.method import Batch, Method, Supervision, Trainer
 from benchmark.core.recording import Tape
 from benchmark.core.registry import METHODS
 from benchmark.core.training import Trained, TrainingData, train
@@ -179,6 +181,9 @@ def test_variants_differ_and_depend_on_the_seed_only() -> None:
     assert_close(alone.weight[0], second.weight[1], STEPS * 32, scale=1.0)
     default, _ = trained(lambda trainer: trainer.fit())
     assert torch.equal(default.weight, first.weight)
+    start, _ = trained(lambda trainer: trainer.fit(variant=1), recipe=replace(RECIPE, learning_rate=1e-12))
+    for s, seed in enumerate(SEEDS):
+        assert_close(start.weight[s, 0], initial_head(derive("variant", 1, seed), 4, 6)[0], 2)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.method import Batch, Method, cross_entropy, log_softmax
+from benchmark.core.losses import cross_entropy, log_softmax
+from benchmark.core.method import Batch, Method
 from benchmark.core.minibatches import Minibatches
 from benchmark.core.precision import backward, check_precision, forward
 from benchmark.core.registry import METHODS

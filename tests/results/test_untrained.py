@@ -9,7 +9,7 @@ import torch
 
 from benchmark.core.canaries import Taught
 from benchmark.core.data import Recipe
-from benchmark.core.method import CrossEntropy
+from benchmark.core.losses import CrossEntropy
 from benchmark.core.training import train
 from benchmark.reports.leaderboard import render
 from benchmark.results.store import ResultStore

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from benchmark.api import register_method, register_task
 from benchmark.core.data import Recipe
-from benchmark.core.method import Batch, CrossEntropy
+from benchmark.core.losses import CrossEntropy
+from benchmark.core.method import Batch
 from benchmark.core.problems import train_sizes
 from benchmark.core.registry import TASKS
 from benchmark.core.suite import Recipes

@@ -18,7 +18,8 @@ from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core.canaries import CANARY_METHODS
 from benchmark.core.data import Recipe
-from benchmark.core.method import Batch, Method, cross_entropy
+from benchmark.core.losses import cross_entropy
+from benchmark.core.method import Batch, Method
 from benchmark.core.names import CANARIES
 from benchmark.core.problems import data_fingerprint
 from benchmark.core.registry import METHODS, TASKS, register_method, register_task

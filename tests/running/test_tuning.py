@@ -15,7 +15,8 @@ from torch import Tensor
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError
 from benchmark.core.data import Recipe
-from benchmark.core.method import Batch, Method, Supervision, cross_entropy, product_grid
+from benchmark.core.losses import cross_entropy
+from benchmark.core.method import Batch, Method, Supervision, product_grid
 from benchmark.core.names import GRID_SIZE
 from benchmark.core.records import Record, setting_hash
 from benchmark.core.registry import METHODS, register_method, register_task

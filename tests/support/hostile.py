@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.core.method import Batch, Method, Supervision, Trainer, cross_entropy
+from benchmark.core.losses import cross_entropy
+from benchmark.core.method import Batch, Method, Supervision, Trainer
 
 SKIP = (types.ModuleType, type, str, bytes, int, float, bool, type(None))
 

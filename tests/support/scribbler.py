@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.core.method import Batch, Method, Supervision, Trainer, cross_entropy
+from benchmark.core.losses import cross_entropy
+from benchmark.core.method import Batch, Method, Supervision, Trainer
 
 HOW: dict[str, Callable[[Tensor], object]] = {
     "operation": lambda x: x.detach().mul_(0),

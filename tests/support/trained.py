@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmark.core.method import Batch, Method, Supervision, Trainer, cross_entropy, hard
+from benchmark.core.losses import cross_entropy, hard
+from benchmark.core.method import Batch, Method, Supervision, Trainer
 from benchmark.core.training import TrainingData
 from benchmark.students.linear import LinearStudent
 
