@@ -80,6 +80,7 @@ class Problem:
     truth: Truth  # never handed to training (see `training_data`)
     fingerprint: str  # of the task's source data
     supervisors: tuple[str, ...]
+    source_scores: NDArray[np.float32] | None = None  # (M,), `benchmark.core.source_scores`, where they are wanted
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 A write by an operation of torch raises the version counter of its tensor, and so of all views: counters are read around
 each call of a method's code, which tells whose write it was. Writes around the counters (`.data`, a view by NumPy) show
-in the content, which is compared with a clean copy: a step's after the step (of logits, in an epoch's first), the whole
-train split's soft labels after each stage. If several methods trained, whose it was shows when all is done again
-`closely`: contents are then compared after each call. Recorded steps are watched when they are rehearsed.
+in the content, which is compared with a clean copy: a step's after the step (of logits, in an epoch's first), soft
+labels and features of the whole train split after each stage. If several methods trained, whose it was shows when all
+is done again `closely`: contents are then compared after each call. Recorded steps are watched when they are rehearsed.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,6 @@ from benchmark.base.errors import MethodFailed, W2SError
 from benchmark.core.method import Method
 from benchmark.core.recording import storage
 
-_TABLE = "supervision.soft_labels"
 _GIVEN = ("logits", "batch.soft_labels", "batch.index")
 
 
@@ -56,17 +55,20 @@ class Guard:
 
     Args:
         soft_labels: all that is learned from, (S, M, N, K), contiguous; nobody gets these, methods get copies.
+        features: of the train split, if a method wants them, likewise.
 
     Attributes:
-        soft_labels: the copy of which methods get views before training.
+        soft_labels, features: the copies of which methods get views before training.
         closely: whether contents are compared after each call of a method's code.
         thorough: whether logits are compared as well.
     """
 
-    def __init__(self, soft_labels: Tensor, closely: bool = False) -> None:
+    def __init__(self, soft_labels: Tensor, closely: bool = False, features: Tensor | None = None) -> None:
         self.soft_labels, self.closely, self.thorough = soft_labels.clone(), closely, closely
-        self._version = self.soft_labels._version
-        self._whole = {_TABLE: (soft_labels, self.soft_labels)}
+        self.features = None if features is None else features.clone()
+        pairs = {"soft_labels": (soft_labels, self.soft_labels), "features": (features, self.features)}
+        self._whole = {f"supervision.{k}": (a, b) for k, (a, b) in pairs.items() if a is not None and b is not None}
+        self._versions = {name: given._version for name, (_, given) in self._whole.items()}
         self._step: dict[str, tuple[Tensor, Tensor]] = {}  # what it was, and what methods have of it
 
     def lend(self, index: Tensor, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,9 +91,10 @@ class Guard:
         Raises:
             Wrote: it is found that it wrote.
         """
-        if before != after or self.soft_labels._version != self._version:
-            wrote = [name for name, old, new in zip(_GIVEN, before, after, strict=False) if old != new]
-            raise Wrote(method.name, wrote or [_TABLE])
+        wrote = [name for name, old, new in zip(_GIVEN, before, after, strict=False) if old != new]
+        wrote += [name for name, (_, given) in self._whole.items() if given._version != self._versions[name]]
+        if wrote:
+            raise Wrote(method.name, wrote)
         if self.closely:
             self.compare([method], whole=True)
 

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from benchmark.core.names import Use
+
 Setting = Mapping[str, Any]  # values of a method's options by name, and of `TIMES`; what it leaves out is the default
 
 
@@ -38,6 +40,11 @@ class Supervision:
         generators: one `torch.Generator` per replica (on the CPU); a replica's draws must come from its own.
         device: where tensors live.
         encoders: names for `Trainer.fit(encoder=...)`, from the weakest to the student's own.
+        features: what a linear student reads of the train split, standardised, (S, N, D), or (S, N, 2, D) of pairs, S
+            seeds: a `single` method's replica r is of seed r // (R / S). A copy that is not to be written to.
+        source_scores: (R, M) each supervisor's accuracy on labelled examples of its own source domains that it has not
+            been trained on (`benchmark.core.source_scores`). In the condition `ind` these are a tenth of the pool, its
+            validation split: M numbers of the truth of what is scored.
         margin_beta: beta of a DPO student for which the margin form of a preference loss is wanted, else None: logits
             are [s(a), s(b)], s = beta (log pi - log pi_ref).
     """
@@ -51,6 +58,8 @@ class Supervision:
     device: torch.device
     encoders: tuple[str, ...]
     margin_beta: float | None = None
+    features: Tensor | None = None  # None but for those whose `uses` names it; so are the scores
+    source_scores: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,8 @@ class Method:
         kind: `single` sees one supervisor at a time (scores are averaged over them), `ensemble` sees all.
         min_supervisors: a task with fewer is refused with a message.
         ablation_of: the method that this one is a variant of, if any.
+        uses: what it sees beside soft labels, by the names of `Supervision`'s attributes; records hold them. Where a
+            student or task has none of that kind, the method is refused with a message.
         grid: the `GRID_SIZE` settings that `w2s run --tune` tries, the default ({}) first; `product_grid` makes one.
             Values of own options by name; `learning_rate_times` and `epochs_times` multiply what the suite says. This
             one is for methods without options worth trying: step size, and early stopping.
@@ -129,6 +140,7 @@ class Method:
     kind: ClassVar[Literal["single", "ensemble"]]
     min_supervisors: ClassVar[int] = 1
     ablation_of: ClassVar[str | None] = None
+    uses: ClassVar[tuple[Use, ...]] = ()
     grid: ClassVar[tuple[Setting, ...]] = product_grid(learning_rate_times=(0.3, 3, 10), epochs_times=(0.3,))
 
     def start(self, supervision: Supervision) -> None:

@@ -1,5 +1,7 @@
 """Names and numbers that all agree on who make results or read them."""
 
+from typing import Literal
+
 # names that no plug-in may take, and what they stand for
 CANARIES = {
     "ground_truth": "the truth: the strong ceiling",
@@ -21,6 +23,7 @@ CONDITIONS = ("ind", "ood")
 CONDITION_NAMES = {"ood": "OOD", "ind": "InD"}  # in tables, which show them in this order
 CONDITION_TITLES = {"ood": "out of distribution (OOD)", "ind": "in distribution (InD)"}
 MODALITIES = ("image", "text", "preference", "series")  # of shipped tasks, in the order of tables
+Use = Literal["features", "source_scores"]  # what a method may ask for beside soft labels (`Method.uses`)
 GRID_SIZE = 8  # settings that every method may try (`w2s run --tune`): an equal budget
 TIMES = ("learning_rate_times", "epochs_times")  # in a setting: multiples of the student's recipe in the suite
 ENGINE_VERSION = 2  # raise when the same plan would give other predictions

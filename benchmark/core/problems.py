@@ -1,19 +1,23 @@
 """Task + condition + seed -> Problem: features, soft labels, and the truth, kept apart."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmark.base.errors import W2SError
 from benchmark.base.fingerprint import fingerprint
 from benchmark.base.seeding import numpy_rng
+from benchmark.core.abilities import as_policy
 from benchmark.core.data import TEST, Domain, Problem, Splits, Truth
 from benchmark.core.pools import VERSION, draw_pool, rated
 from benchmark.core.soft_labels import content, soft_labels, supervisor_recipe
-from benchmark.core.student import StudentKind, as_policy
+from benchmark.core.source_scores import source_scores
+from benchmark.core.student import StudentKind
 from benchmark.core.task import ReadyMade, Task
 from benchmark.core.training import TrainingData
 from benchmark.store.cache import Cache
@@ -27,12 +31,15 @@ def build_problem(
     device: str = "cpu",
     held_out: Splits = TEST,
     also: Sequence[str] = (),
+    scored: bool = False,
 ) -> Problem:
     """Deal the pool, get features and soft labels (from the cache, or made now).
 
     Args:
         held_out: splits that the student reads beside the train split; a linear head's features are of all splits.
         also: conditions that this run has beside this one: supervisors that are trained now label their pools, too.
+        scored: whether the supervisors' `source_scores` are wanted. A task without in-distribution pool, or whose
+            problems are given, has none.
 
     Raises:
         W2SError: an unknown condition, an empty split, or an encoder or supervisor that gives another shape or values
@@ -45,6 +52,8 @@ def build_problem(
     else:
         domains = _domains(task)
         pool = draw_pool(task, domains, condition, seed)
+        if scored and "ind" in task.conditions:
+            also = (*also, "ind")
         problem = Problem(
             task=task.name,
             condition=condition,
@@ -55,10 +64,22 @@ def build_problem(
             fingerprint=_fingerprint(task, domains),
             supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),
         )
-    if (corruption := task.corruption) is None:
+        if scored and "ind" in task.conditions:
+            with suppress(W2SError):
+                ind = draw_pool(task, domains, "ind", seed)
+                said = soft_labels(task, domains, ind, seed, cache, device)
+                scores = source_scores(task, domains, ind, _corrupted(task, said, seed)["val"], seed)
+                problem = replace(problem, source_scores=scores)
+    if task.corruption is None:
         return problem
-    spoilt = corruption.apply(problem.soft_labels, numpy_rng("corruption", corruption.base, seed))
-    return replace(problem, soft_labels=spoilt, fingerprint=corruption.fingerprint(problem.fingerprint))
+    spoilt = _corrupted(task, problem.soft_labels, seed)
+    return replace(problem, soft_labels=spoilt, fingerprint=task.corruption.fingerprint(problem.fingerprint))
+
+
+def _corrupted(task: Task, given: dict[str, NDArray[np.float32]], seed: int) -> dict[str, NDArray[np.float32]]:
+    """Soft labels as the supervisors of a stress task answer."""
+    made = task.corruption
+    return given if made is None else made.apply(given, numpy_rng("corruption", made.base, seed))
 
 
 def training_data(
@@ -67,7 +88,7 @@ def training_data(
     """What may be learned from, of problems of one size; and of each split that is asked for what the student reads in
     each.
 
-    The soft labels are copied, so that no view leads to another split or to a problem.
+    Soft labels and scores are copied, so that no view leads to another split or to a problem.
     """
     inputs, others = student.prepare(problems, device, held_out)
     N, M, K = problems[0].soft_labels["train"].shape
@@ -76,7 +97,9 @@ def training_data(
         own[:] = p.soft_labels["train"].transpose(1, 0, 2)
     policy, seeds = as_policy(student), tuple(p.seed for p in problems)
     beta = policy.margin_beta if policy else None
-    return TrainingData(inputs, torch.from_numpy(labels).to(device), seeds, student.start, beta), others
+    known = [p.source_scores for p in problems if p.source_scores is not None]
+    scores = torch.from_numpy(np.stack(known)).to(device) if len(known) == len(problems) else None
+    return TrainingData(inputs, torch.from_numpy(labels).to(device), seeds, student.start, beta, scores), others
 
 
 def train_sizes(task: Task, condition: str, seeds: Sequence[int]) -> list[int]:

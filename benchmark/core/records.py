@@ -21,6 +21,7 @@ from typing_extensions import TypeAliasType
 
 from benchmark.core.data import SPLITS
 from benchmark.core.metrics import METRICS
+from benchmark.core.names import Use
 
 Condition = Literal["ind", "ood"]
 Kind = Literal["single", "ensemble", "canary"]
@@ -100,6 +101,7 @@ class Record(Strict):
         predictions_sha256: `digest` of the predictions, so that a record and its predictions belong together.
         evaluation_sha256: `SeedEvaluation.sha256` of its seed, likewise.
         ablation_of: the method that this one is a variant of.
+        uses: what the method sees beside soft labels (`Method.uses`); not in the file, if it is nothing.
         source_sha256: `benchmark.core.code_hash.source_of` its method; None, and not in the file, if that is not known.
     """
 
@@ -127,6 +129,7 @@ class Record(Strict):
     engine_version: Version
     task_version: Version
     method_version: Version
+    uses: Annotated[tuple[Use, ...], Field(exclude_if=lambda uses: not uses)] = ()
     source_sha256: Annotated[Sha256 | None, Field(exclude_if=lambda source: source is None)] = None
 
     @field_validator("metrics")

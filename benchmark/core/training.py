@@ -39,7 +39,8 @@ class TrainingData:
     soft_labels: Tensor  # (S, M, N, K), contiguous
     seeds: tuple[int, ...]
     student: Callable[[Any, int, tuple[int, ...], int], Student]  # (features, K, seeds, heads) -> fresh heads
-    margin_beta: float | None = None  # see `benchmark.core.student.Policy`
+    margin_beta: float | None = None  # see `benchmark.core.abilities.Policy`
+    source_scores: Tensor | None = None  # (S, M), see `benchmark.core.source_scores`
 
     @property
     def own(self) -> str:
@@ -76,11 +77,12 @@ def train(
     recorded and replayed by `recorder`, on a GPU as CUDA graphs if none is given (`benchmark.core.replay`).
 
     Raises:
-        MethodFailed: a method raised, its loss has another shape than (R, B), it needs more supervisors, or it wrote
-            into what it was given (`benchmark.core.guard`).
+        MethodFailed: a method raised, its loss has another shape than (R, B), it needs more supervisors, uses what is
+            not there, or wrote into what it was given (`benchmark.core.guard`).
         SomeoneWrote: one of several did; `closely` tells which.
     """
-    guard = Guard(data.soft_labels, closely)
+    features = data.features[data.own] if any("features" in method.uses for method in methods) else None
+    guard = Guard(data.soft_labels, closely, features if isinstance(features, Tensor) else None)
     names = part_names(methods)
     parts = [checkpoints.part(name) for name in names]
     stages = [_Stage(m, data, recipe, on_step, own, recorder, guard) for m, own in zip(methods, parts, strict=True)]
@@ -116,6 +118,12 @@ class _Stage:
         _, M, N, K = data.soft_labels.shape
         if method.min_supervisors > M:
             raise MethodFailed(method.name, f"needs at least {method.min_supervisors} supervisors, found {M}")
+        features = guard.features if "features" in method.uses else None
+        scores = data.source_scores if "source_scores" in method.uses else None
+        if "features" in method.uses and features is None:
+            raise MethodFailed(method.name, "uses features, and this student has none in memory")
+        if "source_scores" in method.uses and scores is None:
+            raise MethodFailed(method.name, "uses source scores, and this task has no in-distribution pool for them")
         self.method, self.data, self.recipe, self.on_step = method, data, recipe, on_step
         self.checkpoints, self.recorder, self.guard = checkpoints, recorder, guard
         self.single = method.kind == "single"
@@ -131,6 +139,8 @@ class _Stage:
             device=data.soft_labels.device,
             encoders=tuple(data.features),
             margin_beta=data.margin_beta,
+            features=features,
+            source_scores=None if scores is None else scores.reshape(-1, M // self.heads).clone(),
         )
         self.student: Fitted | None = None
         self.weights: Sequence[Tensor] = ()  # of the last stage's student

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import product
 
 from benchmark.base.errors import W2SError
+from benchmark.core.abilities import as_policy
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import RecordKey, Versions
-from benchmark.core.student import as_policy
 from benchmark.core.task import Task
 from benchmark.results.replies import read_replies
 from benchmark.results.store import ResultStore

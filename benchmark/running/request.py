@@ -8,13 +8,13 @@ from typing import Any
 from benchmark.base.errors import NotAvailable, W2SError, unknown_name
 from benchmark.base.notices import Say
 from benchmark.base.paths import Settings, cache_root, settings
+from benchmark.core.abilities import as_policy
 from benchmark.core.data import Recipe
 from benchmark.core.names import CANARIES, CONDITIONS
 from benchmark.core.precision import check_precision
 from benchmark.core.problems import data_fingerprint
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.source import Source
-from benchmark.core.student import as_policy
 from benchmark.core.suite import Suite, load_suite, read_options
 from benchmark.core.task import Task
 from benchmark.results.layout import TUNED

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.base.versions import libraries
+from benchmark.core.abilities import as_policy
 from benchmark.core.canaries import CANARY_METHODS
 from benchmark.core.data import Problem
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.records import Evaluation, Record, compact, digest
 from benchmark.core.registry import METHODS
 from benchmark.core.scoring import compute_metrics
-from benchmark.core.student import as_policy
 from benchmark.core.task import Task
 from benchmark.core.training import Trained
 from benchmark.results.replies import Reply
@@ -106,6 +106,7 @@ def add_entry(
         kind="canary" if setting.canary else method.kind,
         ablation_of=method.ablation_of,
         title=method.title,
+        uses=method.uses,
         source_sha256=setting.source,
     )
     result.entries.append((record, predictions))

@@ -15,6 +15,7 @@ from benchmark.core.data import SPLITS, Problem
 from benchmark.core.guard import Wrote
 from benchmark.core.names import ENGINE_VERSION
 from benchmark.core.problems import build_problem, training_data
+from benchmark.core.registry import METHODS
 from benchmark.core.task import Task
 from benchmark.core.training import NOWHERE, OnStep, train
 from benchmark.running.evaluation import evaluate
@@ -60,10 +61,11 @@ def _execute(units: Sequence[Unit], setup: Setup, tell: Tell) -> list[UnitResult
     results = []
     for unit in units:
         task, problems = setup.task(unit.task), dict[int, Problem]()
+        scored = any("source_scores" in METHODS[own.method].uses for part in unit.trainings for own in part.settings)
         for seed in sorted({seed for training in unit.trainings for seed in training.seeds}):
             tell(f"problem of seed {seed}", 0)
             asked = setup.cache, setup.device, SPLITS, setup.conditions
-            problems[seed] = build_problem(task, unit.condition, seed, *asked)
+            problems[seed] = build_problem(task, unit.condition, seed, *asked, scored=scored)
         results.append(UnitResult(unit, evaluate(task, list(problems.values()))))
         for training in unit.trainings:
             # replicas of one run share the number of examples; the order of seeds stays

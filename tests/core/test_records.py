@@ -26,6 +26,7 @@ def test_a_record_survives_its_own_line(record: Record) -> None:
     assert line.encode().splitlines() == [line.encode()]
     assert list(json.loads(line)) == sorted(json.loads(line))
     assert ("source_sha256" in json.loads(line)) == (record.source_sha256 is not None), "published lines lack it"
+    assert ("uses" in json.loads(line)) == (record.uses != ()), "published lines lack it"
     with pytest.raises(ValidationError):
         record.seed = 3  # type: ignore[misc]
 

@@ -16,7 +16,8 @@ from benchmark.core.training import train
 from benchmark.running.unit import execute
 from benchmark.store.cache import Cache
 from benchmark.students.frozen import LinearHead
-from support.hostile import Given, Hostile, HostileStaged
+from support.hostile import Given, Hostile, HostileFeatures, HostileReader, HostileStaged
+from support.made_up import Blobs
 from support.units import setup_of, unit_of
 
 
@@ -34,12 +35,12 @@ def make_problems() -> list[Problem]:
 @pytest.mark.parametrize("tune", [False, True])
 def test_a_hostile_method_finds_no_truth(tune: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Through everything that a run of `w2s run` does, canaries included, and `--tune`."""
-    hostile = [Hostile(), HostileStaged()]
+    hostile: list[Hostile] = [Hostile(), HostileFeatures(), HostileStaged()]
     for method in hostile:
         monkeypatch.setitem(METHODS._items, method.name, Given(method))
     monkeypatch.setitem(TASKS._items, "sealed", make_task())
     if tune:  # eight trials; one that trains in stages sees all that there is
-        hostile = hostile[1:]
+        hostile = hostile[2:]
     names = (*(method.name for method in hostile), *(() if tune else ("ground_truth",)))
     recipe = Recipe(epochs=2, batch_size=32)
     unit = unit_of("sealed", "ood", ((names, (0, 1)),), recipe, tune=tune)
@@ -63,6 +64,35 @@ def test_a_hostile_method_finds_no_truth(tune: bool, monkeypatch: pytest.MonkeyP
                     assert not loot.holds(features[split][:5])
                 (as_read,) = training_data(LinearHead(None), [problem], held_out=(split,))[1][split]
                 assert not loot.holds(as_read[0][:5].numpy()), f"{method.name} found the inputs of {split}"
+
+
+@pytest.mark.parametrize("condition", ["ood", "ind"])
+def test_source_scores_are_numbers_and_lead_to_no_label(
+    condition: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of neither pool: they are made of the in-distribution pool's truth, which is the pool's own in `ind`."""
+    task, reader = Blobs((300, 280, 320)), HostileReader()
+    monkeypatch.setitem(METHODS._items, reader.name, Given(reader))
+    monkeypatch.setitem(TASKS._items, task.name, task)
+    recipe = Recipe(epochs=2, batch_size=32)
+    unit = unit_of(task.name, condition, (((reader.name, "ground_truth"), (0, 1)),), recipe)
+    result = execute(unit, setup_of(tmp_path, recipe))
+    assert not result.failures
+    (record,) = {record.uses for record, _ in result.entries if record.method == reader.name}
+    assert record == reader.uses
+    own = [build_problem(task, condition, seed, Cache(tmp_path), scored=True) for seed in (0, 1)]
+    scores = [problem.source_scores for problem in own]
+    assert reader.loot.holds(np.stack(scores)), "it has what it asked for"  # type: ignore[arg-type]
+    features = training_data(LinearHead(None), own)[0].features["all"]
+    assert reader.loot.holds(features[1].numpy())
+    for problem in (*own, *(build_problem(task, "ind", seed, Cache(tmp_path)) for seed in (0, 1))):
+        for split in ("train", "val", "test"):
+            labels = problem.truth.labels[split]
+            said = problem.soft_labels[split].argmax(-1)
+            for secret in (labels, np.eye(3)[labels], *((said == labels[:, None]).T), problem.truth.groups[split]):
+                assert not reader.loot.holds(secret), f"the truth of {split} ({problem.condition})"
+            assert split == "train" or not reader.loot.holds(problem.features["all"][split][:5])
+            assert split == "train" or not reader.loot.holds(problem.soft_labels[split])
 
 
 def test_the_walk_would_find_a_leak() -> None:

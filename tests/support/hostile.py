@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,21 @@ class Hostile(Method):
             self.look(logits, batch)
         return cross_entropy(logits, batch.soft_labels.mean(2))
 
+    def after_epoch(self, epoch: int, predict: Callable[[], Tensor]) -> None:
+        self.look(predict, predict())
+
+
+class HostileReader(Hostile):
+    """It is given all that a method may ask for."""
+
+    name = "hostile_reader"
+    uses = ("features", "source_scores")
+
+
+class HostileFeatures(Hostile):
+    name = "hostile_features"
+    uses = ("features",)
+
 
 class HostileStaged(Hostile):
     name = "hostile_staged"
@@ -113,7 +129,8 @@ class HostileStaged(Hostile):
     def fit(self, trainer: Trainer) -> None:
         trainer.fit()
         self.look(trainer, trainer.fit, trainer.predict)
-        trainer.fit()
+        trainer.fit(warm_start=True, variant=1, average=0.5)
+        self.look(trainer)
 
 
 class Given:
@@ -122,7 +139,7 @@ class Given:
     def __init__(self, method: Hostile) -> None:
         self._method = method
         self.kind, self.version, self.title, self.ablation_of = method.kind, method.version, method.title, None
-        self.fit, self.grid = type(method).fit, method.grid
+        self.fit, self.grid, self.uses = type(method).fit, method.grid, method.uses
 
     def __call__(self, **options: Any) -> Hostile:
         return self._method

@@ -41,6 +41,7 @@ records = st.fixed_dictionaries(
         "engine_version": st.integers(1, 9),
         "task_version": st.integers(1, 9),
         "method_version": st.integers(1, 9),
+        "uses": st.sampled_from(((), ("features",), ("features", "source_scores"))),
         "source_sha256": st.none() | st.text(_hex, min_size=64, max_size=64),
     }
 ).map(lambda values: Record(setting=setting_hash(values["hyperparameters"]), **values))

@@ -14,8 +14,8 @@ from itertools import pairwise
 
 from benchmark.base.errors import W2SError
 from benchmark.base.notices import Tell
+from benchmark.core.abilities import ChunkReader
 from benchmark.core.pools import pool_domains
-from benchmark.core.student import ChunkReader
 from benchmark.running.joining import Joined, joined
 from benchmark.running.plan import Unit
 from benchmark.running.result import UnitResult

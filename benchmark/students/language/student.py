@@ -18,9 +18,10 @@ from torch.utils.checkpoint import checkpoint
 from benchmark.assets.pretrained import describe_model, find_model, model_fingerprint
 from benchmark.base.errors import W2SError
 from benchmark.base.versions import libraries
+from benchmark.core.abilities import Answer
 from benchmark.core.data import TEST, Domain, Pool, Problem, Recipe
 from benchmark.core.inputs import Prompted, concatenate, take
-from benchmark.core.student import Answer, StudentKind
+from benchmark.core.student import StudentKind
 from benchmark.store.cache import Cache
 from benchmark.students.language.network import Network, Objective, Settings, forget_networks, network
 from benchmark.students.language.sequences import Extent, Lengths, Sequences, joined, load_tokenizer
