@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from benchmark.base.torch_seeding import torch_rng
 from benchmark.core import registry
 from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision
-from benchmark.core.names import RESERVED, TIMES
+from benchmark.core.names import RESERVED, TIMES, Use
 from benchmark.core.recording import Recorder, Tape
+from benchmark.core.resume import unresumable
 from benchmark.core.training import Trained, TrainingData, train
 from benchmark.students.linear import Heads, LinearStudent
 
@@ -37,7 +38,8 @@ def make_data(
     pairs: bool = False,
     examples: int = 24,
 ) -> TrainingData:
-    """Random features (a small encoder's and the student's own) and soft labels; a seed's data depend on it only."""
+    """Random features (a small encoder's and the student's own), soft labels and source scores; a seed's data depend on
+    it only."""
     shape = (examples, 2) if pairs else (examples,)
     features, soft_labels = [], []
     for seed in seeds:
@@ -53,7 +55,9 @@ def make_data(
     elif labels == "uniform":
         p = torch.full_like(p, 1 / classes)
     x = torch.stack(features)
-    return TrainingData({"small": x[..., :3].contiguous(), "own": x}, p, tuple(seeds), LinearStudent)
+    scores = [0.4 + 0.5 * torch.rand(supervisors, generator=torch_rng("source scores", seed)) for seed in seeds]
+    x_by_output = {"small": x[..., :3].contiguous(), "own": x}
+    return TrainingData(x_by_output, p, tuple(seeds), LinearStudent, source_scores=torch.stack(scores))
 
 
 def make_supervision(soft_labels: Tensor, epochs: int = 5, steps_per_epoch: int = 4) -> Supervision:
@@ -93,6 +97,7 @@ def check_declaration(cls: type[Method]) -> None:
     _expect(cls.min_supervisors >= 1, cls, "min_supervisors must be at least 1")
     _expect(cls.kind == "ensemble" or cls.min_supervisors == 1, cls, "a `single` method sees one supervisor")
     _expect(written, cls, "the class needs a docstring with the formula and its source")
+    _expect(set(cls.uses) <= set(get_args(Use)), cls, f"uses may name {', '.join(get_args(Use))}, is {cls.uses!r}")
     try:
         cls()
     except TypeError as error:
@@ -223,6 +228,14 @@ def check_recorded(cls: type[Method]) -> None:
             _expect(torch.equal(value, taped[name]), cls, f"{name}: other values when steps are replayed as on a GPU")
 
 
+def check_resumable(cls: type[Method]) -> None:
+    """Costly students' training goes on where it was killed, which state in lists, dicts, arrays or modules forbids."""
+    method = cls()
+    _train(method, _data(cls))
+    lost = ", ".join(unresumable(method))
+    _expect(not lost, cls, f"state in {lost} can't be resumed; keep tensors, optimizers, generators or plain values")
+
+
 def check_learns(cls: type[Method]) -> None:
     """Supervisors who are right teach the student: on labels linear in the features it gets most examples right."""
     data = make_data(supervisors=max(2, cls.min_supervisors), examples=64)
@@ -248,6 +261,7 @@ CHECKS: tuple[Callable[[type[Method]], None], ...] = (
     check_inputs_unchanged,
     check_replicas_independent,
     check_recorded,
+    check_resumable,
     check_learns,
 )
 

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-from benchmark.core.names import Use
+from benchmark.base.errors import W2SError
+from benchmark.core.names import GRID_SIZE, Use
 
 Setting = Mapping[str, Any]  # values of a method's options by name, and of `TIMES`; what it leaves out is the default
 
@@ -24,9 +25,16 @@ def product_grid(**others: Sequence[Any]) -> tuple[Setting, ...]:
     Args:
         others: for each name the values beside its default: `product_grid(gamma=(0.0, 0.2, 0.8), epochs_times=(0.3,))`
             has 4 x 2 settings.
+
+    Raises:
+        W2SError: there are not `GRID_SIZE`. (Cutting a larger grid would lose values unseen.)
     """
     choices = [[{}, *({name: value} for value in values)] for name, values in others.items()]
-    return tuple({name: value for part in parts for name, value in part.items()} for parts in product(*choices))
+    grid = tuple({name: value for part in parts for name, value in part.items()} for parts in product(*choices))
+    if len(grid) != GRID_SIZE:
+        found = ", ".join(f"{len(own)} of {name}" for name, own in zip(others, choices, strict=True))
+        raise W2SError(f"product_grid: {len(grid)} settings, expected {GRID_SIZE}; values, with the default: {found}")
+    return grid
 
 
 @dataclass(frozen=True)

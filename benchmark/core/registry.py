@@ -139,7 +139,7 @@ def _check_method(method: type[Method]) -> None:
 
 
 def check_grid(method: type[Method], where: str) -> None:
-    """Every method has the same number of settings, all different, the default first.
+    """Every method has the same number of settings, all different, the default first; each option varies.
 
     Raises:
         W2SError: this one has not; the message begins with `where`.
@@ -151,6 +151,7 @@ def check_grid(method: type[Method], where: str) -> None:
         found = f"{len(grid)}, the first {dict(grid[0])}" if grid else "none"
         raise W2SError(f"{where}: expected {GRID_SIZE} settings, the first {{}} (the default), found {found}")
     seen: dict[str, int] = {}
+    values: dict[str, set[str]] = {name: set() for setting in grid for name in setting}
     for number, setting in enumerate(grid, 1):
         what = f"{where}: setting {number} of {GRID_SIZE}"
         for name, value in setting.items():
@@ -166,6 +167,11 @@ def check_grid(method: type[Method], where: str) -> None:
         effective = json.dumps([options, [float(setting.get(name, 1)) for name in TIMES]], sort_keys=True)
         if (first := seen.setdefault(effective, number)) != number:
             raise W2SError(f"{what}: is the same as setting {first}")
+        for name, tried in values.items():
+            tried.add(json.dumps(float(setting.get(name, 1)) if name in TIMES else options[name]))
+    for name, tried in values.items():
+        if len(tried) == 1:
+            raise W2SError(f"{where}: {name} has one value only, {tried.pop()}; leave it out, or vary it")
 
 
 def _check_task(task: Task) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -14,7 +15,7 @@ from benchmark.core.method import Method, method_state
 from benchmark.core.student import Student
 from benchmark.store.checkpoints import Checkpoints
 
-_CONTAINERS = (list, tuple, dict, set, torch.nn.Module)  # may hold state that changes unseen
+_CONTAINERS = (list, tuple, dict, set, np.ndarray, torch.nn.Module)  # may hold state that changes unseen
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Progress:
     """The student, its optimizer, and the state of the methods that train it.
 
     A method's state is what it keeps in attributes other than its options: tensors, optimizers, generators, and plain
-    numbers, words and None. One that keeps lists, tuples, dicts or modules can't be taken up where it stopped: nothing
-    is written then, and a killed stage starts anew. Everything else is made again by `start`.
+    numbers, words and None. One that keeps lists, tuples, dicts, arrays or modules can't be taken up where it stopped:
+    nothing is written then, and a killed stage starts anew. Everything else is made again by `start`.
     """
 
     student: Student
@@ -33,14 +34,13 @@ class Progress:
 
     def save(self, epochs: int) -> None:
         """Write the state after so many epochs."""
-        states = [method_state(method) for method in self.methods]
-        if self.checkpoints.path is None or any(isinstance(v, _CONTAINERS) for own in states for v in own.values()):
+        if self.checkpoints.path is None or any(map(unresumable, self.methods)):
             return
         tensors = self._own()
         plain: dict[str, Any] = {"epochs": epochs, "methods": {}}
-        for state, part in zip(states, part_names(self.methods), strict=True):
+        for method, part in zip(self.methods, part_names(self.methods), strict=True):
             words = plain["methods"][part] = {}
-            for key, value in state.items():
+            for key, value in method_state(method).items():
                 name = f"method/{part}/{key}"
                 if isinstance(value, Tensor):
                     tensors[name] = value
@@ -89,6 +89,11 @@ class Progress:
                 setattr(method, key, word)
         epochs: int = plain["epochs"]
         return epochs
+
+
+def unresumable(method: Method) -> list[str]:
+    """Its attributes that keep it from being taken up where it stopped."""
+    return [name for name, value in method_state(method).items() if isinstance(value, _CONTAINERS)]
 
 
 def part_names(methods: Sequence[Method]) -> list[str]:

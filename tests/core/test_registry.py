@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from benchmark.base.errors import W2SError
 from benchmark.core import registry as registry_module
-from benchmark.core.method import Method
+from benchmark.core.method import Method, product_grid
 from benchmark.core.names import CANARIES, RESERVED
 from benchmark.core.records import MethodName, TaskName
 from benchmark.core.registry import METHODS, TASKS, Registry, load_plugin, register_method, register_task
@@ -192,12 +192,23 @@ def test_names_are_those_that_records_can_have(name: str) -> None:
         ({"name": "made-up"}, "name 'made-up' is not snake_case"),
         ({"version": 0}, "version is 0, expected an integer from 1"),
         ({"version": "2"}, "version is '2', expected an integer from 1"),
+        ({"uses": ("truth",)}, r"uses is \('truth',\), expected a tuple of features, source_scores"),
+        ({"uses": "features"}, "uses is 'features', expected a tuple of features, source_scores"),
     ],
 )
 def test_a_method_that_declares_too_little_is_refused(attributes: dict[str, Any], message: str) -> None:
     with pytest.raises(W2SError, match=f"^method .*{message}"):
         register_method(make_method(**attributes))
     assert "made_up_method" not in METHODS.names()
+
+
+def test_a_product_that_is_no_grid_is_refused_before_anybody_cuts_it() -> None:
+    assert len(product_grid(a=(1, 2, 3), epochs_times=(0.3,))) == 8
+    message = "product_grid: 12 settings, expected 8; values, with the default: 3 of a, 2 of b, 2 of c"
+    with pytest.raises(W2SError, match=f"^{message}$"):
+        product_grid(a=(1, 2), b=(3,), c=(4,))[:8]
+    with pytest.raises(W2SError, match="4 settings, expected 8"):
+        product_grid(a=(1,), b=(3,))
 
 
 def test_only_methods_and_tasks_are_registered() -> None:

@@ -106,6 +106,11 @@ def seeds_the_world(method: Any, supervision: Supervision) -> None:
     torch.manual_seed(0)
 
 
+def keeps_a_tuple(method: Any, supervision: Supervision) -> None:
+    method.generators = supervision.generators
+    Faulty.start(method, supervision)
+
+
 def writes_to_the_labels(method: Any, supervision: Supervision) -> None:
     supervision.soft_labels.pow_(2)
     Faulty.start(method, supervision)
@@ -162,6 +167,19 @@ FAULTS: list[tuple[str, type[Method], Check, str]] = [
         testing.check_grid,
         r"division by zero \(setting {'power': 0} of its grid\)",
     ),
+    (
+        "an option that does not vary",
+        faulty(options={"power": 1}, grid=({}, *({**setting, "power": 1} for setting in Faulty.grid[1:]))),
+        testing.check_grid,
+        "grid: power has one value only, 1; leave it out, or vary it",
+    ),
+    (
+        "state in a tuple",
+        faulty(start=keeps_a_tuple),
+        testing.check_resumable,
+        "state in generators can't be resumed; keep tensors",
+    ),
+    ("what there is not", faulty(uses=("truth",)), testing.check_declaration, "uses may name features, source_scores"),
     (
         "a mean loss",
         faulty(loss=lambda *given: plain(*given).mean(1)),
