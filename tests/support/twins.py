@@ -11,6 +11,7 @@ from itertools import product
 
 from scipy.special import digamma
 
+from support import twins_losses
 from support.plain_losses import Vector, ce, entropy, mean, mix, normalised, onehot, softmax
 
 # losses
@@ -115,3 +116,4 @@ TWINS: dict[str, tuple[str, ...]] = {
     "dawid_skene": ("test_dawid_skene_is_em", "test_dawid_skene_losses_and_gradients"),
     **dict.fromkeys(RAVENS, ("test_every_step_is_the_one_by_hand",)),
 }
+TWINS |= twins_losses.TWINS
