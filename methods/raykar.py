@@ -35,9 +35,10 @@ class Raykar(MajorityVote):
     Deviations: the M step is one epoch of training, not a fit to the end. r_i is up to an epoch old; it starts as the
     vote shares. `burn_in` is this project's: the first students are random, and an EM that starts with them is, too.
 
-    Source: Raykar, Yu, Zhao, Valadez, Florin, Bogoni and Moy (2010), "Learning From Crowds", JMLR 11, 1297-1322, E and
-    M step from memory; for networks Albarqouni et al. (2016), IEEE TMI 35(5), "AggNet". One epoch a round and the
-    pseudo-count 1 by the code of Rodrigues, github.com/fmpr/CrowdLayer, where C comes of the student's answers alone.
+    Source: Raykar, Yu, Zhao, Valadez, Florin, Bogoni and Moy (2010), "Learning From Crowds", JMLR 11, 1297-1322; for
+    networks Albarqouni et al. (2016), IEEE TMI 35(5), "AggNet". E step, pseudo-count 1 and one epoch a round by the
+    code of Rodrigues, github.com/fmpr/CrowdLayer, which starts at the hard majority, and where C comes of the student's
+    answers; that it comes of t, and the start, are those of Raykar et al., from memory.
 
     Args:
         burn_in: share of all epochs that learn from the vote shares; 1 is `majority_vote`.

@@ -48,6 +48,7 @@ class SmallLoss(Ensemble):
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         loss = cross_entropy(logits, self.target(batch))
         B = loss.shape[1]
-        count = ((1 - self.noise * min(1.0, batch.progress / _RAMP)) * B).floor().clamp_min(1)
+        share = 1 - self.noise * min(1.0, batch.progress / _RAMP)
+        count = (share * B + 1e-3).floor().clamp_min(1)  # whole numbers stay what they are, however they are rounded
         rank = loss.detach().argsort(dim=-1, stable=True).argsort(-1)
         return loss * (rank < count) * (B / count)

@@ -119,7 +119,7 @@ class SmallLoss(Twin):
     def see(self, z: Array, index: list[int], epoch: int, progress: float) -> None:
         costs = [ce(own, self.mean[i]) for own, i in zip(z, index, strict=True)]
         keep = (1 - self.noise * min(1.0, progress / 0.05)) * len(index)
-        count = max(1, math.floor(keep + 1e-12))  # the mean over examples is rounded, and may be just below a whole one
+        count = max(1, math.floor(keep + 1e-3))
         self.kept = [index[b] for b in sorted(range(len(index)), key=costs.__getitem__)[:count]]
         self.scale = len(index) / count
 
