@@ -127,7 +127,7 @@ def _check_method(method: type[Method]) -> None:
     if method.kind not in ("single", "ensemble"):
         raise W2SError(f"{where}: kind is '{method.kind}', expected 'single' or 'ensemble'")
     if method.family not in (None, *get_args(Family)):
-        raise W2SError(f"{where}: {unknown_name('family', str(method.family), get_args(Family))}")
+        raise W2SError(f"{where}: family is {method.family!r}, expected one of {', '.join(get_args(Family))}")
     try:
         method_options(method())
     except Exception as error:
