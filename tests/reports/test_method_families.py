@@ -172,7 +172,7 @@ def test_the_board_says_it_first_and_every_ranked_table_has_the_column(store: Re
         section_of(page, "## Methods").replace("best, PGR OOD", "method"),
     )
     assert top < page.index("## How to read the tables")
-    main, families, _, _, canaries, *_ = tables(methods)
+    main, families, _, compared, canaries, *_ = tables(methods)
     assert {row: cells["method family"] for row, cells in main.items() if row != "supervisor_ensemble"} == {
         "naive": "averaging",
         "ensemble": "averaging",
@@ -184,6 +184,10 @@ def test_the_board_says_it_first_and_every_ranked_table_has_the_column(store: Re
     assert {cells["family"] for cells in families.values()} == {"averaging", "learned weights", "label model"}
     counts = [int(cells["leads on"].removesuffix(" of 3")) for cells in families.values()]
     assert sum(counts) == 3
+    (two,) = [cells for cells in families.values() if cells["family"] == "averaging"]
+    assert two["method"].startswith("`ensemble` ")
+    assert two["median, PGR OOD"] == two["worst, PGR OOD"], "of an even number the lower in the middle"
+    assert two["worst, PGR OOD"] == f"`naive` {compared['naive']['PGR OOD (4/4 tasks)'].strip('*')}"
     assert {cells["method family"] for cells in canaries.values()} == {"–"}
     (broken,) = tables(section_of(page, "## Broken supervisors"))
     assert broken["d_s"]["method family"] == "label model"
