@@ -54,14 +54,15 @@ class Standing:
 
     def score(self, cells: Sequence[Cell]) -> Estimate | None:
         """Its mean score; None where it lacks a task or seed."""
-        return Analysis.over(cells, lambda cell: cell.score(self.row(cell))) if self._full(cells) else None
+        return Analysis.over(cells, lambda cell: cell.score(self.row(cell))) if self.full(cells) else None
 
     def recovered(self, cells: Sequence[Cell]) -> Estimate | None:
         """Its mean PGR over those that have a gap; None where it lacks a task or seed, or none has."""
         with_gap = [cell for cell in cells if cell.has_gap]
-        return Analysis.over(with_gap, lambda cell: cell.recovered(self.row(cell))) if self._full(with_gap) else None
+        return Analysis.over(with_gap, lambda cell: cell.recovered(self.row(cell))) if self.full(with_gap) else None
 
-    def _full(self, cells: Sequence[Cell]) -> bool:
+    def full(self, cells: Sequence[Cell]) -> bool:
+        """Whether it has every task and seed there."""
         return all(cell.full(self.row(cell)) for cell in cells)
 
 
@@ -137,8 +138,9 @@ def _of_one(analysis: Analysis, one: Standing) -> str:
     cells = conditions[CONDITION_NAMES[main]]
     pgr = [f"{percent(mean)} {name}" for name, own in conditions.items() if own and (mean := one.recovered(own))]
     counts = Counter(one.chosen[name] for name in family_names(cells)).most_common()
-    who = listing([f"{row} on {count}" if len(counts) > 1 else row for row, count in counts])
-    who += f" of {n} methods" if (n := len(one.methods)) > 1 else ", its only method"
+    on = [f"{row} on {count}" for row, count in counts]
+    who = f"{listing(on)} families of tasks" if len(on) > 1 else counts[0][0]
+    who += f" (of {n} methods)" if (n := len(one.methods)) > 1 else ", its only method"
     text = f"PGR {' and '.join(pgr)}, by {who}."
     text += _against(one, cells, f" Against {BASELINE}: ")
     if main != "ind":
@@ -152,7 +154,7 @@ def _against(one: Standing, cells: Sequence[Cell], about: str, apart: bool = Tru
     if same and len(same) == len(family_names(cells)):
         return f"{about}it is {BASELINE} itself."
     found = effect(cells, lambda cell: cell.gain(one.row(cell), BASELINE))
-    if found is None:
+    if found is None or not one.full(cells):
         return ""
     text = f"{about}{_verdict(found.sign)}, {percent(found.mean, sign=True)}"
     if apart and len(found.families) > 1:

@@ -101,7 +101,7 @@ def test_ahead_behind_and_not_told_apart_by_family_of_tasks() -> None:
     said = sentences(made({"a": up, "b": up, "c": up, "e": down, "f": {}}))
     text = said["Self-reinforcing"]
     assert "ahead on 3 (a, b and c), behind on 1 (e), not told apart on 1, over which a mean hides opposite" in text
-    assert "by s of 3 methods." in text
+    assert "by s (of 3 methods)." in text
     assert "Against ensemble: ahead, +2." in text
     assert "In distribution" not in text
     assert "broken" not in text
@@ -130,6 +130,19 @@ def test_in_distribution_and_with_a_broken_supervisor(score: float, verdict: str
         name: answer for part in said["Highest mean"][:-1].split("; ") for name, _, answer in [part.partition(": ")]
     }
     assert leads in next(answer for names, answer in places.items() if "all InD" in names)
+
+
+def test_nothing_is_said_of_a_part_of_the_tasks() -> None:
+    analysis = made({"a": {}, "b": {}}, ind={"a": {}, "b": {}})
+    row = {one.family: one.chosen["a"] for one in standings(analysis)}["self-reinforcing"]
+    del analysis.cells["a-0", "ind"].samples[row]
+    said = sentences(analysis)
+    assert " InD" not in said["Self-reinforcing"]
+    assert "In distribution" not in said["Self-reinforcing"]
+    assert "In distribution" in said["Label model"]
+    assert "by ensemble (of 2 methods)" in said["Averaging"]
+    mixed = sentences(made({"a": {"s": 0.8}, "b": {"t": 0.7}, "c": {"t": 0.7}}))
+    assert "by s on 2 and t on 1 families of tasks (of 3 methods)." in mixed["Self-reinforcing"]
 
 
 def test_one_seed_tells_nobody_apart() -> None:
