@@ -22,6 +22,7 @@ class MajorityVote(Ensemble):
     version = 1
     title = "Majority vote"
     citation = "classical baseline"
+    family = "averaging"
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:
         return hard(soft_labels).mean(2)

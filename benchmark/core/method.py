@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from benchmark.core.names import Family
+
 LOG_FLOOR = 1e-8  # given probabilities are clamped here before a logarithm
 Setting = Mapping[str, Any]  # values of a method's options by name, and of `TIMES`; what it leaves out is the default
 
@@ -103,6 +105,7 @@ class Method:
         title: a few words for tables.
         citation: authors, year and where the formula stands.
         kind: `single` sees one supervisor at a time (scores are averaged over them), `ensemble` sees all.
+        family: what kind of method it is, by which tables group; None, shown as "other", where it doesn't say.
         min_supervisors: a task with fewer is refused with a message.
         ablation_of: the method that this one is a variant of, if any.
         grid: the `GRID_SIZE` settings that `w2s run --tune` tries, the default ({}) first; `product_grid` makes one.
@@ -115,6 +118,7 @@ class Method:
     title: ClassVar[str]
     citation: ClassVar[str]
     kind: ClassVar[Literal["single", "ensemble"]]
+    family: ClassVar[Family | None] = None
     min_supervisors: ClassVar[int] = 1
     ablation_of: ClassVar[str | None] = None
     grid: ClassVar[tuple[Setting, ...]] = product_grid(learning_rate_times=(0.3, 3, 10), epochs_times=(0.3,))

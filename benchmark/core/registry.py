@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.core.canaries import CANARY_METHODS
 from benchmark.core.method import Method, method_options
-from benchmark.core.names import GRID_SIZE, RESERVED, TIMES
+from benchmark.core.names import GRID_SIZE, RESERVED, TIMES, Family
 from benchmark.core.records import MethodName, TaskName
 from benchmark.core.task import Task
 
@@ -126,6 +126,8 @@ def _check_method(method: type[Method]) -> None:
         raise W2SError(f"{where}: name '{method.name}' is not snake_case (a letter, then letters, digits, '_')")
     if method.kind not in ("single", "ensemble"):
         raise W2SError(f"{where}: kind is '{method.kind}', expected 'single' or 'ensemble'")
+    if method.family not in (None, *get_args(Family)):
+        raise W2SError(f"{where}: family is {method.family!r}, expected one of {', '.join(get_args(Family))}")
     try:
         method_options(method())
     except Exception as error:
