@@ -9,10 +9,11 @@ from benchmark.api import hard, register_method
 from methods.ensemble import Ensemble
 
 
-def agreement(votes: Tensor) -> Tensor:
-    """Share of examples on which two supervisors vote alike: one-hot votes (R, N, M, K) -> (R, M, M) float64."""
-    by_supervisor = votes.double().transpose(1, 2).flatten(2)  # (R, M, N * K)
-    return by_supervisor @ by_supervisor.mT / votes.shape[1]
+def agreement_with_others(votes: Tensor) -> Tensor:
+    """Mean share of the others who vote as a supervisor does, 0 without others: one-hot (R, N, M, K) -> (R, M)."""
+    _, N, M, _ = votes.shape
+    alike = (votes * votes.sum(2, keepdim=True)).sum((1, 3)) - N  # whole numbers, so that ties stay ties
+    return alike / (N * max(1, M - 1))
 
 
 @register_method
@@ -35,8 +36,7 @@ class AgreementSelection(Ensemble):
     family = "label model"
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:
-        alike = agreement(hard(soft_labels))
-        chosen = alike.sum(-1).argmax(-1)  # with oneself, everybody agrees alike
+        chosen = agreement_with_others(hard(soft_labels)).max(-1).indices
         self.weights = torch.nn.functional.one_hot(chosen, soft_labels.shape[2]).to(soft_labels)
         return soft_labels[torch.arange(len(chosen), device=chosen.device), :, chosen]
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from benchmark.api import Supervision, hard, product_grid, register_method, safe_log
-from methods.agreement_selection import agreement
+from methods.agreement_selection import agreement_with_others
 from methods.ensemble import Ensemble
 
 
 def error_rates(supervision: Supervision) -> Tensor:
     """Of each supervisor, (R, M): the mean share of the others who vote otherwise."""
-    alike = agreement(hard(supervision.soft_labels))
-    M = alike.shape[-1]
-    return (1 - (alike.sum(-1) - 1) / max(1, M - 1)).to(supervision.soft_labels)
+    return 1 - agreement_with_others(hard(supervision.soft_labels))
 
 
 @register_method

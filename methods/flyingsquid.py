@@ -51,11 +51,12 @@ class FlyingSquid(Ensemble):
     def aggregate(self, soft_labels: Tensor) -> Tensor:
         votes = hard(soft_labels).double()
         signs = (2 * votes - 1).transpose(2, 3)  # (R, N, K, M)
-        mean, truth = signs.mean(1), 2 * class_shares(votes, self.balance)[..., None] - 1  # (R, K, M), (R, K, 1)
-        moments = torch.einsum("rnki,rnkj->rkij", signs, signs) / signs.shape[1]
+        N, total = signs.shape[1], signs.sum(1)
+        mean, truth = total / N, 2 * class_shares(votes, self.balance)[..., None] - 1  # (R, K, M), (R, K, 1)
+        moments = N * torch.einsum("rnki,rnkj->rkij", signs, signs)
         if self.centred:
-            moments = moments - mean[..., :, None] * mean[..., None, :]
-        accuracy = triplet_means(moments)
+            moments = moments - total[..., :, None] * total[..., None, :]  # of whole numbers, so that a zero is one
+        accuracy = triplet_means(moments / N**2)
         if self.centred:
             accuracy = accuracy * (1 - truth**2).sqrt() + mean * truth
         accuracy = accuracy.clamp(-1, 1)

@@ -36,6 +36,7 @@ class Snorkel(Ensemble):
     title = "Snorkel (MeTaL)"
     citation = "Ratner et al. 2019, arXiv:1810.02840"
     family = "label model"
+    min_supervisors = 3  # as in the release
     grid = product_grid(steps=(1000,), balance=("votes",), epochs_times=(0.3,))
 
     steps: int = 100
