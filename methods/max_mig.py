@@ -45,7 +45,7 @@ class MaxMIG(Method):
         confusion = torch.einsum("rnc,rnml->rmcl", share, votes) / share.sum(1)[:, None, :, None].clamp_min(1e-8)
         self.prior = share.mean(1).clamp_min(0.01)[:, None]  # (R, 1, K)
         self.prior = self.prior / self.prior.sum(-1, keepdim=True)
-        self.aggregator = (confusion + 1e-4).log().requires_grad_()
+        self.aggregator = (confusion + 1e-4).log().contiguous().requires_grad_()
         self.adam = own_adam(self.aggregator, self.rate)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

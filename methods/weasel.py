@@ -46,18 +46,20 @@ class Weasel(Method):
         if self.temperature <= 0 or self.rate < 0 or self.hidden < 1:
             raise W2SError(f"expected temperature > 0, rate >= 0, hidden >= 1, found {self}")
         _, _, M, K = supervision.soft_labels.shape
-        self.sizes = (M * K, self.hidden, self.hidden, M * K)
         drawn = [
-            torch.cat([_layer(*size, generator) for size in pairwise(self.sizes)])
-            for generator in supervision.generators
+            torch.cat([_layer(*size, generator) for size in self.layers(M * K)]) for generator in supervision.generators
         ]
         self.encoder = torch.stack(drawn).to(supervision.soft_labels).requires_grad_()
         self.adam = own_adam(self.encoder, self.rate)
 
+    def layers(self, width: int) -> list[tuple[int, int]]:
+        """Inputs and outputs of e's layers."""
+        return list(pairwise((width, self.hidden, self.hidden, width)))
+
     def encode(self, soft_labels: Tensor) -> Tensor:
         """theta (R, B, M, K) of soft labels (R, B, M, K)."""
         R, _, M, K = soft_labels.shape
-        x, layers = soft_labels.flatten(2), list(pairwise(self.sizes))
+        x, layers = soft_labels.flatten(2), self.layers(M * K)
         own = self.encoder.split([(fan_in + 1) * fan_out for fan_in, fan_out in layers], dim=1)
         for number, ((fan_in, fan_out), layer) in enumerate(zip(layers, own, strict=True)):
             weight = layer.view(R, fan_in + 1, fan_out)

@@ -109,7 +109,8 @@ def test_weasel_by_hand(K: int, M: int, temperature: float, seed: int) -> None:
 
     def by_hand(part: slice) -> list[list[float]]:
         found = []
-        for (z, p), flat in zip(by_replica(case), parameter.detach().numpy(), strict=True):
+        pairs = zip(by_replica(case), case.logits.tolist(), parameter.detach().numpy(), strict=True)
+        for (_, p), z, flat in pairs:
             layers, at = [], 0
             for fan_in, fan_out in ((M * K, 5), (5, 5), (5, M * K)):
                 size = (fan_in + 1) * fan_out
@@ -129,6 +130,11 @@ def test_weasel_by_hand(K: int, M: int, temperature: float, seed: int) -> None:
         slope = along(parameter, direction, lambda: math.fsum(map(math.fsum, by_hand(slice(1, 2)))) / B)
         assert parameter.grad is not None
         assert (parameter.grad * direction).sum().item() == pytest.approx(slope, rel=1e-4, abs=1e-6)
+        direction = torch.randn(case.logits.shape, generator=rng, dtype=torch.float64)
+        slope = along(case.logits, direction, lambda: math.fsum(map(math.fsum, by_hand(slice(0, 1)))) / B)
+        assert case.logits.grad is not None
+        assert (case.logits.grad * direction).sum().item() == pytest.approx(slope, rel=1e-4, abs=1e-6)
+        case.logits.grad = None
         slopes.append(parameter.grad.clone())
         method.after_step()
         assert parameter.grad is None
