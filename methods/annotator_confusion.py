@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from benchmark.api import Batch, Method, Supervision, W2SError, log_softmax, product_grid, register_method, safe_log
+from methods._adam import own_adam
 
 
 @register_method
@@ -46,7 +47,7 @@ class AnnotatorConfusion(Method):
         R, _, M, K = supervision.soft_labels.shape
         start = 6 * torch.eye(K).to(supervision.soft_labels) - 5
         self.scores = start.repeat(R, M, 1, 1).requires_grad_()
-        self.adam = torch.optim.Adam([self.scores], lr=self.rate, fused=True, capturable=True)  # can be recorded
+        self.adam = own_adam(self.scores, self.rate)
 
     def confusion(self) -> Tensor:
         """A, (R, M, K, K): rows are true classes."""
