@@ -22,6 +22,7 @@ from benchmark.core.method import Method as Method
 from benchmark.core.method import Supervision as Supervision
 from benchmark.core.method import Trainer as Trainer
 from benchmark.core.method import product_grid as product_grid
+from benchmark.core.names import Family as Family
 from benchmark.core.registry import register_method as register_method
 from benchmark.core.registry import register_task as register_task
 from benchmark.core.stress_variants import stress_variants as stress_variants

@@ -21,7 +21,7 @@ from benchmark.base.torch_seeding import torch_rng
 from benchmark.core import registry
 from benchmark.core.data import Recipe
 from benchmark.core.method import Batch, Method, Supervision
-from benchmark.core.names import RESERVED, TIMES, Use
+from benchmark.core.names import RESERVED, TIMES, Family, Use
 from benchmark.core.recording import Recorder, Tape
 from benchmark.core.resume import unresumable
 from benchmark.core.training import Trained, TrainingData, train
@@ -93,6 +93,8 @@ def check_declaration(cls: type[Method]) -> None:
     _expect(cls.name not in RESERVED, cls, "this name is reserved")
     _expect(isinstance(cls.version, int) and cls.version >= 1, cls, "version must be an integer from 1")
     _expect(cls.kind in ("single", "ensemble"), cls, f"kind must be 'single' or 'ensemble', is {cls.kind!r}")
+    families = get_args(Family)
+    _expect(cls.family in (None, *families), cls, f"family must be one of {families}, is {cls.family!r}")
     _expect(bool(cls.title.strip() and cls.citation.strip()), cls, "title and citation must not be empty")
     _expect(cls.min_supervisors >= 1, cls, "min_supervisors must be at least 1")
     _expect(cls.kind == "ensemble" or cls.min_supervisors == 1, cls, "a `single` method sees one supervisor")

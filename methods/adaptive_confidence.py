@@ -30,6 +30,7 @@ class AdaptiveConfidence(Method):
     title = "Adaptive confidence"
     citation = "Guo et al. 2024, arXiv:2402.03749"
     kind: ClassVar[Literal["single", "ensemble"]] = "single"
+    family = "self-reinforcing"
     grid = product_grid(temperature=(0.5, 2.0, 4.0), epochs_times=(0.3,))
 
     temperature: float = 1.0

@@ -33,6 +33,7 @@ class Bayesian(Ensemble):
     version = 1
     title = "Bayesian"
     citation = "Cui et al. 2024, arXiv:2406.03199"
+    family = "self-reinforcing"  # the student's own label is part of the target, as in `confidence`; evidential or not
     grid = product_grid(gamma=(0.0, 0.25, 0.75), epochs_times=(0.3,))
 
     gamma: float = 0.5

@@ -23,6 +23,7 @@ class Bootstrapping(Naive):
     version = 1
     title = "Bootstrapping"
     citation = "Burns et al. 2023, arXiv:2312.09390"
+    family = "self-reinforcing"
 
     def fit(self, trainer: Trainer) -> None:
         encoders = trainer.supervision.encoders

@@ -35,6 +35,7 @@ class CoSupervised(Method):
     title = "Co-supervised"
     citation = "Liu and Alahi 2024, arXiv:2402.15505"
     kind = "ensemble"
+    family = "learned weights"  # one-hot ones: the student chooses whom to believe; targets are supervisors' alone
 
     layers: tuple[tuple[int, ...], ...] | None = None
 

@@ -33,6 +33,7 @@ class Confidence(Method):
     title = "Confidence"
     citation = "Burns et al. 2023, arXiv:2312.09390"
     kind: ClassVar[Literal["single", "ensemble"]] = "single"
+    family = "self-reinforcing"
     grid = product_grid(max_confidence=(0.25, 0.75, 0.9), epochs_times=(0.3,))  # Burns et al.: 0.5 or 0.75
 
     max_confidence: float = 0.5

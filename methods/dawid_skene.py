@@ -31,6 +31,7 @@ class DawidSkene(Ensemble):
     version = 1
     title = "Dawid-Skene"
     citation = "Dawid and Skene 1979; crowd-kit"
+    family = "label model"
     grid = product_grid(iterations=(3,), learning_rate_times=(3,), epochs_times=(0.3,))
 
     iterations: int = 100

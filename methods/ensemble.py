@@ -1,10 +1,11 @@
 """Training on the mean of all supervisors, and the frame of every method whose target is fixed before training."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from benchmark.api import Batch, Method, Supervision, cross_entropy, register_method, rows_at
+from benchmark.api import Batch, Family, Method, Supervision, cross_entropy, register_method, rows_at
 
 
 @register_method
@@ -23,6 +24,7 @@ class Ensemble(Method):
     title = "Ensemble mean"
     citation = "Jeon et al. 2025, arXiv:2510.21332 (baseline)"
     kind = "ensemble"
+    family: ClassVar[Family] = "averaging"
 
     def start(self, supervision: Supervision) -> None:
         self.targets = self.aggregate(supervision.soft_labels)

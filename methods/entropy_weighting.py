@@ -31,6 +31,7 @@ class EntropyWeighting(Ensemble):
     version = 1
     title = "Entropy weighting"
     citation = "inverse-entropy baseline"
+    family = "averaging"
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:
         weights = inverse_entropy_weights(entropy(soft_labels))

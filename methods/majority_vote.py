@@ -1,10 +1,11 @@
 """Training on the supervisors' votes."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from benchmark.api import hard, register_method
+from benchmark.api import Family, hard, register_method
 from methods.ensemble import Ensemble
 
 
@@ -22,6 +23,7 @@ class MajorityVote(Ensemble):
     version = 1
     title = "Majority vote"
     citation = "classical baseline"
+    family: ClassVar[Family] = "averaging"
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:
         return hard(soft_labels).mean(2)

@@ -1,10 +1,11 @@
 """Naive weak-to-strong training on one supervisor."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from benchmark.api import Batch, Method, cross_entropy, register_method
+from benchmark.api import Batch, Family, Method, cross_entropy, register_method
 
 
 @register_method
@@ -20,6 +21,7 @@ class Naive(Method):
     title = "Naive"
     citation = "Burns et al. 2023, arXiv:2312.09390"
     kind = "single"
+    family: ClassVar[Family] = "averaging"
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(logits, batch.soft_labels.squeeze(2))

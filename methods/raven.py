@@ -44,6 +44,7 @@ class Raven(Method):
     title = "RAVEN (this project's eta)"
     citation = "Jeon et al. 2025, arXiv:2510.21332"
     kind = "ensemble"
+    family = "learned weights"
     grid = product_grid(eta=(1e-3,), easy_fraction=(0.4,), epochs_times=(0.3,))  # 1e-3: a released eta
 
     easy_fraction: float = 0.2

@@ -29,7 +29,7 @@ from benchmark.analysis.transfer import best_elsewhere
 from benchmark.base.seeding import numpy_rng
 from benchmark.core.code_hash import source_findings
 from benchmark.core.metrics import METRICS, Floats, Scores, Split
-from benchmark.core.names import CANARIES, REFERENCES, TRAIN_TRUTH
+from benchmark.core.names import CANARIES, REFERENCES, TRAIN_TRUTH, Family
 from benchmark.core.records import Evaluation, Record, RecordKey
 from benchmark.core.scoring import compute_metrics, metric_names, reference_predictions, score
 from benchmark.results.contents import Contents, no_results
@@ -164,7 +164,8 @@ class Analysis:
 
     Attributes:
         records: those that the cells are made of.
-        titles: of every row. ablations: rows that are variants of another method.
+        titles: of every row. ablations: rows that are variants of another method. method_families: of the methods whose
+            records name one.
         transfer: of a tuned method, by family, the number of the setting that is best on the other families; there is
             none for the only family.
         problems: invalid lines, records that don't fit, metrics that differ from their recomputation.
@@ -178,6 +179,7 @@ class Analysis:
     problems: list[str]
     errors: ExampleErrors
     transfer: Choices = field(default_factory=dict)
+    method_families: Mapping[str, Family] = field(default_factory=dict)
 
     @property
     def methods(self) -> list[str]:
@@ -257,6 +259,7 @@ def analyse(contents: Contents) -> Analysis:
         problems=[*contents.problems, *problems],
         errors=errors,
         transfer=transfer,
+        method_families={record.method: record.family for record in records if record.family},
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.analysis.cells import CEILING, FLOOR, MEAN_SUPERVISOR, Analysis, Cell, analyse
 from benchmark.analysis.statistics import Sample
-from benchmark.core.names import CANARIES
+from benchmark.core.names import CANARIES, OTHER
 from benchmark.core.records import Record
 from benchmark.results.contents import no_results
 from benchmark.results.store import ResultStore
@@ -30,6 +30,7 @@ COLUMNS: Mapping[str, FrameColumn] = {
     "seed": FrameColumn("int64", "from 0; rows of one task, condition and seed share pool, stream and initial weights"),
     "title": FrameColumn("str", "the method's title"),
     "kind": FrameColumn("str", "single (a mean over supervisors, each taught alone), ensemble or canary"),
+    "method_family": FrameColumn("str", "the method's family; 'other' where it names none, missing for canaries"),
     "canary": FrameColumn("bool", "not a method: a supervision made by the harness, which may know the truth"),
     "ablation": FrameColumn("bool", "a variant of another method"),
     "family": FrameColumn("str", "of tasks on the same data; the tables' means are over families of means over tasks"),
@@ -107,6 +108,7 @@ def _row(record: Record, cell: Cell) -> dict[str, Any]:
     own = record.model_dump(include=set(COLUMNS))
     return {
         **own,
+        "method_family": None if method in CANARIES else record.family or OTHER,
         "canary": method in CANARIES,
         "ablation": record.ablation_of is not None,
         "family": evaluation.family,

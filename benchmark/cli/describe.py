@@ -1,13 +1,13 @@
-"""What `w2s describe` prints: cards of tasks, methods, canaries, suites and packs; what a suite's tasks are worth."""
+"""What `w2s describe` prints: cards of tasks, canaries, suites and packs (`method_card.py`: of methods); what a suite's
+tasks are worth."""
 
-import inspect
 from pathlib import Path
 
 from benchmark.arrays import ArrayTask
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.base.text import escape, markdown
+from benchmark.cli.method_card import method_card
 from benchmark.core.data import Recipe
-from benchmark.core.method import Method, method_options
 from benchmark.core.names import CANARIES, REFERENCES
 from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import Suite, load_suite, suite_names
@@ -17,16 +17,22 @@ from benchmark.reports.worth import worth
 from benchmark.results.store import ResultStore
 
 
-def describe_any(name: str) -> str:
+def describe_any(name: str, results: Path | None) -> str:
     """The card of whatever has this name, or the data sheet of the feature pack in this folder.
 
+    Args:
+        results: of a method, the folder with what it scores; None for the published one, if it is there.
+
     Raises:
-        W2SError: nothing has it; the nearest name is suggested. Or the pack's sheet can't be read.
+        W2SError: nothing has it; the nearest name is suggested. Or the pack's sheet can't be read, there are no results
+            in the folder that was named, or it was named for what is no method.
     """
+    if name in METHODS.names():
+        return method_card(METHODS[name], results)
+    if results:
+        raise W2SError(f"--results: only with --suite, or a method, which '{name}' is not")
     if name in TASKS.names():
         return _task(TASKS[name])
-    if name in METHODS.names():
-        return _method(METHODS[name])
     if name in suite_names():
         return _suite(load_suite(name))
     for kind, names in (("canary", CANARIES), ("reference row", REFERENCES)):
@@ -145,20 +151,6 @@ def _pack(folder: Path, sheet: Sheet) -> str:
             "files": state,
         },
     )
-
-
-def _method(method: type[Method]) -> str:
-    options = ", ".join(f"{key}={value!r}" for key, value in method_options(method()).items())
-    rows = {
-        "kind": f"{method.kind}, at least {method.min_supervisors} supervisor(s)",
-        "citation": method.citation,
-        "options": options or "none",
-        "grid (--tune)": "; ".join(", ".join(f"{k}={v}" for k, v in s.items()) or "default" for s in method.grid),
-    }
-    if method.ablation_of:
-        rows["ablation of"] = method.ablation_of
-    card = _rows(f"{method.name}: {method.title}, version {method.version}", rows)
-    return f"{card}\n\n{inspect.getdoc(method) or ''}"
 
 
 def _suite(suite: Suite) -> str:

@@ -54,24 +54,28 @@ def list_(
 def describe(
     name: Annotated[str, Argument(help="a task, method, canary or suite, or the folder of a feature pack")] = "",
     suite: Annotated[str | None, Option(help="a suite's tasks, and what they are worth by its results")] = None,
-    results: Annotated[Path | None, Option(help="with --suite: its results [default: results/<suite>]")] = None,
+    results: Annotated[
+        Path | None, Option(help="of a method or suite: its results [default: results/default, results/<suite>]")
+    ] = None,
     out: Annotated[Path | None, Option(help="with --suite: Markdown file to write")] = None,
     data_root: DataRoot = None,
 ) -> None:
     """Say what a task, method, suite or feature pack is, without running it, and what this machine lacks to run it.
+
+    Of a method: its formula, options and family, and where it does well and badly by results that are there.
 
     With --suite: its tasks, and where there are results for each task floor, ceiling, reliability and share of pairs of
     methods told apart, and how many families of tasks there are in effect.
     """
     if bool(name) == bool(suite):
         raise W2SError("describe: expected a name, or --suite and the name of a suite")
-    if (results or out) and not suite:
-        raise W2SError("--results, --out: only with --suite")
+    if out and not suite:
+        raise W2SError("--out: only with --suite")
     prepare(data_root)
     from benchmark.cli.describe import describe_any, describe_suite
 
     if not suite:
-        typer.echo(describe_any(name))
+        typer.echo(describe_any(name, results))
         return
     text = describe_suite(suite, results)
     if out is None:

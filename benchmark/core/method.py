@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.base.errors import W2SError
-from benchmark.core.names import GRID_SIZE, Use
+from benchmark.core.names import GRID_SIZE, Family, Use
 
 Setting = Mapping[str, Any]  # values of a method's options by name, and of `TIMES`; what it leaves out is the default
 
@@ -132,6 +132,7 @@ class Method:
         title: a few words for tables.
         citation: authors, year and where the formula stands.
         kind: `single` sees one supervisor at a time (scores are averaged over them), `ensemble` sees all.
+        family: what kind of method it is, by which tables group; None, shown as "other", where it doesn't say.
         min_supervisors: a task with fewer is refused with a message.
         ablation_of: the method that this one is a variant of, if any.
         uses: what it sees beside soft labels, by the names of `Supervision`'s attributes; records hold them. Where a
@@ -146,6 +147,7 @@ class Method:
     title: ClassVar[str]
     citation: ClassVar[str]
     kind: ClassVar[Literal["single", "ensemble"]]
+    family: ClassVar[Family | None] = None
     min_supervisors: ClassVar[int] = 1
     ablation_of: ClassVar[str | None] = None
     uses: ClassVar[tuple[Use, ...]] = ()

@@ -18,6 +18,15 @@ RESERVED = frozenset({*CANARIES, *REFERENCES})
 # made from the truth of the train split, so that the test split alone says how good they are
 TRAIN_TRUTH = frozenset({"ground_truth", "best_supervisor", "oracle_weights", "majority_class"})
 
+Family = Literal[  # of methods, by what makes the student's target or loss; "family" alone, elsewhere, is one of tasks
+    "averaging",  # the supervisors' answers, or a mean of them by a fixed rule
+    "label model",  # a posterior from a model of the supervisors' errors
+    "self-reinforcing",  # the student's own predictions are part of its targets
+    "noisy-label loss",  # a loss that wrong targets harm less
+    "source-free adaptation",  # made for adapting to a domain without the sources' data
+    "learned weights",  # whom to believe is learned with the student
+]
+OTHER = "other"  # in tables: a method that names no family
 
 CONDITIONS = ("ind", "ood")
 CONDITION_NAMES = {"ood": "OOD", "ind": "InD"}  # in tables, which show them in this order

@@ -21,7 +21,7 @@ from typing_extensions import TypeAliasType
 
 from benchmark.core.data import SPLITS
 from benchmark.core.metrics import METRICS
-from benchmark.core.names import Use
+from benchmark.core.names import Family, Use
 
 Condition = Literal["ind", "ood"]
 Kind = Literal["single", "ensemble", "canary"]
@@ -101,6 +101,7 @@ class Record(Strict):
         predictions_sha256: `digest` of the predictions, so that a record and its predictions belong together.
         evaluation_sha256: `SeedEvaluation.sha256` of its seed, likewise.
         ablation_of: the method that this one is a variant of.
+        family: of the method, not of the task; None, and not in the file, where it names none.
         uses: what the method sees beside soft labels (`Method.uses`); not in the file, if it is nothing.
         source_sha256: `benchmark.core.code_hash.source_of` its method; None, and not in the file, if that is not known.
     """
@@ -114,6 +115,7 @@ class Record(Strict):
     title: Annotated[str, Field(min_length=1)]
     kind: Kind
     ablation_of: MethodName | None = None
+    family: Annotated[Family | None, Field(exclude_if=lambda family: family is None)] = None
     metrics: dict[str, Share]
     diagnostics: dict[str, Numbers]
     hyperparameters: dict[str, JsonValue]

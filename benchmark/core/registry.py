@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.base.errors import W2SError, unknown_name
 from benchmark.core.canaries import CANARY_METHODS
 from benchmark.core.method import Method, method_options
-from benchmark.core.names import GRID_SIZE, RESERVED, TIMES, Use
+from benchmark.core.names import GRID_SIZE, RESERVED, TIMES, Family, Use
 from benchmark.core.records import MethodName, TaskName
 from benchmark.core.task import Task
 
@@ -126,6 +126,8 @@ def _check_method(method: type[Method]) -> None:
         raise W2SError(f"{where}: name '{method.name}' is not snake_case (a letter, then letters, digits, '_')")
     if method.kind not in ("single", "ensemble"):
         raise W2SError(f"{where}: kind is '{method.kind}', expected 'single' or 'ensemble'")
+    if method.family not in (None, *get_args(Family)):
+        raise W2SError(f"{where}: family is {method.family!r}, expected one of {', '.join(get_args(Family))}")
     if not isinstance(method.uses, tuple) or not set(method.uses) <= set(get_args(Use)):
         raise W2SError(f"{where}: uses is {method.uses!r}, expected a tuple of {', '.join(get_args(Use))}")
     try:

@@ -29,6 +29,7 @@ from benchmark.reports.headline import (
     FOCUS,
     Column,
     broken_cells,
+    family_column,
     in_order,
     main_condition,
     ranked,
@@ -37,6 +38,7 @@ from benchmark.reports.headline import (
     ties,
     uneven,
 )
+from benchmark.reports.method_families import sentences as families_in_words
 from benchmark.reports.provenance import provenance
 from benchmark.reports.stress import Curve, curves, level_zero, without_stress
 from benchmark.reports.tuned import chosen_elsewhere
@@ -67,7 +69,7 @@ def page_payload(stores: Sequence[ResultStore]) -> payload.Payload:
 def suite_payload(store: ResultStore) -> payload.Suite:
     """What the page shows of a folder with results; of stress tasks, tables show level 0 and figures the rest."""
     whole = analysis_of(store)
-    own = level_zero(whole)
+    own, unstressed = level_zero(whole), without_stress(whole)
     by_accuracy = _by_accuracy(own)
     analyses = {"own": own} | ({"accuracy": by_accuracy} if by_accuracy else {})
     name = store.root.resolve().name
@@ -101,7 +103,8 @@ def suite_payload(store: ResultStore) -> payload.Suite:
             for choice, view in _views(analysis, condition, view_of).items()
         },
         "stress": [*_broken_curves(own), *(_stress_curve(curve) for curve in curves(whole))],
-        "claims": [{"claim": one.claim, "found": one.found} for one in claims(without_stress(whole))],
+        "claims": [{"claim": one.claim, "found": one.found} for one in claims(unstressed)],
+        "families": [{"claim": about, "found": text} for about, text in families_in_words(unstressed).items()],
         "facts": provenance(whole.records),
         "problems": whole.problems,
     }
@@ -296,6 +299,9 @@ def _row(analysis: Analysis, name: str, folder: Path) -> payload.Row:
         "title": analysis.titles[name],
         "role": next((role for role, names in roles.items() if name in names), "method"),
         "kind": records[0].kind if records else "",
+        "family": next((column.text(name) for column in family_column(analysis)), "")
+        if name in analysis.methods
+        else "",
         "version": version,
         "ablation_of": records[0].ablation_of if records else None,
         "citation": citation,

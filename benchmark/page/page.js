@@ -233,7 +233,7 @@ function openMethod(/** @type {string} */ name) {
   show(detail,
     h("div", { class: "bar" }, title, h("button", { type: "button", class: "close", click: () => detail.close() }, "Close")),
     factList({
-      name: h("code", {}, row.name), kind: row.ablation_of ? `${kind}; an ablation of ${row.ablation_of}` : kind, version: row.version === null ? "" : String(row.version),
+      name: h("code", {}, row.name), family: row.family, kind: row.ablation_of ? `${kind}; an ablation of ${row.ablation_of}` : kind, version: row.version === null ? "" : String(row.version),
       "developed on": row.developed_on, "chosen on other families": row.tuned, citation: citation(row.citation), cost: row.cost === null ? "" : `${row.cost.toFixed(2)} × ${suite.cost_unit} (optimizer steps × heads)`,
     }),
     h("div", { class: "description" }, text.split(/\n\s*\n/).map((paragraph) => h("p", {}, prose(paragraph)))),
@@ -273,8 +273,9 @@ function useSuite(/** @type {number} */ index) {
   state.marks = [...new Set([suite.focus, suite.baseline, first?.name ?? ""])];
   fit();
   drawFilters();
-  show(byId("claims"), suite.claims.length > 0 && h("details", {}, h("summary", {}, "The claims of the RAVEN paper, by these results"),
-    h("ul", {}, suite.claims.map(({ claim, found }) => h("li", {}, h("b", {}, claim), ` ${found}`)))));
+  const said = (/** @type {string} */ title, /** @type {Claim[]} */ claims, end = "") => claims.length > 0 && h("details", {}, h("summary", {}, title),
+    h("ul", {}, claims.map(({ claim, found }) => h("li", {}, h("b", {}, claim + end), ` ${found}`))));
+  show(byId("claims"), said("Which families of methods work where", suite.families, ":"), said("The claims of the RAVEN paper, by these results", suite.claims));
   show(byId("facts"), factList(suite.facts), suite.problems.length > 0 && [h("h3", {}, "Problems"), h("p", {}, "Not used, or not as it should be:"), h("ul", {}, suite.problems.map((text) => h("li", {}, text)))]);
   draw();
 }

@@ -12,6 +12,7 @@ interface Row {
   title: string;
   role: "method" | "ablation" | "canary" | "reference";
   kind: string;
+  family: string;
   version: number | null;
   ablation_of: string | null;
   citation: string;
@@ -116,6 +117,7 @@ interface Suite {
   views: { [name: string]: View | undefined };
   stress: Curve[];
   claims: Claim[];
+  families: Claim[];
   facts: { [name: string]: string | undefined };
   problems: string[];
 }

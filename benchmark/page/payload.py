@@ -27,13 +27,15 @@ class Row(TypedDict):
     `description` and `citation` are the submission's own, or those of the installed method of the same version; ""
     without either. `developed_on` is what a submission states, "" for what is none. `tuned` says which settings its
     scores are of, for how many left-out families; "" where none was chosen so. `cost` is optimizer steps x heads
-    relative to `Suite.cost_unit`, on the condition that ranks rows.
+    relative to `Suite.cost_unit`, on the condition that ranks rows. `family` is the method's, "" where no row of the
+    suite names one and for what is no method.
     """
 
     name: str
     title: str
     role: Role
     kind: str
+    family: str
     version: int | None
     ablation_of: str | None
     citation: str
@@ -143,7 +145,7 @@ class Curve(TypedDict):
 
 
 class Claim(TypedDict):
-    """A claim of the RAVEN paper, and what is found, in words."""
+    """A claim of the RAVEN paper, or a family of methods, and what is found, in words."""
 
     claim: str
     found: str
@@ -176,6 +178,7 @@ class Suite(TypedDict):
     views: dict[str, View]
     stress: list[Curve]
     claims: list[Claim]
+    families: list[Claim]
     facts: dict[str, str]
     problems: list[str]
 

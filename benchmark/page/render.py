@@ -17,7 +17,15 @@ from benchmark.analysis.cells import Analysis, analysis_of, keep_errors
 from benchmark.base.files import write_output
 from benchmark.page.data import page_payload
 from benchmark.page.payload import Payload
-from benchmark.reports.headline import broken_columns, headline_columns, ranked, references
+from benchmark.reports.headline import (
+    Column,
+    TextColumn,
+    broken_columns,
+    family_column,
+    headline_columns,
+    ranked,
+    references,
+)
 from benchmark.reports.publish import suites_beside
 from benchmark.results.store import ResultStore
 
@@ -77,7 +85,11 @@ def _hash(text: str) -> str:
 
 def _table(name: str, analysis: Analysis) -> str:
     """The leaderboard's headline table, and beside it the mean over tasks with a broken supervisor."""
-    columns = [*headline_columns(analysis), *broken_columns(analysis)[:1]]
+    columns: list[Column | TextColumn] = [
+        *family_column(analysis),
+        *headline_columns(analysis),
+        *broken_columns(analysis)[:1],
+    ]
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in ("method", *(c.header for c in columns)))
     body = "\n".join(
         f'<tr><th scope="row">{escape(analysis.titles[row])} <code>{escape(row)}</code></th>'

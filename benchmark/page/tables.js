@@ -32,8 +32,11 @@ function columnsOf(suite, view, { condition, modality, metric, supervisors }, ta
     columns.push(plainColumn("rank", "rank", "From 1 + number of methods that are significantly better to their number less those that are significantly worse",
       (row) => view.rank[row.name]?.[0] ?? null, (row) => rankText(/** @type {[number, number]} */ (view.rank[row.name]))));
   }
-  columns.push(plainColumn("name", "method", "", (row) => row.title.toLowerCase()),
-    intervalColumn("score", `mean of ${plural(view.tasks, "task")}`, `Mean score, ${where}: over ${families(view)}, of means over their tasks`, (row) => view.score[row.name]));
+  columns.push(plainColumn("name", "method", "", (row) => row.title.toLowerCase()));
+  if (suite.rows.some((row) => row.family)) {
+    columns.push(plainColumn("family", "family", "Family of methods: what makes the student’s target or loss", (row) => row.family || null, (row) => row.family));
+  }
+  columns.push(intervalColumn("score", `mean of ${plural(view.tasks, "task")}`, `Mean score, ${where}: over ${families(view)}, of means over their tasks`, (row) => view.score[row.name]));
   if (hasPlain(view)) {
     columns.push(intervalColumn("plain", "plain mean", `Mean score, ${where}, over tasks: a family with more of them counts more`, (row) => view.plain[row.name]));
   }
@@ -102,7 +105,7 @@ function leaderboard(suite, view, state, rows, columns, { sort, open, mark, mark
       return h("th", { scope: "row", class: "name" }, h("div", {}, markButton(row, markOf(row.name), mark), h("span", {}, methodButton(row, open),
         h("small", {}, h("code", {}, row.name), role))));
     }
-    if (!column.interval) return h("td", { class: "num" }, column.value(row) === null ? "–" : column.text(row));
+    if (!column.interval) return h("td", { class: column.key === "family" ? "family" : "num" }, column.value(row) === null ? "–" : column.text(row));
     const interval = column.interval(row);
     return [column.key === "score" && h("td", { class: "plot" }, strip(row, interval, domain, floor, ceiling, markOf(row.name))),
       intervalCell(interval, best.get(column)?.has(row.name))];

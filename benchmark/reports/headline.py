@@ -12,7 +12,7 @@ from benchmark.analysis.format import NOT_RUN, half_text, number_text, percent, 
 from benchmark.analysis.ranking import Rank, comparable, compare_pairs, ranks
 from benchmark.analysis.statistics import Estimate, Sample, change
 from benchmark.base.text import escape, listing
-from benchmark.core.names import CANARIES, CONDITION_NAMES, MODALITIES, REFERENCES
+from benchmark.core.names import CANARIES, CONDITION_NAMES, MODALITIES, OTHER, REFERENCES
 from benchmark.results.seconds import MethodSeconds
 
 _NAMED = tomllib.loads((Path(__file__).parents[1] / "leaderboard.toml").read_text())
@@ -241,9 +241,9 @@ class Table:
 
 
 def score_table(analysis: Analysis) -> Table:
-    """Rank and mean scores of every row."""
+    """Rank, family and mean scores of every row."""
     ranked_by = rank_column(analysis, analysis.headline(main_condition(analysis)))
-    return table_of(analysis, [ranked_by, *headline_columns(analysis)])
+    return table_of(analysis, [ranked_by, *family_column(analysis), *headline_columns(analysis)])
 
 
 def broken_table(analysis: Analysis) -> Table:
@@ -254,7 +254,8 @@ def broken_table(analysis: Analysis) -> Table:
         Column("PGR", [cell for cell in cells if cell.has_gap], Cell.recovered, best=max),
         Column("failure rate", cells, Cell.failed, share=True, best=min),
     ]
-    return table_of(analysis, [rank_column(analysis, cells), *broken_columns(analysis), *against])
+    first = [rank_column(analysis, cells), *family_column(analysis)]
+    return table_of(analysis, [*first, *broken_columns(analysis), *against])
 
 
 def effect_table(analysis: Analysis) -> Table:
@@ -273,6 +274,15 @@ def comparison_table(analysis: Analysis, measured: MethodSeconds | None) -> Tabl
     if measured is not None:
         costs.append(TextColumn("seconds", lambda row: times(measured.relative(row, COST_UNIT))))
     return table_of(analysis, [*comparison_columns(analysis), *costs])
+
+
+def family_column(analysis: Analysis) -> list[TextColumn]:
+    """The family of every method; no column where no record names one, as in older results."""
+
+    def text(row: str) -> str:
+        return analysis.method_families.get(row, OTHER) if row in analysis.methods else "–"
+
+    return [TextColumn("method family", text)] if analysis.method_families else []
 
 
 def rank_column(analysis: Analysis, cells: Sequence[Cell]) -> TextColumn:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmark.analysis.cells import Analysis
 from benchmark.analysis.ranking import compare_pairs
-from benchmark.reports.headline import Column, broken_columns, headline_columns, ranked, references
+from benchmark.reports.headline import Column, broken_columns, family_column, headline_columns, ranked, references
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -48,16 +48,19 @@ def headline_latex(analysis: Analysis, suite: str) -> str:
 def _tabular(analysis: Analysis, columns: Sequence[Column]) -> list[str]:
     methods = ranked(analysis)
     tied = [_tied(column, analysis.competitors) for column in columns]
+    family = family_column(analysis)
+    headers = [*(column.header for column in family), *(column.header for column in columns)]
 
     def line(row: str) -> str:
         title = escape(analysis.titles[row]) + r" \emph{(ablation)}" * (row in analysis.ablations)
-        texts = [_cell(c.text(row), row in best) for c, best in zip(columns, tied, strict=True)]
+        texts = [escape(column.text(row)).translate(_SIGNS) for column in family]
+        texts += [_cell(c.text(row), row in best) for c, best in zip(columns, tied, strict=True)]
         return " & ".join([title, *texts]) + r" \\"
 
     return [
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        rf"\begin{{tabular}}{{l{'l' * len(family)}{'r' * len(columns)}}}",
         r"\toprule",
-        " & ".join(["method", *(escape(column.header).translate(_SIGNS) for column in columns)]) + r" \\",
+        " & ".join(["method", *(escape(header).translate(_SIGNS) for header in headers)]) + r" \\",
         r"\midrule",
         *map(line, methods),
         r"\midrule",

@@ -20,7 +20,7 @@ from benchmark.core.records import Record
 from benchmark.core.suite import load_suite, suite_names
 from benchmark.judging.judgements import read_judged
 from benchmark.judging.rates import section as judged_section
-from benchmark.reports import claims, stress, tuned
+from benchmark.reports import claims, method_families, stress, tuned
 from benchmark.reports.headline import (
     BASELINE,
     COST_UNIT,
@@ -85,11 +85,12 @@ def render(store: ResultStore, *others: ResultStore) -> str:
 
 
 def _top(store: ResultStore) -> list[str]:
-    """What is said of a suite before all else: that its protocol is older, and what its results say of claims."""
+    """What is said of a suite before all else: that its protocol is older, and what its results say of claims and
+    of families of methods."""
     rest = stress.without_stress(analysis_with_records(store))
-    said = claims.section(rest) if rest.cells and not tuned.holds_tuned(store) else ""
+    about = (claims, method_families) if rest.cells and not tuned.holds_tuned(store) else ()
     older = "" if store.older is None else f"**Of an older protocol.** {store.older}"
-    return [part for part in (older, said) if part]
+    return [part for part in (older, *(each.section(rest) for each in about)) if part]
 
 
 def _sections(store: ResultStore, tuned_store: ResultStore | None) -> list[str]:
@@ -160,6 +161,7 @@ def _headline(analysis: Analysis, measured: MethodSeconds | None) -> str:
         ties(analysis, analysis.headline(main_condition(analysis))),
         "Tasks with a broken supervisor are in no column; they have a table of their own."
         * bool(broken_cells(analysis)),
+        method_families.table(analysis),
         f"### Against `{BASELINE}`, by family",
         effects,
         "*Families as random*: half-width of the mean's interval if families were random draws. A mean over families "

@@ -105,6 +105,7 @@ def add_entry(
         method_version=setting.version,
         kind="canary" if setting.canary else method.kind,
         ablation_of=method.ablation_of,
+        family=method.family,
         title=method.title,
         uses=method.uses,
         source_sha256=setting.source,

@@ -189,6 +189,7 @@ def test_names_are_those_that_records_can_have(name: str) -> None:
         ({"title": None}, "declare the class attribute `title`"),
         ({"citation": 7}, "declare the class attribute `citation`"),
         ({"kind": "both"}, "kind is 'both', expected 'single' or 'ensemble'"),
+        ({"family": "voting"}, "family is 'voting', expected one of averaging, label model, "),
         ({"name": "made-up"}, "name 'made-up' is not snake_case"),
         ({"version": 0}, "version is 0, expected an integer from 1"),
         ({"version": "2"}, "version is '2', expected an integer from 1"),

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,8 +14,10 @@ from torch import Tensor
 import benchmark
 from benchmark import testing
 from benchmark.api import Batch, Method, Supervision, cross_entropy, product_grid
+from benchmark.core.names import Family
 from benchmark.core.registry import METHODS
 from methods.ensemble import Ensemble
+from methods.naive import Naive
 from methods.raven import Raven
 
 Check = Callable[[type[Method]], None]
@@ -33,6 +35,13 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("cls", list(METHODS), ids=lambda cls: cls.name)
 def test_contract(cls: type[Method], check: Check) -> None:
     check(cls)
+
+
+@pytest.mark.parametrize("cls", list(METHODS), ids=lambda cls: cls.name)
+def test_every_method_names_its_family(cls: type[Method]) -> None:
+    """And itself where its base is a frame for methods of any family, whose own it would inherit."""
+    assert cls.family in get_args(Family)
+    assert "family" in vars(cls) or cls.__base__ not in (Ensemble, Naive)
 
 
 def test_the_template_is_a_method(tmp_path: Path) -> None:
@@ -143,6 +152,7 @@ THREE = torch.tensor([0.5, 0.25, 0.25])[:, None]
 FAULTS: list[tuple[str, type[Method], Check, str]] = [
     ("no docstring", faulty(__doc__=None), testing.check_declaration, "docstring"),
     ("no dataclass", faulty(decorated=False, options={"rate": 0.1}), testing.check_declaration, "dataclass"),
+    ("a family of its own", faulty(family="voting"), testing.check_declaration, "family must be one of"),
     ("no default", faulty(options={"rate": field(kw_only=True)}), testing.check_declaration, "default"),
     (
         "a tensor as option",

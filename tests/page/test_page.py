@@ -35,7 +35,7 @@ from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
 from benchmark.submissions.about import stub
 from support.snapshots import Snapshots, pretty
-from support.synthetic import Task, default_tasks, entry, evaluation, fill, tuned
+from support.synthetic import Task, default_tasks, entry, evaluation, fill, put, tuned
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +101,29 @@ def test_means_are_the_leaderboards_text_for_text(store: ResultStore, suite: Sui
 def test_claims_and_ties_are_the_leaderboards(store: ResultStore, suite: Suite) -> None:
     page = render_markdown(store)
     assert suite["claims"]
+    assert suite["families"] == []
+    assert {row["family"] for row in suite["rows"]} == {""}
     for claim in suite["claims"]:
         assert f"- **{claim['claim']}** {claim['found']}" in page
     assert suite["views"]["ood||sound|own"]["ties"] in page
     assert suite["views"]["ood||broken|own"]["ties"] in page
+
+
+def test_families_of_methods_are_the_leaderboards(tmp_path: Path) -> None:
+    """In words and for each row; of results that name none there is no word and no column."""
+    store = ResultStore(tmp_path / "default")
+    fill(store, default_tasks(), ("ground_truth", "foreign"))
+    for task in default_tasks():
+        put(store, task, "ensemble", family="averaging")
+        put(store, task, "raven", family="learned weights")
+    (suite,) = page_payload([store])["suites"]
+    said = [f"- **{one['claim']}:** {one['found']}" for one in suite["families"]]
+    assert len(said) == 5
+    assert "\n".join(said).replace("_", "\\_") in render_markdown(store)
+    families = {row["name"]: row["family"] for row in suite["rows"]}
+    named = {"ensemble": "averaging", "raven": "learned weights", "foreign": "other"}
+    assert families == {**dict.fromkeys(families, ""), **named}
+    assert '<th scope="col">method family</th>' in page([store])
 
 
 def test_a_base_and_the_mean_of_its_broken_variants_are_a_curve(tmp_path: Path) -> None:

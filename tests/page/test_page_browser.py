@@ -33,7 +33,7 @@ from benchmark.reports.headline import (
 from benchmark.results.layout import MANIFEST
 from benchmark.results.manifest import manifest_of
 from benchmark.results.store import ResultStore
-from support.synthetic import Task, default_tasks, entry, evaluation, fill
+from support.synthetic import Task, default_tasks, entry, evaluation, fill, put
 
 pytestmark = pytest.mark.browser
 
@@ -147,6 +147,27 @@ def head(page: Page, label: str) -> Locator:
 
 
 # --- the leaderboard -------------------------------------------------------------------------------------------------
+
+
+def test_families_of_methods_are_a_column_and_words(open_page: Open, tmp_path: Path, page: Page) -> None:
+    assert head(page, "family").count() == 0, "results that name none"
+    store = ResultStore(tmp_path / "results" / "default")
+    fill(store, default_tasks(), ("ground_truth", "foreign"))
+    for task in default_tasks():
+        put(store, task, "ensemble", family="averaging")
+        put(store, task, "raven", family="source-free adaptation")
+    page = open_page(write_page(store.root, tmp_path))
+    assert column(page, "family") == {
+        "ensemble": "averaging",
+        "raven": "source-free adaptation",
+        "foreign": "other",
+    }
+    head(page, "family").click()
+    assert [*column(page, "family").values()] == ["averaging", "other", "source-free adaptation"]
+    page.locator("#claims summary", has_text="Which families of methods work where").click()
+    assert page.locator("#claims li", has_text="Source-free adaptation:").is_visible()
+    page.locator("#table button.link", has_text="Raven").click()
+    assert "source-free adaptation" in page.locator("#detail dl").first.inner_text()
 
 
 def test_the_numbers_are_the_leaderboards(page: Page, analysis: Analysis) -> None:

@@ -72,6 +72,7 @@ def test_values_are_the_tables(default: ResultStore, frame: pd.DataFrame) -> Non
         assert (row["broken"], row["base"]) == ("broken" in row["task"], row["task"].removesuffix("-broken"))
         assert row["canary"] == (row["method"] in CANARIES)
         assert row["ablation"] == (row["method"] == "raven_no_easy")
+        assert pd.isna(row["method_family"]) if row["canary"] else row["method_family"] == "other"
         assert row["family"] == ("posts" if cell.evaluation.modality in ("text", "preference") else row["task"])
         assert (row["modality"], row["classes"]) == (cell.evaluation.modality, cell.evaluation.num_classes)
         assert row["tags"] == "broken" if row["task"] == "tweets-broken" else pd.isna(row["tags"])

@@ -44,6 +44,7 @@ class Planned(Method):
     name = "planned"
     title = citation = "test"
     kind = "ensemble"
+    family = "noisy-label loss"
 
     smoothing: float = 0.1
 
@@ -107,6 +108,13 @@ def test_all_is_planned_when_nothing_is_there_and_nothing_when_all_is(tmp_path: 
     assert plan(done) == []
     assert plan(done, seeds=(1,)) == []
     assert plan(done, methods=("planned",)) == []
+
+
+def test_records_say_their_methods_family(done: Path) -> None:
+    found = {(record.method, record.family) for record in ResultStore(done).load().records.values()}
+    assert found == {(name, "noisy-label loss" if name == "planned" else None) for name in METHOD_NAMES}
+    lines = [line for path in done.glob("*/records.jsonl") for line in path.read_text().splitlines()]
+    assert sum('"family":' in line for line in lines) == len(SEEDS), "where there is none, there is no field"
 
 
 def test_force_plans_all_again(done: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import string
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
+from benchmark.core.names import Family
 from benchmark.core.records import Record, setting_hash
 
 _hex = "0123456789abcdef"
@@ -26,6 +27,7 @@ records = st.fixed_dictionaries(
         "title": st.text(min_size=1, max_size=6),
         "kind": st.sampled_from(("single", "ensemble", "canary")),
         "ablation_of": st.none() | _names,
+        "family": st.none() | st.sampled_from(get_args(Family)),
         "metrics": st.dictionaries(_texts, st.floats(0, 1), max_size=2).map(lambda own: {**own, "accuracy": 0.5}),
         "diagnostics": st.dictionaries(_texts, _numbers, max_size=2),
         "hyperparameters": st.dictionaries(_texts, _json, max_size=2),

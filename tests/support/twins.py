@@ -11,7 +11,9 @@ from itertools import product
 
 from scipy.special import digamma
 
+from support import twins_losses
 from support.plain_losses import Vector, ce, entropy, mean, mix, normalised, onehot, softmax
+from support.twins_label_models import LABEL_MODEL_TWINS
 
 # losses
 
@@ -114,4 +116,6 @@ TWINS: dict[str, tuple[str, ...]] = {
     "bayesian": ("test_bayesian",),
     "dawid_skene": ("test_dawid_skene_is_em", "test_dawid_skene_losses_and_gradients"),
     **dict.fromkeys(RAVENS, ("test_every_step_is_the_one_by_hand",)),
+    **LABEL_MODEL_TWINS,
 }
+TWINS |= twins_losses.TWINS
