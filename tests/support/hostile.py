@@ -138,8 +138,9 @@ class Given:
 
     def __init__(self, method: Hostile) -> None:
         self._method = method
-        self.kind, self.version, self.title, self.ablation_of = method.kind, method.version, method.title, None
-        self.fit, self.grid, self.uses = type(method).fit, method.grid, method.uses
 
     def __call__(self, **options: Any) -> Hostile:
         return self._method
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(type(self._method), name)
