@@ -100,6 +100,7 @@ class Trainer(Protocol):
         warm_start: bool = False,
         variant: int = 0,
         average: float = 0.0,
+        learning_rate_times: float = 1.0,
     ) -> None:
         """Train one stage from the initial weights; every stage runs the same number of steps.
 
@@ -112,6 +113,7 @@ class Trainer(Protocol):
             variant: above 0 other initial weights and another order of minibatches, by the seed and this number only.
             average: decay a in [0, 1) of an average of the student's weights w, v <- a v + (1 - a) w after each step,
                 v = w before the first (Tarvainen and Valpola 2017, arXiv:1703.01780). The stage's student is then v.
+            learning_rate_times: of this stage, as of a setting (`Method.grid`), by which it is multiplied.
         """
 
     def predict(self) -> Tensor:

@@ -93,7 +93,7 @@ def train(
     guard.compare(methods, whole=True)
     together = [stage for stage in stages if type(stage.method).fit is Method.fit]
     if together:
-        _fit(together, data.own, checkpoints.part("together"))
+        _fit(together, recipe, data.own, checkpoints.part("together"))
     for stage in stages:
         if stage not in together:
             with NamedErrors(stage.method):
@@ -158,13 +158,14 @@ class _Stage:
         warm_start: bool = False,
         variant: int = 0,
         average: float = 0.0,
+        learning_rate_times: float = 1.0,
     ) -> None:
         encoder = self.data.own if encoder is None else encoder
         if encoder not in self.data.features:
             raise MethodFailed(self.method.name, f"no encoder '{encoder}', expected one of {list(self.data.features)}")
-        if variant < 0 or not 0 <= average < 1:
-            found = f"variant={variant}, average={average}"
-            raise MethodFailed(self.method.name, f"fit({found}): expected variant from 0 and average in [0, 1)")
+        if variant < 0 or not 0 <= average < 1 or not learning_rate_times > 0:
+            found = f"fit(variant={variant}, average={average}, learning_rate_times={learning_rate_times})"
+            raise MethodFailed(self.method.name, f"{found}: expected a variant from 0, [0, 1), and above 0")
         if warm_start and self.encoder != encoder:
             before = f"the stage before had '{self.encoder}'" if self.encoder else "there is no stage before"
             raise MethodFailed(self.method.name, f"fit(warm_start=True) of encoder '{encoder}': {before}")
@@ -174,7 +175,8 @@ class _Stage:
                 raise MethodFailed(self.method.name, f"{what} has shape {tuple(given.shape)}, expected {shape}")
         self.stage += 1
         own, start = self.checkpoints.part(str(self.stage)), self.weights if warm_start else ()
-        _fit([self], encoder, own, targets, keep, start, variant, average)
+        recipe = self.recipe.times(learning_rate_times)
+        _fit([self], recipe, encoder, own, targets, keep, start, variant, average)
 
     def predict(self) -> Tensor:
         if self.student is None:
@@ -197,6 +199,7 @@ class _Stage:
 
 def _fit(
     stages: Sequence[_Stage],
+    recipe: Recipe,
     encoder: str,
     checkpoints: Checkpoints,
     targets: Tensor | None = None,
@@ -207,7 +210,7 @@ def _fit(
 ) -> None:
     """Train one stage of the given methods together, from the initial weights, or those to `start` from if any are
     given, or from where a killed run stopped."""
-    data, recipe, on_step = stages[0].data, stages[0].recipe, stages[0].on_step
+    data, on_step = stages[0].data, stages[0].on_step
     S, _, N, K = data.soft_labels.shape
     widths = [stage.heads for stage in stages]
     inputs = data.features[encoder]

@@ -143,8 +143,7 @@ def test_the_next_stage_goes_on_from_the_average() -> None:
     def stages(trainer: Trainer) -> None:
         trainer.fit(average=0.9)
         method.predicted.append(trainer.predict())
-        object.__setattr__(trainer, "recipe", replace(RECIPE, learning_rate=1e-12))
-        trainer.fit(warm_start=True)
+        trainer.fit(warm_start=True, learning_rate_times=1e-9)
 
     method = Mean(stages)
     train([method], DATA, RECIPE)
@@ -186,6 +185,12 @@ def test_variants_differ_and_depend_on_the_seed_only() -> None:
         assert_close(start.weight[s, 0], initial_head(derive("variant", 1, seed), 4, 6)[0], 2)
 
 
+def test_a_stages_learning_rate_is_a_multiple_of_the_recipes() -> None:
+    found, _ = trained(lambda trainer: trainer.fit(learning_rate_times=0.3))
+    expected, _ = trained(lambda trainer: trainer.fit(), recipe=RECIPE.times(0.3))
+    assert torch.equal(found.weight, expected.weight)
+
+
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
@@ -194,8 +199,18 @@ def test_variants_differ_and_depend_on_the_seed_only() -> None:
             lambda t: (t.fit(encoder="weak"), t.fit(warm_start=True)),
             "fit(warm_start=True) of encoder 'full': the stage before had 'weak'",
         ),
-        (lambda t: t.fit(variant=-1), "fit(variant=-1, average=0.0): expected variant from 0 and average in [0, 1)"),
-        (lambda t: t.fit(average=1.0), "fit(variant=0, average=1.0): expected variant from 0 and average in [0, 1)"),
+        (
+            lambda t: t.fit(variant=-1),
+            "fit(variant=-1, average=0.0, learning_rate_times=1.0): expected a variant from 0, [0, 1), and above 0",
+        ),
+        (
+            lambda t: t.fit(average=1.0),
+            "fit(variant=0, average=1.0, learning_rate_times=1.0): expected a variant from 0, [0, 1), and above 0",
+        ),
+        (
+            lambda t: t.fit(learning_rate_times=0),
+            "fit(variant=0, average=0.0, learning_rate_times=0): expected a variant from 0, [0, 1), and above 0",
+        ),
     ],
 )
 def test_what_a_stage_cannot_do_is_said(stages: Stages, message: str) -> None:

@@ -119,3 +119,4 @@ TWINS: dict[str, tuple[str, ...]] = {
     **LABEL_MODEL_TWINS,
 }
 TWINS |= twins_losses.TWINS
+TWINS |= {"dine": ("test_label_smoothing_keeps_the_largest", "test_dine_is_the_plain_loop")}
