@@ -119,4 +119,7 @@ TWINS: dict[str, tuple[str, ...]] = {
     **LABEL_MODEL_TWINS,
 }
 TWINS |= twins_losses.TWINS
-TWINS |= {"dine": ("test_label_smoothing_keeps_the_largest", "test_dine_is_the_plain_loop")}
+TWINS |= {
+    "dine": ("test_label_smoothing_keeps_the_largest", "test_dine_is_the_plain_loop"),
+    "dividemix": ("test_clean_probabilities_are_those_of_scikit_learn", "test_dividemix_is_the_plain_loop"),
+}
