@@ -16,8 +16,9 @@ from benchmark.core.student import StudentKind
 from benchmark.core.task import Encoder, Streaming, Task
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part
-from benchmark.students.linear import LinearStudent, Standardiser
+from benchmark.students.linear import LinearStudent
 from benchmark.students.rows import DiskFeatures, Floats, select, standardised
+from benchmark.students.standardiser import Standardiser
 from benchmark.students.streamed import Streamed, placed
 
 

@@ -20,7 +20,7 @@ from benchmark.core.data import Index
 from benchmark.core.minibatches import in_windows
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Part, blocks, gather
-from benchmark.students.linear import Standardiser
+from benchmark.students.standardiser import Standardiser
 
 Floats = NDArray[np.float32]
 REGION = 2**27  # bytes of a file that are put in order in memory

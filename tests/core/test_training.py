@@ -20,7 +20,8 @@ from benchmark.core.minibatches import Minibatches
 from benchmark.core.precision import backward, check_precision, forward
 from benchmark.core.registry import METHODS
 from benchmark.core.training import TrainingData, train
-from benchmark.students.linear import Heads, LinearStudent, Standardiser, initial_head
+from benchmark.students.linear import Heads, LinearStudent, initial_head
+from benchmark.students.standardiser import Standardiser
 from benchmark.students.streamed import Streamed
 from support.rounding import assert_close, assert_trained_alike
 from support.trained import SEEDS, Ensemble, Single, Staged, make_data

@@ -30,8 +30,9 @@ from benchmark.core.training import TrainingData, train
 from benchmark.store.cache import Cache
 from benchmark.store.stored_rows import Mapped, StoredRows, read_header
 from benchmark.students import rows, streamed
-from benchmark.students.linear import Heads, LinearStudent, Standardiser
+from benchmark.students.linear import Heads, LinearStudent
 from benchmark.students.rows import DiskFeatures, standardised
+from benchmark.students.standardiser import Standardiser
 from benchmark.students.streamed import ReadAhead, Streamed, placed
 from support.made_up import Blobs, make_arrays
 from support.rounding import assert_close
