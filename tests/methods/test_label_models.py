@@ -20,6 +20,7 @@ from benchmark.testing import make_supervision
 from methods import ebcc
 from methods.spectral import agreement_beyond_chance, leading_eigenvector, rank_one_diagonal
 from support import twins_label_models as twins
+from support.annotators import percent_right, world
 from support.laws import seeds
 from support.minibatch import B, Case, N, R
 from support.plain_losses import ce
@@ -215,23 +216,8 @@ def test_snorkel_is_the_released_label_model(K: int, steps: int, balance: str) -
 # worlds of independent annotators
 
 
-def world(K: int, accuracies: tuple[float, ...], first: float) -> tuple[Tensor, Tensor]:
-    """True classes (1, N) and soft labels (1, N, M, K): class 0 has this share, a wrong answer is any other class."""
-    rng = torch.Generator().manual_seed(0)
-    frequency = torch.tensor([first, *[(1 - first) / (K - 1)] * (K - 1)])
-    truth = torch.multinomial(frequency, 40_000, True, generator=rng)[None]
-    votes = []
-    for accuracy in accuracies:
-        wrong = (truth + torch.randint(1, K, truth.shape, generator=rng)) % K
-        votes.append(torch.where(torch.rand(truth.shape, generator=rng) < accuracy, truth, wrong))
-    return truth, 0.9 * torch.eye(K)[torch.stack(votes, 2)] + 0.1 / K
-
-
 def accuracy(name: str, truth: Tensor, labels: Tensor, **options: Any) -> float:
-    """In percent; a tie is right in part."""
-    t = targets(name, labels, **options)
-    best = (t == t.amax(-1, keepdim=True)).double()
-    return 100 * (best / best.sum(-1, keepdim=True)).gather(-1, truth[..., None]).mean().item()
+    return percent_right(targets(name, labels, **options), truth)
 
 
 # best and least accuracies; FlyingSquid takes one who is reversed for a good one. The least ones are of: snorkel (1000

@@ -11,7 +11,7 @@ from itertools import product
 
 from scipy.special import digamma
 
-from support import twins_losses
+from support import twins_joint_em, twins_losses
 from support.plain_losses import Vector, ce, entropy, mean, mix, normalised, onehot, softmax
 from support.twins_label_models import LABEL_MODEL_TWINS
 
@@ -118,7 +118,7 @@ TWINS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(RAVENS, ("test_every_step_is_the_one_by_hand",)),
     **LABEL_MODEL_TWINS,
 }
-TWINS |= twins_losses.TWINS
+TWINS |= twins_losses.TWINS | twins_joint_em.TWINS
 TWINS |= {
     "dine": ("test_label_smoothing_keeps_the_largest", "test_dine_is_the_plain_loop"),
     "dividemix": ("test_clean_probabilities_are_those_of_scikit_learn", "test_dividemix_is_the_plain_loop"),
