@@ -1,5 +1,6 @@
 """EM over supervisors' confusion matrices with the student as the prior of each example's class."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -59,14 +60,15 @@ class Raykar(MajorityVote):
         super().start(supervision)
         self.votes = hard(supervision.soft_labels)
         self.answers = self.targets.clone()
-        self.epoch, self.first = 0, self.burn_in * supervision.epochs
+        self.first = self.burn_in * supervision.epochs
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        if batch.epoch != self.epoch and batch.epoch >= self.first:
-            self.targets = posterior(self.targets, self.votes, self.answers)
-        self.epoch = batch.epoch
         remember(self.answers, batch.index, log_softmax(logits).exp())
         return cross_entropy(logits, self.target(batch))
+
+    def after_epoch(self, epoch: int, predict: Callable[[], Tensor]) -> None:
+        if epoch + 1 >= self.first:
+            self.targets = posterior(self.targets, self.votes, self.answers)
 
 
 def posterior(targets: Tensor, votes: Tensor, prior: Tensor) -> Tensor:
