@@ -153,7 +153,7 @@ def check_grid(method: type[Method], where: str) -> None:
         found = f"{len(grid)}, the first {dict(grid[0])}" if grid else "none"
         raise W2SError(f"{where}: expected {GRID_SIZE} settings, the first {{}} (the default), found {found}")
     seen: dict[str, int] = {}
-    values: dict[str, set[str]] = {name: set() for setting in grid for name in setting}
+    tried: list[dict[str, Any]] = []
     for number, setting in enumerate(grid, 1):
         what = f"{where}: setting {number} of {GRID_SIZE}"
         for name, value in setting.items():
@@ -166,14 +166,13 @@ def check_grid(method: type[Method], where: str) -> None:
             options = method_options(method(**{name: value for name, value in setting.items() if name in known}))
         except Exception as error:
             raise W2SError(f"{what}: {setting} is no choice of options ({type(error).__name__}: {error})") from None
-        effective = json.dumps([options, [float(setting.get(name, 1)) for name in TIMES]], sort_keys=True)
+        tried.append(options | {name: float(setting.get(name, 1)) for name in TIMES})
+        effective = json.dumps(tried[-1], sort_keys=True)
         if (first := seen.setdefault(effective, number)) != number:
             raise W2SError(f"{what}: is the same as setting {first}")
-        for name, tried in values.items():
-            tried.add(json.dumps(float(setting.get(name, 1)) if name in TIMES else options[name]))
-    for name, tried in values.items():
-        if len(tried) == 1:
-            raise W2SError(f"{where}: {name} has one value only, {tried.pop()}; leave it out, or vary it")
+    for name in {name: None for setting in grid for name in setting}:
+        if len(values := {json.dumps(own[name]) for own in tried}) == 1:
+            raise W2SError(f"{where}: {name} has one value only, {values.pop()}; leave it out, or vary it")
 
 
 def _check_task(task: Task) -> None:
