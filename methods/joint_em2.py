@@ -28,8 +28,8 @@ BURN_IN = 0.3  # share of all epochs that learn from the first targets
 @register_method
 @dataclass(eq=False)
 class JointEm2(Method):
-    """CE(q, t) + information / log K * [H(q) - H(mean of q over the minibatch)], the second term from the first round of
-    EM on: minus the mutual information of example and class, as a share of the most there can be.
+    """CE(q, t) + information / log K * [H(q) - H(mean of q over the minibatch)]; the second term, from the first round
+    of EM on, is minus the mutual information of example and class, as a share of the most there can be.
 
     The targets t (R, N, K) start as those of `joint_em`. Before each epoch from 0.3 * epochs on comes a round of EM as
     there, r_i a running mean of what the student said of example i: the prior is align(log r, shrink),
