@@ -23,6 +23,12 @@ def start_weights(soft_labels: Tensor) -> Tensor:
     return (v / v.sum(-1, keepdim=True)).to(soft_labels)
 
 
+def first_targets(soft_labels: Tensor) -> Tensor:
+    """sum_m v_m (p_m + onehot(argmax p_m)) / 2, (R, N, K), v the `start_weights`, of soft labels (R, N, M, K)."""
+    v = start_weights(soft_labels)[:, None, :, None]
+    return (v * (soft_labels + hard(soft_labels)) / 2).sum(2)
+
+
 def align(scores: Tensor, shrink: float) -> Tensor:
     """Scores z (R, N, K) + a, with a (R, 1, K) such that class c's share, the mean over examples of softmax(z + a)_c,
     is (1 - shrink) times that of z, plus shrink / K. Ten multiplicative steps; wanted shares are at least 1e-6.
@@ -42,12 +48,12 @@ def align(scores: Tensor, shrink: float) -> Tensor:
     return scores
 
 
-def answers_log_likelihood(soft_labels: Tensor, responsibilities: Tensor) -> Tensor:
+def answers_log_likelihood(soft_labels: Tensor, responsibilities: Tensor, ridge: float = 0.1) -> Tensor:
     """log N(u_i; m_c, V) but for a constant of each example, (R, N, K): what supervisors say of an example, u_i =
     (√p_1, .., √p_M) of length MK, is Gaussian given its class c, with a covariance common to all classes.
 
     m_c and V are the estimates by responsibilities γ; each class has, beside the examples, 1e-3 of one at their mean.
-    A tenth of V's mean variance (+ 1e-6) is added to its diagonal. V sees copies; a supervisor whose answers tell
+    `ridge` times V's mean variance (+ 1e-6) is added to its diagonal. V sees copies; a supervisor whose answers tell
     nothing drops out, one who contradicts is reversed, and the scale of answers cancels. (Linear discriminant analysis
     with soft classes.)
 
@@ -56,6 +62,7 @@ def answers_log_likelihood(soft_labels: Tensor, responsibilities: Tensor) -> Ten
     Args:
         soft_labels: (R, N, M, K).
         responsibilities: γ (R, N, K), with sum 1 over classes.
+        ridge: what is added, in mean variances.
     """
     u = soft_labels.clamp_min(0).sqrt().flatten(2)
     u = u - u.mean(1, keepdim=True)  # (R, N, MK)
@@ -63,7 +70,7 @@ def answers_log_likelihood(soft_labels: Tensor, responsibilities: Tensor) -> Ten
     means = responsibilities.mT @ u / counts[..., None]  # (R, K, MK)
     N, D = u.shape[1:]
     within = (u.mT @ u - means.mT @ (counts[..., None] * means)) / N
-    ridge = 0.1 * (within.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-6)
-    V = within + ridge[:, None, None] * torch.eye(D, device=u.device)
+    added = ridge * (within.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-6)
+    V = within + added[:, None, None] * torch.eye(D, device=u.device)
     slopes: Tensor = torch.linalg.solve(V, means.mT)  # (R, MK, K)
     return u @ slopes - (means.mT * slopes).sum(1, keepdim=True) / 2

@@ -20,7 +20,7 @@ from benchmark.api import (
     rows_at,
     safe_log,
 )
-from methods._annotators import align, answers_log_likelihood, start_weights
+from methods._annotators import align, answers_log_likelihood, first_targets
 from methods._memory import remember
 
 BURN_IN = 0.2  # share of all epochs that learn from the first targets
@@ -76,9 +76,8 @@ class JointEm(Method):
     def start(self, supervision: Supervision) -> None:
         if not 0 <= self.shrink <= 1:
             raise W2SError(f"{self.name}: expected shrink in [0, 1], found {self.shrink}")
-        p = supervision.soft_labels
-        self.epochs, self.soft_labels = supervision.epochs, p
-        self.targets = (start_weights(p)[:, None, :, None] * (p + hard(p)) / 2).sum(2)
+        self.epochs, self.soft_labels = supervision.epochs, supervision.soft_labels
+        self.targets = first_targets(self.soft_labels)
         self.memory = self.targets.clone()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
