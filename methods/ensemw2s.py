@@ -11,7 +11,10 @@ from methods.ensemble import Ensemble
 
 
 def error_rates(supervision: Supervision) -> Tensor:
-    """Of each supervisor, (R, M): the mean share of the others who vote otherwise."""
+    """Of each supervisor, (R, M): on source examples that it has not been trained on; where a task has none, the mean
+    share of the others who vote otherwise."""
+    if supervision.source_scores is not None:
+        return 1 - supervision.source_scores
     return 1 - agreement_with_others(hard(supervision.soft_labels))
 
 
@@ -20,13 +23,13 @@ def error_rates(supervision: Supervision) -> Tensor:
 class EnsemW2S(Ensemble):
     """CE(q, sum_m w_m v_m), w_m proportional to max(0, log((1 - e_m) / e_m) + log(K - 1)), v_m the one-hot votes.
 
-    e_m is supervisor m's error rate, for which the mean share of the others who vote otherwise stands in. All weights
-    are alike where nobody is better than chance.
+    e_m is supervisor m's error rate on labelled source examples that it has not been trained on; on tasks that have
+    none, the mean share of the others who vote otherwise. All weights are alike where nobody is better than chance.
 
     Source: Agrawal et al., "EnsemW2S", Findings of ACL 2026, arXiv:2410.04571 (abstract: weak models combined as by
     AdaBoost); the weight is SAMME's, Zhu, Zou, Rosset and Hastie (2009), as in scikit-learn's `AdaBoostClassifier`.
-    There, labelled source data give e_m, supervisors are trained in turn on what their predecessors missed, and
-    language models are combined token by token; here supervisors are given, and answers are classes.
+    There, supervisors are trained in turn on what their predecessors missed, and language models are combined token by
+    token; here supervisors are given, and answers are classes.
 
     Args:
         soft: mix p_m instead of votes.
@@ -37,6 +40,7 @@ class EnsemW2S(Ensemble):
     title = "EnsemW2S (AdaBoost weights)"
     citation = "Agrawal et al. 2026, arXiv:2410.04571; SAMME, Zhu et al. 2009"
     family = "averaging"
+    uses = ("source_scores",)
     grid = product_grid(soft=(True,), learning_rate_times=(3,), epochs_times=(0.3,))
 
     soft: bool = False

@@ -48,6 +48,9 @@ class Supervision:
         generators: one `torch.Generator` per replica (on the CPU); a replica's draws must come from its own.
         device: where tensors live.
         encoders: names for `Trainer.fit(encoder=...)`, from the weakest to the student's own.
+        features, source_scores: None where `uses` does not name them, or there are none: language students and pools
+            read from disk have no features, tasks without an in-distribution pool no scores. A method then does
+            without, or raises `W2SError`.
         features: what a linear student reads of the train split, standardised, (S, N, D), or (S, N, 2, D) of pairs, S
             seeds: a `single` method's replica r is of seed r // (R / S). A copy that is not to be written to.
         source_scores: (R, M) each supervisor's accuracy on labelled examples of its own source domains that it has not
@@ -66,7 +69,7 @@ class Supervision:
     device: torch.device
     encoders: tuple[str, ...]
     margin_beta: float | None = None
-    features: Tensor | None = None  # None but for those whose `uses` names it; so are the scores
+    features: Tensor | None = None
     source_scores: Tensor | None = None
 
 
@@ -137,8 +140,8 @@ class Method:
         family: what kind of method it is, by which tables group; None, shown as "other", where it doesn't say.
         min_supervisors: a task with fewer is refused with a message.
         ablation_of: the method that this one is a variant of, if any.
-        uses: what it sees beside soft labels, by the names of `Supervision`'s attributes; records hold them. Where a
-            student or task has none of that kind, the method is refused with a message.
+        uses: what it sees beside soft labels, where it is there, by the names of `Supervision`'s attributes; records
+            hold them.
         grid: the `GRID_SIZE` settings that `w2s run --tune` tries, the default ({}) first; `product_grid` makes one.
             Values of own options by name; `learning_rate_times` and `epochs_times` multiply what the suite says. This
             one is for methods without options worth trying: step size, and early stopping.

@@ -77,8 +77,8 @@ def train(
     recorded and replayed by `recorder`, on a GPU as CUDA graphs if none is given (`benchmark.core.replay`).
 
     Raises:
-        MethodFailed: a method raised, its loss has another shape than (R, B), it needs more supervisors, uses what is
-            not there, or wrote into what it was given (`benchmark.core.guard`).
+        MethodFailed: a method raised, its loss has another shape than (R, B), it needs more supervisors, or it wrote
+            into what it was given (`benchmark.core.guard`).
         SomeoneWrote: one of several did; `closely` tells which.
     """
     features = data.features[data.own] if any("features" in method.uses for method in methods) else None
@@ -120,10 +120,6 @@ class _Stage:
             raise MethodFailed(method.name, f"needs at least {method.min_supervisors} supervisors, found {M}")
         features = guard.features if "features" in method.uses else None
         scores = data.source_scores if "source_scores" in method.uses else None
-        if "features" in method.uses and features is None:
-            raise MethodFailed(method.name, "uses features, and this student has none in memory")
-        if "source_scores" in method.uses and scores is None:
-            raise MethodFailed(method.name, "uses source scores, and this task has no in-distribution pool for them")
         self.method, self.data, self.recipe, self.on_step = method, data, recipe, on_step
         self.checkpoints, self.recorder, self.guard = checkpoints, recorder, guard
         self.single = method.kind == "single"
