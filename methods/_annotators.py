@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import hard
-from methods.spectral import agreement_beyond_chance, leading_eigenvector
+from methods._agreement import agreement_beyond_chance, leading_eigenvector
 
 _ALIGN_STEPS = 10
 

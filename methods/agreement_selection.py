@@ -6,14 +6,8 @@ import torch
 from torch import Tensor
 
 from benchmark.api import hard, register_method
+from methods._agreement import agreement_with_others
 from methods.ensemble import Ensemble
-
-
-def agreement_with_others(votes: Tensor) -> Tensor:
-    """Mean share of the others who vote as a supervisor does, 0 without others: one-hot (R, N, M, K) -> (R, M)."""
-    _, N, M, _ = votes.shape
-    alike = (votes * votes.sum(2, keepdim=True)).sum((1, 3)) - N  # whole numbers, so that ties stay ties
-    return alike / (N * max(1, M - 1))
 
 
 @register_method

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from benchmark.api import Supervision, hard, product_grid, register_method, safe_log
-from methods.agreement_selection import agreement_with_others
+from methods._agreement import agreement_with_others
 from methods.ensemble import Ensemble
 
 

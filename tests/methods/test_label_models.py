@@ -18,7 +18,7 @@ from benchmark.base.torch_seeding import torch_rng
 from benchmark.core.registry import METHODS
 from benchmark.testing import make_supervision
 from methods import ebcc
-from methods.spectral import agreement_beyond_chance, leading_eigenvector, rank_one_diagonal
+from methods._agreement import agreement_beyond_chance, leading_eigenvector, rank_one_diagonal
 from support import twins_label_models as twins
 from support.annotators import percent_right, world
 from support.laws import seeds
