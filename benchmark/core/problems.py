@@ -1,7 +1,6 @@
 """Task + condition + seed -> Problem: features, soft labels, and the truth, kept apart."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -38,8 +37,8 @@ def build_problem(
     Args:
         held_out: splits that the student reads beside the train split; a linear head's features are of all splits.
         also: conditions that this run has beside this one: supervisors that are trained now label their pools, too.
-        scored: whether the supervisors' `source_scores` are wanted. A task without in-distribution pool, or whose
-            problems are given, has none.
+        scored: whether the supervisors' `source_scores` are wanted. There are none without an in-distribution pool, or
+            where it can't be dealt in this seed; given problems have theirs, if any.
 
     Raises:
         W2SError: an unknown condition, an empty split, or an encoder or supervisor that gives another shape or values
@@ -64,16 +63,25 @@ def build_problem(
             fingerprint=_fingerprint(task, domains),
             supervisors=tuple(f"{i} ({'+'.join(s.domains)})" for i, s in enumerate(task.supervisors(seed), 1)),
         )
-        if scored and "ind" in task.conditions:
-            with suppress(W2SError):
-                ind = draw_pool(task, domains, "ind", seed)
-                said = soft_labels(task, domains, ind, seed, cache, device)
-                scores = source_scores(task, domains, ind, _corrupted(task, said, seed)["val"], seed)
-                problem = replace(problem, source_scores=scores)
+        if scored:
+            problem = replace(problem, source_scores=_source_scores(task, domains, seed, cache, device))
     if task.corruption is None:
         return problem
     spoilt = _corrupted(task, problem.soft_labels, seed)
     return replace(problem, soft_labels=spoilt, fingerprint=task.corruption.fingerprint(problem.fingerprint))
+
+
+def _source_scores(
+    task: Task, domains: dict[str, Domain], seed: int, cache: Cache, device: str
+) -> NDArray[np.float32] | None:
+    try:
+        pool = draw_pool(task, domains, "ind", seed) if "ind" in task.conditions else None
+    except W2SError:
+        return None
+    if pool is None:
+        return None
+    said = _corrupted(task, soft_labels(task, domains, pool, seed, cache, device), seed)
+    return source_scores(task, domains, pool, said["val"], seed)
 
 
 def _corrupted(task: Task, given: dict[str, NDArray[np.float32]], seed: int) -> dict[str, NDArray[np.float32]]:
@@ -88,7 +96,8 @@ def training_data(
     """What may be learned from, of problems of one size; and of each split that is asked for what the student reads in
     each.
 
-    Soft labels and scores are copied, so that no view leads to another split or to a problem.
+    Soft labels and scores are copied, so that no view leads to another split or to a problem. Scores are there
+    if all problems have them; those with and without train apart (`running/unit`).
     """
     inputs, others = student.prepare(problems, device, held_out)
     N, M, K = problems[0].soft_labels["train"].shape

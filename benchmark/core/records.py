@@ -102,7 +102,8 @@ class Record(Strict):
         evaluation_sha256: `SeedEvaluation.sha256` of its seed, likewise.
         ablation_of: the method that this one is a variant of.
         family: of the method, not of the task; None, and not in the file, where it names none.
-        uses: what the method sees beside soft labels (`Method.uses`); not in the file, if it is nothing.
+        uses: what the method was given beside soft labels, of what it asks for (`Method.uses`); not in the file, if
+            it is nothing.
         source_sha256: `benchmark.core.code_hash.source_of` its method; None, and not in the file, if that is not known.
     """
 

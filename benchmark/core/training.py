@@ -19,6 +19,7 @@ from benchmark.core.data import Recipe
 from benchmark.core.guard import Guard, NamedErrors
 from benchmark.core.method import Method, Supervision
 from benchmark.core.minibatches import Minibatches, one_ahead
+from benchmark.core.names import Use
 from benchmark.core.recording import Recorder
 from benchmark.core.replay import steps_of
 from benchmark.core.resume import Progress, part_names
@@ -55,6 +56,7 @@ class Trained:
     student: Fitted
     diagnostics: dict[str, Tensor]
     steps: int  # optimizer steps, all stages together
+    uses: tuple[Use, ...] = ()  # what the method was given beside soft labels, of what it asks for
 
 
 OnStep = Callable[[float], None]  # told now and then how much of the epoch is done; 1.0 at its end
@@ -190,7 +192,8 @@ class _Stage:
             if value.shape[:1] != (R,) or not value.isfinite().all():
                 found = f"shape {tuple(value.shape)}" if value.shape[:1] != (R,) else "NaN or infinity"
                 raise MethodFailed(self.method.name, f"diagnostics['{name}']: {found}, expected {R} replicas' numbers")
-        return Trained(self.method, self.student, diagnostics, self.steps)
+        given = tuple(name for name in self.method.uses if getattr(self.supervision, name) is not None)
+        return Trained(self.method, self.student, diagnostics, self.steps, given)
 
 
 def _fit(

@@ -107,7 +107,7 @@ def add_entry(
         ablation_of=method.ablation_of,
         family=method.family,
         title=method.title,
-        uses=method.uses,
+        uses=outcome.uses,
         source_sha256=setting.source,
     )
     result.entries.append((record, predictions))

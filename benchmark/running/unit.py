@@ -57,22 +57,25 @@ def execute_together(units: Sequence[Unit], setup: Setup, tell: Tell) -> list[Un
 
 
 def _execute(units: Sequence[Unit], setup: Setup, tell: Tell) -> list[UnitResult]:
-    groups: dict[tuple[tuple[MethodSetting, ...], int], list[_Seed]] = {}
+    groups: dict[tuple[tuple[MethodSetting, ...], int, bool], list[_Seed]] = {}
     results = []
     for unit in units:
         task, problems = setup.task(unit.task), dict[int, Problem]()
-        scored = any("source_scores" in METHODS[own.method].uses for part in unit.trainings for own in part.settings)
+        scored = any(_uses_scores(training.settings) for training in unit.trainings)
         for seed in sorted({seed for training in unit.trainings for seed in training.seeds}):
             tell(f"problem of seed {seed}", 0)
             asked = setup.cache, setup.device, SPLITS, setup.conditions
             problems[seed] = build_problem(task, unit.condition, seed, *asked, scored=scored)
         results.append(UnitResult(unit, evaluate(task, list(problems.values()))))
         for training in unit.trainings:
-            # replicas of one run share the number of examples; the order of seeds stays
+            # replicas of one run share the number of examples, and whether there are source scores, so that no seed's
+            # record depends on which others are trained; the order of seeds stays
+            uses_scores = _uses_scores(training.settings)
             for problem in sorted((problems[seed] for seed in training.seeds), key=lambda p: (_size(p), p.seed)):
-                group = groups.setdefault((training.settings, _size(problem)), [])
+                lacks = uses_scores and problem.source_scores is None
+                group = groups.setdefault((training.settings, _size(problem), lacks), [])
                 group.append(_Seed(task, problem, results[-1]))
-    runs = [(settings, part) for (settings, _), group in groups.items() for part in _parts(group, setup.device)]
+    runs = [(settings, part) for (settings, *_), group in groups.items() for part in _parts(group, setup.device)]
     epochs = 0
     for settings, part in runs:
         task, N = part[0].task, _size(part[0].problem)
@@ -109,6 +112,10 @@ def _runs(task: Task, settings: Sequence[MethodSetting]) -> list[list[Trial]]:
     """The trials of the methods, less canaries, as they train together."""
     trials = [trial for setting in settings if not setting.canary for trial in setting.trials]
     return runs_of(trials, apart=task.student.costly)
+
+
+def _uses_scores(settings: Sequence[MethodSetting]) -> bool:
+    return any("source_scores" in METHODS[setting.method].uses for setting in settings)
 
 
 def _size(problem: Problem) -> int:

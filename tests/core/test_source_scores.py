@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from benchmark.base.errors import W2SError
+from benchmark.core import problems
 from benchmark.core.data import Domain, Pool, Recipe
 from benchmark.core.guard import SomeoneWrote, Wrote
 from benchmark.core.losses import CrossEntropy, cross_entropy
@@ -230,9 +232,9 @@ def test_a_write_into_features_is_found_and_reaches_no_student(how: str) -> None
 def test_what_is_not_there_is_none(models: Models) -> None:
     data = make_data()
     on_disk = {name: Streamed(list(x.numpy())) for name, x in data.features.items()}
-    assert seen(data) == (True, False)
+    assert seen(data) == ("features",)
     scores = torch.full(data.soft_labels.shape[:2], 0.5)
-    assert seen(replace(data, features=on_disk, source_scores=scores)) == (False, True)
+    assert seen(replace(data, features=on_disk, source_scores=scores)) == ("source_scores",)
 
     pytest.importorskip("peft")
     from benchmark.students.language.student import LanguageModel
@@ -241,22 +243,24 @@ def test_what_is_not_there_is_none(models: Models) -> None:
     texts, labels = opinions(9, 0)
     p = torch.from_numpy(soft_labels(labels, 2, np.random.default_rng(0)))[None]
     of_texts = replace(data, features={"t": [kind.sequences(texts)]}, soft_labels=p, seeds=(4,), student=kind.start)
-    assert seen(of_texts) == (False, False)
+    assert seen(of_texts) == ()
 
 
-def seen(data: TrainingData) -> tuple[bool, bool]:
-    """Whether a method that uses both is given features and scores."""
-    found: list[tuple[bool, bool]] = []
+def seen(data: TrainingData) -> tuple[str, ...]:
+    """What a method that uses both features and scores is given, and what is told of it."""
+    found: list[str] = []
 
     class Looking(CrossEntropy):
         kind = "ensemble"
         uses = ("features", "source_scores")
 
         def start(self, supervision: Supervision) -> None:
-            found.append((supervision.features is not None, supervision.source_scores is not None))
+            found.extend(name for name in self.uses if getattr(supervision, name) is not None)
 
-    train([Looking()], data, replace(RECIPE, epochs=1))
-    return found[0]
+    trained, plain = train([Looking(), Ensemble()], data, replace(RECIPE, epochs=1))
+    assert trained.uses == tuple(found)
+    assert plain.uses == ()
+    return tuple(found)
 
 
 def test_a_task_without_the_pool_fails_the_method_that_insists_alone(
@@ -270,3 +274,66 @@ def test_a_task_without_the_pool_fails_the_method_that_insists_alone(
     (failure,) = result.failures
     assert "method 'weighted'" in failure
     assert [record.method for record, _ in result.entries] == ["ensemble"]
+
+
+class IfThere(Weighted):
+    """Weighted where there are scores; it says where it has none."""
+
+    name = "if_there"
+
+    def start(self, supervision: Supervision) -> None:
+        if supervision.source_scores is not None:
+            super().start(supervision)
+        else:
+            self.weights = torch.full_like(supervision.soft_labels[:, 0, :, 0], 1 / 3)
+
+
+def test_a_record_is_the_same_whichever_seeds_train_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In seed 1 the in-distribution pool can't be dealt; so is what records say that the method was given."""
+    task = Blobs((300, 280, 320))
+    monkeypatch.setitem(TASKS._items, task.name, task)
+    monkeypatch.setitem(METHODS._items, "if_there", IfThere)
+    real = problems.draw_pool
+
+    def dealt(task: Any, domains: Any, condition: str, seed: int) -> Pool:
+        if (condition, seed) == ("ind", 1):
+            raise W2SError("too small")
+        return real(task, domains, condition, seed)
+
+    monkeypatch.setattr(problems, "draw_pool", dealt)
+
+    def run(seeds: tuple[int, ...]) -> dict[tuple[str, int], Any]:
+        result = execute(unit_of(task.name, "ood", ((("ensemble", "if_there"), seeds),)), setup_of(tmp_path))
+        assert not result.failures
+        return {(record.method, record.seed): record for record, _ in result.entries}
+
+    together = run((0, 1, 2))
+    alone = {key: record for seed in (0, 1, 2) for key, record in run((seed,)).items()}
+    assert together.keys() == alone.keys()
+    for key, record in together.items():
+        assert record.diagnostics == alone[key].diagnostics
+        assert record.uses == alone[key].uses
+    assert [together["if_there", seed].uses for seed in (0, 1, 2)] == [("source_scores",), (), ("source_scores",)]
+    assert len({*together["if_there", 0].diagnostics["weights"]}) > 1
+
+
+def test_scores_that_cannot_be_made_for_another_reason_are_told(tmp_path: Path) -> None:
+    """A supervisor that can't label the in-distribution pool."""
+
+    target = Blobs((300, 280, 320)).domain("there").load()[:, 0]
+
+    class Strange(Centroids):
+        name = "strange"
+
+        def fit(self, *given: Any) -> Any:
+            usual = super().fit(*given)
+
+            def answers(inputs: Any) -> Any:
+                return usual.predict_proba(inputs) * (1 if np.isin(inputs[:, 0], target).all() else np.nan)
+
+            return SimpleNamespace(predict_proba=answers)
+
+    task = Blobs((300, 280, 320), supervisors=[Supervisor(Strange(), ("left",))])
+    assert build_problem(task, "ood", 0, Cache(tmp_path)).source_scores is None
+    with pytest.raises(W2SError, match="soft labels hold NaN"):
+        build_problem(task, "ood", 0, Cache(tmp_path), scored=True)
