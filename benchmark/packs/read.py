@@ -73,6 +73,7 @@ class PackTask(ReadyMade):
                 truth=Truth(*({split: truth[f"{kind}/{split}"] for split in SPLITS} for kind in ("labels", "groups"))),
                 fingerprint=self.fingerprint,
                 supervisors=tuple(member.name for member in members),
+                source_scores=supervision.get("source_scores"),
             )
         except (KeyError, IndexError, TypeError) as error:
             raise W2SError(
@@ -86,6 +87,13 @@ class PackTask(ReadyMade):
         what = f"pack {self.folder}: {problem.condition}, seed {problem.seed}"
         M, K = len(problem.supervisors), len(self.card.classes)
         sides = (2,) if self.card.modality == "preference" else ()
+        scores = problem.source_scores
+        if scores is not None and (
+            scores.dtype != np.float32 or scores.shape != (M,) or not ((scores >= 0) & (scores <= 1)).all()
+        ):
+            raise W2SError(
+                f"{what}: source_scores are {scores.dtype} {scores.shape}, expected float32 ({M},) from 0 to 1"
+            )
         for split in SPLITS:
             labels, features = problem.truth.labels[split], [x[split] for x in problem.features.values()]
             n = len(labels)

@@ -4,7 +4,7 @@
     README.md                               a data-set card
     <condition>/features.safetensors        encoder output -> (n, D): each example that any seed's pool uses, once
     <condition>/supervision-<seed>.safetensors   "examples/<split>" (n,) or, for pairs, (n, 2): rows of the features;
-                                            "soft_labels/<split>" (n, M, K)
+                                            "soft_labels/<split>" (n, M, K); "source_scores" (M,), if there are any
     <condition>/truth-<seed>.safetensors    "labels/<split>" (n,), -1 unknown; "groups/<split>" (n,)
 
 The hashes find accidents and edits. They are no signature: who writes a whole new pack can write its hashes too, so a
@@ -26,7 +26,7 @@ from benchmark.core.records import Condition, Count, Sha256, Strict, TaskName, V
 from benchmark.core.task import TaskCard
 from benchmark.results.lines import reason
 
-FORMAT = 1  # raise when files or fields change
+FORMAT = 2  # raise when files or fields change
 SHEET, CARD = "pack.json", "README.md"
 
 

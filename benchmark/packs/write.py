@@ -98,12 +98,15 @@ def write_pack(
             table = _Table()
             for seed in seeds:
                 say(f"{task.name} ({condition}): seed {seed}")
-                problem = build_problem(task, condition, seed, cache, device, also=wanted)
+                problem = build_problem(task, condition, seed, cache, device, also=wanted, scored=True)
                 names[seed] = problem.supervisors
                 examples = {s: table.add({name: x[s] for name, x in problem.features.items()}) for s in SPLITS}
-                soft_labels, truth = problem.soft_labels, problem.truth
-                _save(folder / layout.supervision_file(condition, seed), examples=examples, soft_labels=soft_labels)
-                _save(folder / layout.truth_file(condition, seed), labels=truth.labels, groups=truth.groups)
+                supervision = {**_named("examples", examples), **_named("soft_labels", problem.soft_labels)}
+                if problem.source_scores is not None:
+                    supervision["source_scores"] = problem.source_scores
+                write_output(folder / layout.supervision_file(condition, seed), save(supervision))
+                truth = _named("labels", problem.truth.labels) | _named("groups", problem.truth.groups)
+                write_output(folder / layout.truth_file(condition, seed), save(truth))
             write_output(folder / layout.features_file(condition), save(table.arrays()))
         encoder = task.student.encoder
         assert encoder is not None  # only ready-made tasks have none
@@ -168,9 +171,9 @@ def _supervisors(task: Task, seed: int, names: tuple[str, ...]) -> tuple[layout.
     return tuple(layout.SupervisorEntry(name=n, recipe=r) for n, r in zip(names, recipes, strict=True))
 
 
-def _save(path: Path, **kinds: Mapping[str, NDArray[Any]]) -> None:
-    arrays = {f"{kind}/{split}": np.ascontiguousarray(x) for kind, by in kinds.items() for split, x in by.items()}
-    write_output(path, save(arrays))
+def _named(kind: str, by_split: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Tensors by the names that they have in a file."""
+    return {f"{kind}/{split}": np.ascontiguousarray(x) for split, x in by_split.items()}
 
 
 @contextmanager

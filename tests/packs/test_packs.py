@@ -88,7 +88,8 @@ def test_the_problems_are_those_that_it_was_made_from(tmp_path: Path, options: d
     for condition in ("ind", "ood"):
         for seed in range(3):
             ours = build_problem(packed, condition, seed, Cache(tmp_path / "unused"))
-            assert_identical(ours, build_problem(task, condition, seed, Cache(tmp_path / "cache")))
+            assert ours.source_scores is not None
+            assert_identical(ours, build_problem(task, condition, seed, Cache(tmp_path / "cache"), scored=True))
     assert not (tmp_path / "unused").exists()
 
 
@@ -120,9 +121,17 @@ def test_packing_again_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
 
 
 def test_one_condition_alone(tmp_path: Path) -> None:
+    """The source scores come from the other one."""
     packed = pack(Blobs(), tmp_path / "pack", wanted=("ood",), seeds=1)
     assert packed.conditions == ("ood",)
+    assert packed.problem("ood", 0, Cache()).source_scores is not None
     assert not (tmp_path / "pack" / "ind").exists()
+
+
+def test_a_task_without_source_scores_is_packed_without(tmp_path: Path) -> None:
+    """Its in-distribution pool can't be dealt."""
+    packed = pack(Blobs((12, 12, 300)), tmp_path / "pack", wanted=("ood",), seeds=1)
+    assert packed.problem("ood", 0, Cache()).source_scores is None
 
 
 def test_the_sheet_says_where_it_comes_from(made: Path) -> None:
@@ -264,6 +273,12 @@ def test_sealed_arrays_of_another_type_or_shape(mine: Path) -> None:
         save_file({**good, tensor: np.ascontiguousarray(value)}, path)
         reseal(mine, lambda content: None)
         with pytest.raises(W2SError, match=r"/val is .*, expected "):
+            PackTask(mine).problem("ood", 0, Cache())
+    scores = good["source_scores"]
+    for value in (scores[:2], scores.astype(np.float64), scores + 1, scores - 1, scores * np.float32(np.nan)):
+        save_file({**good, "source_scores": value}, path)
+        reseal(mine, lambda content: None)
+        with pytest.raises(W2SError, match=r"source_scores are float.*, expected float32 \(3,\) from 0 to 1"):
             PackTask(mine).problem("ood", 0, Cache())
     save_file({name: x for name, x in good.items() if name != "examples/val"}, path)
     reseal(mine, lambda content: None)
