@@ -23,6 +23,7 @@ from benchmark.core.registry import METHODS, TASKS
 from benchmark.core.suite import load_suite, suite_names
 from benchmark.page import payload
 from benchmark.reports.claims import claims
+from benchmark.reports.extras import extras
 from benchmark.reports.headline import (
     BASELINE,
     COST_UNIT,
@@ -205,6 +206,7 @@ def _viewer(analysis: Analysis, rows: Sequence[str]) -> Callable[[tuple[Cell, ..
             },
             "rank": ranks(analysis, cells),
             "ties": ties(analysis, cells),
+            "extras": extras(analysis, cells),
         }
 
     return view

@@ -96,7 +96,8 @@ function draw() {
   show(byId("about"), h("b", {}, `Suite ${suite.name}`), suite.description && `: ${suite.description}.`);
   byId("status").textContent = `${plural(rows.length, "row")}; ${where()}.`;
   const table = leaderboard(suite, view, { ...state, sort: column.key }, ordered, columns, { sort, open: openMethod, mark, markOf });
-  show(byId("table"), table, view.ties && h("p", { class: "quiet" }, prose(view.ties)));
+  const said = [view.ties, view.extras].filter(Boolean).map((text) => h("p", { class: "quiet" }, prose(text)));
+  show(byId("table"), table, ...said);
   table.scrollLeft = scrolled;
   drawLegend();
   drawFigures(suite, ordered, tasks);

@@ -84,6 +84,7 @@ interface View {
   heterogeneity: { [name: string]: [string, string] | undefined };
   rank: { [name: string]: [number, number] | null | undefined };
   ties: string;
+  extras: string;
 }
 
 interface Curve {

@@ -115,7 +115,8 @@ class View(TypedDict):
 
     `plain` are scores whose mean is over tasks, {} where that is the same. `rank` is null for rows that don't compete.
     `heterogeneity` is of the gain: its half-width if families were random draws, and its standard deviation between
-    tasks. `ties` says in words who can't be told apart. Variants of a task that break one supervisor each are one task.
+    tasks. `ties` says in words who can't be told apart, `extras` who saw or trained more. Variants of a task that break
+    one supervisor each are one task.
     """
 
     tasks: int
@@ -131,6 +132,7 @@ class View(TypedDict):
     heterogeneity: dict[str, tuple[str, str]]
     rank: dict[str, Rank | None]
     ties: str
+    extras: str
 
 
 class Curve(TypedDict):

@@ -133,6 +133,11 @@ def broken_columns(analysis: Analysis) -> list[Column]:
     return [Column(name, own, Cell.score, missing=NOT_RUN, best=max) for name, own in columns.items() if own]
 
 
+def both_conditions(analysis: Analysis) -> list[Cell]:
+    """What the columns of `headline_columns` are over."""
+    return [*analysis.headline("ood"), *analysis.headline("ind")]
+
+
 def broken_cells(analysis: Analysis, condition: str = "") -> list[Cell]:
     """Tasks with a broken supervisor, under the main condition or this one; none where all are."""
     condition = condition or main_condition(analysis)

@@ -1,10 +1,20 @@
 """The headline table as LaTeX, in the form of the package booktabs."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from benchmark.analysis.cells import Analysis
 from benchmark.analysis.ranking import compare_pairs
-from benchmark.reports.headline import Column, broken_columns, family_column, headline_columns, ranked, references
+from benchmark.reports.extras import extras
+from benchmark.reports.headline import (
+    Column,
+    both_conditions,
+    broken_columns,
+    family_column,
+    headline_columns,
+    ranked,
+    references,
+)
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -38,6 +48,7 @@ def headline_latex(analysis: Analysis, suite: str) -> str:
         "% families of means over their tasks, a plain one is over tasks; tasks with a broken supervisor are apart.",
         "% In bold the best of a column, and those that are not significantly worse (paired, Holm-corrected); no",
         "% ablations.",
+        *(f"% {line}" for line in wrap(extras(analysis, both_conditions(analysis)).replace("`", ""), 100)),
         *_tabular(analysis, headline_columns(analysis)),
         *apart,
         "",

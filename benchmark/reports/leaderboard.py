@@ -21,12 +21,14 @@ from benchmark.core.suite import load_suite, suite_names
 from benchmark.judging.judgements import read_judged
 from benchmark.judging.rates import section as judged_section
 from benchmark.reports import claims, method_families, stress, tuned
+from benchmark.reports.extras import extras
 from benchmark.reports.headline import (
     BASELINE,
     COST_UNIT,
     FOCUS,
     ROLES,
     Table,
+    both_conditions,
     broken_cells,
     broken_table,
     by_mean,
@@ -143,7 +145,8 @@ def summary(store: ResultStore) -> str:
     ]
     cells = analysis.headline(main_condition(analysis))
     about = "mean ± half-width of the 95% interval, in points; means are over families of means over their tasks"
-    return "\n\n".join([*tables, ties(analysis, cells).replace("`", ""), about]).replace("\n\n\n\n", "\n\n")
+    said = [text.replace("`", "") for text in (ties(analysis, cells), extras(analysis, both_conditions(analysis)))]
+    return "\n\n".join(part for part in (*tables, *said, about) if part)
 
 
 def _headline(analysis: Analysis, measured: MethodSeconds | None) -> str:
@@ -159,6 +162,7 @@ def _headline(analysis: Analysis, measured: MethodSeconds | None) -> str:
         "## Methods",
         _ranked_lines(analysis, scores, methods),
         ties(analysis, analysis.headline(main_condition(analysis))),
+        extras(analysis, both_conditions(analysis)),
         "Tasks with a broken supervisor are in no column; they have a table of their own."
         * bool(broken_cells(analysis)),
         method_families.table(analysis),

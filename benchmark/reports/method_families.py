@@ -22,11 +22,12 @@ from benchmark.reports.headline import BASELINE, broken_cells, in_order, main_co
 
 _HEADING = "## Which families of methods work where"
 _ABOUT = (
-    "Made from the numbers below, of methods that are no ablations and ran everything. On each family of tasks a "
-    "family of methods stands by the one of its methods that has the best mean PGR on the other families of tasks: no "
-    "task chooses who stands for it. (Where there is one family of tasks it is the best by these very numbers, which "
-    "flatters.) Intervals are given the choices. Differences are in points, paired, with 95% intervals; ahead or "
-    "behind is what is so at 5%, after Holm's correction where families are counted; others can't be told apart."
+    "Made from the numbers below, of methods that are no ablations, ran everything and saw nothing but soft labels. On "
+    "each family of tasks a family of methods stands by the one of its methods that has the best mean PGR on the other "
+    "families of tasks: no task chooses who stands for it. (Where there is one family of tasks it is the best by these "
+    "very numbers, which flatters.) Intervals are given the choices. Differences are in points, paired, with 95% "
+    "intervals; ahead or behind is what is so at 5%, after Holm's correction where families are counted; others can't "
+    "be told apart."
 )
 _TABLE = (
     "By mean PGR; the median of an even number is the lower of the two in the middle. The best of several is partly "
@@ -40,7 +41,8 @@ class Standing:
     """A family of methods.
 
     Attributes:
-        methods: those that compete and have all tasks and seeds, with their mean PGR, the best first.
+        methods: those that compete, saw soft labels only, and have all tasks and seeds, with their mean PGR, the best
+            first.
         chosen: by family of tasks, the method that is best on the others.
     """
 
@@ -70,9 +72,10 @@ def standings(analysis: Analysis) -> list[Standing]:
     """The families of methods, the one with the best mean PGR first; none where a ceiling, or all families, lack."""
     cells = analysis.headline(main_condition(analysis))
     with_gap = [cell for cell in cells if cell.has_gap]
+    saw_more = {record.method for record in analysis.records if record.uses}
     members: dict[str, list[str]] = {}
     for row in comparable(analysis, cells):
-        if family := analysis.method_families.get(row):
+        if (family := analysis.method_families.get(row)) and row not in saw_more:
             members.setdefault(family, []).append(row)
     found = [_standing(analysis, family, rows, with_gap) for family, rows in members.items() if with_gap]
     means = {one.family: recovered.mean for one in found if (recovered := one.recovered(cells))}
