@@ -1,5 +1,6 @@
 """A method with its setting: chosen once, then planned, trained and recorded as it is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
@@ -86,7 +87,9 @@ def check_method_options(options: Mapping[str, Mapping[str, Any]], methods: list
             if name not in defaults:
                 raise W2SError(f"{said}: {unknown_name(f'option of {method}', name, defaults)}")
             kinds = {type(value), type(defaults[name])} - {type(None)}
-            if len(kinds) > 1 and kinds != {int, float}:
+            whole = type(value) is int and type(defaults[name]) is float  # 1 for 1.0
+            endless = isinstance(value, float) and not math.isfinite(value)  # no JSON value
+            if endless or (len(kinds) > 1 and not whole):
                 raise W2SError(f"{said}: expected a value like the default, {defaults[name]!r}")
         try:
             method_options(METHODS[method](**own))

@@ -76,12 +76,21 @@ def test_the_defaults_never_go_where_it_is(w2s: CommandLine) -> None:
         ("naive.eta=1", "--set naive.eta: 'naive' is none of this run's methods"),
         ("raven.per_sample=yes", "expected a value like the default, False"),
         ("raven.easy_fraction=much", "expected a value like the default, 0.2"),
+        ("raven.easy_fraction=1e999", "expected a value like the default, 0.2"),
         ("raven.=1", "unknown option of raven ''"),
     ],
 )
 def test_what_no_method_understands_is_refused(w2s: CommandLine, given: str, message: str) -> None:
     assert message in w2s(*ASKED, "--set", given, "--results", "other").refusal
     assert not Path("other").exists()
+
+
+def test_whole_numbers_are_asked_for_where_the_default_is_one(w2s: CommandLine) -> None:
+    asked = [*ASKED[:6], "dine", *ASKED[7:], "--dry-run", "--results", "other"]
+    for value in ("1.5", "2.0", "inf", "true"):
+        assert w2s(*asked, "--set", f"dine.top={value}").refusal.endswith("expected a value like the default, 1")
+    for given in ("dine.top=2", "dine.gamma=1", "dine.gamma=0.5"):
+        assert w2s(*asked, "--set", given).status == 0, "a float may be given as a whole number"
 
 
 def test_a_grid_has_its_own_options(w2s: CommandLine) -> None:
