@@ -129,7 +129,8 @@ class Method:
 
     Options are dataclass fields with defaults; they are recorded as the method's hyperparameters. State that is
     allocated in `start` is not a field. To be resumable it must lie in attributes that are tensors, optimizers,
-    generators or plain values (see `benchmark.core.resume`).
+    generators or plain values (see `benchmark.core.resume`). The `Supervision` may be kept in one, and is no part of
+    checkpoints, as `start` is given it again; its large tensors under names of their own are.
 
     Class attributes:
         name: unique, snake_case; also the name of the folder of its results.
@@ -169,8 +170,11 @@ class Method:
         """Update own parameters from their gradients, project them, set the gradients to None."""
 
     def after_epoch(self, epoch: int, predict: Callable[[], Tensor]) -> None:
-        """An epoch (from 0) of a stage has ended; `predict()` gives (R, N, K) probabilities of the student as it is now
-        (of its average, if one is kept) on the train split, without a gradient, at the cost of a pass over it."""
+        """An epoch of a stage has ended, the last one, too; `epoch` is from 0 in every stage, and may be its only one.
+
+        `predict()` gives (R, N, K) probabilities of the student as it is now (of its average, if one is kept) on the
+        train split, without a gradient, at the cost of a pass over it.
+        """
 
     def diagnostics(self) -> dict[str, Tensor]:
         """Values worth recording at the end of training, each with a leading dimension R.
