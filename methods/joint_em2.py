@@ -16,9 +16,8 @@ from benchmark.api import (
     product_grid,
     register_method,
     rows_at,
-    safe_log,
 )
-from methods._annotators import align, answers_log_likelihood, first_targets
+from methods._annotators import em_round, first_targets
 from methods._memory import remember
 from methods.shot_im import information_maximisation
 
@@ -72,11 +71,11 @@ class JointEm2(Method):
     shrink: float = 0.1
 
     def start(self, supervision: Supervision) -> None:
-        if not (self.information >= 0 and 0 <= self.shrink <= 1):
-            raise W2SError(f"{self.name}: expected information >= 0 and shrink in [0, 1], found {self}")
-        self.epochs, self.soft_labels = supervision.epochs, supervision.soft_labels
+        if not (0 <= self.information < math.inf and 0 <= self.shrink <= 1):
+            raise W2SError(f"{self.name}: expected information >= 0 (finite) and shrink in [0, 1], found {self}")
+        self.epochs, self.supervision = supervision.epochs, supervision
         self.weight = self.information / math.log(supervision.num_classes)
-        self.targets = first_targets(self.soft_labels)
+        self.targets = first_targets(supervision.soft_labels)
         self.memory = self.targets.clone()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -88,6 +87,5 @@ class JointEm2(Method):
 
     def after_epoch(self, epoch: int, predict: Callable[[], Tensor]) -> None:
         if BURN_IN * self.epochs <= epoch + 1 < self.epochs:
-            prior = align(safe_log(self.memory), self.shrink)
-            likelihood = answers_log_likelihood(self.soft_labels, prior.softmax(-1), ridge=1.0)
-            self.targets = align(prior + likelihood / 2, self.shrink).softmax(-1)
+            given = self.supervision.soft_labels
+            self.targets = em_round(self.memory, given, self.shrink, ridge=1.0, power=0.5)

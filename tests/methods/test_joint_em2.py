@@ -41,7 +41,9 @@ def begun(labels: Tensor, epochs: int = 10, **options: Any) -> JointEm2:
 
 def loss_of(method: JointEm2, logits: Tensor, epoch: int) -> Tensor:
     """Of all examples at once."""
-    return method.loss(logits, Batch(method.soft_labels, INDEX[: len(logits)], epoch, (epoch + 1) / method.epochs))
+    return method.loss(
+        logits, Batch(method.supervision.soft_labels, INDEX[: len(logits)], epoch, (epoch + 1) / method.epochs)
+    )
 
 
 def taught(labels: Tensor, logits: Tensor, **options: Any) -> JointEm2:
