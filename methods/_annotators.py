@@ -6,7 +6,7 @@ Shapes: R replicas, N examples of the train split, M supervisors, K classes.
 import torch
 from torch import Tensor
 
-from benchmark.api import hard
+from benchmark.api import hard, safe_log
 from methods._agreement import agreement_beyond_chance, leading_eigenvector
 
 _ALIGN_STEPS = 10
@@ -31,21 +31,49 @@ def first_targets(soft_labels: Tensor) -> Tensor:
 
 def align(scores: Tensor, shrink: float) -> Tensor:
     """Scores z (R, N, K) + a, with a (R, 1, K) such that class c's share, the mean over examples of softmax(z + a)_c,
-    is (1 - shrink) times that of z, plus shrink / K. Ten multiplicative steps; wanted shares are at least 1e-6.
+    moves to (1 - shrink) times that of z, plus shrink / K (at least 1e-6).
+
+    Ten multiplicative steps, which come near for answers that are unsure and stop short of it where all are sure: a
+    share that would need sure answers to be turned round stays.
 
     Source: the step by Berthelot et al. (2020), arXiv:1911.09785, there one, on each prediction.
 
     Args:
         scores: unnormalised log probabilities.
-        shrink: in [0, 1]; 0 does nothing, 1 makes shares equal.
+        shrink: in [0, 1]; 0 does nothing, 1 asks for equal shares.
     """
     if not shrink:
         return scores
-    shares = scores.softmax(-1).mean(1, keepdim=True)
-    wanted = ((1 - shrink) * shares + shrink / scores.shape[-1]).clamp_min(1e-6)
+    z = scores.mT.contiguous()  # (R, K, N): sums over classes and means over examples are fast
+    shares = z.softmax(-2).mean(-1, keepdim=True)
+    wanted = ((1 - shrink) * shares + shrink / z.shape[1]).clamp_min(1e-6)
+    added = torch.zeros_like(wanted)
     for _ in range(_ALIGN_STEPS):
-        scores = scores + (wanted / scores.softmax(-1).mean(1, keepdim=True).clamp_min(1e-6)).log()
-    return scores
+        added = added + (wanted / (z + added).softmax(-2).mean(-1, keepdim=True).clamp_min(1e-6)).log()
+    return scores + added.mT
+
+
+def em_round(
+    said: Tensor,
+    soft_labels: Tensor,
+    shrink: float,
+    ridge: float = 0.1,
+    power: float = 1.0,
+    responsibilities: Tensor | None = None,
+) -> Tensor:
+    """Targets (R, N, K) of a round of EM, softmax(align(prior + power log N(u; m, V))) with prior = align(log said).
+
+    Args:
+        said: (R, N, K) what the student says of each example.
+        soft_labels: (R, N, M, K).
+        shrink: as of `align`.
+        ridge: as of `answers_log_likelihood`.
+        power: of the likelihood; 0 leaves the supervisors out.
+        responsibilities: (R, N, K) for the means and the covariance; the prior's softmax by default.
+    """
+    prior = align(safe_log(said), shrink)
+    by = prior.softmax(-1) if responsibilities is None else responsibilities
+    return align(prior + power * answers_log_likelihood(soft_labels, by, ridge), shrink).softmax(-1)
 
 
 def answers_log_likelihood(soft_labels: Tensor, responsibilities: Tensor, ridge: float = 0.1) -> Tensor:

@@ -18,9 +18,8 @@ from benchmark.api import (
     product_grid,
     register_method,
     rows_at,
-    safe_log,
 )
-from methods._annotators import align, answers_log_likelihood, first_targets
+from methods._annotators import em_round, first_targets
 from methods._memory import remember
 
 BURN_IN = 0.2  # share of all epochs that learn from the first targets
@@ -46,8 +45,9 @@ class JointEm(Method):
     tell nothing drops out, one who contradicts is reversed, and over- and underconfidence cancel.
 
     Fails where supervisors say next to nothing or share one bias (alignment then makes classes out of noise: on
-    solar-mono-to-poly it fell below the supervisors), with two of three supervisors random, and with an adversarial
-    majority. On clean clusters of strong features `dine` is ahead.
+    solar-mono-to-poly it fell below the supervisors), with two of three supervisors random, with an adversarial
+    majority, and where classes are very unequal. On clean clusters of strong features `dine` is ahead. With a single
+    epoch there is no round of EM.
 
     Source: this project. EM for annotators with a classifier as prior: Raykar et al. (2010), JMLR 11, 1297-1322; the
     eigenvector: Parisi et al. (2014), PNAS 111(4), 1253-1258; alignment: Berthelot et al. (2020), arXiv:1911.09785;
@@ -76,8 +76,8 @@ class JointEm(Method):
     def start(self, supervision: Supervision) -> None:
         if not 0 <= self.shrink <= 1:
             raise W2SError(f"{self.name}: expected shrink in [0, 1], found {self.shrink}")
-        self.epochs, self.soft_labels = supervision.epochs, supervision.soft_labels
-        self.targets = first_targets(self.soft_labels)
+        self.epochs, self.supervision = supervision.epochs, supervision
+        self.targets = first_targets(supervision.soft_labels)
         self.memory = self.targets.clone()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -90,9 +90,7 @@ class JointEm(Method):
 
     def after_epoch(self, epoch: int, predict: Callable[[], Tensor]) -> None:
         if BURN_IN * self.epochs <= epoch + 1 < self.epochs:
-            known = safe_log(self.memory if self.student else self.targets.mean(1, keepdim=True))
-            scores = prior = align(known, self.shrink).expand_as(self.targets)
-            if self.likelihood:
-                responsibilities = prior.softmax(-1) if self.student else self.targets
-                scores = prior + answers_log_likelihood(self.soft_labels, responsibilities)
-            self.targets = align(scores, self.shrink).softmax(-1)
+            t = self.targets
+            said, by = (self.memory, None) if self.student else (t.mean(1, keepdim=True).expand_as(t), t)
+            given, power = self.supervision.soft_labels, float(self.likelihood)
+            self.targets = em_round(said, given, self.shrink, power=power, responsibilities=by)
