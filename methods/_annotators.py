@@ -44,14 +44,12 @@ def align(scores: Tensor, shrink: float) -> Tensor:
     """
     if not shrink:
         return scores
-    q = scores.mT.softmax(-2)  # (R, K, N): sums over classes and means over examples are fast
-    wanted = ((1 - shrink) * q.mean(-1, keepdim=True) + shrink / q.shape[1]).clamp_min(1e-6)
+    z = scores.mT.contiguous()  # (R, K, N): sums over classes and means over examples are fast
+    shares = z.softmax(-2).mean(-1, keepdim=True)
+    wanted = ((1 - shrink) * shares + shrink / z.shape[1]).clamp_min(1e-6)
     added = torch.zeros_like(wanted)
     for _ in range(_ALIGN_STEPS):
-        factor = wanted / q.mean(-1, keepdim=True).clamp_min(1e-6)
-        added = added + factor.log()
-        q = q * factor
-        q = q / q.sum(-2, keepdim=True)
+        added = added + (wanted / (z + added).softmax(-2).mean(-1, keepdim=True).clamp_min(1e-6)).log()
     return scores + added.mT
 
 

@@ -27,7 +27,7 @@ class AgreementSelection(Ensemble):
     version = 1
     title = "Agreement selection"
     citation = "after Platanios et al. 2014, UAI"
-    family = "label model"
+    family = "averaging"
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:
         chosen = agreement_with_others(hard(soft_labels)).max(-1).indices

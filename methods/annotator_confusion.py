@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from benchmark.api import Batch, Method, Supervision, W2SError, log_softmax, product_grid, register_method, safe_log
-from methods._adam import own_adam
+from benchmark.api import Batch, Supervision, log_softmax, product_grid, register_method, safe_log
+from methods._adam import LearnsByAdam
+from methods._options import expect
 
 
 @register_method
 @dataclass(eq=False)
-class AnnotatorConfusion(Method):
+class AnnotatorConfusion(LearnsByAdam):
     """sum_m [CE(q A_m, p_m) + trace * tr A_m]: q is the true class, A_m[k, c] the probability that supervisor m says c
     of class k: rows of softplus(W_m) divided by their sum, W_m (K, K) = 6 I - 5 at first, near to the identity, and
     learned by Adam. A small trace blames supervisors for as much as it can, which leaves q the clean part.
@@ -42,12 +43,10 @@ class AnnotatorConfusion(Method):
     rate: float = 0.01
 
     def start(self, supervision: Supervision) -> None:
-        if not (self.trace >= 0 and self.rate >= 0):
-            raise W2SError(f"{self.name}: expected trace >= 0 and rate >= 0, found {self}")
+        expect(self, trace="[0, inf)", rate="[0, inf)")
         R, _, M, K = supervision.soft_labels.shape
         start = 6 * torch.eye(K).to(supervision.soft_labels) - 5
-        self.scores = start.repeat(R, M, 1, 1).requires_grad_()
-        self.adam = own_adam(self.scores, self.rate)
+        self.scores = self.learned(start.repeat(R, M, 1, 1), self.rate)
 
     def confusion(self) -> Tensor:
         """A, (R, M, K, K): rows are true classes."""
@@ -59,10 +58,6 @@ class AnnotatorConfusion(Method):
         said = torch.einsum("rbk,rmkc->rbmc", log_softmax(logits).exp(), A)
         traces = A.diagonal(dim1=-2, dim2=-1).sum((1, 2))
         return -(batch.soft_labels * safe_log(said)).sum((2, 3)) + self.trace * traces[:, None]
-
-    def after_step(self) -> None:
-        self.adam.step()
-        self.adam.zero_grad()
 
     def diagnostics(self) -> dict[str, Tensor]:
         return {"skill": self.confusion().diagonal(dim1=-2, dim2=-1).mean(-1)}

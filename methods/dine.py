@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmark.api import Batch, Family, Supervision, Trainer, W2SError, cross_entropy, product_grid, register_method
+from benchmark.api import Batch, Family, Supervision, Trainer, cross_entropy, product_grid, register_method
+from methods._options import expect
 from methods.ensemble import Ensemble
 from methods.shot_im import information_maximisation
 
@@ -21,7 +22,7 @@ class Dine(Ensemble):
 
     1. Distil: KL(t || q) + IM. At first t = mean_m s(p_m), where s keeps the `top` largest probabilities and spreads
        what is left evenly over the other classes. After each tenth of the epochs but the last, with q of the whole
-       train split, t <- gamma t + (1 - gamma) q.
+       train split, t <- gamma t + (1 - gamma) q, which needs at least 2 epochs.
     2. Fine-tune, from these weights: IM alone, at `rate` times the learning rate. There is no supervision here: it goes
        where classes are clusters of about equal size.
 
@@ -29,6 +30,10 @@ class Dine(Ensemble):
     benchmark's, so that step 2, in the release at 0.17 to 0.10 of the learning rate, falls from 0.17 to 0; it does not
     stop early where predictions stay as they are; updates are at the ends of epochs, of fewer than 10 at each but the
     last. With K = 2 there is nothing to smooth.
+
+    Both steps together take twice the optimizer steps of other methods. With half as many in each, on the suite
+    `development` (OOD, three seeds) accuracy is 79.7 on word frequencies and 50.7 on Bible sections, 65.5 and 50.1 of
+    `ensemble` with as many in all; with all of its steps 79.7 and 52.8.
 
     Source: Liang, Hu, Feng and He (CVPR 2022), arXiv:2104.01539, and its code for one source, github.com/tim-learn/DINE
     (`--topk 1`, `--ema 0.6`, 30 epochs of each step). The mean over several sources is the paper's, from memory.
@@ -51,8 +56,7 @@ class Dine(Ensemble):
     rate: float = 0.17
 
     def start(self, supervision: Supervision) -> None:
-        if not (0 <= self.gamma <= 1 and self.top >= 1 and self.rate > 0):
-            raise W2SError(f"{self.name}: expected gamma in [0, 1], top >= 1 and rate > 0, found {self}")
+        expect(self, gamma="[0, 1]", top="[1, inf)", rate="(0, inf)")
         super().start(supervision)
         self.epochs, self.distils = supervision.epochs, True
 

@@ -6,22 +6,22 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from benchmark.api import (
     Batch,
     Family,
     Supervision,
     Trainer,
-    W2SError,
     cross_entropy,
     log_softmax,
     product_grid,
     register_method,
+    safe_log,
 )
+from methods._mixture import clean_probability
+from methods._options import expect
 from methods.ensemble import Ensemble
 
-_ROUNDS, _CHANGE, _FLOOR = 10, 1e-2, 5e-4  # of EM: rounds at most, least rise of the mean likelihood, added variance
 _RAMP = 16 / 290  # share of the steps until `unlabelled` is reached: 16 of the release's 290 epochs after the warm-up
 
 
@@ -37,7 +37,8 @@ class DivideMix(Ensemble):
     3. b goes on: the mean of CE(q, u) over the minibatch's labelled examples, and `unlabelled` times the mean of
        (q - u)² over the others and over classes, and `penalty` times KL(uniform || mean of q over the minibatch).
 
-    Deviations: no MixMatch, which mixes and augments inputs. Examples are divided once, not in every epoch; so b alone
+    Deviations: no MixMatch, which mixes and augments inputs. w and u are computed once, so that stage 3 fits frozen
+    targets; the release divides anew in every epoch, by both students, and makes u anew in every minibatch. So b alone
     is trained on, by a's division (co-divide), where the release trains both and adds up their answers. p̄ is soft, so
     that a small loss also means a sure label. A linear head's problem is convex: a and b differ little. EM starts from
     two means that begin at the ends, in the release from k-means.
@@ -55,7 +56,7 @@ class DivideMix(Ensemble):
     version = 1
     title = "DivideMix"
     citation = "Li et al. 2020, arXiv:2002.07394"
-    family: ClassVar[Family] = "noisy-label loss"
+    family: ClassVar[Family] = "self-reinforcing"
     grid = product_grid(temperature=(1.0,), unlabelled=(0.0,), epochs_times=(0.3,))
 
     temperature: float = 0.5
@@ -63,8 +64,7 @@ class DivideMix(Ensemble):
     penalty: float = 1.0
 
     def start(self, supervision: Supervision) -> None:
-        if not (self.temperature > 0 and self.unlabelled >= 0 and self.penalty >= 0):
-            raise W2SError(f"{self.name}: expected temperature > 0, unlabelled and penalty >= 0, found {self}")
+        expect(self, temperature="(0, inf)", unlabelled="[0, inf)", penalty="[0, inf)")
         super().start(supervision)
         self.labelled = torch.ones_like(self.targets[..., 0])  # (R, N) 1 or 0
         self.divided = False
@@ -90,33 +90,14 @@ class DivideMix(Ensemble):
         w = clean_probability(cross_entropy(a.clamp_min(1e-8).log(), given))
         self.labelled = (w > 0.5).to(given)
         w = w[..., None]
-        u = torch.where(w > 0.5, w * given + (1 - w) * b, (a + b) / 2) ** (1 / self.temperature)
+        u = torch.where(w > 0.5, w * given + (1 - w) * b, (a + b) / 2)
         self.divided = True
-        trainer.fit(targets=u / u.sum(-1, keepdim=True), warm_start=True)
+        trainer.fit(targets=sharpen(u, self.temperature), warm_start=True)
 
     def diagnostics(self) -> dict[str, Tensor]:
         return {"labelled": self.labelled.mean(1)}
 
 
-def clean_probability(losses: Tensor) -> Tensor:
-    """(R, N) probabilities of being in the Gaussian of lower mean, of two that are fitted to each replica's losses."""
-    R, N = losses.shape
-    low, high = losses.aminmax(dim=1, keepdim=True)
-    x = ((losses - low) / (high - low).clamp_min(1e-12)).double()[..., None]
-    shares = one_hot((x[..., 0] > 0.5).long(), 2).double()  # (R, N, 2)
-    for _ in range(_ROUNDS):  # two means, (R, 1, 2)
-        means = (shares * x).sum(1, keepdim=True) / shares.sum(1, keepdim=True).clamp_min(1)
-        shares = one_hot((x - means).abs().min(-1).indices, 2).double()
-    center, bound = x.new_zeros(R, 1, 2), x.new_full((R, 1, 1), -torch.inf)
-    going = more = torch.ones_like(bound, dtype=torch.bool)
-    for _ in range(_ROUNDS + 1):  # once more for the probabilities under the last parameters
-        count = shares.sum(1, keepdim=True).clamp_min(1e-12)
-        center = (shares * x).sum(1, keepdim=True) / count
-        variance = (shares * (x - center).square()).sum(1, keepdim=True) / count + _FLOOR
-        log_joint = (count / N).log() - ((x - center).square() / variance + variance.log()) / 2
-        total = log_joint.logsumexp(-1, keepdim=True)
-        shares = torch.where(going, (log_joint - total).exp(), shares)
-        before, bound = bound, total.mean(1, keepdim=True)
-        going, more = more, more & ((bound - before).abs() >= _CHANGE)
-    lower = center.min(-1, keepdim=True).indices
-    return shares.gather(-1, lower.expand(R, N, 1))[..., 0].to(losses)
+def sharpen(p: Tensor, temperature: float) -> Tensor:
+    """p^(1 / temperature), with sum 1 over the last dimension; by logarithms, as the power of all may be 0."""
+    return (safe_log(p) / temperature).softmax(-1)

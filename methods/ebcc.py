@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.api import Supervision, W2SError, product_grid, register_method
+from benchmark.api import Supervision, product_grid, register_method
+from methods._options import expect
 from methods.ensemble import Ensemble
 
 _ROUNDS = 100
@@ -41,8 +42,7 @@ class EBCC(Ensemble):
     groups: int = 10
 
     def start(self, supervision: Supervision) -> None:
-        if self.groups < 1:
-            raise W2SError(f"{self.name}: expected groups of 1 or more, found {self.groups}")
+        expect(self, groups="[1, inf)")
         p = supervision.soft_labels
         votes = p.max(-1).indices
         N, K = p.shape[1], p.shape[-1]

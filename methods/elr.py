@@ -6,17 +6,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from benchmark.api import (
-    Batch,
-    Method,
-    Supervision,
-    W2SError,
-    cross_entropy,
-    log_softmax,
-    product_grid,
-    register_method,
-)
+from benchmark.api import Batch, Method, Supervision, cross_entropy, log_softmax, product_grid, register_method
 from methods._memory import remember
+from methods._options import expect
 
 _LEAST = 1e-4  # of a probability in the second term, and its distance from 1
 
@@ -54,8 +46,7 @@ class Elr(Method):
     momentum: float = 0.7
 
     def start(self, supervision: Supervision) -> None:
-        if not (self.strength >= 0 and 0 <= self.momentum < 1):
-            raise W2SError(f"{self.name}: expected strength >= 0 and momentum in [0, 1), found {self}")
+        expect(self, strength="[0, inf)", momentum="[0, 1)")
         self.memory = torch.zeros_like(supervision.soft_labels[:, :, 0])
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

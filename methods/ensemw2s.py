@@ -24,12 +24,15 @@ class EnsemW2S(Ensemble):
     """CE(q, sum_m w_m v_m), w_m proportional to max(0, log((1 - e_m) / e_m) + log(K - 1)), v_m the one-hot votes.
 
     e_m is supervisor m's error rate on labelled source examples that it has not been trained on; on tasks that have
-    none, the mean share of the others who vote otherwise. All weights are alike where nobody is better than chance.
+    none, the mean share of the others who vote otherwise. All weights are alike where nobody is better than chance. In
+    the condition `ind` the source is the pool itself: these are M numbers from the truth of its validation split.
 
-    Source: Agrawal et al., "EnsemW2S", Findings of ACL 2026, arXiv:2410.04571 (abstract: weak models combined as by
-    AdaBoost); the weight is SAMME's, Zhu, Zou, Rosset and Hastie (2009), as in scikit-learn's `AdaBoostClassifier`.
-    There, supervisors are trained in turn on what their predecessors missed, and language models are combined token by
-    token; here supervisors are given, and answers are classes.
+    Source: Agrawal et al. (2024), "EnsemW2S", arXiv:2410.04571, whose abstract and a review (themoonlight.io) were
+    read: AdaBoost of several classes, in which each token is an example. Its own weights were not; this one is SAMME's,
+    Zhu, Zou, Rosset and Hastie (2009), as in scikit-learn's `AdaBoostClassifier`.
+
+    Deviations: there, supervisors are trained in turn on what their predecessors missed, and language models are
+    combined token by token; here supervisors are given, and answers are classes.
 
     Args:
         soft: mix p_m instead of votes.
@@ -38,7 +41,7 @@ class EnsemW2S(Ensemble):
     name = "ensemw2s"
     version = 1
     title = "EnsemW2S (AdaBoost weights)"
-    citation = "Agrawal et al. 2026, arXiv:2410.04571; SAMME, Zhu et al. 2009"
+    citation = "Agrawal et al. 2024, arXiv:2410.04571; SAMME, Zhu et al. 2009"
     family = "averaging"
     uses = ("source_scores",)
     grid = product_grid(soft=(True,), learning_rate_times=(3,), epochs_times=(0.3,))

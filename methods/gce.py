@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from benchmark.api import Batch, Method, Supervision, W2SError, log_softmax, product_grid, register_method
+from benchmark.api import Batch, Method, Supervision, log_softmax, product_grid, register_method
+from methods._options import expect
 
 
 @register_method
@@ -39,8 +40,7 @@ class Gce(Method):
     power: float = 0.7
 
     def start(self, supervision: Supervision) -> None:
-        if not 0 < self.power <= 1:
-            raise W2SError(f"{self.name}: expected power in (0, 1], found {self.power}")
+        expect(self, power="(0, 1]")
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         given = batch.soft_labels.mean(2)  # p_m itself for `single`, where M = 1

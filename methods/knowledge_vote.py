@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.api import Batch, Method, Supervision, W2SError, cross_entropy, hard, product_grid, register_method
+from benchmark.api import Batch, Method, Supervision, cross_entropy, hard, product_grid, register_method
+from methods._options import expect
 
 _AT_LEAST = 0.25  # of all examples are learned
 
@@ -42,8 +43,7 @@ class KnowledgeVote(Method):
     final_gate: float = 0.95
 
     def start(self, supervision: Supervision) -> None:
-        if not (0 <= self.gate <= 1 and 0 <= self.final_gate <= 1):
-            raise W2SError(f"{self.name}: expected gate and final_gate in [0, 1], found {self}")
+        expect(self, gate="[0, 1]", final_gate="[0, 1]")
         surest = supervision.soft_labels.amax((2, 3))  # (R, N)
         self.least = surest.topk(math.ceil(_AT_LEAST * surest.shape[1])).values[:, -1:]
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.api import Batch, Method, Supervision, W2SError, hard, product_grid, register_method, safe_log
-from methods._adam import own_adam
+from benchmark.api import Batch, Supervision, hard, product_grid, register_method, safe_log
+from methods._adam import LearnsByAdam
+from methods._options import expect
 
 
 @register_method
 @dataclass(eq=False)
-class MaxMIG(Method):
+class MaxMIG(LearnsByAdam):
     """-log sum_c q_c g_c / r_c + mean over j != i of the minibatch of sum_c q_ic g_jc / r_c: minus the information that
     student and aggregator gain of one another (Kullback-Leibler), up to a constant.
 
@@ -38,15 +39,13 @@ class MaxMIG(Method):
     rate: float = 1e-4
 
     def start(self, supervision: Supervision) -> None:
-        if self.rate < 0:
-            raise W2SError(f"{self.name}: expected a rate of 0 or more, found {self.rate}")
+        expect(self, rate="[0, inf)")
         votes = hard(supervision.soft_labels)
         share = votes.mean(2)  # (R, N, K)
         confusion = torch.einsum("rnc,rnml->rmcl", share, votes) / share.sum(1)[:, None, :, None].clamp_min(1e-8)
         self.prior = share.mean(1).clamp_min(0.01)[:, None]  # (R, 1, K)
         self.prior = self.prior / self.prior.sum(-1, keepdim=True)
-        self.aggregator = (confusion + 1e-4).log().contiguous().requires_grad_()
-        self.adam = own_adam(self.aggregator, self.rate)
+        self.aggregator = self.learned((confusion + 1e-4).log().contiguous(), self.rate)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         votes = hard(batch.soft_labels)
@@ -55,7 +54,3 @@ class MaxMIG(Method):
         same = (q * g).sum(-1)
         others = ((q * g.sum(1, keepdim=True)).sum(-1) - same) / max(1, q.shape[1] - 1)
         return others - safe_log(same)
-
-    def after_step(self) -> None:
-        self.adam.step()
-        self.adam.zero_grad()

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.api import Supervision, W2SError, hard, product_grid, register_method
+from benchmark.api import Supervision, hard, product_grid, register_method
+from methods._options import expect
 from methods.ensemble import Ensemble
 from methods.entropy_weighting import entropy
 
@@ -35,15 +36,14 @@ class Reliability(Ensemble):
     version = 1
     title = "Reliability-aware"
     citation = "Guo and Yang 2024, arXiv:2406.19032"
-    family = "noisy-label loss"
+    family = "averaging"
     grid = product_grid(temperature=(None,), keep=(0.5,), epochs_times=(0.3,))
 
     temperature: float | None = 0.2
     keep: float = 1.0
 
     def start(self, supervision: Supervision) -> None:
-        if not (0 < self.keep <= 1 and (self.temperature is None or self.temperature > 0)):
-            raise W2SError(f"{self.name}: expected keep in (0, 1], temperature > 0 or None, found {self}")
+        expect(self, temperature="(0, inf) or None", keep="(0, 1]")
         super().start(supervision)
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:

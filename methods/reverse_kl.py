@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from benchmark.api import Batch, Method, Supervision, W2SError, log_softmax, product_grid, register_method
+from benchmark.api import Batch, Method, Supervision, log_softmax, product_grid, register_method
+from methods._options import expect
 
 
 @register_method
@@ -15,9 +16,11 @@ class ReverseKl(Method):
     reverse cross-entropy. Logarithms of given probabilities are clamped at `floor`, which decides what a supervisor's
     hard label costs: -log 1e-8 = 18 for all of q elsewhere.
 
-    Source: Yao, Yang, Wang, Lin and Liu (Findings of ACL 2025), arXiv:2502.11107, of which the abstract was read: the
-    formula is what the names of its two losses say, the clamp is this project's. There is also a variant with a
-    confidence loss on top, which is not here.
+    Source: Yao, Yang, Wang, Lin and Liu (Findings of ACL 2025), arXiv:2502.11107. Its losses are KL and cross-entropy
+    with student and supervisor exchanged, by its abstract and a summary of the paper (papernotes.org); its equations
+    were not read. The clamp is this project's. There is also a variant with a confidence loss on top, not here.
+
+    Deviation: they train for one epoch, on pairs of two classes.
 
     Args:
         entropy: weight of the student's negative entropy.
@@ -36,8 +39,7 @@ class ReverseKl(Method):
     floor: float = 1e-8
 
     def start(self, supervision: Supervision) -> None:
-        if not (self.entropy >= 0 and 0 < self.floor < 1):
-            raise W2SError(f"{self.name}: expected entropy >= 0 and floor in (0, 1), found {self}")
+        expect(self, entropy="[0, inf)", floor="(0, 1)")
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         given = batch.soft_labels.mean(2)  # p_m itself for `single`, where M = 1

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.api import Batch, Supervision, W2SError, cross_entropy, log_softmax, product_grid, register_method
+from benchmark.api import Batch, Supervision, cross_entropy, log_softmax, product_grid, register_method
 from methods._memory import remember
+from methods._options import expect
 from methods.ensemble import Ensemble
 
 
@@ -21,11 +22,13 @@ class Selc(Ensemble):
     Deviations: t_i starts at the soft p̄ in the place of one noisy hard label. The paper estimates the epoch of the turn
     for each data set; the release has epochs 20 to 40 of 200, and 40 of 200 is the default here.
 
-    Source: Lu and He (IJCAI 2022), arXiv:2205.01156; formula and momentum by copies of its code.
+    Source: Lu and He (IJCAI 2022), arXiv:2205.01156; formula and momentum by its code, github.com/MacLLL/SELC
+    (`train_cifar_with_SELC.py`).
 
     Args:
         momentum: of the targets, α in the paper.
-        turn: share of all epochs before the first correction; 1 is `ensemble`.
+        turn: share of all epochs before the first correction; 1 is `ensemble`, and so is all above 0 with one epoch: it
+            needs at least 2.
     """
 
     name = "selc"
@@ -39,8 +42,7 @@ class Selc(Ensemble):
     turn: float = 0.2
 
     def start(self, supervision: Supervision) -> None:
-        if not (0 <= self.momentum < 1 and 0 <= self.turn <= 1):
-            raise W2SError(f"{self.name}: expected momentum in [0, 1), turn in [0, 1], found {self}")
+        expect(self, momentum="[0, 1)", turn="[0, 1]")
         super().start(supervision)
         self.first = self.turn * supervision.epochs
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.api import Batch, Supervision, W2SError, cross_entropy, log_softmax, product_grid, register_method
+from benchmark.api import Batch, Supervision, cross_entropy, log_softmax, product_grid, register_method
+from methods._options import expect
 from methods.ensemble import Ensemble
 
 
@@ -50,8 +51,7 @@ class ShotIm(Ensemble):
     weight: float = 1.0
 
     def start(self, supervision: Supervision) -> None:
-        if not self.weight >= 0:
-            raise W2SError(f"{self.name}: expected weight >= 0, found {self.weight}")
+        expect(self, weight="[0, inf)")
         super().start(supervision)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

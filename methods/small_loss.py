@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.api import Batch, Supervision, W2SError, cross_entropy, hard, product_grid, register_method
+from benchmark.api import Batch, Supervision, cross_entropy, hard, product_grid, register_method
+from methods._options import expect
 from methods.ensemble import Ensemble
 
 _RAMP = 0.05  # share of all steps until `forget` is reached: 10 of 200 epochs in the release
@@ -39,8 +40,7 @@ class SmallLoss(Ensemble):
     forget: float | None = None
 
     def start(self, supervision: Supervision) -> None:
-        if self.forget is not None and not 0 <= self.forget < 1:
-            raise W2SError(f"{self.name}: expected forget in [0, 1) or None, found {self.forget}")
+        expect(self, forget="[0, 1) or None")
         super().start(supervision)
         against = 1 - hard(supervision.soft_labels).mean(2).amax(-1).mean(1, keepdim=True)  # (R, 1)
         self.noise = against if self.forget is None else against.new_full(against.shape, self.forget)

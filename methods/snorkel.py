@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.api import Supervision, W2SError, hard, product_grid, register_method
+from benchmark.api import Supervision, hard, product_grid, register_method
+from methods._options import expect
 from methods.ensemble import Ensemble
 from methods.flyingsquid import check_balance, class_shares
 
@@ -44,8 +45,7 @@ class Snorkel(Ensemble):
 
     def start(self, supervision: Supervision) -> None:
         check_balance(self.name, self.balance)
-        if self.steps < 0:
-            raise W2SError(f"{self.name}: expected steps of 0 or more, found {self.steps}")
+        expect(self, steps="[0, inf)")
         super().start(supervision)
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:

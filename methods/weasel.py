@@ -7,22 +7,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from benchmark.api import Batch, Method, Supervision, W2SError, cross_entropy, hard, product_grid, register_method
-from methods._adam import own_adam
+from benchmark.api import Batch, Supervision, cross_entropy, hard, product_grid, register_method
+from methods._adam import LearnsByAdam
+from methods._options import expect
 
 
 @register_method
 @dataclass(eq=False)
-class Weasel(Method):
+class Weasel(LearnsByAdam):
     """CE(q, sg t) + CE(t, sg q), sg: without gradient; t = softmax_c(sum_m theta_mc v_mc), v_m the one-hot votes,
     theta = sqrt(M) K softmax_m(e(p) / T).
 
     e is a network on all soft labels of the example, M K -> 70 -> 70 -> M K with GELU, started and stepped (Adam) in
     each replica by itself: at first all votes count about alike.
 
-    Source: Ruehling Cachay, Boecking and Dubrawski, NeurIPS 2021, arXiv:2107.02233; released code, whose defaults these
-    are. There e also sees features where asked to, has batch norm, dropout 0.3 and weight decay 7e-7, and takes votes
-    as class numbers. Its step is 1e-4, as the student's there; 1e-3 is as the usual student's here.
+    Source: Ruehling Cachay, Boecking and Dubrawski, NeurIPS 2021, arXiv:2107.02233; formula and T by its code,
+    github.com/autonlab/weasel. The widths are of its configuration template (`configs/template.yaml`), which says that
+    others are probably better; where none are given its `MLPEncoder` has 2/3 M K for the second, and for the first a
+    fifth of the inputs, at least as many. `rate` is this project's, as the usual student's here: both steps are 1e-4
+    there.
+
+    Deviations: the release's e has batch norm, by the template also dropout 0.3 and weight decay 7e-7 (0 where nothing
+    is given), sees features where asked to, and votes as class numbers in the place of soft labels.
 
     Args:
         temperature: T.
@@ -36,6 +42,7 @@ class Weasel(Method):
     citation = "Rühling Cachay et al. 2021, arXiv:2107.02233"
     kind = "ensemble"
     family = "learned weights"
+    min_supervisors = 2  # as in the release: of one, theta is constant
     grid = product_grid(temperature=(1.0,), rate=(1e-4,), epochs_times=(0.3,))
 
     temperature: float = 2.0
@@ -43,14 +50,12 @@ class Weasel(Method):
     hidden: int = 70
 
     def start(self, supervision: Supervision) -> None:
-        if self.temperature <= 0 or self.rate < 0 or self.hidden < 1:
-            raise W2SError(f"expected temperature > 0, rate >= 0, hidden >= 1, found {self}")
+        expect(self, temperature="(0, inf)", rate="[0, inf)", hidden="[1, inf)")
         _, _, M, K = supervision.soft_labels.shape
         drawn = [
             torch.cat([_layer(*size, generator) for size in self.layers(M * K)]) for generator in supervision.generators
         ]
-        self.encoder = torch.stack(drawn).to(supervision.soft_labels).requires_grad_()
-        self.adam = own_adam(self.encoder, self.rate)
+        self.encoder = self.learned(torch.stack(drawn).to(supervision.soft_labels), self.rate)
 
     def layers(self, width: int) -> list[tuple[int, int]]:
         """Inputs and outputs of e's layers."""
@@ -71,10 +76,6 @@ class Weasel(Method):
         votes = (self.encode(batch.soft_labels) * hard(batch.soft_labels)).sum(2)
         student, encoder = logits.detach().softmax(-1), votes.detach().softmax(-1)
         return cross_entropy(logits, encoder) + cross_entropy(votes, student)
-
-    def after_step(self) -> None:
-        self.adam.step()
-        self.adam.zero_grad()
 
 
 def _layer(fan_in: int, fan_out: int, generator: torch.Generator) -> Tensor:

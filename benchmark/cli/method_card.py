@@ -4,6 +4,7 @@ import inspect
 import re
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from benchmark.core.code_hash import source_of
 from benchmark.core.method import Method, method_options
@@ -54,6 +55,9 @@ def _board(method: type[Method], results: Path | None) -> str:
     return found or f"On the board: no {what}."
 
 
+_WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+
+
 def reflowed(text: str) -> str:
     """A docstring's paragraphs and the entries of its lists, filled to 100 columns."""
     blocks: list[list[str]] = []
@@ -73,4 +77,4 @@ def _filled(lines: list[str]) -> str:
     """One block; what follows its first line is set in as its second line was."""
     indents = [line[: len(line) - len(line.lstrip())] for line in lines]
     words = " ".join(line.strip() for line in lines)
-    return fill(words, WIDTH, initial_indent=indents[0], subsequent_indent=indents[-1], break_long_words=False)
+    return fill(words, WIDTH, initial_indent=indents[0], subsequent_indent=indents[-1], **_WHOLE_WORDS)

@@ -6,12 +6,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from benchmark.analysis.frame import COLUMNS
+from benchmark.core.names import Family
+from benchmark.core.registry import METHODS
 from support.command_line import CommandLine
 from support.forked_runs import Forker
+from support.markdown import section, tables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -56,6 +60,12 @@ def test_results_are_read_as_a_table_and_every_column_is_named() -> None:
     assert shown.stderr == "", "published results give no warning"
     about = README.split("## Tables elsewhere")[1].split("\n## ")[0]
     assert set(COLUMNS) <= set(re.findall(r"`(\w+)`", about))
+
+
+def test_the_methods_of_a_row_are_of_one_family() -> None:
+    (rows,) = tables(section(README, "## Methods"), by="family")
+    found = [{METHODS[name].family for name in re.findall("`(.*?)`", row["methods"])} for row in rows.values()]
+    assert sorted(map(sorted, found)) == sorted([family] for family in get_args(Family))
 
 
 def test_the_excerpt_is_the_leaderboards() -> None:

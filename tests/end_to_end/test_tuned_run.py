@@ -150,7 +150,7 @@ def test_canaries_are_left_out_and_said_to_be_when_they_were_named(folder: Path,
 
 def test_what_a_dry_run_and_a_description_say(folder: Path, w2s: CommandLine) -> None:
     assert "1 units to run, 8 settings a method, results in" in w2s(*ASKED, "--tune", "--force", "--dry-run").out
-    described = w2s("describe", "ensemble_confidence").out
+    described = " ".join(w2s("describe", "ensemble_confidence").out.split())
     assert "default; epochs_times=0.3; max_confidence=0.25; max_confidence=0.25, epochs_times=0.3" in described
     assert "--replies: not with --tune" in w2s(*ASKED, "--tune", "--replies", "2").refusal
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmark.base.errors import MethodFailed
 from benchmark.core.data import Recipe
 from benchmark.core.minibatches import Minibatches
 from benchmark.core.recording import Tape
@@ -95,9 +94,3 @@ def test_without_its_own_answers_it_distils_what_it_is_given() -> None:
     assert (kept.weight - moved.weight).abs().max() > 1e-3
     head = by_hand(data.features["full"][0], data.soft_labels[0], SEEDS[0], recipe, 1.0, 1, 1e-9)
     assert_close(kept.weight[0, 0], head.weight.detach(), 18 * 46, scale=1.0)
-
-
-@pytest.mark.parametrize("options", [{"gamma": 1.5}, {"top": 0}, {"rate": 0.0}])
-def test_options_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(MethodFailed, match=r"dine: expected gamma in \[0, 1\], top >= 1 and rate > 0, found"):
-        train([Dine(**options)], make_data(), Recipe(epochs=1))  # type: ignore[arg-type]

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from benchmark.base.errors import MethodFailed
 from benchmark.base.seeding import derive
 from benchmark.core.data import Recipe
 from benchmark.core.minibatches import Minibatches
 from benchmark.core.recording import Tape
 from benchmark.core.training import train
 from benchmark.students.linear import Heads, initial_head
-from methods.dividemix import DivideMix, clean_probability
+from methods._mixture import clean_probability
+from methods.dividemix import DivideMix, sharpen
 from support.laws import generators
 from support.rounding import assert_trained_alike
 from support.trained import SEEDS, make_data
@@ -152,7 +152,12 @@ def test_dividemix_is_the_plain_loop(options: dict[str, float], recorded: bool) 
         assert_trained_alike(own, list(heads[1].parameters()), start, 3 * 24 * (6 + 30 + 10))
 
 
-@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"unlabelled": -1.0}, {"penalty": -1.0}])
-def test_options_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(MethodFailed, match=r"dividemix: expected temperature > 0, unlabelled and penalty >= 0, found"):
-        train([DivideMix(**options)], make_data(), Recipe(epochs=1))  # type: ignore[arg-type]
+@settings(max_examples=30)
+@given(st.integers(2, 10), st.floats(0.01, 5.0), generators)
+def test_sharpening_is_a_power_that_does_not_vanish(K: int, temperature: float, rng: np.random.Generator) -> None:
+    p = 0.5 * rng.dirichlet(np.ones(K), size=5) + 0.5 / K
+    powers = [[v ** (1 / temperature) for v in row] for row in p.tolist()]
+    expected = [[v / math.fsum(row) for v in row] for row in powers]
+    np.testing.assert_allclose(sharpen(torch.from_numpy(p), temperature).numpy(), expected, rtol=1e-9)
+    uniform = torch.full((1, K), 1 / K)  # float32, of which the power may be 0
+    torch.testing.assert_close(sharpen(uniform, temperature), uniform)

@@ -102,15 +102,15 @@ def case(K: int, M: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @fewer
-@given(st.integers(2, 4), st.integers(1, 4), seeds)
-def test_the_likelihood_is_a_gaussian_density(K: int, M: int, seed: int) -> None:
+@given(st.integers(2, 4), st.integers(1, 4), st.sampled_from((0.1, 1.0)), seeds)
+def test_the_likelihood_is_a_gaussian_density(K: int, M: int, ridge: float, seed: int) -> None:
     """But for a constant of each example; each replica's is its own."""
     p, gamma = case(K, M, seed)
-    found = answers_log_likelihood(p, gamma)
+    found = answers_log_likelihood(p, gamma, ridge)
     for r in range(R):
-        expected = torch.from_numpy(log_likelihood(p[r].numpy(), gamma[r].numpy()))
+        expected = torch.from_numpy(log_likelihood(p[r].numpy(), gamma[r].numpy(), ridge))
         torch.testing.assert_close(found[r] - found[r, :, :1], expected - expected[:, :1], rtol=1e-7, atol=1e-7)
-    near(answers_log_likelihood(p[1:], gamma[1:]), found[1:])
+    near(answers_log_likelihood(p[1:], gamma[1:], ridge), found[1:])
 
 
 @few

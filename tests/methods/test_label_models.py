@@ -102,7 +102,7 @@ def by_replica(case: Case) -> list[tuple[list[list[float]], list[list[list[float
 
 
 @few
-@given(st.integers(2, 4), st.integers(1, 4), st.sampled_from((0.5, 2.0)), seeds)
+@given(st.integers(2, 4), st.integers(2, 4), st.sampled_from((0.5, 2.0)), seeds)
 def test_weasel_by_hand(K: int, M: int, temperature: float, seed: int) -> None:
     case, method = Case(K, M, seed), METHODS["weasel"](temperature=temperature, rate=0.1, hidden=5)  # type: ignore[call-arg]
     parameter: Tensor
@@ -341,11 +341,7 @@ def test_selection_takes_copies_for_the_best(K: int, seed: int) -> None:
     ("name", "options", "message"),
     [
         ("snorkel", {"balance": "even"}, "snorkel: expected balance 'votes' or 'uniform', found 'even'"),
-        ("snorkel", {"steps": -1}, "expected steps of 0 or more, found -1"),
         ("flyingsquid", {"balance": ""}, "flyingsquid: expected balance"),
-        ("ebcc", {"groups": 0}, "expected groups of 1 or more, found 0"),
-        ("weasel", {"temperature": 0.0}, "expected temperature > 0"),
-        ("max_mig", {"rate": -0.1}, "expected a rate of 0 or more, found -0.1"),
     ],
 )
 def test_bad_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Joint EM a second time, in NumPy, example by example: likelihoods by SciPy, alignment on probabilities."""
+"""Both Joint EMs a second time, in NumPy, example by example: likelihoods by SciPy, alignment on probabilities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import multivariate_normal
 
 from support.twins_label_models import beyond_chance
-from support.twins_losses import Array, Twin, ce, softmax
+from support.twins_losses import Array, Twin, ce, entropy, softmax
 
 
 def start_weights(p: Array, nudge: float = 0.0) -> Array:
@@ -38,7 +38,7 @@ def aligned(q: Array, shrink: float) -> Array:
     return q
 
 
-def log_likelihood(p: Array, gamma: Array) -> Array:
+def log_likelihood(p: Array, gamma: Array, ridge: float = 0.1) -> Array:
     """(N, K), of soft labels (N, M, K); each class also has 1e-3 of an example at the mean of all."""
     N, K = gamma.shape
     u = np.sqrt(p).reshape(N, -1)
@@ -49,7 +49,7 @@ def log_likelihood(p: Array, gamma: Array) -> Array:
     for x, own in zip(points, weight, strict=True):
         for c in range(K):
             V += own[c] * np.outer(x - means[c], x - means[c]) / N
-    V += 0.1 * (np.diag(V).mean() + 1e-6) * np.eye(len(V))
+    V += ridge * (np.diag(V).mean() + 1e-6) * np.eye(len(V))
     return np.array([[multivariate_normal.logpdf(x, means[c], V) for c in range(K)] for x in u])
 
 
@@ -74,15 +74,18 @@ class JointEm(Twin):
             np.array([softmax(np.log(own) + by) for own, by in zip(prior, log, strict=True)]), self.shrink
         )
 
-    def see(self, z: Array, index: list[int], epoch: int, progress: float) -> None:
-        if epoch > self.epoch and epoch >= 0.2 * self.epochs:
+    def hear(self, z: Array, index: list[int], epoch: int, burn_in: float) -> None:
+        if epoch > self.epoch and epoch >= burn_in * self.epochs:
             self.round()
-        self.epoch, self.c = epoch, min(1.0, progress / 0.2) / 2 if self.sharpen else 0.0
-        self.w = []
+        self.epoch = epoch
         for own, i in zip(z, index, strict=True):
-            q = softmax(own)
-            self.said[i] = 0.7 * self.said[i] + 0.3 * q if epoch else q
-            self.w.append(self.targets[i].max() * float(self.targets[i] @ q))
+            self.said[i] = 0.7 * self.said[i] + 0.3 * softmax(own) if epoch else softmax(own)
+
+    def see(self, z: Array, index: list[int], epoch: int, progress: float) -> None:
+        self.hear(z, index, epoch, 0.2)
+        self.c = min(1.0, progress / 0.2) / 2 if self.sharpen else 0.0
+        targets = self.targets[index]
+        self.w = [t.max() * float(t @ softmax(own)) for own, t in zip(z, targets, strict=True)]
 
     def losses(self, z: Array, index: list[int]) -> Array:
         found = []
@@ -90,6 +93,28 @@ class JointEm(Twin):
             t = self.targets[i]
             found.append(w * ((1 - self.c) * ce(own, t) + self.c * ce(own, np.eye(self.K)[t.argmax()])))
         return np.array(found) / np.mean(self.w)
+
+
+class JointEm2(JointEm):
+    DEFAULTS: ClassVar = {"information": 1.0, "shrink": 0.1}
+
+    def round(self) -> None:
+        said = np.maximum(self.said, 1e-8)
+        prior = aligned(said / said.sum(1, keepdims=True), self.shrink)
+        log = log_likelihood(self.p, prior, ridge=1.0)
+        joint = prior * np.sqrt(np.exp(log - log.max(1, keepdims=True)))
+        self.targets = aligned(joint / joint.sum(1, keepdims=True), self.shrink)
+
+    def see(self, z: Array, index: list[int], epoch: int, progress: float) -> None:
+        self.hear(z, index, epoch, 0.3)
+
+    def losses(self, z: Array, index: list[int]) -> Array:
+        fit = np.array([ce(own, self.targets[i]) for own, i in zip(z, index, strict=True)])
+        if self.epoch < 0.3 * self.epochs:
+            return fit
+        q = np.array([softmax(own) for own in z])
+        sure = np.array([entropy(own) for own in q]) - entropy(q.mean(0))
+        return fit + self.information * sure / math.log(self.K)
 
 
 # method, options, twin
@@ -100,5 +125,8 @@ STEPS: list[tuple[str, dict[str, Any], Any]] = [
     ("joint_em_no_likelihood", {}, partial(JointEm, likelihood=False)),
     ("joint_em_no_student", {}, partial(JointEm, student=False)),
     ("joint_em_no_sharpening", {}, partial(JointEm, sharpen=False)),
+    ("joint_em2", {}, JointEm2),
+    ("joint_em2", {"information": 3.0, "shrink": 0.0}, JointEm2),
+    ("joint_em2", {"information": 0.0, "shrink": 1.0}, JointEm2),
 ]
 TWINS = {name: ("test_every_step_is_the_twins",) for name, _, _ in STEPS}

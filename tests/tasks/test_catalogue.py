@@ -151,7 +151,8 @@ def test_the_stress_suite_takes_one_task_of_each_modality():
     stressed = TASKS.select(list(load_suite("stress").tasks))
     assert len(stressed) == 132
     assert set(stressed) < set(TASKS.select(["stress-*"]))
-    assert set(load_suite("stress").methods) - set(CANARIES) == {m.name for m in METHODS if not m.ablation_of}
+    methods = set(METHODS.select([glob for glob in load_suite("stress").methods if glob not in CANARIES]))
+    assert methods == {m.name for m in METHODS if not m.ablation_of}
     plain = [TASKS[name] for name in stressed if TASKS[name].corruption is None]
     assert [task.card.modality for task in plain] == ["image", "preference", "text"]
     assert {task.name.removeprefix("stress-") for task in plain} < NAMES
