@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from benchmark.api import Batch, Method, cross_entropy, product_grid, register_method
+from benchmark.api import Batch, Method, Supervision, cross_entropy, product_grid, register_method
+from methods._options import expect
 
 
 @register_method
@@ -34,6 +35,9 @@ class AdaptiveConfidence(Method):
     grid = product_grid(temperature=(0.5, 2.0, 4.0), epochs_times=(0.3,))
 
     temperature: float = 1.0
+
+    def start(self, supervision: Supervision) -> None:
+        expect(self, temperature="(0, inf)")
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         given = batch.soft_labels.mean(2)  # p_m itself for `single`, where M = 1

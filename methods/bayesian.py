@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.api import Batch, hard, product_grid, register_method
+from benchmark.api import Batch, Supervision, hard, product_grid, register_method
+from methods._options import expect
 from methods.ensemble import Ensemble
 
 
@@ -37,6 +38,10 @@ class Bayesian(Ensemble):
     grid = product_grid(gamma=(0.0, 0.25, 0.75), epochs_times=(0.3,))
 
     gamma: float = 0.5
+
+    def start(self, supervision: Supervision) -> None:
+        expect(self, gamma="[0, 1]")
+        super().start(supervision)
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:
         return hard(soft_labels).sum(2)  # number of votes

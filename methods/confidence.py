@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Batch, Method, Supervision, W2SError, cross_entropy, hard, product_grid, register_method
+from methods._options import expect
 
 
 @register_method
@@ -41,6 +42,7 @@ class Confidence(Method):
     balanced: bool = False
 
     def start(self, supervision: Supervision) -> None:
+        expect(self, max_confidence="[0, 1]", warmup="[0, 1]")
         if self.balanced and supervision.num_classes != 2:
             raise W2SError(f"{self.name}: balanced=True needs 2 classes, found {supervision.num_classes}")
 

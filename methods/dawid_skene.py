@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.api import product_grid, register_method
+from benchmark.api import Supervision, product_grid, register_method
+from methods._options import expect
 from methods.ensemble import Ensemble
 
 _LEAST = 1e-10  # of a probability inside EM, as in crowd-kit
@@ -36,6 +37,10 @@ class DawidSkene(Ensemble):
 
     iterations: int = 100
     tolerance: float = 1e-5
+
+    def start(self, supervision: Supervision) -> None:
+        expect(self, iterations="[0, inf)", tolerance="[-inf, inf)")
+        super().start(supervision)
 
     def aggregate(self, soft_labels: Tensor) -> Tensor:
         votes = soft_labels.max(-1).indices

@@ -11,7 +11,6 @@ from benchmark.api import (
     Family,
     Method,
     Supervision,
-    W2SError,
     cross_entropy,
     hard,
     log_softmax,
@@ -21,6 +20,7 @@ from benchmark.api import (
 )
 from methods._annotators import em_round, first_targets
 from methods._memory import remember
+from methods._options import expect
 
 BURN_IN = 0.2  # share of all epochs that learn from the first targets
 
@@ -74,8 +74,7 @@ class JointEm(Method):
     sharpen: bool = True
 
     def start(self, supervision: Supervision) -> None:
-        if not 0 <= self.shrink <= 1:
-            raise W2SError(f"{self.name}: expected shrink in [0, 1], found {self.shrink}")
+        expect(self, shrink="[0, 1]")
         self.epochs, self.supervision = supervision.epochs, supervision
         self.targets = first_targets(supervision.soft_labels)
         self.memory = self.targets.clone()

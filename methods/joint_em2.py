@@ -6,19 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmark.api import (
-    Batch,
-    Method,
-    Supervision,
-    W2SError,
-    cross_entropy,
-    log_softmax,
-    product_grid,
-    register_method,
-    rows_at,
-)
+from benchmark.api import Batch, Method, Supervision, cross_entropy, log_softmax, product_grid, register_method, rows_at
 from methods._annotators import em_round, first_targets
 from methods._memory import remember
+from methods._options import expect
 from methods.shot_im import information_maximisation
 
 BURN_IN = 0.3  # share of all epochs that learn from the first targets alone
@@ -71,8 +62,7 @@ class JointEm2(Method):
     shrink: float = 0.1
 
     def start(self, supervision: Supervision) -> None:
-        if not (0 <= self.information < math.inf and 0 <= self.shrink <= 1):
-            raise W2SError(f"{self.name}: expected information >= 0 (finite) and shrink in [0, 1], found {self}")
+        expect(self, information="[0, inf)", shrink="[0, 1]")
         self.epochs, self.supervision = supervision.epochs, supervision
         self.weight = self.information / math.log(supervision.num_classes)
         self.targets = first_targets(supervision.soft_labels)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from benchmark.api import Batch, Method, Supervision, W2SError, cross_entropy, product_grid, register_method, safe_log
+from methods._options import expect
 from methods.entropy_weighting import entropy, inverse_entropy_weights
 
 
@@ -55,8 +56,9 @@ class Raven(Method):
     reset_each_epoch: bool = False
 
     def start(self, supervision: Supervision) -> None:
-        if self.init not in ("uniform", "random", "entropy") or not 0 <= self.easy_fraction < 1:
-            raise W2SError(f"expected init uniform, random or entropy, easy_fraction in [0, 1), found {self}")
+        expect(self, easy_fraction="[0, 1)", eta="[0, inf) or None")
+        if self.init not in ("uniform", "random", "entropy"):
+            raise W2SError(f"{self.name}: expected init uniform, random or entropy, found {self.init}")
         R, N, M, _ = supervision.soft_labels.shape
         self.epoch, self.easy_epochs = 0, round(self.easy_fraction * supervision.epochs)
         self.beta = supervision.margin_beta
