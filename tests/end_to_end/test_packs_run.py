@@ -109,7 +109,8 @@ def test_a_condition_that_the_pack_lacks(w2s: CommandLine, blobs: Blobs) -> None
 
 def test_an_altered_pack_is_refused_before_anything_runs(w2s: CommandLine, packed: Path) -> None:
     path = packed / "ind" / "supervision-1.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    *data, last = path.read_bytes()
+    path.write_bytes(bytes([*data, last ^ 1]))
     refusal = w2s("run", "--pack", "pack", "--conditions", "ood", "--seeds", "1").refusal
     assert "ind/supervision-1.safetensors was altered" in refusal
     assert not Path("runs").exists()
