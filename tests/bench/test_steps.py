@@ -40,6 +40,7 @@ def test_the_former_step_gives_the_same_weights() -> None:
         assert_close(own.student.weight, heads.weight, 6 * (12 + 128 + 3))  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_every_part_of_the_gpu_check_works_on_a_tiny_size() -> None:
     """But for those that other tests are: the tests themselves and the encoders."""
     parts = ",".join(part for part in PARTS if part not in ("tests", "encoders"))
