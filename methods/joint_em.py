@@ -44,10 +44,10 @@ class JointEm(Method):
     `align` shifts scores so that classes' shares move towards equal ones. V sees copies; a supervisor whose answers
     tell nothing drops out, one who contradicts is reversed, and over- and underconfidence cancel.
 
-    Fails where supervisors say next to nothing or share one bias (alignment then makes classes out of noise: on
-    solar-mono-to-poly it fell below the supervisors), with two of three supervisors random, with an adversarial
-    majority, and where classes are very unequal. On clean clusters of strong features `dine` is ahead. With a single
-    epoch there is no round of EM.
+    Fails where supervisors say next to nothing or share one bias (alignment then makes classes out of noise: on the
+    first version of the solar tasks it fell below the supervisors), with two of three supervisors random and with an
+    adversarial majority (on the suites as they were before), and where classes are very unequal. On clean clusters of
+    strong features `dine` is ahead. With a single epoch there is no round of EM.
 
     Source: this project. EM for annotators with a classifier as prior: Raykar et al. (2010), JMLR 11, 1297-1322; the
     eigenvector: Parisi et al. (2014), PNAS 111(4), 1253-1258; alignment: Berthelot et al. (2020), arXiv:1911.09785;

@@ -31,7 +31,7 @@ def method_card(method: type[Method], results: Path | None) -> str:
         "source": method.citation,
         "family": method.family or OTHER,
         "kind": f"{method.kind}, at least {method.min_supervisors} supervisor(s)",
-        "sees": ", ".join(["soft labels", *getattr(method, "uses", ())]),
+        "sees": ", ".join(["soft labels", *method.uses]),
         "options": ", ".join(f"{key}={value!r}" for key, value in method_options(method()).items()) or "none",
         "grid (--tune)": "; ".join(", ".join(f"{k}={v}" for k, v in s.items()) or "default" for s in method.grid),
     }

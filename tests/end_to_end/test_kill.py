@@ -103,6 +103,7 @@ class Writing:
             assert self.to_the_end() == self.whole, f"after a kill at moment {moment}"
 
 
+@pytest.mark.slow
 def test_killed_between_every_two_writes_of_a_unit_that_is_replaced(forker: Forker, tmp_path: Path) -> None:
     """The second task's data have changed: its records, predictions, truth and cache entries are there, of the old."""
     first, second = last_two = TASKS[-2:]

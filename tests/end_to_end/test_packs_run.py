@@ -270,6 +270,7 @@ def test_without_a_network_one_line_says_so_soon(forker: Forker, tmp_path: Path)
         assert line.endswith("download it elsewhere and give its folder")
 
 
+@pytest.mark.slow
 def test_a_shipped_task_with_all_methods(forker: Forker, smoke_results: Path, tmp_path: Path) -> None:
     """Texts, encoder, supervisors and the user's ordinary cache; from the pack with an empty one."""
     name, run = "sentiment-to-tweets", ("run", "--suite", "smoke", "--pack", "pack", "--results", "from-pack")
